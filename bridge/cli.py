@@ -1,0 +1,22 @@
+"""The command `genaudio`."""
+
+import sys
+from collections.abc import Sequence
+
+from genaudio_core.command import main as run_command
+
+ABOUT = 'A band that listens: continues, accompanies and separates music in time with the player.'
+COMMANDS = {
+    'continue': 'continue a MIDI file',
+    'generate': 'make new music, for chosen instruments or from nothing',
+    'arrange': 'spread a MIDI file over other instruments',
+    'demo': 'hear and see what genaudio does, without any set-up',
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command('genaudio', ABOUT, 'bridge.commands', COMMANDS, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Torch in, .onnx out: exporters, parity checks, quantisation, batches over a manifest."""

@@ -1,0 +1,100 @@
+"""What the three commands share: subcommands in modules of their own, ``--json``, ``--debug``, one-line errors.
+
+A subcommand is a module with
+
+* ``HELP``: one line; ``EXAMPLE``: one command line, shown under ``--help``;
+* ``add_arguments(parser)``: its argparse arguments;
+* ``run(args) -> dict | None``: does the work. The returned mapping is printed: one JSON object with ``--json``,
+  ``key: value`` lines without. Progress and notices go to stderr.
+
+Modules are imported when their subcommand is chosen, so that ``genaudio devices`` loads no model runtime.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genaudio_core import __version__
+from genaudio_core.errors import GenaudioError, did_you_mean
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(2, f'error: {message}\nSee: {self.prog} --help\n')
+
+
+def notice(text: str) -> None:
+    """Tell the person something that is no result and no error (on stderr)."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _json_default(value: Any) -> Any:
+    if hasattr(value, 'tolist'):  # numpy scalars and arrays
+        return value.tolist()
+    return str(value)
+
+
+def _show(result: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, default=_json_default), flush=True)
+        return
+    for key, value in result.items():
+        if isinstance(value, float):
+            value = f'{value:.4g}'
+        elif isinstance(value, (dict, list)):
+            value = json.dumps(value, default=_json_default)
+        print(f'{key}: {value}', flush=True)
+
+
+def main(program: str, about: str, package: str, commands: Mapping[str, str], argv: Sequence[str] | None = None) -> int:
+    """Run one of `commands` (name -> one line of help), found as ``package.name``; return the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    width = max(map(len, commands))
+    listing = '\n'.join(f'  {name:<{width}}  {text}' for name, text in commands.items())
+    if not argv or argv[0] in ('-h', '--help'):
+        print(f'usage: {program} COMMAND [options]\n\n{about}\n\ncommands:\n{listing}\n\nEach has --help.')
+        return 0
+    if argv[0] == '--version':
+        print(f'{program} {__version__}')
+        return 0
+    name = argv[0]
+    if name not in commands:
+        print(f"error: unknown command '{name}'.{did_you_mean(name, commands)} See: {program} --help", file=sys.stderr)
+        return 2
+    debug = '--debug' in argv
+    as_json = '--json' in argv
+    try:
+        module = importlib.import_module(f'{package}.{name.replace("-", "_")}')
+        parser = _Parser(
+            prog=f'{program} {name}', description=module.HELP, epilog=f'example:\n  {module.EXAMPLE}',
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(parser)
+        parser.add_argument('--json', action='store_true', help='print one JSON object')
+        parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+        result = module.run(parser.parse_args(argv[1:]))
+    except GenaudioError as error:
+        if debug:
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        if debug or error.name is None:
+            raise
+        extra = 'train' if error.name.split('.')[0] in ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'music21') else 'live'
+        print(f"error: this needs the package '{error.name}': pip install 'genaudio[{extra}]'", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('stopped', file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away (| head)
+        sys.stderr.close()
+        return 141
+    if result is not None:
+        exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
+        _show(result, as_json)
+        return exit_code
+    return 0

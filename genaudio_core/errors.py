@@ -1,0 +1,19 @@
+"""Faults that a person can mend, and how they are told."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class GenaudioError(Exception):
+    """Bad input, told in one line that says what to do. Commands print it without a traceback and exit with 2."""
+
+    exit_code = 2
+
+
+def did_you_mean(word: str, options: Iterable[str], *, limit: int = 3) -> str:
+    """Return ``" Did you mean 'x' or 'y'?"`` for the options closest to `word`, or an empty string."""
+    by_lower = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=limit, cutoff=0.6)
+    if not close:
+        return ''
+    return ' Did you mean ' + ' or '.join(f"'{by_lower[name]}'" for name in close) + '?'

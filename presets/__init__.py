@@ -1,0 +1,1 @@
+"""Presets (TOML) and bundled models (.onnx), read through `genaudio_core.files.presets_dir`."""
