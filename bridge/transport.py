@@ -1,0 +1,204 @@
+"""Where we are in the song: one `Transport`, whatever leads it.
+
+The leaders, in order of preference: MIDI clock, JACK transport, Ableton Link, the bridge's own tempo with tap.
+`Transport` adds the session beat. A DAW's beat jumps back in a loop; the session beat never does: at each jump it
+goes on from the next place that has the same position in the bar. Everything that is heard and planned is told in
+session beats, so a loop is simply more music.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+from bridge.clock import Line
+from bridge.clock_follower import MAX_TEMPO, MIN_TEMPO, Change, ClockFollower
+from bridge.messages import CLOCK, Sync
+
+SLACK = 0.25  # beats by which a jump may fall behind what was already reached
+
+
+class Leader(Protocol):
+    """Tells tempo and position, in its own beats."""
+
+    rolling: bool
+    line: Line
+
+    def check(self, time: float) -> list[Change]:
+        """Called a few hundred times a second; returns what changed since."""
+
+
+class InternalLeader:
+    """Our own tempo: starts at once, or with `start`; `tap` sets the tempo from the last taps."""
+
+    def __init__(self, tempo: float = 120.0) -> None:
+        self.rolling = False
+        self.line = Line(0.0, 0.0, tempo)
+        self._pending: list[Change] = []
+        self._taps: list[float] = []
+
+    def start(self, time: float) -> None:
+        self.rolling = True
+        self.line = Line(time, 0.0, self.line.tempo)
+        self._pending.append(Change('start', time, 0.0))
+
+    def stop(self, time: float) -> None:
+        if self.rolling:
+            self.rolling = False
+            self._pending.append(Change('stop', time, self.line.beat_at(time)))
+
+    def set_tempo(self, time: float, tempo: float) -> None:
+        self.line = self.line.bent(time, min(max(tempo, MIN_TEMPO), MAX_TEMPO))
+        self._pending.append(Change('tempo', time, self.line.beat_at(time)))
+
+    def tap(self, time: float) -> None:
+        """Count one tap; from the second on, the mean distance of up to five taps is a beat."""
+        if self._taps and time - self._taps[-1] > 2.5:
+            self._taps.clear()
+        self._taps = [*self._taps[-4:], time]
+        if len(self._taps) > 1:
+            self.set_tempo(time, 60 * (len(self._taps) - 1) / max(self._taps[-1] - self._taps[0], 1e-3))
+
+    def check(self, time: float) -> list[Change]:
+        pending, self._pending = self._pending, []
+        return pending
+
+
+class JackLeader:
+    """JACK transport: rolling state and frame; tempo from the timebase master, or ours where there is none.
+
+    `query` returns (rolling, seconds into the song, tempo or 0, beat or None), see `jack_midi.JackMidi.transport`.
+    """
+
+    def __init__(self, query: Callable[[], tuple[bool, float, float, float | None]], tempo: float = 120.0) -> None:
+        self.rolling = False
+        self.line = Line(0.0, 0.0, tempo)
+        self._query = query
+        self._tempo = tempo
+
+    def check(self, time: float) -> list[Change]:
+        rolling, seconds, tempo, beat = self._query()
+        tempo = tempo or self._tempo
+        beat = seconds * tempo / 60 if beat is None else beat
+        changes: list[Change] = []
+        if not rolling:
+            if self.rolling:
+                changes.append(Change('stop', time, self.line.beat_at(time)))
+            self.rolling = False
+            return changes
+        drift = abs(self.line.beat_at(time) - beat) * 60 / tempo  # seconds
+        if not self.rolling or drift > 0.05:
+            changes.append(Change('start', time, beat))
+            self.line = Line(time, beat, tempo)
+        elif abs(tempo - self.line.tempo) > 1e-6:
+            changes.append(Change('tempo', time, beat))
+            self.line = Line(time, beat, tempo)
+        elif drift > 0.002:
+            self.line = Line(time, beat, tempo)
+        self.rolling = True
+        return changes
+
+
+class LinkLeader:
+    """Ableton Link, through the optional package `LinkPython-extern` (``pip install 'genaudio[link]'``)."""
+
+    def __init__(self, tempo: float = 120.0, bar: float = 4.0) -> None:
+        import link  # type: ignore[import-not-found]  # optional: only who asks for Link needs it
+
+        self.rolling = False
+        self.line = Line(0.0, 0.0, tempo)
+        self._bar = bar
+        self._link = link.Link(tempo)
+        self._link.enabled = True
+        self._link.startStopSyncEnabled = True
+
+    @property
+    def peers(self) -> int:
+        return self._link.numPeers()
+
+    def check(self, time: float) -> list[Change]:
+        state = self._link.captureSessionState()
+        micros = self._link.clock().micros()
+        tempo, beat = state.tempo(), state.beatAtTime(micros, self._bar)
+        changes: list[Change] = []
+        if not self.rolling or abs(self.line.beat_at(time) - beat) > 0.1:
+            changes.append(Change('start', time, beat))
+        elif abs(tempo - self.line.tempo) > 1e-3:
+            changes.append(Change('tempo', time, beat))
+        self.rolling = True  # Link's beat always runs
+        self.line = Line(time, beat, tempo)
+        return changes
+
+    def close(self) -> None:
+        self._link.enabled = False
+
+
+class Transport:
+    """The leader's beat as session beat, and its changes.
+
+    Parameters
+    ----------
+    leader : Leader
+    bar : float
+        Length of a bar in quarter notes.
+    """
+
+    def __init__(self, leader: Leader, bar: float = 4.0) -> None:
+        self.leader = leader
+        self.bar = bar
+        self._shift = 0.0  # session beat minus the leader's beat
+        self._reached = 0.0  # session beat when last rolling
+
+    @property
+    def rolling(self) -> bool:
+        return self.leader.rolling
+
+    @property
+    def tempo(self) -> float:
+        return self.leader.line.tempo
+
+    def beat_at(self, time: float) -> float:
+        """Session beat at `time`; while stopped, where it stopped."""
+        if not self.leader.rolling:
+            return self._reached
+        return self.leader.line.beat_at(time) + self._shift
+
+    def time_at(self, beat: float) -> float:
+        """Time of a session beat, on the present line."""
+        return self.leader.line.time_at(beat - self._shift)
+
+    def next_bar(self, beat: float) -> float:
+        """First bar line at or after `beat`."""
+        return self.bar * math.ceil(beat / self.bar - 1e-6)
+
+    def bar_start(self, beat: float) -> float:
+        """Bar line at or before `beat`."""
+        return self.bar * math.floor(beat / self.bar + 1e-6)
+
+    def sync(self, event: Sync) -> list[Change]:
+        """Give a transport message to the leader, if MIDI leads."""
+        if isinstance(self.leader, ClockFollower):
+            changes = self.leader.sync(event)
+            if event.kind == CLOCK and not changes:
+                return changes
+            return self._follow(changes)
+        return []
+
+    def check(self, time: float) -> list[Change]:
+        """Ask the leader what changed; changes come back in session beats."""
+        changes = self._follow(self.leader.check(time))
+        if self.leader.rolling:
+            self._reached = max(self._reached, self.leader.line.beat_at(time) + self._shift)
+        return changes
+
+    def _follow(self, changes: list[Change]) -> list[Change]:
+        told = []
+        for change in changes:
+            if change.kind == 'start':
+                # The smallest whole number of bars that does not go back in session time. The line may have
+                # overshot the jump by a few milliseconds: that must not cost a whole bar.
+                self._shift = self.bar * math.ceil((self._reached - SLACK - change.beat) / self.bar)
+                self._reached = change.beat + self._shift
+            elif change.kind == 'stop':
+                self._reached = max(self._reached, change.beat + self._shift)
+            told.append(Change(change.kind, change.time, change.beat + self._shift))
+        return told
