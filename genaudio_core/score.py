@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import mido
+from mido.midifiles.meta import KeySignatureError
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
@@ -215,7 +216,7 @@ def read_midi(source: str | Path | bytes) -> Score:
         midi = mido.MidiFile(file=io.BytesIO(data), clip=True)
     except (EOFError, IndexError):
         raise GenaudioError(f'{name} is truncated: it ends in the middle of a track.') from None
-    except (OSError, ValueError, KeyError, TypeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, LookupError, KeySignatureError) as error:
         raise GenaudioError(f'{name} is a damaged MIDI file ({error}).') from None
     if midi.type not in (0, 1, 2):
         raise GenaudioError(f'{name} says it is a MIDI file of type {midi.type}; known are 0, 1 and 2.')

@@ -2,44 +2,33 @@
 
 Notable choices
 
-* A *window* is `seconds` of one piece; each instrument family that sounds in it is one stem, stereo, 44.1 kHz.
-  The mixture is the sum of the stems, never a separate render (they would differ by -39 dB).
+* A *window* is `seconds` of one piece; each instrument (a concept of ``lexicon.py``) that sounds in it is one stem,
+  stereo, 44.1 kHz. The mixture is the sum of the stems, never a separate render (they would differ by -39 dB).
 * Pieces are split by a hash of their name, so a piece is in one split whatever else is rendered.
 * The test split is heard through SoundFonts that no training window uses.
-* One raw int16 file that is mapped into memory, and one JSON index: a window costs one seek.
+* Real pieces, unlike bands made up of loops, keep the balance and the interplay that a composer gave them.
 """
 
 import hashlib
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import mido
 import numpy as np
 
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
+from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
+from genaudio_core.training.sounds import SoundWriter
 
 SAMPLE_RATE = 44100  # Hz
-# GM programs in eights; the query names that the training gives to each are in `QUERIES`.
-FAMILIES = (
-    'piano', 'mallets', 'organ', 'guitar', 'bass', 'strings', 'choir', 'brass', 'woodwinds', 'woodwinds',
-    'synth lead', 'synth pad', 'synth pad', 'guitar', 'mallets', '',
-)  # fmt: skip
-# Programs in the middle of an eight that belong elsewhere; '' is left out.
-_EXCEPTIONS = {43: 'bass', 47: 'drums', 52: 'choir', 53: 'choir', 54: 'choir', 55: '', 46: 'guitar', 110: 'strings',
-               109: 'woodwinds', 111: 'woodwinds'}  # fmt: skip
-_NEVER_SWAPPED = ('drums', 'choir')
+_NEVER_SWAPPED = ('drums', 'voice', 'bass')
 
 
-def family_of(program: int, channel: int) -> str:
+def concept_of(program: int, channel: int) -> str:
     """Return the stem that a General MIDI program on a MIDI channel belongs to, or '' for none."""
-    if channel == 9:
-        return 'drums'
-    family = _EXCEPTIONS.get(program, FAMILIES[program // 8])
-    return 'strings' if family == 'choir' and program not in (52, 53, 54) else family
+    return 'drums' if channel == 9 else PROGRAM_TO_CONCEPT.get(program, '')
 
 
 def split_of(name: str) -> str:
@@ -65,7 +54,7 @@ def read_events(path: Path) -> list[tuple[float, mido.Message]]:
                 tempo = message.tempo
             elif not message.is_meta and hasattr(message, 'channel'):
                 events.append((now, message))
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, mido.KeySignatureError) as error:
         raise GenaudioError(f'{path} is no readable MIDI file: {error}.') from error
     return events
 
@@ -87,15 +76,15 @@ class Renderer:
 
     def window(
         self, events: list[tuple[float, mido.Message]], start: float, seconds: float, font: str, rng: np.random.Generator
-    ) -> dict[str, tuple[np.ndarray, list[int]]]:
-        """Return family -> (audio of shape (2, samples), programs heard) of the families that sound.
+    ) -> dict[str, np.ndarray]:
+        """Return concept -> audio of shape (2, samples), for the concepts that sound.
 
         One transposition for the window (drums stay), and now and then another program of the same family.
         """
         semitones = int(rng.integers(-4, 5))
         swaps: dict[int, int] = {}
         program = [0] * 16
-        by_family: dict[str, list[tuple[float, mido.Message, int]]] = {}
+        by_concept: dict[str, list[tuple[float, mido.Message, int]]] = {}
         for when, message in events:
             if when >= start + seconds:
                 break
@@ -104,26 +93,33 @@ class Renderer:
                 program[channel] = message.program
                 continue
             playing = program[channel]
-            family = family_of(playing, channel)
             if playing not in swaps:
-                same = [p for p in range(112) if family_of(p, 0) == family] if family not in _NEVER_SWAPPED else []
-                swaps[playing] = int(rng.choice(same)) if same and rng.random() < 0.5 else playing
+                swaps[playing] = self._swap(playing, rng)
             if message.type not in ('note_on', 'note_off', 'control_change', 'pitchwheel'):
                 continue
-            by_family.setdefault(family, []).append((when, message, playing if channel == 9 else swaps[playing]))
-        by_family.pop('', None)
+            sound = playing if channel == 9 else swaps[playing]
+            by_concept.setdefault(concept_of(sound, channel), []).append((when, message, sound))
+        by_concept.pop('', None)
         return {
-            family: rendered
-            for family, wanted in by_family.items()
-            if (rendered := self._stem(family, wanted, start, seconds, font, semitones)) is not None
+            concept: rendered
+            for concept, wanted in by_concept.items()
+            if (rendered := self._stem(wanted, start, seconds, font, semitones)) is not None
         }
 
-    def _stem(self, family, wanted, start, seconds, font, semitones):
+    @staticmethod
+    def _swap(program: int, rng: np.random.Generator) -> int:
+        concept = PROGRAM_TO_CONCEPT.get(program)
+        if concept is None or BY_NAME[concept].family in _NEVER_SWAPPED or rng.random() < 0.5:
+            return program
+        family = BY_NAME[concept].family
+        return int(rng.choice([p for p, name in PROGRAM_TO_CONCEPT.items() if BY_NAME[name].family == family]))
+
+    def _stem(self, wanted, start, seconds, font, semitones):
         lead_in = 1.5  # seconds of notes before the window whose tails belong in it
         notes = [when for when, message, _ in wanted if message.type == 'note_on' and message.velocity]
         if not any(start - lead_in <= when < start + seconds for when in notes):
             return None
-        synth, now, programs, current = self.synth, start - lead_in, set(), {}
+        synth, now, current = self.synth, start - lead_in, {}
         synth.sounds_off()
         for channel in range(16):
             synth.control_change(channel, 121, 0)
@@ -152,7 +148,6 @@ class Renderer:
                     if current.get(channel) != program:
                         self._select(channel, font, program, channel == 9)
                         current[channel] = program
-                    programs.add(program)
                     sounding.add((channel, key))
                     synth.noteon(channel, key, message.velocity)
                 elif (channel, key) in sounding:
@@ -164,7 +159,7 @@ class Renderer:
         audio = np.concatenate(pieces, axis=1)[:, -round(seconds * SAMPLE_RATE):]
         if np.sqrt(np.mean(audio**2)) < 1e-3:
             return None
-        return audio, sorted(programs)
+        return audio
 
     def _select(self, channel: int, font: str, program: int, is_drums: bool) -> None:
         sfid = self.fonts[font]
@@ -184,29 +179,24 @@ class Renderer:
 def render_bands(
     folders: Sequence[Path], out: Path, *, train_fonts: Sequence[Path], test_fonts: Sequence[Path],
     seconds: float = 8.0, per_minute: float = 2.0, seed: int = 1,
-) -> dict[str, Any]:
-    """Render windows of all MIDI files under `folders` into ``out/audio.i16`` and ``out/index.json``.
+) -> dict[str, int]:
+    """Render windows of all MIDI files under `folders` into a sound set (``sounds.py``) at `out`.
 
-    Windows of the test split use `test_fonts`, all others `train_fonts`. The index is written again after every
-    piece, so a reader may start, and a broken run keeps what it has.
+    Windows of the test split use `test_fonts`, all others `train_fonts`. A reader may start while this runs.
 
     Returns
     -------
     dict
-        Counts by split.
+        The number of windows by split.
     """
-    out.mkdir(parents=True, exist_ok=True)
     paths = sorted(path for folder in folders for path in folder.rglob('*.mid'))
     if not paths:
         raise GenaudioError(f'No .mid files under {", ".join(map(str, folders))}.')
-    rng = np.random.default_rng(seed)
-    rng.shuffle(paths)  # pyright: ignore[reportArgumentType]
+    order = np.random.default_rng(seed).permutation(len(paths))
     renderer = Renderer([*train_fonts, *test_fonts])
-    samples = round(seconds * SAMPLE_RATE)
-    stems: list[dict[str, Any]] = []
     counts = {'train': 0, 'valid': 0, 'test': 0}
-    with (out / 'audio.i16').open('wb') as audio_file:
-        for n, path in enumerate(paths):
+    with SoundWriter(out) as writer:
+        for n, path in enumerate(paths[i] for i in order):
             try:
                 events = read_events(path)
             except GenaudioError as error:
@@ -214,29 +204,22 @@ def render_bands(
                 continue
             name = f'{path.parent.name}/{path.stem}'
             split = split_of(name)
-            own = np.random.default_rng(zlib.crc32(name.encode()) + seed)
-            for start in _starts(events, seconds, per_minute, own):
-                font = Path(own.choice([str(f) for f in (test_fonts if split == 'test' else train_fonts)])).stem
-                rendered = renderer.window(events, start, seconds, font, own)
-                if len(rendered) < 2:
+            rng = np.random.default_rng(zlib.crc32(name.encode()) + seed)
+            for start in _starts(events, seconds, per_minute, rng):
+                font = Path(rng.choice([str(f) for f in (test_fonts if split == 'test' else train_fonts)])).stem
+                stems = renderer.window(events, start, seconds, font, rng)
+                if len(stems) < 2:
                     continue
                 # One gain for the window: the parts keep the balance that the composer gave them.
-                peak = max(float(np.abs(audio).max()) for audio, _ in rendered.values())
-                window = f'{name}@{start:.2f}'
-                for family, (audio, programs) in rendered.items():
-                    block = np.round(audio * (0.7 / peak) * 32767).astype('<i2')
-                    stems.append({
-                        'window': window, 'piece': name, 'split': split, 'font': font, 'family': family,
-                        'programs': programs, 'offset': audio_file.tell(),
-                    })  # fmt: skip
-                    audio_file.write(block.tobytes())
+                gain = 0.7 / max(float(np.abs(audio).max()) for audio in stems.values())
+                for concept, audio in stems.items():
+                    writer.add(
+                        audio * gain, SAMPLE_RATE, label=concept, kind='stem', split=split, source=font,
+                        group=f'{name}@{start:.2f}', role=BY_NAME[concept].family,
+                    )  # fmt: skip
                 counts[split] += 1
-            audio_file.flush()
-            index = {'sample_rate': SAMPLE_RATE, 'samples': samples, 'channels': 2, 'stems': stems}
-            (out / 'index.tmp').write_text(json.dumps(index))
-            (out / 'index.tmp').replace(out / 'index.json')
             if n % 10 == 9:
-                notice(f'{n + 1}/{len(paths)} pieces, {len(stems)} stems')
+                notice(f'{n + 1}/{len(paths)} pieces, {counts}')
     return counts
 
 
@@ -245,40 +228,5 @@ def _starts(events, seconds: float, per_minute: float, rng: np.random.Generator)
     if len(notes) < 20:
         return
     first, last = notes[0], notes[-1]
-    wanted = max(1, round((last - first) / 60 * per_minute))
-    for _ in range(min(wanted, 12)):
+    for _ in range(min(12, max(1, round((last - first) / 60 * per_minute)))):
         yield float(rng.uniform(first, max(first + 0.1, last - seconds)))
-
-
-class Bands:
-    """Reads what `render_bands` wrote.
-
-    Raises
-    ------
-    GenaudioError
-        If the folder holds no index.
-    """
-
-    def __init__(self, folder: Path):
-        index_path = folder / 'index.json'
-        if not index_path.exists():
-            raise GenaudioError(f'{folder} holds no rendered bands (index.json is missing).')
-        index = json.loads(index_path.read_text())
-        self.sample_rate: int = index['sample_rate']
-        self.samples: int = index['samples']
-        self.stems: list[dict[str, Any]] = index['stems']
-        self._audio = np.memmap(folder / 'audio.i16', '<i2', 'r')
-        self.windows: dict[str, list[int]] = {}
-        for i, stem in enumerate(self.stems):
-            self.windows.setdefault(stem['window'], []).append(i)
-
-    def select(self, split: str) -> list[int]:
-        """Return the numbers of the stems of a split."""
-        return [i for i, stem in enumerate(self.stems) if stem['split'] == split]
-
-    def audio(self, i: int, start: int = 0, count: int | None = None) -> np.ndarray:
-        """Return stem `i`, float32 of shape (2, count), from sample `start`."""
-        count = self.samples - start if count is None else count
-        base = self.stems[i]['offset'] // 2
-        rows = [self._audio[base + c * self.samples + start : base + c * self.samples + start + count] for c in (0, 1)]
-        return np.stack(rows).astype(np.float32) / 32767

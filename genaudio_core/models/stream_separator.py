@@ -1,0 +1,303 @@
+"""The live separator: a small causal network that masks spectra, told by query vectors what to keep.
+
+Notable choices
+
+* Spectra come from ``lowdelay.py``: 2048 samples of past, ``2 * hop`` samples of delay. The network sees one frame
+  and its own state, nothing ahead.
+* Bins are cut into 35 bands in five groups of equal width, so that each group is one batched product; 35 separate
+  products per frame would cost more in calls than in arithmetic.
+* A block is: a GRU over time whose weights all bands share (small, so it stays in the cache), a mixer across bands,
+  a feed-forward per band, and a narrow GRU that sees the whole spectrum at once ("what is playing?").
+* The first blocks do not know the query and run once per frame; the last ones run once per query. Four queries
+  cost far less than four times one.
+* The query steers by FiLM (scale and shift per channel) in each query block, and by an offset per band, which is
+  the crude equaliser that every sound has.
+* The mask is complex and bounded, one for mid and one for side (or one for both): a wrong guess can be ugly, never loud.
+* It is not told the sample rate. Training plays music up to 15% slower and faster, so 48 kHz sounds to it like music
+  a semitone and a half lower.
+
+Shapes: B batch, Q queries, T frames, F bins, K bands, N width, G global width, D query dimension.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genaudio_core.lowdelay import amplitude_scale, windows
+
+# (bands, bins per band) from the lowest bin up, for 1025 bins; with 44.1 kHz: to 1, 3.6, 9.1, 17.7 and 22 kHz.
+BAND_GROUPS: tuple[tuple[int, int], ...] = ((12, 4), (10, 12), (8, 32), (4, 100), (1, 201))
+N_FEATURES = 5  # per bin: |mid|, |side|, |left| - |right|, and the compressed mid, real and imaginary
+MAX_PARAMETERS = 2_000_000
+
+
+@dataclass(frozen=True)
+class StreamSeparatorConfig:
+    """Plain numbers that rebuild a network.
+
+    `sample_rate` is the one it was trained at; it may run at others nearby.
+    """
+
+    sample_rate: int = 44100  # Hz
+    hop: int = 256  # samples
+    n_fft: int = 2048  # samples
+    query_dim: int = 128
+    width: int = 32  # N
+    global_width: int = 128  # G
+    trunk_blocks: int = 2
+    query_blocks: int = 1
+    stereo: str = 'mid_side'  # or 'shared': one mask for both channels
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class State(NamedTuple):
+    """What the network remembers between frames; zeros at the start."""
+
+    trunk_bands: Tensor  # (trunk blocks, B, K, N)
+    trunk_global: Tensor  # (trunk blocks, B, G)
+    query_bands: Tensor  # (query blocks, B, Q, K, N)
+    query_global: Tensor  # (query blocks, B, Q, G)
+
+    def detach(self) -> 'State':
+        return State(*(part.detach() for part in self))
+
+
+def _gru(gru: nn.GRU, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """Run `gru` over x (rows, T, in) from h (rows, hidden); return (rows, T, hidden) and the last state.
+
+    One frame is written out as two products: the exported graph then has no loop and no transposes.
+    """
+    if x.shape[1] > 1:
+        y, last = gru(x, h[None])
+        return y, last[0]
+    given = F.linear(x[:, 0], gru.weight_ih_l0, gru.bias_ih_l0)
+    kept = F.linear(h, gru.weight_hh_l0, gru.bias_hh_l0)
+    width = h.shape[-1]
+    gates = torch.sigmoid(given[:, : 2 * width] + kept[:, : 2 * width])
+    reset, update = gates[:, :width], gates[:, width:]
+    candidate = torch.tanh(given[:, 2 * width :] + reset * kept[:, 2 * width :])
+    h = candidate + update * (h - candidate)
+    return h[:, None], h
+
+
+class Block(nn.Module):
+    """Time, bands, channels and the whole: (rows, T, K, N) -> the same, each part added to what came in."""
+
+    def __init__(self, n_bands: int, width: int, global_width: int):
+        super().__init__()
+        self.narrow = 4  # channels per band that the global GRU hears
+        self.time_norm = nn.LayerNorm(width)
+        self.time = nn.GRU(width, width, batch_first=True)
+        self.time_out = nn.Linear(width, width)
+        self.band_in = nn.Linear(n_bands, 48)
+        self.band_out = nn.Linear(48, n_bands)
+        self.feed_norm = nn.LayerNorm(width)
+        self.feed_in = nn.Linear(width, 2 * width)
+        self.feed_out = nn.Linear(2 * width, width)
+        self.to_global = nn.Linear(width, self.narrow)
+        self.whole = nn.GRU(n_bands * self.narrow, global_width, batch_first=True)
+        self.from_global = nn.Linear(global_width, n_bands * self.narrow)
+        self.widen = nn.Linear(self.narrow, width)
+
+    def forward(self, x: Tensor, bands: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Take x (rows, T, K, N), bands (rows, K, N), whole (rows, G); return the new ones."""
+        rows, frames, n_bands, width = x.shape
+        y = self.time_norm(x)
+        over_time = y.transpose(1, 2).reshape(rows * n_bands, frames, width)
+        y, bands = _gru(self.time, over_time, bands.reshape(rows * n_bands, width))
+        y = self.time_out(y).reshape(rows, n_bands, frames, width).transpose(1, 2)
+        x = x + y
+        bands = bands.reshape(rows, n_bands, width)
+
+        y = self.feed_norm(x)
+        # Bands are the last but one axis; weights from the left save two transposes.
+        mixed = F.relu(torch.matmul(self.band_in.weight, y) + self.band_in.bias[:, None])
+        x = x + torch.matmul(self.band_out.weight, mixed) + self.band_out.bias[:, None]
+        x = x + self.feed_out(F.relu(self.feed_in(y)))
+
+        heard = self.to_global(x).reshape(rows, frames, n_bands * self.narrow)
+        y, whole = _gru(self.whole, heard, whole)
+        x = x + self.widen(torch.tanh(self.from_global(y)).reshape(rows, frames, n_bands, self.narrow))
+        return x, bands, whole
+
+
+class StreamSeparator(nn.Module):
+    """Masks for the spectra of a stereo stream, one per query.
+
+    Raises
+    ------
+    ValueError
+        If the configuration does not fit the bands, or has more than two million parameters.
+    """
+
+    def __init__(self, config: StreamSeparatorConfig | None = None):
+        super().__init__()
+        self.config = config = config or StreamSeparatorConfig()
+        self.n_bins = config.n_fft // 2 + 1
+        if sum(count * bins for count, bins in BAND_GROUPS) != self.n_bins:
+            raise ValueError(f'n_fft must be 2048 for these bands, not {config.n_fft}')
+        if config.stereo not in ('shared', 'mid_side'):
+            raise ValueError(f"stereo must be 'shared' or 'mid_side', not {config.stereo!r}")
+        self.n_bands = n_bands = sum(count for count, _ in BAND_GROUPS)
+        self.n_masks = 2 if config.stereo == 'mid_side' else 1
+        self.scale = amplitude_scale(config.n_fft, config.hop)
+        width, wide = config.width, config.global_width
+
+        def per_band(count: int, inputs: int, outputs: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(count, inputs, outputs) / inputs**0.5)
+
+        self.encode = nn.ParameterList(per_band(n, bins * N_FEATURES, width) for n, bins in BAND_GROUPS)
+        self.encode_bias = nn.Parameter(torch.zeros(n_bands, width))
+        self.trunk = nn.ModuleList(Block(n_bands, width, wide) for _ in range(config.trunk_blocks))
+        self.query_in = nn.Linear(config.query_dim, 64)
+        self.band_offset = nn.Linear(64, n_bands * width)
+        self.film = nn.ModuleList(nn.Linear(64, 2 * width) for _ in range(config.query_blocks + 1))
+        self.query_blocks = nn.ModuleList(Block(n_bands, width, wide) for _ in range(config.query_blocks))
+        self.decode_in = nn.Linear(width, 2 * width)
+        self.decode = nn.ParameterList(
+            per_band(n, 2 * width, bins * 2 * self.n_masks) for n, bins in BAND_GROUPS
+        )  # fmt: skip
+        self.decode_bias = nn.ParameterList(torch.zeros(n, 1, bins * 2 * self.n_masks) for n, bins in BAND_GROUPS)
+        n_parameters = sum(parameter.numel() for parameter in self.parameters())
+        if n_parameters > MAX_PARAMETERS:
+            raise ValueError(f'{n_parameters} parameters are too many to stay in a processor cache: {MAX_PARAMETERS}')
+
+    def initial_state(self, batch: int, n_queries: int) -> State:
+        """Return the state before the first frame."""
+        c, like = self.config, self.encode_bias
+        return State(
+            like.new_zeros(c.trunk_blocks, batch, self.n_bands, c.width),
+            like.new_zeros(c.trunk_blocks, batch, c.global_width),
+            like.new_zeros(c.query_blocks, batch, n_queries, self.n_bands, c.width),
+            like.new_zeros(c.query_blocks, batch, n_queries, c.global_width),
+        )
+
+    def _features(self, spectra: Tensor) -> Tensor:
+        """(B, T, 2, F, 2) left/right -> (B, T, F, 5), all about 0 to 1; quiet sounds are lifted."""
+        spectra = spectra * self.scale
+        left, right = spectra[:, :, 0], spectra[:, :, 1]
+        mid, side = 0.5 * (left + right), 0.5 * (left - right)
+        power = torch.stack([mid, side, left, right], 2).square().sum(-1) + 1e-10  # (B, T, 4, F)
+        # Three square roots of the power: magnitude to the power 1/4. A general power would be much slower.
+        lifted = power.sqrt().sqrt().sqrt()
+        direction = mid * (lifted[:, :, 0] / power[:, :, 0].sqrt())[..., None]
+        levels = torch.stack([lifted[:, :, 0], lifted[:, :, 1], lifted[:, :, 2] - lifted[:, :, 3]], -1)
+        return torch.cat([levels, direction], -1)
+
+    def forward(self, spectra: Tensor, query: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Return the masks of some frames and the state after them.
+
+        Parameters
+        ----------
+        spectra
+            (B, T, 2, F, 2): left and right, real and imaginary, unscaled, of the low-delay analysis.
+        query
+            (B, Q, D) for all frames, or (B, T, Q, D) frame by frame (while it is being changed).
+        state
+            Of the frame before; None at the start.
+
+        Returns
+        -------
+        masks
+            (B, T, Q, M, F, 2), complex as real and imaginary part; M is 2 (mid, side) or 1 (both alike).
+        state
+            For the next frames.
+        """
+        batch, frames = spectra.shape[:2]
+        if query.dim() == 3:
+            query = query[:, None]
+        n_queries = query.shape[2]
+        if state is None:
+            state = self.initial_state(batch, n_queries)
+        features = self._features(spectra)
+        encoded, start = [], 0
+        for (count, bins), weight in zip(BAND_GROUPS, self.encode, strict=True):
+            part = features[:, :, start : start + count * bins]
+            part = part.reshape(batch * frames, count, bins * N_FEATURES).transpose(0, 1)
+            encoded.append(torch.bmm(part, weight))
+            start += count * bins
+        x = torch.cat(encoded, 0).transpose(0, 1).reshape(batch, frames, self.n_bands, -1) + self.encode_bias
+
+        trunk_bands, trunk_global = [], []
+        for i, block in enumerate(self.trunk):
+            x, bands, whole = block(x, state.trunk_bands[i], state.trunk_global[i])
+            trunk_bands.append(bands)
+            trunk_global.append(whole)
+
+        # From here each query is a row of the batch: (B * Q, T, K, N).
+        told = F.relu(self.query_in(query))  # (B, 1 or T, Q, 64)
+        told = told.transpose(1, 2).reshape(batch * n_queries, -1, told.shape[-1])
+        x = x[:, None].expand(-1, n_queries, -1, -1, -1).reshape(batch * n_queries, frames, self.n_bands, -1)
+        x = x + self.band_offset(told).reshape(batch * n_queries, -1, self.n_bands, self.config.width)
+        query_bands, query_global = [], []
+        for i, block in enumerate(self.query_blocks):
+            x = self._steer(x, self.film[i](told))
+            bands = state.query_bands[i].reshape(batch * n_queries, self.n_bands, -1)
+            whole = state.query_global[i].reshape(batch * n_queries, -1)
+            x, bands, whole = block(x, bands, whole)
+            query_bands.append(bands.reshape(batch, n_queries, self.n_bands, -1))
+            query_global.append(whole.reshape(batch, n_queries, -1))
+        x = F.relu(self.decode_in(self._steer(x, self.film[-1](told))))
+
+        rows = x.reshape(batch * n_queries * frames, self.n_bands, -1).transpose(0, 1)
+        masks, start = [], 0
+        for (count, bins), weight, bias in zip(BAND_GROUPS, self.decode, self.decode_bias, strict=True):
+            part = torch.bmm(rows[start : start + count], weight) + bias  # (count, rows, bins * M * 2)
+            part = part.reshape(count, -1, bins, self.n_masks * 2).transpose(0, 1)
+            masks.append(part.reshape(-1, count * bins, self.n_masks * 2))
+            start += count
+        mask = torch.cat(masks, 1).reshape(batch, n_queries, frames, self.n_bins, self.n_masks, 2)
+        mask = mask.permute(0, 2, 1, 4, 3, 5)  # (B, T, Q, M, F, 2)
+        real = 1.2 * torch.sigmoid(mask[..., 0]) - 0.1
+        imaginary = 0.5 * torch.tanh(mask[..., 1])
+        after = State(*map(torch.stack, (trunk_bands, trunk_global, query_bands, query_global)))
+        return torch.stack([real, imaginary], -1), after
+
+    @staticmethod
+    def _steer(x: Tensor, film: Tensor) -> Tensor:
+        scale, shift = film[:, :, None].chunk(2, -1)
+        return x * (1 + scale) + shift
+
+    def separate(self, audio: Tensor, query: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Separate whole signals, as training does.
+
+        Parameters
+        ----------
+        audio
+            (B, 2, samples); samples must be whole hops. The first ``n_fft - hop`` samples are the past of the first
+            frame and get no output of their own.
+        query
+            (B, Q, D).
+
+        Returns
+        -------
+        audio
+            (B, Q, 2, frames * hop): the samples before the newest hop of each frame, that is the input from
+            ``n_fft - 2 * hop`` on. The first hop lacks its older half and must be left out of a loss.
+        state
+            After the last frame.
+        """
+        c = self.config
+        analysis, synthesis = (torch.from_numpy(w).to(audio) for w in windows(c.n_fft, c.hop))
+        spectra = torch.fft.rfft(audio.unfold(-1, c.n_fft, c.hop) * analysis)  # (B, 2, T, F)
+        masks, state = self(torch.view_as_real(spectra.transpose(1, 2)), query, state)
+        masked = apply_masks(spectra.transpose(1, 2), torch.view_as_complex(masks))  # (B, T, Q, 2, F)
+        frames = torch.fft.irfft(masked, c.n_fft)[..., -2 * c.hop :] * synthesis[-2 * c.hop :]
+        older = F.pad(frames[:, :-1, ..., c.hop :], (0, 0) * 3 + (1, 0))
+        out = (frames[..., : c.hop] + older).permute(0, 2, 3, 1, 4)  # (B, Q, 2, T, hop)
+        return out.reshape(*out.shape[:3], -1), state
+
+
+def apply_masks(spectra: Tensor, masks: Tensor) -> Tensor:
+    """Return masked spectra (B, T, Q, 2, F) from spectra (B, T, 2, F) and masks (B, T, Q, M, F), all complex."""
+    spectra = spectra[:, :, None]
+    if masks.shape[3] == 1:
+        return spectra * masks
+    mid = 0.5 * (spectra[:, :, :, 0] + spectra[:, :, :, 1]) * masks[:, :, :, 0]
+    side = 0.5 * (spectra[:, :, :, 0] - spectra[:, :, :, 1]) * masks[:, :, :, 1]
+    return torch.stack([mid + side, mid - side], 3)

@@ -1,0 +1,219 @@
+"""What every trainer shares: exact resumption, a time budget, a log, the learning-rate schedule, the optimiser.
+
+A run is a folder: ``config.json``, ``log.csv``, ``last.safetensors`` with ``last.optimizer`` (to go on from) and
+``best.safetensors`` (to export). Randomness depends only on (seed, step, rank), so that a run stopped and resumed
+takes the very steps it would have taken.
+"""
+
+import csv
+import json
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
+
+
+def learning_rate(step: int, peak: float, warmup: int, decay_begin: int, decay_steps: int) -> float:
+    """Linear warm-up, constant, then linear decay to a twentieth over `decay_steps` (warmup-stable-decay).
+
+    The constant part can go on as long as there is time; the decay is begun when the run is to end.
+    """
+    rate = peak * min(1.0, (step + 1) / warmup)
+    if step >= decay_begin:
+        rate *= max(0.05, 1 - (step - decay_begin) / max(decay_steps, 1))
+    return rate
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum with orthogonalised updates for weight matrices (Jordan et al., 2024), in the gradients' precision.
+
+    torch's own rounds to bfloat16 first, which CPUs without that type emulate slowly; hence ours.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0):
+        super().__init__(params, {'lr': lr, 'momentum': momentum, 'weight_decay': weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group['params']:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if 'momentum' not in state:
+                    state['momentum'] = torch.zeros_like(parameter.grad)
+                state['momentum'].lerp_(parameter.grad, 1 - group['momentum'])
+                update = orthogonal(parameter.grad.lerp(state['momentum'], group['momentum']))
+                # 0.2 sqrt(max) gives updates the size AdamW's have, so one learning rate serves both.
+                scale = 0.2 * max(parameter.shape) ** 0.5
+                parameter.mul_(1 - group['lr'] * group['weight_decay'])
+                parameter.add_(update, alpha=-group['lr'] * scale)
+
+
+def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
+    """Roughly the nearest matrix with all singular values one, by a quintic Newton-Schulz iteration."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    x = x / (x.norm() + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if tall else x).to(matrix.dtype)
+
+
+class Optimizers:
+    """Muon for the matrices inside the network, AdamW for everything else, under one learning rate."""
+
+    def __init__(self, model: nn.Module, *, weight_decay: float = 0.01, muon: bool = True):
+        embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+        # Output layers behave like embeddings: one row per class.
+        heads = {id(p) for name, p in model.named_parameters() if 'heads.linear' in name}
+        matrices, others = [], []
+        for parameter in model.parameters():
+            inner = parameter.ndim == 2 and id(parameter) not in embeddings | heads
+            (matrices if inner and muon else others).append(parameter)
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+        ]
+        if matrices:
+            self.parts.append(Muon(matrices, lr=0.0, weight_decay=weight_decay))
+
+    def step(self, rate: float) -> None:
+        for part in self.parts:
+            for group in part.param_groups:
+                group['lr'] = rate
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict]) -> None:
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+class Run:
+    """The folder of one training run.
+
+    Raises
+    ------
+    GenaudioError
+        If the folder holds a run with other settings.
+    """
+
+    def __init__(self, folder: Path, config: dict, *, minutes: float | None = None, main: bool = True):
+        self.folder, self.main = folder, main
+        self.deadline = time.monotonic() + minutes * 60 if minutes else float('inf')
+        self.stopped = False
+        self.best = float('inf')
+        path = folder / 'config.json'
+        if path.exists():
+            old = json.loads(path.read_text())
+            changed = sorted(key for key in config if old.get(key) != config[key])
+            if changed:
+                raise GenaudioError(
+                    f'{folder} holds a run with other settings ({", ".join(changed)}). '
+                    'Give another --out, or the same settings to go on with it.'
+                )
+        elif main:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(config, indent=1) + '\n')
+        if main:
+            signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, *_) -> None:
+        self.stopped = True  # finish the step, save, leave
+
+    @property
+    def time_is_up(self) -> bool:
+        return self.stopped or time.monotonic() >= self.deadline
+
+    def log(self, row: dict) -> None:
+        """Append a row to ``log.csv`` (columns are those of the first row)."""
+        if not self.main:
+            return
+        path = self.folder / 'log.csv'
+        new = not path.exists()
+        with path.open('a', newline='') as file:
+            writer = csv.DictWriter(file, list(row), extrasaction='ignore')
+            if new:
+                writer.writeheader()
+            writer.writerow({key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()})
+
+    def save(self, model: nn.Module, optimizers: Optimizers, step: int, **extra: float) -> None:
+        """Save everything needed to go on, so that a crash in the middle leaves the save before."""
+        if not self.main:
+            return
+        with atomic_write(self.folder / 'last.optimizer') as temporary:
+            state = {'step': step, 'optimizers': optimizers.state_dict(), 'best': self.best} | extra
+            torch.save(state, temporary)
+        with atomic_write(self.folder / 'last.safetensors') as temporary:
+            save_file(model.state_dict(), temporary, {'step': str(step)})
+
+    def load(self, model: nn.Module, optimizers: Optimizers) -> int:
+        """Load the last save, if there is one; return the step to go on with."""
+        path = self.folder / 'last.optimizer'
+        if not path.exists():
+            return 0
+        model.load_state_dict(load_file(self.folder / 'last.safetensors'))
+        state = torch.load(path, weights_only=True)
+        optimizers.load_state_dict(state['optimizers'])
+        self.best = state['best']
+        return state['step']
+
+    def save_best(self, model: nn.Module, loss: float, config: dict, **info: object) -> bool:
+        """Keep the weights if `loss` is the lowest so far; return whether it was."""
+        if loss >= self.best or not self.main:
+            return False
+        self.best = loss
+        save_checkpoint(self.folder / 'best.safetensors', model, config, loss=loss, **info)
+        return True
+
+
+def save_checkpoint(path: Path, model: nn.Module, config: dict, **info: object) -> None:
+    """Weights and what rebuilds the model, in one safetensors file."""
+    with atomic_write(path) as temporary:
+        metadata = {'config': json.dumps(config), 'info': json.dumps(info, default=str)}
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary, metadata)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
+    """(weights, config, info) of a checkpoint of `save_checkpoint`.
+
+    Raises
+    ------
+    GenaudioError
+        If it is missing, damaged, or no checkpoint of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise GenaudioError(f'No checkpoint at {path}. Train one: genaudio-train fit --help')
+    try:
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise GenaudioError(f'{path} is no safetensors checkpoint, or it is damaged ({error}).') from None
+    if 'config' not in metadata:
+        raise GenaudioError(f'{path} does not say how to rebuild its model; export needs best.safetensors of a run.')
+    return weights, json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
+
+
+def limit_threads(threads: int | None) -> None:
+    """Use `threads` CPU threads (default: what the environment says)."""
+    if threads:
+        torch.set_num_threads(threads)
+    elif 'OMP_NUM_THREADS' not in os.environ:
+        torch.set_num_threads(os.cpu_count() or 1)
