@@ -1,0 +1,209 @@
+"""A started MMT decoder: the graph of one exported file, and the buffers it works on.
+
+One graph does three things, chosen by the input ``field``:
+
+* ``-1``: takes events in (one, or many at once), updates the key/value cache, gives their hidden states;
+* ``0..``: gives the logits of that field of the next event, from a hidden state and the fields chosen so far.
+
+The cache is one buffer for each layer and for keys and values, (takes, heads, context, head_dim). It is bound as input
+and as output, and attention is an operator (``com.microsoft.GroupQueryAttention``) that then writes the new rows in
+place: a step copies no cache, and forgetting events is only a smaller length.
+
+Most callers want `genaudio_core.continuation.Continuer`, which keeps the history of events that goes with the cache.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime import OrtValue
+
+from genaudio_core.events import Encoding, find_encoding
+from genaudio_core.runtime import LoadedModel, load_model
+
+KIND = 'decoder'
+STEP = -1  # value of the graph's input `field` that means: take events in
+CHUNK = 128  # events taken in at once at most; bounds memory, and lets a background prefill breathe
+
+_DTYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(int8)': np.int8}
+
+
+class Decoder:
+    """A loaded decoder. It holds no state: any number of `Continuer` share one, each in a thread of its own.
+
+    Attributes
+    ----------
+    encoding : Encoding
+        Layout of the events.
+    context : int
+        Events that fit into a cache.
+    dim : int
+        Width of a hidden state.
+    chained : bool
+        Whether the logits of a field depend on the fields of the same event chosen before it.
+    """
+
+    def __init__(self, model: LoadedModel):
+        details = model.card.details
+        self.model, self.card, self.session, self.provider = model, model.card, model.session, model.provider
+        self.encoding: Encoding = find_encoding(model.card.layout)
+        self.context, self.dim = int(details['context']), int(details['dim'])
+        self.layers, self.heads, self.head_dim = (int(details[k]) for k in ('layers', 'heads', 'head_dim'))
+        self.chained = bool(details['chained'])
+        inputs = {i.name: i.type for i in self.session.get_inputs()}
+        self.has_time = 'step' in inputs
+        self.has_phase = 'chosen_phase' in inputs
+        self.cache_dtype = np.dtype(_DTYPES[inputs['past_key_0']])
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, provider: str = 'auto', threads: int = 1, warm_up: bool = True, **options
+    ) -> 'Decoder':
+        """Load and warm up a decoder file; raises GenaudioError as `runtime.load_model` does."""
+        decoder = cls(load_model(path, KIND, provider=provider, threads=threads, **options))
+        if warm_up:
+            decoder.warm_up()
+        return decoder
+
+    def warm_up(self) -> None:
+        """Run every path once: the first run of a size allocates, and that must not happen on a bar line."""
+        buffers = Buffers(self, 1)
+        for n in (1, 8, 1):
+            events = np.zeros((1, n, len(self.encoding.fields)), np.int64)
+            buffers.step(events, np.zeros((1, n), np.int64), np.zeros((1, n), np.int64), 0)
+        hidden = np.zeros((1, self.dim), np.float32)
+        for index in range(len(self.encoding.fields)):
+            buffers.logits(index, hidden, None, None)
+
+
+class Buffers:
+    """Cache and bound memory for some takes of one decoder. Knows nothing of music; see `Continuer`."""
+
+    def __init__(self, decoder: Decoder, takes: int):
+        self.decoder, self.takes = decoder, takes
+        shape = (takes, decoder.heads, decoder.context, decoder.head_dim)
+        device = decoder.model.device
+        self._arrays: dict[str, np.ndarray] = {}  # the memory of the caches, where it is ordinary memory
+        self._caches: dict[str, OrtValue] = {}
+        for layer in range(decoder.layers):
+            for part in ('key', 'value'):
+                name = f'{part}_{layer}'
+                array = np.zeros(shape, decoder.cache_dtype)
+                # On the CPU the value shares the array's memory.
+                self._caches[name] = OrtValue.ortvalue_from_numpy(array, device, 0)
+                if device == 'cpu':
+                    self._arrays[name] = array
+        fields = len(decoder.encoding.fields)
+        self._in: dict[str, np.ndarray] = {
+            'field': np.array(STEP, np.int64),
+            'events': np.zeros((takes, 1, fields), np.int64),
+            'index': np.zeros(1, np.int64),
+            'seqlens': np.zeros(takes, np.int32),
+            'total': np.array(1, np.int32),
+            'hidden_in': np.zeros((takes, 1, decoder.dim), np.float32),
+            'chosen': np.zeros((takes, 1, fields), np.int64),
+        }
+        if decoder.has_time:
+            self._in['step'] = np.zeros((takes, 1), np.int64)
+            self._in['phase'] = np.zeros((takes, 1), np.int64)
+        if decoder.has_phase:
+            self._in['chosen_phase'] = np.zeros((takes, 1), np.int64)
+        self._values = {name: OrtValue.ortvalue_from_numpy(array) for name, array in self._in.items()}
+        self._hidden_out = np.zeros((takes, 1, decoder.dim), np.float32)
+        self._step_binding = self._bind(self._hidden_out, np.zeros((0, 0, 0), np.float32))
+        self._heads: list[tuple[onnxruntime.IOBinding, np.ndarray]] = []
+        ignored = np.zeros((takes, 1, decoder.dim), np.float32)
+        for size in decoder.encoding.sizes:
+            out = np.zeros((takes, 1, size), np.float32)
+            self._heads.append((self._bind(ignored, out), out))
+
+    def _bind(self, hidden: np.ndarray, logits: np.ndarray) -> onnxruntime.IOBinding:
+        """A binding of all inputs and caches, with these arrays as outputs."""
+        binding = self.decoder.session.io_binding()
+        for name, value in self._values.items():
+            binding.bind_ortvalue_input(name, value)
+        self._bind_caches(binding)
+        binding.bind_ortvalue_output('hidden', OrtValue.ortvalue_from_numpy(hidden))
+        binding.bind_ortvalue_output('logits', OrtValue.ortvalue_from_numpy(logits))
+        return binding
+
+    def _bind_caches(self, binding: onnxruntime.IOBinding) -> None:
+        for name, value in self._caches.items():
+            binding.bind_ortvalue_input(f'past_{name}', value)
+            binding.bind_ortvalue_output(f'present_{name}', value)
+
+    def step(self, events: np.ndarray, step: np.ndarray, phase: np.ndarray, past: int) -> np.ndarray:
+        """Take events in behind the first `past` ones.
+
+        Parameters
+        ----------
+        events : (takes, n, fields)
+        step, phase : (takes, n), from `events.timeline`
+        past : events in the cache that count; later ones are overwritten
+
+        Returns
+        -------
+        (takes, n, dim) float32; for n = 1 it is valid until the next call
+        """
+        n = events.shape[1]
+        total = past + n
+        if n != 1:
+            return self._step_many(events, step, phase, past)
+        values = self._in
+        values['field'][...] = STEP
+        values['events'][:] = events
+        values['index'][0] = past
+        values['seqlens'][:] = total - 1
+        values['total'][...] = total
+        if self.decoder.has_time:
+            values['step'][:] = step
+            values['phase'][:] = phase
+        self.decoder.session.run_with_iobinding(self._step_binding)
+        return self._hidden_out
+
+    def _step_many(self, events: np.ndarray, step: np.ndarray, phase: np.ndarray, past: int) -> np.ndarray:
+        n, decoder = events.shape[1], self.decoder
+        binding = decoder.session.io_binding()
+        values = self._in | {
+            'field': np.array(STEP, np.int64),
+            'events': np.ascontiguousarray(events, np.int64),
+            'index': np.arange(past, past + n),
+            'seqlens': np.full(self.takes, past + n - 1, np.int32),
+            'total': np.array(past + n, np.int32),
+        }
+        if decoder.has_time:
+            values['step'] = np.ascontiguousarray(step, np.int64)
+            values['phase'] = np.ascontiguousarray(phase, np.int64)
+        held = {name: OrtValue.ortvalue_from_numpy(array) for name, array in values.items()}
+        for name, value in held.items():
+            binding.bind_ortvalue_input(name, value)
+        self._bind_caches(binding)
+        hidden = np.zeros((self.takes, n, decoder.dim), np.float32)
+        empty = np.zeros((0, 0, 0), np.float32)
+        binding.bind_ortvalue_output('hidden', OrtValue.ortvalue_from_numpy(hidden))
+        binding.bind_ortvalue_output('logits', OrtValue.ortvalue_from_numpy(empty))
+        decoder.session.run_with_iobinding(binding)
+        return hidden
+
+    def logits(
+        self, field: int, hidden: np.ndarray, chosen: np.ndarray | None, phase: np.ndarray | None
+    ) -> np.ndarray:
+        """Logits (takes, classes) of field number `field`, the caller's to keep, from hidden (takes, dim)."""
+        values = self._in
+        values['field'][...] = field
+        values['hidden_in'][:, 0] = hidden
+        if chosen is not None:
+            values['chosen'][:, 0] = chosen
+        if phase is not None and self.decoder.has_phase:
+            values['chosen_phase'][:, 0] = phase
+        binding, out = self._heads[field]
+        self.decoder.session.run_with_iobinding(binding)
+        return out[:, 0].copy()
+
+    def copy_from(self, other: 'Buffers', rows: np.ndarray, length: int) -> None:
+        """Take over the first `length` events of the takes `rows` of another cache of the same decoder."""
+        for name in self._caches:
+            if self._arrays:
+                self._arrays[name][:, :, :length] = other._arrays[name][rows, :, :length]
+            else:
+                self._caches[name].update_inplace(np.ascontiguousarray(other._caches[name].numpy()[rows]))
