@@ -91,6 +91,7 @@ class Musician(Protocol):
 
         What take 0 plays becomes part of the memory, as `choose` can change.
         """
+        ...
 
     def choose(self, request: int, take: int) -> None:
         """Remember another take of that answer instead."""
@@ -100,6 +101,8 @@ class Musician(Protocol):
 
     def rest(self) -> bool:
         """Do some background work (tidy the memory); return whether more waits."""
+        ...
 
     def stats(self) -> dict[str, float]:
         """Counters for the view: context length and the like."""
+        ...

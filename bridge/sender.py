@@ -171,8 +171,11 @@ class PrecisionSender:
                 if self._closed:
                     return
                 due = self.outbox.next_time
-                wait = None if due is None else due - self._clock.now() - SPIN
-                if wait is None or wait > 0:
+                if due is None:
+                    self._changed.wait()
+                    continue
+                wait = due - self._clock.now() - SPIN
+                if wait > 0:
                     self._changed.wait(wait)
                     continue
             # Spin without the lock, so that an earlier message or a silence can still come in between.

@@ -11,6 +11,7 @@ from bridge.messages import ALL_NOTES_OFF, SUSTAIN, control, note_off
 
 _NOTES = 16 * 128
 MAX_OUTPUTS = 16
+_ON = b'\x01'
 
 
 class Sounding:
@@ -46,7 +47,7 @@ class Sounding:
 
     def count(self) -> int:
         """Number of notes that sound on all outputs."""
-        return self._table[: MAX_OUTPUTS * _NOTES].count(1)
+        return self._table[: MAX_OUTPUTS * _NOTES].count(_ON)
 
     def silence(self, output: int) -> list[bytes]:
         """Return what ends everything on `output`, and take it as sent.
@@ -56,11 +57,11 @@ class Sounding:
         """
         start = output * _NOTES
         messages = []
-        found = self._table.find(1, start, start + _NOTES)
+        found = self._table.find(_ON, start, start + _NOTES)
         while found >= 0:
             messages.append(note_off((found - start) >> 7, (found - start) & 127))
             self._table[found] = 0
-            found = self._table.find(1, found + 1, start + _NOTES)
+            found = self._table.find(_ON, found + 1, start + _NOTES)
         used = MAX_OUTPUTS * _NOTES + output * 16
         for channel in range(16):
             if self._table[used + channel]:

@@ -25,6 +25,7 @@ class Leader(Protocol):
 
     def check(self, time: float) -> list[Change]:
         """Called a few hundred times a second; returns what changed since."""
+        ...
 
 
 class InternalLeader:

@@ -1,0 +1,281 @@
+"""The music engine at arm's length: messages out, pieces of music back, whatever happens to it in between.
+
+`ProcessEngine` runs a `Musician` in a process of its own, restarts it when it dies or hangs, and tells it again what
+it had heard. `SimulatedEngine` runs one on the simulated clock, with a delay of our choosing.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+from bridge.clock import Clock
+from bridge.musician import HeardNote, Musician, Piece, Request
+
+STUCK = 8.0  # seconds without a sign of life, while messages wait, after which the engine is killed
+MAX_WAITING = 400  # unread messages: 400 of them are far below the pipe's buffer, so a send never blocks
+MEMORY = 1500  # heard notes that a restarted engine is told again
+
+
+class Engine(Protocol):
+    """What the session knows of the music engine. No call ever blocks."""
+
+    ready: bool  # it answers now
+    restarts: int
+    stats: dict[str, Any]
+
+    def hear(self, notes: Sequence[HeardNote]) -> None: ...
+    def ask(self, request: Request) -> None: ...
+    def cancel(self, request: int, beat: float) -> None:
+        """Stop composing that answer; forget what it has from `beat` on."""
+
+    def choose(self, request: int, take: int) -> None: ...
+    def poll(self) -> list[Piece]:
+        """Return the pieces that came in since."""
+        ...
+
+    def next_time(self) -> float | None:
+        """When there will be pieces, where that is known (simulation)."""
+
+    def close(self) -> None: ...
+
+
+class SimulatedEngine:
+    """A musician on the simulated clock: its pieces arrive `delay(request, number)` seconds after the question."""
+
+    def __init__(
+        self,
+        musician: Musician,
+        clock: Clock,
+        delay: Callable[[Request, int], float] | float = 0.005,
+    ) -> None:
+        self.ready = True
+        self.restarts = 0
+        self.stats: dict[str, Any] = {}
+        self.musician = musician
+        self._clock = clock
+        self._delay = delay if callable(delay) else (lambda request, number: delay)
+        self._waiting: list[tuple[float, int, Piece]] = []
+        self._order = 0
+
+    def hear(self, notes: Sequence[HeardNote]) -> None:
+        self.musician.hear(notes)
+
+    def ask(self, request: Request) -> None:
+        if not self.ready:
+            return
+        for number, piece in enumerate(self.musician.answer(request)):
+            self._order += 1
+            self._waiting.append((self._clock.now() + self._delay(request, number), self._order, piece))
+        self._waiting.sort(key=lambda item: item[:2])
+
+    def cancel(self, request: int, beat: float) -> None:
+        self._waiting = [item for item in self._waiting if item[2].request != request]
+        self.musician.forget(request, beat)
+
+    def choose(self, request: int, take: int) -> None:
+        self.musician.choose(request, take)
+
+    def poll(self) -> list[Piece]:
+        now = self._clock.now()
+        due = [piece for time, _, piece in self._waiting if time <= now]
+        self._waiting = self._waiting[len(due) :]
+        self.stats = self.musician.stats()
+        return due
+
+    def next_time(self) -> float | None:
+        return self._waiting[0][0] if self._waiting else None
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+class ProcessEngine:
+    """A musician in a process of its own.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the musician, in the new process; must be importable (a module-level function).
+    arguments : tuple
+        Passed to `make`.
+    notify : callable
+        Gets one line for the person when the engine dies or returns.
+    """
+
+    def __init__(
+        self, make: Callable[..., Musician], arguments: tuple = (), *, clock: Clock, notify: Callable[[str], None] = print
+    ) -> None:
+        self.ready = False
+        self.restarts = 0
+        self.stats: dict[str, Any] = {}
+        self._make, self._arguments, self._clock, self._notify = make, arguments, clock, notify
+        self._heard: deque[HeardNote] = deque(maxlen=MEMORY)
+        self._pieces: list[Piece] = []
+        self._context = multiprocessing.get_context('spawn')
+        self._next_start = 0.0
+        self._failures = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._connection, theirs = self._context.Pipe()
+        self._process = self._context.Process(
+            target=run_engine, args=(theirs, self._make, self._arguments), name='genaudio engine', daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._sent = self._read = 0
+        self._alive_at = self._clock.now()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def fileno(self) -> int:
+        """To wait for pieces with `multiprocessing.connection.wait`."""
+        return self._connection.fileno()
+
+    def hear(self, notes: Sequence[HeardNote]) -> None:
+        self._heard.extend(note for note in notes if not note.held)
+        if self.ready:
+            self._send('hear', tuple(notes))
+
+    def ask(self, request: Request) -> None:
+        if self.ready:
+            self._send('ask', request)
+
+    def cancel(self, request: int, beat: float) -> None:
+        if self.ready:
+            self._send('cancel', request, beat)
+
+    def choose(self, request: int, take: int) -> None:
+        if self.ready:
+            self._send('choose', request, take)
+
+    def next_time(self) -> float | None:
+        return None if self.ready else self._next_start or None
+
+    def _send(self, *message: Any) -> None:
+        if self._sent - self._read >= MAX_WAITING:
+            self._died('does not answer')
+            return
+        try:
+            if self._sent == self._read:  # it owes us an answer from now on
+                self._alive_at = self._clock.now()
+            self._connection.send(message)
+            self._sent += 1
+        except OSError:
+            self._died('ended')
+
+    def poll(self) -> list[Piece]:
+        try:
+            while self._connection.poll():
+                kind, value = self._connection.recv()
+                self._alive_at = self._clock.now()
+                if kind == 'piece':
+                    self._pieces.append(value)
+                elif kind == 'read':
+                    self._read, self.stats = value
+                elif kind == 'ready':
+                    self.ready = True
+                    self._failures = 0
+                    if self._heard:
+                        self._send('hear', tuple(self._heard))
+                elif kind == 'error':
+                    self._notify(f'The music engine says: {value}')
+        except (EOFError, OSError):
+            self._died('ended')
+        now = self._clock.now()
+        if self.ready and self._sent > self._read and now - self._alive_at > STUCK:
+            self._died('hangs')
+        if self._next_start and now >= self._next_start:
+            self._next_start = 0.0
+            self._start()
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def _died(self, how: str) -> None:
+        if self._next_start:
+            return
+        self.ready = False
+        self.restarts += 1
+        self._failures += 1
+        self._process.kill()
+        with contextlib.suppress(OSError):
+            self._connection.close()
+        # A connection that waits forever stands in until the new process is there.
+        self._connection, self._parked = self._context.Pipe()
+        self._next_start = self._clock.now() + min(0.2 * 2 ** (self._failures - 1), 10.0)
+        self._notify(f'The music engine {how}; the band plays on by itself while it starts again.')
+
+    def close(self) -> None:
+        self._next_start = 0.0
+        self.ready = False
+        with contextlib.suppress(OSError, ValueError):
+            self._connection.send(('close',))
+        self._process.join(timeout=1)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(timeout=1)
+        self._connection.close()
+
+
+def run_engine(connection: Connection, make: Callable[..., Musician], arguments: tuple) -> None:
+    """The engine process: reads messages, composes, sends pieces, until told to close or left alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; our parent decides
+    with contextlib.suppress(OSError):
+        os.nice(2)  # the port process must always come first
+    try:
+        musician = make(*arguments)
+        connection.send(('ready', None))
+        _serve(connection, musician)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the port process is gone: nobody listens any more
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            connection.send(('error', f'{type(error).__name__}: {error}'))
+        traceback.print_exc()
+        raise SystemExit(1) from None
+
+
+def _serve(connection: Connection, musician: Musician) -> None:
+    waiting: deque[tuple] = deque()
+    read = 0
+
+    def receive() -> None:
+        nonlocal read
+        message = connection.recv()
+        read += 1
+        waiting.append(message)
+
+    while True:
+        while not waiting:
+            if connection.poll(0):
+                receive()
+            elif not musician.rest():
+                connection.poll(None)
+        message = waiting.popleft()
+        if message[0] == 'close':
+            return
+        if message[0] == 'hear':
+            musician.hear(message[1])
+        elif message[0] == 'choose':
+            musician.choose(message[1], message[2])
+        elif message[0] == 'cancel':
+            musician.forget(message[1], message[2])
+        elif message[0] == 'ask':
+            request: Request = message[1]
+            for piece in musician.answer(request):
+                connection.send(('piece', piece))
+                while connection.poll(0):
+                    receive()
+                if any(item[0] == 'cancel' and item[1] == request.id for item in waiting):
+                    break
+                if any(item[0] == 'close' for item in waiting):
+                    return
+        connection.send(('read', (read - len(waiting), musician.stats())))

@@ -1,0 +1,78 @@
+"""Arrange: what you play is spread over the instruments, note by note, the moment you play it."""
+
+from dataclasses import dataclass
+
+from bridge import messages
+from bridge.harmony import fold
+from bridge.messages import NoteOff, NoteOn
+from bridge.players.base import Band, Quiet
+from bridge.scheduler import Voice
+from genaudio_core.instruments import DRUMS, FAMILY, RANGE
+
+TOGETHER = 0.03  # seconds within which keys count as one chord
+
+
+@dataclass
+class _Line:
+    """The last note that a part played: lines move by small steps."""
+
+    voice: Voice
+    low: int
+    high: int
+    last: int
+    busy_until: float = -1e9
+
+
+class Arrange(Quiet):
+    """Gives each note to the part whose range and last note lie nearest; no two notes of a chord to one solo part.
+
+    Chordal parts (keys, ensembles, guitars) may take several. Outside every range, the note is moved by octaves.
+    """
+
+    def __init__(self, band: Band) -> None:
+        super().__init__(band)
+        self.state = 'arranging'
+        self._lines = []
+        for voice in band.voices:
+            if voice.instrument != DRUMS:
+                low, high = RANGE[voice.instrument]
+                self._lines.append(_Line(voice, low, high, (low + high) // 2))
+        self._drums = next((voice for voice in band.voices if voice.instrument == DRUMS), None)
+        self._given: dict[tuple[int, int], list[tuple[Voice, int]]] = {}
+
+    def on_note(self, event: NoteOn, beat: float) -> None:
+        self.on_note_off(NoteOff(event.time, event.note, event.channel), beat)
+        target = self._choose(event)
+        if target is None:
+            return
+        voice, note = target
+        self._given[event.channel, event.note] = [target]
+        self.band.sender.send_at(event.time, voice.output, messages.note_on(voice.channel, note, event.velocity))
+
+    def on_note_off(self, event: NoteOff, beat: float) -> None:
+        for voice, note in self._given.pop((event.channel, event.note), []):
+            shared = any((voice, note) in given for given in self._given.values())
+            if not shared:
+                self.band.sender.send_at(event.time, voice.output, messages.note_off(voice.channel, note))
+
+    def on_stop(self) -> None:
+        self._given.clear()
+
+    def _choose(self, event: NoteOn) -> tuple[Voice, int] | None:
+        if event.channel == 9 and self._drums is not None:
+            return self._drums, event.note
+        best: tuple[float, _Line, int] | None = None
+        for line in self._lines:
+            note = fold(event.note, line.low, line.high)
+            cost = abs(note - line.last) + 2 * abs(note - event.note)
+            solo = FAMILY[line.voice.instrument] not in ('keys', 'ensemble', 'guitar', 'organ', 'mallets', 'synth')
+            if solo and event.time < line.busy_until:
+                cost += 40
+            if best is None or cost < best[0]:
+                best = (cost, line, note)
+        if best is None:
+            return None
+        _, line, note = best
+        line.last = note
+        line.busy_until = event.time + TOGETHER
+        return line.voice, note

@@ -1,0 +1,80 @@
+"""What a player (a way of playing) sees of the session, and what the session calls."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from bridge.answer import Answer
+from bridge.listener import Listener
+from bridge.messages import NoteOff, NoteOn
+from bridge.musician import HeardNote
+from bridge.scheduler import Voice
+from bridge.sender import Sender
+from bridge.transport import Transport
+
+
+class Band(Protocol):
+    """The session, as a player may use it."""
+
+    transport: Transport
+    listener: Listener
+    sender: Sender
+    voices: tuple[Voice, ...]
+    answer: Answer | None  # the answer that plays or is about to
+
+    def setting(self, name: str) -> Any:
+        """A parameter by its full name."""
+
+    def lead(self) -> float:
+        """Seconds from a question to the first note that can be on time."""
+        ...
+
+    def ask(self, start: float, end: float, role: str = 'continue', *, joins: bool = False) -> Answer:
+        """Ask for music in [start, end) session beats. `joins`: follow the running answer, do not replace it."""
+        ...
+
+    def drop(self, beat: float, *, release: bool = False) -> None:
+        """Take back what is planned from `beat` on; `release` ends what sounds too."""
+
+    def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
+        """(root pitch class, intervals) that the player sounded in that time."""
+
+
+class Player(Protocol):
+    """A way of playing. All beats are session beats, all times bridge time."""
+
+    state: str  # one word for the view
+
+    def on_note(self, event: NoteOn, beat: float) -> None:
+        """The player strikes a key."""
+
+    def on_note_off(self, event: NoteOff, beat: float) -> None:
+        """The player lets go of a key."""
+
+    def on_heard(self, notes: Sequence[HeardNote]) -> None:
+        """Notes are complete."""
+
+    def on_stop(self) -> None:
+        """The transport stopped, or jumped: the plan is gone."""
+
+    def step(self, now: float, beat: float) -> None:
+        """Time passes; called a few hundred times a second."""
+
+    def next_time(self, now: float, beat: float) -> float | None:
+        """When `step` has something to decide, if nothing else happens."""
+
+
+class Quiet:
+    """A player that does nothing: the base of the others."""
+
+    state = 'quiet'
+
+    def __init__(self, band: Band) -> None:
+        self.band = band
+
+    def on_note(self, event: NoteOn, beat: float) -> None: ...
+    def on_note_off(self, event: NoteOff, beat: float) -> None: ...
+    def on_heard(self, notes: Sequence[HeardNote]) -> None: ...
+    def on_stop(self) -> None: ...
+    def step(self, now: float, beat: float) -> None: ...
+    def next_time(self, now: float, beat: float) -> float | None:
+        return None

@@ -1,0 +1,446 @@
+"""The session: one thread's worth of decisions, driven by a clock, real or simulated.
+
+Messages come in with their times (`receive`), `step` lets time pass, everything that goes out goes through the
+scheduler to the sender. The session owns no thread, no port and no process, so the same code plays in the port
+process, in the demo and in tests that run hours in seconds.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bridge import messages
+from bridge.answer import Answer
+from bridge.clock import Clock
+from bridge.clock_follower import Change, ClockFollower
+from bridge.controllers import Controllers
+from bridge.engine import Engine
+from bridge.fallback import FallbackMusician
+from bridge.listener import Feel, Listener
+from bridge.messages import Control, NoteOff, NoteOn, Sync
+from bridge.musician import Controls, HeardNote, Piece, PlannedNote, Request
+from bridge.parameters import COMMANDS
+from bridge.players import PLAYERS, Player
+from bridge.players.take_over import start_soon
+from bridge.preset import Preset
+from bridge.scheduler import Due, Scheduler
+from bridge.sender import Sender
+from bridge.takes import Takes
+from bridge.transport import InternalLeader, Leader, Transport
+from genaudio_core.errors import GenaudioError
+
+MAX_SLEEP = 0.02  # seconds between two steps, at most
+
+
+class Session:
+    """A band with its player.
+
+    Parameters
+    ----------
+    preset : Preset
+    clock : Clock
+    sender : Sender
+    engine : Engine
+    leader : Leader, optional
+        Who leads the transport; by default what the preset asks for among MIDI clock and our own tempo.
+    horizon : float
+        Seconds that messages are handed to the sender early.
+    notify : callable
+        Gets one line for the person.
+    """
+
+    def __init__(
+        self, preset: Preset, clock: Clock, sender: Sender, engine: Engine, *, leader: Leader | None = None,
+        horizon: float = 0.03, notify: Callable[[str], None] = print,
+    ) -> None:  # fmt: skip
+        self.preset = preset
+        self.clock = clock
+        self.sender = sender
+        self.engine = engine
+        self.notify = notify
+        self.voices = preset.voices
+        self.handovers: deque[float] = deque(maxlen=10_000)  # seconds, question to first note in the plan
+        self.margins: deque[float] = deque(maxlen=10_000)  # seconds by which music was ready before it was due
+        self.missed = 0  # deadlines at which the fallback had to play
+        self.units = 0  # deadlines in all
+        self.bad_bytes = 0
+        self._internal = InternalLeader(preset['transport.tempo'])
+        self._auto = leader is None and preset['transport.leader'] == 'auto'
+        self.transport = Transport(leader or self._first_leader(), preset.bar)
+        self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000)
+        self.listener = Listener(preset['player.instrument'])
+        self.feel = Feel(offsets=[0.0] * 4)
+        self.fallback = FallbackMusician()
+        self.controllers = Controllers(preset.controllers)
+        self.takes = Takes(self)
+        self.answers: list[Answer] = []  # not yet over, in order of time
+        self._parsers: dict[int, messages.Parser] = {}
+        self._next_request = 1
+        self._closed = False
+        self.player: Player = PLAYERS[preset['player.mode']](self)
+
+    # --- set-up
+
+    def _follower(self) -> ClockFollower:
+        known = {'auto': None, 'standard': False, 'times24': True}[self.preset['transport.song_position']]
+        return ClockFollower(self.preset['transport.tempo'], times_24=known)
+
+    def _first_leader(self) -> Leader:
+        return self._follower() if self.preset['transport.leader'] == 'midi' else self._internal
+
+    def setting(self, name: str) -> Any:
+        return self.preset[name]
+
+    @property
+    def answer(self) -> Answer | None:
+        """The newest answer that is not over."""
+        return self.answers[-1] if self.answers else None
+
+    def lead(self) -> float:
+        """Seconds from a question to the first note that can be on time."""
+        return self.scheduler.horizon + self.scheduler.latency + self.preset['engine.margin_ms'] / 1000 + 0.05
+
+    # --- what comes in
+
+    def receive(self, source: int, chunk: bytes, time: float) -> None:
+        """Take MIDI bytes of input `source` that arrived at bridge time `time`."""
+        parser = self._parsers.setdefault(source, messages.Parser())
+        before = parser.bad_bytes
+        for message in parser.feed(chunk):
+            event = messages.decode(message, time)
+            if isinstance(event, Sync):
+                self._sync(event)
+            elif event is not None:
+                self._play_in(source, event)
+        self.bad_bytes += parser.bad_bytes - before
+
+    def _sync(self, event: Sync) -> None:
+        if self._auto and not isinstance(self.transport.leader, ClockFollower):
+            if event.kind == messages.STOP:
+                return
+            self._hand_transport_to(self._follower())
+        self._changed(self.transport.sync(event))
+
+    def _hand_transport_to(self, leader: Leader) -> None:
+        self._all_quiet()
+        self.transport.leader = leader
+        self.notify('Following MIDI clock.' if isinstance(leader, ClockFollower) else 'Back to our own tempo.')
+
+    def _play_in(self, source: int, event: messages.Event) -> None:
+        if isinstance(event, Control):
+            for name, value in self.controllers.moved(event, self.notify):
+                self._try(name, value)
+        alone = self._auto and self.transport.leader is self._internal
+        if isinstance(event, NoteOn) and alone and not self.transport.rolling:
+            self._internal.start(event.time)  # nobody leads: the first note is one
+            self._changed(self.transport.check(event.time))
+        beat = self.transport.beat_at(event.time)
+        finished = self.listener.feed(source, event, beat)
+        if finished:
+            self._heard(finished)
+        if isinstance(event, NoteOn):
+            self._thru(messages.note_on(0, event.note, event.velocity), event.time)
+            self.player.on_note(event, beat)
+        elif isinstance(event, NoteOff):
+            self._thru(messages.note_off(0, event.note), event.time)
+            self.player.on_note_off(event, beat)
+
+    def _thru(self, message: bytes, time: float) -> None:
+        if self.preset['player.thru']:
+            voice = self.voices[0]
+            self.sender.send_at(time, voice.output, bytes((message[0] | voice.channel, *message[1:])))
+
+    def _heard(self, notes: list[HeardNote]) -> None:
+        self.feel.hear(notes)
+        self.fallback.hear(notes)
+        self.engine.hear(notes)
+        self.takes.heard(notes)
+        self.player.on_heard(notes)
+
+    def port_lost(self, source: int) -> None:
+        """Input `source` is gone: what it held is let go."""
+        self._parsers.pop(source, None)
+        self._heard(self.listener.release_all(self.transport.beat_at(self.clock.now())))
+
+    # --- what the band does
+
+    def ask(self, start: float, end: float, role: str = 'continue', *, joins: bool = False) -> Answer:
+        """Ask for music in [start, end); see `players.base.Band.ask`."""
+        now = self.clock.now()
+        if not joins:
+            self.drop(start)
+        held = self.listener.held(min(self.transport.beat_at(now), start))
+        if held:  # carried over with an estimated length; told again when they end
+            self.fallback.hear(held)
+            self.engine.hear(held)
+        preset = self.preset
+        controls = Controls(**{
+            key: preset[f'music.{key}'] for key in ('temperature', 'top_p', 'density', 'key', 'low', 'high', 'velocity')
+        })  # fmt: skip
+        request = Request(
+            self._next_request, start, end, tuple(voice.instrument for voice in self.voices), role, controls,
+            preset['music.takes'], preset['music.seed'] + self._next_request, self.transport.bar,
+        )  # fmt: skip
+        self._next_request += 1
+        answer = Answer(request, now)
+        self.answers.append(answer)
+        self.engine.ask(request)
+        return answer
+
+    def drop(self, beat: float, *, release: bool = False) -> None:
+        """Take back what is planned from `beat` on; `release` ends what sounds too."""
+        for answer in list(self.answers):
+            if answer.end <= beat + 1e-9:
+                continue
+            self.scheduler.cancel(answer.request.id, beat)
+            self.engine.cancel(answer.request.id, max(beat, answer.request.start))
+            if answer.request.start >= beat - 1e-9:
+                self.answers.remove(answer)
+            else:
+                answer.end = beat
+        if release:
+            self.scheduler.release(self.clock.now())
+
+    def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
+        """The chord that the player sounded in [start, end), held notes included."""
+        held = self.listener.held(self.transport.beat_at(self.clock.now()))
+        if held:
+            self.fallback.hear(held)
+        return self.fallback.chord(start, end)
+
+    def play_now(self) -> None:
+        """Continue what was just played, in any mode."""
+        if not self.listener.n_heard:
+            self.notify('Nothing heard yet: play something, then ask for an answer.')
+            return
+        now = self.clock.now()
+        if not self.transport.rolling:
+            self.notify('The transport is stopped: start it, then ask for an answer.')
+            return
+        start = start_soon(self, now)  # type: ignore[arg-type]
+        bar = self.transport.bar
+        self.drop(start)
+        self.ask(start, self.transport.next_bar(start + 1e-3) + bar * (self.preset['player.bars_answered'] - 1))
+
+    def dues(self, notes: list[PlannedNote], shift: float = 0.0) -> list[Due]:
+        """Planned notes as they will be played: with voices, and with the player's touch and timing."""
+        timing, touch = self.preset['music.timing'], self.preset['music.touch']
+        result = []
+        for note in notes:
+            beat, velocity = self.feel.shape(note.beat, note.velocity, timing, touch)
+            voice = self.voices[note.part % len(self.voices)]
+            result.append(Due(beat + shift, note.duration, note.note, velocity, voice))
+        return result
+
+    # --- time passes
+
+    def step(self) -> float:
+        """Do everything that is due now; return the bridge time of the next step, at the latest."""
+        now = self.clock.now()
+        self._changed(self.transport.check(now))
+        for piece in self.engine.poll():
+            self._take_in(piece, now)
+        beat = self.transport.beat_at(now)
+        if self.transport.rolling:
+            self.player.step(now, beat)
+            self._keep_deadlines(now)
+            self.answers = [answer for answer in self.answers if not self._is_over(answer, beat)]
+        self.scheduler.dispatch(now)
+        return self._next_time(now, beat)
+
+    def _is_over(self, answer: Answer, beat: float) -> bool:
+        if beat < answer.end:
+            return False
+        answer.ended = True
+        self.takes.ended(answer)
+        return True
+
+    def _next_time(self, now: float, beat: float) -> float:
+        times = [now + MAX_SLEEP, self.scheduler.next_time(), self.engine.next_time()]
+        if self.transport.rolling:
+            times.append(self.player.next_time(now, beat))
+            times += [self._deadline(answer) for answer in self.answers if answer.line < answer.end]
+        return max(now, min(time for time in times if time is not None))
+
+    def _deadline(self, answer: Answer) -> float:
+        early = self.preset['engine.margin_ms'] / 1000 + self.scheduler.horizon + self.scheduler.latency
+        return self.transport.time_at(answer.line) - early
+
+    def _take_in(self, piece: Piece, now: float) -> None:
+        answer = next((answer for answer in self.answers if answer.request.id == piece.request), None)
+        if answer is None:
+            return
+        answer.takes.setdefault(piece.take, []).extend(piece.notes)
+        answer.until[piece.take] = piece.until
+        if piece.take != answer.take:
+            return
+        # What the fallback has covered meanwhile is taken; the late notes for it are not played twice.
+        notes = [note for note in piece.notes if answer.covered - 1e-6 <= note.beat < answer.end]
+        if notes and answer.queued is None:
+            answer.queued = now
+            self.handovers.append(now - answer.asked)
+        self.scheduler.add(answer.request.id, self.dues(notes))
+        answer.covered = max(answer.covered, min(piece.until, answer.end))
+
+    def _keep_deadlines(self, now: float) -> None:
+        """The deadline contract: what is not there a margin before its line is played by the fallback."""
+        for answer in self.answers:
+            while answer.line < answer.end - 1e-6 and now >= self._deadline(answer) - 1e-6:
+                unit_end = answer.unit_end(answer.line)
+                self.units += 1
+                if answer.covered < unit_end - 1e-6:
+                    self.missed += 1
+                    answer.missed += 1
+                    self._fill(answer, answer.covered, unit_end)
+                answer.line = unit_end
+
+    def _fill(self, answer: Answer, start: float, end: float) -> None:
+        request = Request(
+            answer.request.id, start, end, answer.request.instruments, answer.request.role, answer.request.controls, 1,
+            answer.request.seed, answer.request.bar,
+        )  # fmt: skip
+        notes = [note for piece in self.fallback.answer(request) for note in piece.notes]
+        answer.takes.setdefault(answer.take, []).extend(notes)
+        if notes and answer.queued is None:
+            answer.queued = self.clock.now()
+        self.scheduler.add(answer.request.id, self.dues(notes))
+        answer.covered = end
+
+    def _changed(self, changes: list[Change]) -> None:
+        for change in changes:
+            if change.kind in ('stop', 'start'):
+                self._heard(self.listener.release_all(change.beat))
+                self._all_quiet()
+
+    def _all_quiet(self) -> None:
+        """End what sounds and forget the plan; memory of what was heard stays."""
+        beat = self.transport.beat_at(self.clock.now())
+        for answer in self.answers:
+            self.engine.cancel(answer.request.id, min(beat, answer.end))
+            answer.end = min(answer.end, beat)
+            self.takes.ended(answer)
+        self.answers.clear()
+        self.scheduler.clear()
+        self.player.on_stop()
+
+    # --- controls
+
+    def command(self, name: str) -> None:
+        """Do one of `parameters.COMMANDS`."""
+        now = self.clock.now()
+        match name:
+            case 'panic':
+                self._all_quiet()
+                self.takes.stop()
+            case 'play':
+                self.play_now()
+            case 'hush':
+                self.drop(self.transport.beat_at(now), release=True)
+                self.takes.stop()
+            case 'next_take':
+                self.takes.next_take()
+            case 'undo':
+                self.takes.undo()
+            case 'keep':
+                self.takes.keep()
+            case 'tap':
+                self._internal.tap(now)
+            case 'start' | 'stop':
+                if self.transport.leader is not self._internal:
+                    self.notify('Another machine leads the transport: start and stop it there.')
+                elif name == 'start':
+                    self._internal.start(now)
+                else:
+                    self._internal.stop(now)
+            case 'learn':
+                self.controllers.learn('music.temperature')
+            case _:
+                raise GenaudioError(f"unknown command '{name}'.")
+
+    def set(self, name: str, value: Any) -> None:
+        """Change a live setting.
+
+        Raises
+        ------
+        GenaudioError
+            If the setting is unknown or the value is wrong.
+        """
+        self._use(self.preset.with_values({name: value}))
+
+    def learn(self, target: str) -> None:
+        """Bind the next controller that moves to `target`."""
+        self.controllers.learn(target)
+        self.notify(f'Move a controller to bind it to {target}.')
+
+    def load(self, preset: Preset) -> None:
+        """Play on with another preset: ports and transport stay, music already planned is played."""
+        self.controllers = Controllers(preset.controllers)
+        self._use(preset)
+
+    def _use(self, preset: Preset) -> None:
+        old, self.preset = self.preset, preset
+        self.scheduler.latency = preset['transport.latency_ms'] / 1000
+        if preset['transport.tempo'] != old['transport.tempo']:
+            self._internal.set_tempo(self.clock.now(), preset['transport.tempo'])
+        if preset['player.mode'] != old['player.mode'] or preset.voices != self.voices:
+            self._all_quiet()
+            self.voices = preset.voices
+            self.player = PLAYERS[preset['player.mode']](self)
+
+    def _try(self, name: str, value: Any) -> None:
+        try:
+            if name in COMMANDS:
+                self.command(name)
+            else:
+                self.set(name, value)
+        except GenaudioError as error:
+            self.notify(str(error))
+
+    def apply(self, message: Mapping[str, Any]) -> None:
+        """Take an instruction from the parent process (view, OSC, keys): {'set': name, 'value': ...} and the like."""
+        if 'command' in message:
+            self._try(str(message['command']), None)
+        elif 'learn' in message:
+            self.learn(str(message['learn']))
+        elif 'set' in message:
+            self._try(str(message['set']), message.get('value'))
+        elif 'preset' in message:
+            self.load(message['preset'])
+
+    def close(self) -> None:
+        """End the music: every note, then the sender."""
+        if not self._closed:
+            self._closed = True
+            self._all_quiet()
+            self.sender.close()
+            self.engine.close()
+
+    def snapshot(self) -> dict[str, Any]:
+        """What the view shows."""
+        now = self.clock.now()
+        beat = self.transport.beat_at(now)
+        bar = self.transport.bar
+        follower = isinstance(self.transport.leader, ClockFollower)
+        return {
+            'rolling': self.transport.rolling,
+            'leader': 'MIDI clock' if follower else type(self.transport.leader).__name__.replace('Leader', ''),
+            'bar': math.floor(beat / bar) + 1, 'beat': beat % bar + 1, 'tempo': self.transport.tempo,
+            'mode': self.preset['player.mode'], 'state': self.player.state, 'preset': self.preset.name,
+            'values': dict(self.preset.values), 'controllers': dict(self.controllers.bound),
+            'heard': self.listener.n_heard, 'held': self.listener.n_held,
+            'planned': len(self.scheduler.planned()), 'played': self.scheduler.played,
+            'sounding': self.sender.sounding.count(),
+            'missed': self.missed, 'units': self.units, 'late': self.scheduler.late,
+            'handover_ms': 1000 * self.handovers[-1] if self.handovers else None,
+            'ready_ms': self._ready_ms(now),
+            'engine': 'ready' if self.engine.ready else 'starting', 'restarts': self.engine.restarts,
+            'engine_stats': self.engine.stats, 'bad_bytes': self.bad_bytes, 'kept': self.takes.kept,
+            'takes': self.takes.describe(),
+        }  # fmt: skip
+
+    def _ready_ms(self, now: float) -> float | None:
+        """How far ahead of the clock the plan is covered, in milliseconds."""
+        if not self.answers or not self.transport.rolling:
+            return None
+        return 1000 * (self.transport.time_at(max(a.covered for a in self.answers)) - now)

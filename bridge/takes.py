@@ -1,0 +1,141 @@
+"""Takes: audition the others, undo an answer, keep one as a MIDI file."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.answer import Answer
+from bridge.musician import HeardNote
+from genaudio_core.errors import GenaudioError
+from genaudio_core.instruments import DRUMS
+from genaudio_core.score import Meter, Note, Score, Tempo, Track, write_midi
+
+if TYPE_CHECKING:
+    from bridge.session import Session
+
+AUDITION = 1 << 30  # owner numbers of auditions, beyond every request
+
+
+class Takes:
+    """Remembers the last answers and what the player played before them."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.folder = Path('.')
+        self.kept: list[str] = []
+        self._done: deque[Answer] = deque(maxlen=16)
+        self._heard: deque[HeardNote] = deque(maxlen=1000)
+        self._auditions = 0
+
+    def heard(self, notes: Sequence[HeardNote]) -> None:
+        self._heard.extend(notes)
+
+    def ended(self, answer: Answer) -> None:
+        """Remember a finished or cut answer, if it sounded at all."""
+        if answer.queued is not None and answer.end > answer.request.start:
+            self._done.append(answer)
+
+    @property
+    def current(self) -> Answer | None:
+        """The answer that commands mean: the one that plays, else the last."""
+        begun = [answer for answer in self.session.answers if answer.queued is not None]
+        return begun[-1] if begun else self._done[-1] if self._done else None
+
+    def describe(self) -> str:
+        answer = self.current
+        return f'{answer.take + 1}/{max(answer.request.takes, 1)}' if answer else ''
+
+    def next_take(self) -> None:
+        """Go to the next take: at the next beat if the answer plays, else hear it from the next bar line on."""
+        answer = self.current
+        session = self.session
+        if answer is None or len(answer.takes) < 2:
+            session.notify('No other take: set takes above 1 before the next answer.')
+            return
+        answer.take = (answer.take + 1) % answer.request.takes
+        if not answer.notes():
+            answer.take = 0
+        session.engine.choose(answer.request.id, answer.take)
+        session.notify(f'Take {self.describe()}')
+        if not session.transport.rolling:
+            return
+        soon = session.transport.beat_at(session.clock.now() + session.scheduler.horizon)
+        if answer in session.answers:
+            start = float(-(-max(soon, answer.request.start) // 1))  # ceiling
+            session.scheduler.cancel(answer.request.id, start)
+            # What the new take does not cover yet is watched by the deadline contract like anything else.
+            covered = answer.until.get(answer.take, answer.request.start)
+            notes = [note for note in answer.notes() if start - 1e-6 <= note.beat < answer.end]
+            session.scheduler.add(answer.request.id, session.dues(notes))
+            answer.covered = max(covered, start)
+            return
+        self.stop()
+        shift = session.transport.next_bar(soon) - session.transport.bar_start(answer.request.start)
+        self._auditions += 1
+        notes = [note for note in answer.notes() if note.beat < answer.end]
+        session.scheduler.add(AUDITION + self._auditions, session.dues(notes, shift))
+
+    def stop(self) -> None:
+        """End the audition that runs."""
+        self.session.scheduler.cancel(AUDITION + self._auditions)
+
+    def undo(self) -> None:
+        """Forget the last answer: it ends, and the music model never played it."""
+        answer = self.current
+        if answer is None:
+            self.session.notify('No answer to undo.')
+            return
+        self.session.scheduler.cancel(answer.request.id)
+        self.session.scheduler.release(self.session.clock.now())
+        self.session.engine.cancel(answer.request.id, answer.request.start)
+        if answer in self.session.answers:
+            self.session.answers.remove(answer)
+        else:
+            self._done.remove(answer)
+        self.session.notify('The last answer is forgotten.')
+
+    def keep(self) -> None:
+        """Write the phrase and the chosen take of the last answer as a MIDI file."""
+        answer = self.current
+        if answer is None:
+            self.session.notify('No answer to keep.')
+            return
+        stamp = time.strftime('%Y%m%d-%H%M%S')
+        path = self.folder / f'genaudio-{stamp}-{answer.request.id}-take{answer.take + 1}.mid'
+        try:
+            write_midi(self.score(answer), path)
+        except GenaudioError as error:
+            self.session.notify(str(error))
+            return
+        self.kept.append(str(path))
+        self.session.notify(f'Kept as {path}')
+
+    def score(self, answer: Answer) -> Score:
+        """The player's last bars before the answer, and the answer, from a bar line on."""
+        session = self.session
+        bar = session.transport.bar
+        length = max(answer.request.end - answer.request.start, 4 * bar)
+        origin = session.transport.bar_start(max(answer.request.start - length, 0.0))
+        tracks: dict[str, list[Note]] = {}
+        for heard in self._heard:
+            if heard.beat >= origin - 1e-6:
+                note = Note(heard.beat - origin, heard.duration, heard.note, heard.velocity)
+                tracks.setdefault(f'you: {heard.instrument}', []).append(note)
+        for planned in answer.notes():
+            if planned.beat < answer.end:
+                note = planned.as_note()
+                name = f'band: {answer.request.instruments[planned.part]}'
+                tracks.setdefault(name, []).append(note._replace(beat=note.beat - origin))
+        made = []
+        for name, notes in tracks.items():
+            track = Track.of(name.split(': ')[1], sorted(notes))
+            track.name = name
+            track.is_drum = name.endswith(DRUMS)
+            made.append(track)
+        numerator = session.preset['transport.beats_per_bar']
+        denominator = session.preset['transport.beat_unit']
+        return Score(made, [Tempo(0.0, session.transport.tempo)], [Meter(0.0, numerator, denominator)])
