@@ -4,7 +4,7 @@ Notable choices
 
 * Spectra come from ``lowdelay.py``: 2048 samples of past, ``2 * hop`` samples of delay. The network sees one frame
   and its own state, nothing ahead.
-* Bins are cut into 35 bands in five groups of equal width, so that each group is one batched product; 35 separate
+* Bins are cut into 23 bands in five groups of equal width, so that each group is one batched product; 23 separate
   products per frame would cost more in calls than in arithmetic.
 * A block is: a GRU over time whose weights all bands share (small, so it stays in the cache), a mixer across bands,
   a feed-forward per band, and a narrow GRU that sees the whole spectrum at once ("what is playing?").
@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genaudio_core.lowdelay import amplitude_scale, windows
+from genaudio_core.models.gru import GRU
 
 # (bands, bins per band) from the lowest bin up, for 1025 bins; with 44.1 kHz: to 1, 3.6, 9.1, 17.7 and 22 kHz.
-BAND_GROUPS: tuple[tuple[int, int], ...] = ((12, 4), (10, 12), (8, 32), (4, 100), (1, 201))
+BAND_GROUPS: tuple[tuple[int, int], ...] = ((6, 8), (6, 20), (6, 42), (4, 100), (1, 205))
 N_FEATURES = 5  # per bin: |mid|, |side|, |left| - |right|, and the compressed mid, real and imaginary
 MAX_PARAMETERS = 2_000_000
 
@@ -49,7 +50,7 @@ class StreamSeparatorConfig:
     global_width: int = 128  # G
     trunk_blocks: int = 2
     query_blocks: int = 1
-    stereo: str = 'mid_side'  # or 'shared': one mask for both channels
+    stereo: str = 'shared'  # one mask for both channels; 'mid_side' has two
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,32 +68,14 @@ class State(NamedTuple):
         return State(*(part.detach() for part in self))
 
 
-def _gru(gru: nn.GRU, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """Run `gru` over x (rows, T, in) from h (rows, hidden); return (rows, T, hidden) and the last state.
-
-    One frame is written out as two products: the exported graph then has no loop and no transposes.
-    """
-    if x.shape[1] > 1:
-        y, last = gru(x, h[None])
-        return y, last[0]
-    given = F.linear(x[:, 0], gru.weight_ih_l0, gru.bias_ih_l0)
-    kept = F.linear(h, gru.weight_hh_l0, gru.bias_hh_l0)
-    width = h.shape[-1]
-    gates = torch.sigmoid(given[:, : 2 * width] + kept[:, : 2 * width])
-    reset, update = gates[:, :width], gates[:, width:]
-    candidate = torch.tanh(given[:, 2 * width :] + reset * kept[:, 2 * width :])
-    h = candidate + update * (h - candidate)
-    return h[:, None], h
-
-
 class Block(nn.Module):
-    """Time, bands, channels and the whole: (rows, T, K, N) -> the same, each part added to what came in."""
+    """Time, bands, channels and the whole: (T, rows, K, N) -> the same, each part added to what came in."""
 
     def __init__(self, n_bands: int, width: int, global_width: int):
         super().__init__()
         self.narrow = 4  # channels per band that the global GRU hears
         self.time_norm = nn.LayerNorm(width)
-        self.time = nn.GRU(width, width, batch_first=True)
+        self.time = GRU(width, width)
         self.time_out = nn.Linear(width, width)
         self.band_in = nn.Linear(n_bands, 48)
         self.band_out = nn.Linear(48, n_bands)
@@ -100,29 +83,27 @@ class Block(nn.Module):
         self.feed_in = nn.Linear(width, 2 * width)
         self.feed_out = nn.Linear(2 * width, width)
         self.to_global = nn.Linear(width, self.narrow)
-        self.whole = nn.GRU(n_bands * self.narrow, global_width, batch_first=True)
+        self.whole = GRU(n_bands * self.narrow, global_width)
         self.from_global = nn.Linear(global_width, n_bands * self.narrow)
         self.widen = nn.Linear(self.narrow, width)
 
     def forward(self, x: Tensor, bands: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Take x (rows, T, K, N), bands (rows, K, N), whole (rows, G); return the new ones."""
-        rows, frames, n_bands, width = x.shape
-        y = self.time_norm(x)
-        over_time = y.transpose(1, 2).reshape(rows * n_bands, frames, width)
-        y, bands = _gru(self.time, over_time, bands.reshape(rows * n_bands, width))
-        y = self.time_out(y).reshape(rows, n_bands, frames, width).transpose(1, 2)
-        x = x + y
+        """Take x (T, rows, K, N), bands (rows, K, N), whole (rows, G); return the new ones."""
+        frames, rows, n_bands, width = x.shape
+        over_time = self.time_norm(x).reshape(frames, rows * n_bands, width)
+        y, bands = self.time(over_time, bands.reshape(rows * n_bands, width))
+        x = x + self.time_out(y).reshape(x.shape)
         bands = bands.reshape(rows, n_bands, width)
 
         y = self.feed_norm(x)
         # Bands are the last but one axis; weights from the left save two transposes.
         mixed = F.relu(torch.matmul(self.band_in.weight, y) + self.band_in.bias[:, None])
-        x = x + torch.matmul(self.band_out.weight, mixed) + self.band_out.bias[:, None]
-        x = x + self.feed_out(F.relu(self.feed_in(y)))
+        fed = self.feed_out(F.relu(self.feed_in(y)))
+        x = x + torch.matmul(self.band_out.weight, mixed) + self.band_out.bias[:, None] + fed
 
-        heard = self.to_global(x).reshape(rows, frames, n_bands * self.narrow)
-        y, whole = _gru(self.whole, heard, whole)
-        x = x + self.widen(torch.tanh(self.from_global(y)).reshape(rows, frames, n_bands, self.narrow))
+        heard = self.to_global(x).reshape(frames, rows, n_bands * self.narrow)
+        y, whole = self.whole(heard, whole)
+        x = x + self.widen(torch.tanh(self.from_global(y)).reshape(frames, rows, n_bands, self.narrow))
         return x, bands, whole
 
 
@@ -214,14 +195,14 @@ class StreamSeparator(nn.Module):
         n_queries = query.shape[2]
         if state is None:
             state = self.initial_state(batch, n_queries)
-        features = self._features(spectra)
+        features = self._features(spectra).transpose(0, 1)  # time first from here on
         encoded, start = [], 0
         for (count, bins), weight in zip(BAND_GROUPS, self.encode, strict=True):
             part = features[:, :, start : start + count * bins]
-            part = part.reshape(batch * frames, count, bins * N_FEATURES).transpose(0, 1)
+            part = part.reshape(frames * batch, count, bins * N_FEATURES).transpose(0, 1)
             encoded.append(torch.bmm(part, weight))
             start += count * bins
-        x = torch.cat(encoded, 0).transpose(0, 1).reshape(batch, frames, self.n_bands, -1) + self.encode_bias
+        x = torch.cat(encoded, 0).transpose(0, 1).reshape(frames, batch, self.n_bands, -1) + self.encode_bias
 
         trunk_bands, trunk_global = [], []
         for i, block in enumerate(self.trunk):
@@ -229,30 +210,30 @@ class StreamSeparator(nn.Module):
             trunk_bands.append(bands)
             trunk_global.append(whole)
 
-        # From here each query is a row of the batch: (B * Q, T, K, N).
+        # From here each query is a row: (T, B * Q, K, N).
+        rows = batch * n_queries
         told = F.relu(self.query_in(query))  # (B, 1 or T, Q, 64)
-        told = told.transpose(1, 2).reshape(batch * n_queries, -1, told.shape[-1])
-        x = x[:, None].expand(-1, n_queries, -1, -1, -1).reshape(batch * n_queries, frames, self.n_bands, -1)
-        x = x + self.band_offset(told).reshape(batch * n_queries, -1, self.n_bands, self.config.width)
+        told = told.transpose(0, 1).reshape(-1, rows, told.shape[-1])
+        x = x[:, :, None].expand(-1, -1, n_queries, -1, -1).reshape(frames, rows, self.n_bands, -1)
+        x = x + self.band_offset(told).reshape(-1, rows, self.n_bands, self.config.width)
         query_bands, query_global = [], []
         for i, block in enumerate(self.query_blocks):
             x = self._steer(x, self.film[i](told))
-            bands = state.query_bands[i].reshape(batch * n_queries, self.n_bands, -1)
-            whole = state.query_global[i].reshape(batch * n_queries, -1)
-            x, bands, whole = block(x, bands, whole)
+            bands = state.query_bands[i].reshape(rows, self.n_bands, -1)
+            x, bands, whole = block(x, bands, state.query_global[i].reshape(rows, -1))
             query_bands.append(bands.reshape(batch, n_queries, self.n_bands, -1))
             query_global.append(whole.reshape(batch, n_queries, -1))
         x = F.relu(self.decode_in(self._steer(x, self.film[-1](told))))
 
-        rows = x.reshape(batch * n_queries * frames, self.n_bands, -1).transpose(0, 1)
+        by_band = x.reshape(frames * rows, self.n_bands, -1).transpose(0, 1)
         masks, start = [], 0
         for (count, bins), weight, bias in zip(BAND_GROUPS, self.decode, self.decode_bias, strict=True):
-            part = torch.bmm(rows[start : start + count], weight) + bias  # (count, rows, bins * M * 2)
+            part = torch.bmm(by_band[start : start + count], weight) + bias  # (count, T * rows, bins * M * 2)
             part = part.reshape(count, -1, bins, self.n_masks * 2).transpose(0, 1)
             masks.append(part.reshape(-1, count * bins, self.n_masks * 2))
             start += count
-        mask = torch.cat(masks, 1).reshape(batch, n_queries, frames, self.n_bins, self.n_masks, 2)
-        mask = mask.permute(0, 2, 1, 4, 3, 5)  # (B, T, Q, M, F, 2)
+        mask = torch.cat(masks, 1).reshape(frames, batch, n_queries, self.n_bins, self.n_masks, 2)
+        mask = mask.permute(1, 0, 2, 4, 3, 5)  # (B, T, Q, M, F, 2)
         real = 1.2 * torch.sigmoid(mask[..., 0]) - 0.1
         imaginary = 0.5 * torch.tanh(mask[..., 1])
         after = State(*map(torch.stack, (trunk_bands, trunk_global, query_bands, query_global)))

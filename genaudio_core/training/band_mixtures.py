@@ -1,0 +1,192 @@
+"""Endless mixtures for the live separator, from a set of band stems (``sounds.py``, ``bands.py``).
+
+Notable choices
+
+* A query means a *family* of sounds (lexicon): asking for 'violin' in a string section keeps the section. What one
+  ear calls one sound should not be cut in two by a model that hears 46 ms.
+* Half of the mixtures are windows as they were composed, half are thrown together from several pieces: the first
+  teach what masks what in music, the second that anything can stand beside anything.
+* A mixture is as long as its windows (8 s) and is given out in consecutive chunks, so the network learns to use its
+  memory (truncated back-propagation through time).
+* Effects, levels, pan and speed are drawn anew each time: the same 8 seconds never come back.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genaudio_core.training.lexicon import BY_NAME
+from genaudio_core.training.sounds import Clip, SoundSet
+
+# What people call a whole family, beside the names of its concepts.
+FAMILY_WORDS: dict[str, tuple[str, ...]] = {
+    'keys': ('piano',), 'guitar': ('guitar', 'electric guitar'), 'bass': ('bass', 'electric bass'),
+    'drums': ('drums',), 'strings': ('strings',), 'brass': ('brass', 'brass section'), 'organ': ('organ',),
+    'synth': ('synth', 'synth lead'), 'voice': ('vocals', 'choir'), 'reeds': ('saxophone', 'woodwinds'),
+    'pipes': ('flute', 'woodwinds'), 'mallets': ('marimba', 'vibraphone'), 'plucked': ('harp',),
+}  # fmt: skip
+WOODWINDS = ('reeds', 'pipes')
+# The ears that ask for drums and bass are many; the rest share what is left.
+ASKED: dict[str, float] = {'drums': 2.0, 'bass': 2.0, 'keys': 1.3, 'guitar': 1.3, 'strings': 1.3, 'voice': 1.3}
+
+
+def family(label: str) -> str:
+    """Return the family whose stems a query for `label` keeps; both kinds of woodwind are one."""
+    name = BY_NAME[label].family
+    return 'reeds' if name in WOODWINDS else name
+
+
+@dataclass
+class Mixture:
+    """A mixture and what is asked of it."""
+
+    mixture: np.ndarray  # (2, samples)
+    targets: np.ndarray  # (n_queries, 2, samples); zeros where the sound is not in the mixture
+    queries: list[str]  # what was asked, in words
+
+
+class BandMixtures:
+    """Draws mixtures from the stems of one split.
+
+    Parameters
+    ----------
+    sounds
+        One or more sound sets with stems at one sample rate.
+    split
+        'train', 'valid' or 'test'.
+    augment
+        Effects, levels and speed; off for evaluation.
+    """
+
+    def __init__(self, sounds: Sequence[SoundSet], split: str, *, n_queries: int = 2, augment: bool = True):
+        self.n_queries, self.augment = n_queries, augment
+        self.groups: list[list[tuple[SoundSet, Clip]]] = []
+        for one in sounds:
+            self.groups += [[(one, clip) for clip in clips] for clips in one.groups(split=split).values()]
+        self.by_family: dict[str, list[tuple[SoundSet, Clip]]] = {}
+        for group in self.groups:
+            for entry in group:
+                self.by_family.setdefault(family(entry[1].label), []).append(entry)
+
+    def draw(self, rng: np.random.Generator) -> Mixture:
+        """Return a new mixture."""
+        coherent = not self.augment or rng.random() < 0.5
+        entries = self.groups[rng.integers(len(self.groups))] if coherent else self._thrown_together(rng)
+        samples = min(clip.n_samples for _, clip in entries)
+        up, down = self._speed(rng)
+        stems: dict[str, np.ndarray] = {}
+        labels: dict[str, list[str]] = {}
+        for source, clip in entries:
+            audio = source.read(clip, 0, samples)
+            if audio.shape[0] == 1:
+                audio = np.repeat(audio, 2, 0)
+            name = family(clip.label)
+            stems[name] = stems[name] + audio if name in stems else audio
+            labels.setdefault(name, []).append(clip.label)
+        for name, audio in stems.items():
+            if self.augment:
+                stems[name] = self._effects(audio, name, coherent, rng)
+        if up != down:
+            from scipy.signal import resample_poly
+
+            stems = {name: resample_poly(audio, up, down, axis=-1).astype(np.float32) for name, audio in stems.items()}
+        mixture = sum(stems.values())
+        level = 10 ** (rng.uniform(-30, -12) / 20) if self.augment else 0.1
+        gain = level / max(float(np.sqrt(np.mean(np.square(mixture)))), 1e-4)
+        targets, queries = [], []
+        for name in self._asked(list(stems), rng):
+            targets.append(stems[name] * gain if name in stems else np.zeros_like(mixture))
+            words = [*FAMILY_WORDS.get(name, ()), *labels.get(name, ())]
+            queries.append(str(rng.choice(words)))
+        return Mixture((mixture * gain).astype(np.float32), np.stack(targets).astype(np.float32), queries)
+
+    def _thrown_together(self, rng: np.random.Generator) -> list[tuple[SoundSet, Clip]]:
+        names = list(self.by_family)
+        weights = np.array([ASKED.get(name, 0.7) for name in names])
+        count = int(rng.integers(2, 6))
+        chosen = rng.choice(len(names), min(count, len(names)), replace=False, p=weights / weights.sum())
+        return [self.by_family[names[i]][rng.integers(len(self.by_family[names[i]]))] for i in chosen]
+
+    def _asked(self, present: list[str], rng: np.random.Generator) -> list[str]:
+        weights = np.array([ASKED.get(name, 1.0) for name in present])
+        count = min(self.n_queries, len(present))
+        asked = list(rng.choice(present, count, replace=False, p=weights / weights.sum()))
+        absent = [name for name in self.by_family if name not in present]
+        while len(asked) < self.n_queries:
+            asked.append(str(rng.choice(absent)))
+        if self.augment and absent and rng.random() < 0.1:
+            asked[-1] = str(rng.choice(absent))
+        return asked
+
+    def _speed(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Half as it is, a quarter as it will sound when the network runs at 48 kHz."""
+        if not self.augment or rng.random() < 0.5:
+            return 1, 1
+        return ((160, 147), (160, 147), (13, 12), (12, 13), (15, 14))[rng.integers(5)]
+
+    def _effects(self, audio: np.ndarray, name: str, coherent: bool, rng: np.random.Generator) -> np.ndarray:
+        import pedalboard as pb
+
+        board: list[pb.Plugin] = []
+        if rng.random() < 0.5:
+            board.append(pb.LowShelfFilter(float(rng.uniform(80, 400)), float(rng.uniform(-6, 6))))
+        if rng.random() < 0.6:
+            board.append(pb.HighShelfFilter(float(rng.uniform(1500, 7000)), float(rng.uniform(-10, 6))))
+        if rng.random() < 0.3:
+            board.append(pb.PeakFilter(float(rng.uniform(200, 4000)), float(rng.uniform(-8, 8)), 0.8))
+        if name == 'guitar' and rng.random() < 0.2:
+            board.append(pb.Distortion(float(rng.uniform(5, 20))))
+        if rng.random() < 0.25:
+            board.append(pb.Compressor(float(rng.uniform(-30, -15)), float(rng.uniform(2, 5))))
+        if rng.random() < 0.25 and name != 'bass':
+            board.append(pb.Reverb(float(rng.uniform(0.1, 0.8)), wet_level=float(rng.uniform(0.05, 0.3))))
+        before = float(np.sqrt(np.mean(audio**2))) + 1e-6
+        if board:
+            audio = pb.Pedalboard(board)(audio, 44100, reset=True)
+            if coherent:  # an effect may colour a part, its loudness stays the composer's
+                audio = audio * (before / (float(np.sqrt(np.mean(audio**2))) + 1e-6))
+        if not coherent:
+            audio = audio * (0.1 / (float(np.sqrt(np.mean(audio**2))) + 1e-3))
+        gain = 10 ** (rng.uniform(-7, 7) / 20)
+        if rng.random() < 0.3:
+            audio = audio[::-1]
+        if rng.random() < 0.3:
+            audio = np.repeat(audio.mean(0, keepdims=True), 2, 0)
+        pan = rng.uniform(-0.6, 0.6) if rng.random() < 0.5 else 0.0
+        return (audio * gain * np.array([[1 - max(pan, 0)], [1 + min(pan, 0)]])).astype(np.float32)
+
+
+def chunks(
+    source: BandMixtures, batch: int, n_fft: int, hop: int, frames: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[list[str]], np.ndarray]]:
+    """Yield batches of consecutive pieces of `batch` mixtures at a time, without end.
+
+    Yields
+    ------
+    tuple
+        Mixture (B, 2, n_fft - hop + frames * hop); targets (B, Q, 2, frames * hop), aligned with what
+        `StreamSeparator.separate` returns; the queries; and a boolean (B,), True where a new mixture begins and the
+        state must be forgotten.
+    """
+    lead, step = n_fft - hop, frames * hop
+    slots: list[Mixture | None] = [None] * batch
+    at = [0] * batch
+    while True:
+        mixed, wanted, asked, fresh = [], [], [], []
+        for i in range(batch):
+            slot = slots[i]
+            new = slot is None or at[i] + lead + step > slot.mixture.shape[-1]
+            if slot is None or new:
+                first = slot is None
+                slot = slots[i] = source.draw(rng)
+                # Slots start at different places, so that a batch does not begin all its mixtures at once.
+                room = slot.mixture.shape[-1] - lead - step
+                at[i] = int(rng.integers(0, room // step + 1)) * step if first else 0
+            mixed.append(slot.mixture[:, at[i] : at[i] + lead + step])
+            start = at[i] + n_fft - 2 * hop
+            wanted.append(slot.targets[:, :, start : start + step])
+            asked.append(slot.queries)
+            fresh.append(new)
+            at[i] += step
+        yield np.stack(mixed), np.stack(wanted), asked, np.array(fresh)
