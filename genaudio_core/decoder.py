@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime import OrtValue
 
-from genaudio_core.events import Encoding, find_encoding
+from genaudio_core.events import Encoding, find_encoding, timeline
 from genaudio_core.runtime import LoadedModel, load_model
 
 KIND = 'decoder'
@@ -122,15 +122,10 @@ class Buffers:
         binding = self.decoder.session.io_binding()
         for name, value in self._values.items():
             binding.bind_ortvalue_input(name, value)
-        self._bind_caches(binding)
+        _bind_caches(binding, self._caches)
         binding.bind_ortvalue_output('hidden', OrtValue.ortvalue_from_numpy(hidden))
         binding.bind_ortvalue_output('logits', OrtValue.ortvalue_from_numpy(logits))
         return binding
-
-    def _bind_caches(self, binding: onnxruntime.IOBinding) -> None:
-        for name, value in self._caches.items():
-            binding.bind_ortvalue_input(f'past_{name}', value)
-            binding.bind_ortvalue_output(f'present_{name}', value)
 
     def step(self, events: np.ndarray, step: np.ndarray, phase: np.ndarray, past: int) -> np.ndarray:
         """Take events in behind the first `past` ones.
@@ -163,27 +158,71 @@ class Buffers:
 
     def _step_many(self, events: np.ndarray, step: np.ndarray, phase: np.ndarray, past: int) -> np.ndarray:
         n, decoder = events.shape[1], self.decoder
-        binding = decoder.session.io_binding()
-        values = self._in | {
+        hidden = np.zeros((self.takes, n, decoder.dim), np.float32)
+        if self.takes > 1 and past > 0:
+            # The operator continues a cache by several events for one take at a time only.
+            if self._arrays:
+                for take in range(self.takes):
+                    rows = slice(take, take + 1)
+                    one = {name: OrtValue.ortvalue_from_numpy(a[rows]) for name, a in self._arrays.items()}
+                    self._run_step(hidden[rows], one, events[rows], step[rows], phase[rows], past)
+            else:
+                for i in range(n):
+                    at = slice(i, i + 1)
+                    hidden[:, at] = self.step(events[:, at], step[:, at], phase[:, at], past + i)
+            return hidden
+        self._run_step(hidden, self._caches, events, step, phase, past)
+        return hidden
+
+    def _run_step(
+        self, hidden: np.ndarray, caches: dict[str, OrtValue], events: np.ndarray, step: np.ndarray,
+        phase: np.ndarray, past: int,
+    ) -> None:  # fmt: skip
+        """One run of any size; fills `hidden` (takes, n, dim)."""
+        takes, n, _ = events.shape
+        inputs = self._in | {
             'field': np.array(STEP, np.int64),
             'events': np.ascontiguousarray(events, np.int64),
             'index': np.arange(past, past + n),
-            'seqlens': np.full(self.takes, past + n - 1, np.int32),
+            'seqlens': np.full(takes, past + n - 1, np.int32),
             'total': np.array(past + n, np.int32),
         }
-        if decoder.has_time:
-            values['step'] = np.ascontiguousarray(step, np.int64)
-            values['phase'] = np.ascontiguousarray(phase, np.int64)
-        held = {name: OrtValue.ortvalue_from_numpy(array) for name, array in values.items()}
+        if self.decoder.has_time:
+            inputs['step'] = np.ascontiguousarray(step, np.int64)
+            inputs['phase'] = np.ascontiguousarray(phase, np.int64)
+        self._run(inputs, caches, hidden, np.zeros((0, 0, 0), np.float32))
+
+    def _run(
+        self, inputs: dict[str, np.ndarray], caches: dict[str, OrtValue], hidden: np.ndarray, logits: np.ndarray
+    ) -> None:
+        binding = self.decoder.session.io_binding()
+        held = {name: OrtValue.ortvalue_from_numpy(array) for name, array in inputs.items()}
         for name, value in held.items():
             binding.bind_ortvalue_input(name, value)
-        self._bind_caches(binding)
-        hidden = np.zeros((self.takes, n, decoder.dim), np.float32)
-        empty = np.zeros((0, 0, 0), np.float32)
+        _bind_caches(binding, caches)
         binding.bind_ortvalue_output('hidden', OrtValue.ortvalue_from_numpy(hidden))
-        binding.bind_ortvalue_output('logits', OrtValue.ortvalue_from_numpy(empty))
-        decoder.session.run_with_iobinding(binding)
-        return hidden
+        binding.bind_ortvalue_output('logits', OrtValue.ortvalue_from_numpy(logits))
+        self.decoder.session.run_with_iobinding(binding)
+
+    def logits_of_rows(self, field: int, hidden: np.ndarray, chosen: np.ndarray, phase: np.ndarray) -> np.ndarray:
+        """Logits (takes, rows, classes) of many events at once, for scoring.
+
+        Parameters
+        ----------
+        hidden : (takes, rows, dim)
+        chosen : (takes, rows, fields)
+        phase : (takes, rows)
+        """
+        inputs = self._in | {
+            'field': np.array(field, np.int64),
+            'hidden_in': np.ascontiguousarray(hidden, np.float32),
+            'chosen': np.ascontiguousarray(chosen, np.int64),
+        }
+        if self.decoder.has_phase:
+            inputs['chosen_phase'] = np.ascontiguousarray(phase, np.int64)
+        out = np.zeros((*hidden.shape[:2], self.decoder.encoding.sizes[field]), np.float32)
+        self._run(inputs, self._caches, np.zeros(hidden.shape, np.float32), out)
+        return out
 
     def logits(
         self, field: int, hidden: np.ndarray, chosen: np.ndarray | None, phase: np.ndarray | None
@@ -207,3 +246,48 @@ class Buffers:
                 self._arrays[name][:, :, :length] = other._arrays[name][rows, :, :length]
             else:
                 self._caches[name].update_inplace(np.ascontiguousarray(other._caches[name].numpy()[rows]))
+
+
+def _bind_caches(binding: onnxruntime.IOBinding, caches: dict[str, OrtValue]) -> None:
+    for name, value in caches.items():
+        binding.bind_ortvalue_input(f'past_{name}', value)
+        binding.bind_ortvalue_output(f'present_{name}', value)
+
+
+def nll(decoder: Decoder, sequences: list[np.ndarray]) -> dict[str, float]:
+    """Held-out negative log-likelihood of the file as it plays, in nats per event.
+
+    A field counts where it is defined: type everywhere, the others where their code is not 0.
+
+    Parameters
+    ----------
+    sequences : event arrays (n, fields), each at most ``context + 1`` long
+
+    Returns
+    -------
+    dict
+        ``'nll'`` (sum over fields), one entry per field, and ``'events'``.
+    """
+    fields = decoder.encoding.fields
+    totals, events = np.zeros(len(fields)), 0
+    buffers = Buffers(decoder, 1)
+    for sequence in sequences:
+        step, phase = timeline(sequence, decoder.encoding)
+        rows = sequence[None].astype(np.int64)
+        n = len(sequence) - 1
+        parts = []
+        for start in range(0, n, CHUNK):
+            at = slice(start, min(start + CHUNK, n))
+            parts.append(buffers.step(rows[:, at], step[None, at], phase[None, at], start).copy())
+        hidden, target = np.concatenate(parts, axis=1), rows[:, 1:]
+        for i in range(len(fields)):
+            logits = buffers.logits_of_rows(i, hidden, target, phase[None, 1:])[0]
+            code = target[0, :, i]
+            used = np.ones(n, bool) if i == 0 else code > 0
+            peak = logits.max(axis=1)
+            norm = peak + np.log(np.exp(logits - peak[:, None]).sum(axis=1))
+            totals[i] += (norm - logits[np.arange(n), code])[used].sum()
+        events += n
+    per_event = totals / max(events, 1)
+    result = {field: float(value) for field, value in zip(fields, per_event, strict=True)}
+    return {'nll': float(per_event.sum()), **result, 'events': events}

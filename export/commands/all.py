@@ -1,0 +1,34 @@
+"""`genaudio-export all`: every model of a manifest, in parallel, only what is not up to date."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from export.batch import export_all, report
+from export.manifest import read_manifest
+from genaudio_core.errors import GenaudioError, did_you_mean
+
+HELP = 'Export every model of a manifest; what is up to date is skipped, a failure stops nothing but itself.'
+EXAMPLE = 'genaudio-export all presets/models/manifest.toml --json'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('manifest', type=Path, help='TOML file; see export/manifest.py for its keys')
+    parser.add_argument('--only', default='', help='names of models, comma-separated')
+    parser.add_argument('--workers', type=int, help='parallel processes (default: one per CPU)')
+    parser.add_argument('--force', action='store_true', help='export also what is up to date')
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    jobs, faults = read_manifest(args.manifest)
+    only = [name for name in args.only.split(',') if name]
+    known = [job.name for job in jobs] + [fault.label for fault in faults]
+    for name in only:
+        if name not in known:
+            raise GenaudioError(f"{args.manifest} names no model '{name}'.{did_you_mean(name, known)}")
+    if only:
+        jobs = [job for job in jobs if job.name in only]
+        faults = [fault for fault in faults if fault.label in only]
+    if args.workers is not None and args.workers < 1:
+        raise GenaudioError('--workers must be at least 1.')
+    return report(export_all(jobs, faults, workers=args.workers, force=args.force), as_json=args.json)

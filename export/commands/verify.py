@@ -1,0 +1,40 @@
+"""`genaudio-export verify`: existing files once more."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from export.batch import report
+from export.job import Result, verify
+from export.manifest import Job, read_manifest
+from genaudio_core.command import notice
+from genaudio_core.errors import GenaudioError
+
+HELP = 'Check existing .onnx files: card, hash, and parity with torch where the checkpoint is at hand.'
+EXAMPLE = 'genaudio-export verify presets/models/*.onnx'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('files', type=Path, nargs='+', metavar='FILE')
+    parser.add_argument('--manifest', type=Path, help='names the checkpoints (default: manifest.toml beside the file)')
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    results = []
+    for path in args.files:
+        try:
+            result = verify(path, _job(path, args.manifest))
+        except GenaudioError as error:
+            result = Result(path.stem, str(path), 'failed', str(error))
+        notice(f'{path}: {result.why or result.state}')
+        results.append(result)
+    return report(results, as_json=args.json)
+
+
+def _job(path: Path, manifest: Path | None) -> Job | None:
+    """The row of the manifest that this file belongs to, if any."""
+    beside = path.parent / 'manifest.toml'
+    if manifest is None and not beside.exists():
+        return None
+    jobs, _ = read_manifest(manifest or beside)
+    return next((job for job in jobs if job.output.resolve() == path.resolve()), None)

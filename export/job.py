@@ -1,0 +1,92 @@
+"""From a checkpoint to a checked file: build, write aside, run against torch, and only then give it its name."""
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from export.kinds import Options, find_kind
+from export.manifest import Job
+from export.up_to_date import tool_versions
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write, check_writable
+from genaudio_core.model_card import read_card, with_card, write_model
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job."""
+
+    label: str
+    file: str
+    state: str  # 'exported', 'up to date', 'verified' or 'failed'
+    why: str = ''  # it failed
+    megabytes: float = 0.0
+    ratio: float = 0.0  # size of the checkpoint over size of the file
+    seconds: float = 0.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def export(job: Job, source_hash: str, source: Any = None) -> Result:
+    """Export one file. Nothing is written if the graph strays from torch.
+
+    Parameters
+    ----------
+    source : optional
+        The loaded model, where the checkpoint is not one of ours.
+
+    Raises
+    ------
+    GenaudioError
+        If the checkpoint cannot be read, the kind has no such variant, or the graph strays.
+    """
+    started = time.monotonic()
+    kind = find_kind(job.kind)
+    if job.variant not in kind.variants:
+        raise GenaudioError(f"a {job.kind} has no variant '{job.variant}', only {', '.join(kind.variants)}")
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(job.output)
+    options = Options(job.variant, job.target, job.held_out, job.max_loss, job.options)
+    source = kind.load(job.checkpoint) if source is None else source
+    data = kind.build(source, options)
+    card = replace(
+        kind.card(source, options), name=job.name, variant=job.variant, target=job.target, licence=job.licence,
+        training_data=job.training_data, source_hash=source_hash, tools=tool_versions(),
+    )  # fmt: skip
+    with atomic_write(job.output) as temporary:
+        write_model(temporary, data, card)
+        # What is checked is the file itself, through the loader that everybody uses.
+        metrics = kind.check(source, temporary, options)
+        temporary.write_bytes(with_card(data, replace(card, metrics=metrics)))
+        read_card(temporary, job.kind)
+    return Result(
+        job.label, str(job.output), 'exported', megabytes=_megabytes(job.output),
+        ratio=job.checkpoint.stat().st_size / job.output.stat().st_size,
+        seconds=time.monotonic() - started, metrics=metrics,
+    )  # fmt: skip
+
+
+def verify(path: Path, job: Job | None) -> Result:
+    """Check an existing file again: card, hash, and parity if its checkpoint is at hand, else with itself.
+
+    Raises
+    ------
+    GenaudioError
+        If the file is not sound.
+    """
+    started = time.monotonic()
+    card = read_card(path)
+    kind = find_kind(card.kind)
+    if job is not None and job.checkpoint.exists():
+        options = Options(card.variant, card.target, job.held_out, job.max_loss, job.options)
+        metrics = kind.check(kind.load(job.checkpoint), path, options)
+    else:
+        metrics = kind.check_alone(path)
+    return Result(
+        f'{card.name} ({card.variant})', str(path), 'verified', megabytes=_megabytes(path),
+        seconds=time.monotonic() - started, metrics=metrics,
+    )  # fmt: skip
+
+
+def _megabytes(path: Path) -> float:
+    return path.stat().st_size / 1e6

@@ -1,0 +1,100 @@
+"""The kinds of models that can be exported. A new kind is one small class and one row in `KINDS`.
+
+This module imports no torch: whether anything is to be done is known before torch is loaded.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.model_card import ModelCard
+
+KINDS = {
+    'decoder': 'export.kinds.decoder:DecoderKind',
+}
+"""kind -> where its class is."""
+
+SOURCES = {
+    'decoder': (
+        'export/kinds/decoder.py', 'export/decoder_graph.py', 'export/quantize.py', 'genaudio_core/models/mmt.py',
+        'genaudio_core/events.py',
+    ),
+}  # fmt: skip
+"""kind -> files that decide what an export of it looks like; when one changes, its models are exported again."""
+
+
+class ParityError(GenaudioError):
+    """The exported graph does not do what the torch model does; the file is not written."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a manifest says on one file to be made."""
+
+    variant: str = 'fp32'  # 'fp32', 'fp16' or 'int8'
+    target: str = 'cpu'  # 'cpu' or 'cuda'
+    held_out: Path | None = None  # music or audio to measure on, never trained on
+    max_loss: float | None = None  # how much worse than fp32 a quantised model may be, in the kind's own metric
+    extra: dict[str, Any] | None = None  # what only this kind understands
+
+
+class Kind(ABC):
+    """How one kind of model becomes a file. Instances hold no state."""
+
+    name: ClassVar[str]
+    variants: ClassVar[tuple[str, ...]] = ('fp32',)
+
+    @abstractmethod
+    def load(self, checkpoint: Path) -> Any:
+        """Return the torch model (and what else the methods below need) of a checkpoint.
+
+        Raises
+        ------
+        GenaudioError
+            If the checkpoint is missing, damaged or of another kind.
+        """
+
+    @abstractmethod
+    def build(self, source: Any, options: Options) -> bytes:
+        """Return a serialised ``onnx.ModelProto`` without card."""
+
+    @abstractmethod
+    def card(self, source: Any, options: Options) -> ModelCard:
+        """Return the card, without metrics, tools and hashes."""
+
+    @abstractmethod
+    def check(self, source: Any, path: Path, options: Options) -> dict[str, Any]:
+        """Run the file at `path` against torch; return what was measured.
+
+        Raises
+        ------
+        ParityError
+            If it strays.
+        """
+
+    def check_alone(self, path: Path) -> dict[str, Any]:
+        """Run the file at `path` without its checkpoint, against itself where it can be (blocks equal the whole).
+
+        Raises
+        ------
+        ParityError
+            If it contradicts itself.
+        """
+        return {}
+
+
+def find_kind(name: str) -> Kind:
+    """Return the kind of this name; imports torch.
+
+    Raises
+    ------
+    GenaudioError
+        If there is none.
+    """
+    if name not in KINDS:
+        raise GenaudioError(f"Unknown kind '{name}'.{did_you_mean(name, KINDS)} There are: {', '.join(KINDS)}.")
+    module, _, class_name = KINDS[name].partition(':')
+    return getattr(importlib.import_module(module), class_name)()
