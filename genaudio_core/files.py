@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, did_you_mean
 
 
 def presets_dir() -> Path:
@@ -60,3 +60,23 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise GenaudioError(f'Cannot write {path}: {error.strerror or error}.') from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def find_model(name: str | Path) -> Path:
+    """The .onnx file that `name` means: a path, or the name of a bundled model.
+
+    Raises
+    ------
+    GenaudioError
+        If there is none; the message lists the bundled ones.
+    """
+    path = Path(name)
+    if path.suffix == '.onnx' or path.parent != Path():
+        if not path.is_file():
+            raise GenaudioError(f'No model file at {path}.')
+        return path
+    bundled = {file.stem: file for file in sorted((presets_dir() / 'models').glob('*.onnx'))}
+    if str(name) not in bundled:
+        listing = f' Bundled: {", ".join(bundled)}.' if bundled else ' No model is bundled; give the path of an .onnx file.'
+        raise GenaudioError(f"No bundled model '{name}'.{did_you_mean(str(name), bundled)}{listing}")
+    return bundled[str(name)]

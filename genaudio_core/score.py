@@ -7,6 +7,7 @@ Time here is in beats: one beat is one quarter note, whatever the meter. `Score.
 import bisect
 import io
 import math
+import re
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,6 +184,10 @@ class Score:
         return self.tempos[max(bisect.bisect_right([tempo.beat for tempo in self.tempos], beat) - 1, 0)].tempo
 
 
+# A key signature of nine sharps is nonsense that files do hold, and no reason to refuse their notes (mido would).
+_BAD_KEY = re.compile(rb'\xff\x59\x02(?:[\x08-\xf8][\x00-\xff]|[\x00-\xff][\x02-\xff])', re.DOTALL)
+
+
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +215,7 @@ def read_midi(source: str | Path | bytes) -> Score:
         raise GenaudioError(f'{name} is empty.')
     if data[:4] == b'RIFF' and data[8:12] == b'RMID':
         data = data[max(data.find(b'MThd'), 0) :]
+    data = _BAD_KEY.sub(b'\xff\x59\x02\x00\x00', data)
     if data[:4] != b'MThd':
         raise GenaudioError(f'{name} is not a MIDI file.')
     try:

@@ -1,0 +1,29 @@
+"""`genaudio continue`: a MIDI file in, the same with its continuation out."""
+
+import argparse
+import time
+from pathlib import Path
+
+from bridge import generating
+from genaudio_core.generation import continue_score
+from genaudio_core.score import read_midi
+
+HELP = 'Continue a MIDI file. What it holds stays as it is; the new part begins where it ends.'
+EXAMPLE = 'genaudio continue phrase.mid -o song.mid --beats 16 --seed 1 --picture song.png'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('input', type=Path, help='MIDI file')
+    generating.add_output(parser)
+    generating.add_controls(parser)
+    parser.add_argument('--instruments', help='who plays on, such as "violin,cello" (default: those of the input)')
+
+
+def run(args: argparse.Namespace) -> dict:
+    began = time.monotonic()
+    controls = generating.controls_of(args, args.instruments)
+    score = read_midi(args.input)
+    decoder = generating.load(args)
+    with generating.progress_bar('continuing', args.beats) as progress:
+        made = continue_score(decoder, score, args.beats, controls=controls, seed=args.seed, progress=progress)
+    return generating.finish(args, made, score.n_notes, decoder, began)

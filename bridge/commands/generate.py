@@ -1,0 +1,35 @@
+"""`genaudio generate`: music for chosen instruments, or from nothing."""
+
+import argparse
+import time
+
+from bridge import generating
+from genaudio_core.errors import GenaudioError
+from genaudio_core.generation import generate, meter_of
+
+HELP = 'Make new music, for the instruments named or for an ensemble that the model chooses.'
+EXAMPLE = 'genaudio generate --instruments "church organ,viola,contrabass" --beats 32 -o new.mid'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    generating.add_output(parser)
+    generating.add_controls(parser)
+    parser.add_argument('--instruments', help='such as "church organ,viola,contrabass" (default: the model chooses)')
+    parser.add_argument('--tempo', type=float, default=100.0, help='BPM written to the file (default: 100)')
+    parser.add_argument('--meter', default='4/4', help='such as 3/4 (default: 4/4)')
+
+
+def run(args: argparse.Namespace) -> dict:
+    began = time.monotonic()
+    controls = generating.controls_of(args, args.instruments)
+    if not 4 <= args.tempo <= 1000:
+        raise GenaudioError(f'--tempo must be 4 to 1000 BPM, not {args.tempo:g}.')
+    meter = meter_of(args.meter)
+    decoder = generating.load(args)
+    with generating.progress_bar('generating', args.beats) as progress:
+        made = generate(
+            decoder, args.beats, instruments=controls.instruments or (), controls=controls, tempo=args.tempo,
+            meter=meter, seed=args.seed, progress=progress,
+        )  # fmt: skip
+    result = generating.finish(args, made, 0, decoder, began)
+    return result | {'instruments': made.score.instruments}

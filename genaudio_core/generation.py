@@ -1,0 +1,439 @@
+"""Whole pieces, offline: continue a score, make a new one, spread one over other instruments.
+
+The same `Continuer` and `Sampler` that play live do the work. Times in the events are steps (12 to the quarter note),
+times in scores are beats.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from genaudio_core.continuation import Continuer, Decoder
+from genaudio_core.errors import GenaudioError
+from genaudio_core.events import (
+    DRUM_PROGRAM,
+    INSTRUMENT,
+    METERS,
+    NOTE,
+    RESOLUTION,
+    START_OF_NOTES,
+    Encoding,
+    decode_table,
+    encode,
+    encode_table,
+    header,
+    meter_code,
+    note_table,
+    table_to_tracks,
+)
+from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, FAMILY, RANGE, instrument_code, instrument_name
+from genaudio_core.rebasing import last_bars
+from genaudio_core.sampling import Controls, Sampler, sample
+from genaudio_core.score import Meter, Note, Score, Tempo, Track
+
+RESERVE = 0.25  # share of the context that a prompt leaves free
+Progress = Callable[[float], None]  # beats done
+
+
+@dataclass
+class Generated:
+    """What was made, and where it begins."""
+
+    score: Score
+    start: float  # beat of the first new bar or beat
+    notes: int  # new notes
+    dropped: tuple[str, ...] = ()  # instruments of the input that the model has no class for
+
+
+def _no_progress(beats: float) -> None:
+    pass
+
+
+def prompt_events(score: Score, encoding: Encoding, room: int) -> tuple[np.ndarray, float]:
+    """The last `room` events of a score as a prompt, and the beat of the score that is their beat 0.
+
+    Raises
+    ------
+    GenaudioError
+        If the score has no notes, or none that the layout can hold.
+    """
+    if not score.n_notes:
+        raise GenaudioError('There is no note to continue. Give a MIDI file with notes in it.')
+    first = min(note.beat for track in score.tracks for note in track.notes)
+    if encoding.has_meter:
+        origin = score.bar_start(first)
+    else:
+        # Absolute beats end: a long score is taken from its last beats, half of what a song may hold.
+        origin = math.floor(max(first, score.end - encoding.max_beat / 2))
+    events = encode(score, encoding, start=origin, end=False)
+    if not (events[:, 0] == NOTE).any():
+        if all(track.is_drum for track in score.tracks if track.notes):
+            raise GenaudioError('The file holds only drums, and this model has none. Use a live model, or add notes.')
+        raise GenaudioError('The file holds no instrument that this model knows.')
+    window = last_bars(events, encoding, room)
+    return window.events, origin + window.origin / RESOLUTION
+
+
+class _Writer:
+    """Draws events up to a time, and keeps the session inside the context."""
+
+    def __init__(self, decoder: Decoder, events: np.ndarray, controls: Controls, seed: int):
+        self.encoding = decoder.encoding
+        self.continuer = Continuer(decoder)
+        self.continuer.feed(events)
+        self.sampler = Sampler(self.continuer, controls, [np.random.default_rng(seed)])
+        self.origin = 0  # steps that re-basing has taken off the front
+
+    def write(self, begin: int, end: int, progress: Progress) -> tuple[np.ndarray, bool]:
+        """Note rows (n, fields) with absolute onsets beside them; (table, whether the song ended)."""
+        rows, onsets, ended = [], [], False
+        while True:
+            self._make_room()
+            chosen = self.sampler.next_events(earliest=begin - self.origin, latest=end - self.origin)
+            if chosen[0, 0] != NOTE:
+                ended = bool(chosen[0].any())
+                break
+            self.sampler.advance(chosen)
+            rows.append(chosen[0])
+            onsets.append(int(self.continuer.steps[0, -1]) + self.origin)
+            progress((onsets[-1] - begin) / RESOLUTION)
+        notes = np.array(rows, np.int16).reshape(len(rows), len(self.encoding.fields))
+        table = decode_table(notes, self.encoding)
+        table['step'] = onsets
+        return table, ended
+
+    def _make_room(self) -> None:
+        out_of_beats = not self.encoding.relative_beat and self.continuer.steps[0, -1] >= 240 * RESOLUTION
+        if self.continuer.room > 0 and not out_of_beats:
+            return
+        keep = int(self.continuer.context * (0.5 if out_of_beats else 1 - RESERVE))
+        rebase = self.continuer.start_rebase(keep)
+        rebase.run()
+        self.continuer.adopt(rebase)
+        self.origin += rebase.window.origin
+
+
+def _controls(controls: Controls | None, instruments: Iterable[str]) -> Controls:
+    controls = controls or Controls()
+    return controls if controls.instruments is not None else controls.with_(instruments=tuple(instruments))
+
+
+def end_of(score: Score) -> float:
+    """Beat at which a continuation begins: the first whole beat at which everything has ended.
+
+    A release up to a quarter of a beat late counts as on time, as played music asks for.
+    """
+    return float(max(math.ceil(score.end - 0.25), 1))
+
+
+def continue_score(
+    decoder: Decoder,
+    score: Score,
+    beats: float,
+    *,
+    controls: Controls | None = None,
+    seed: int = 0,
+    start: float | None = None,
+    progress: Progress = _no_progress,
+) -> Generated:
+    """Continue a score for some beats; its own part stays as it is.
+
+    Parameters
+    ----------
+    beats : float
+        Quarter notes to add, over 0.
+    controls : Controls, optional
+        By default the score's own instruments play.
+    start : float, optional
+        Beat at which the new part begins; by default where everything has ended.
+
+    Raises
+    ------
+    GenaudioError
+        If `beats` is not positive, or the score has nothing this model can continue.
+    """
+    if not beats > 0:
+        raise GenaudioError(f'--beats must be more than 0, not {beats:g}.')
+    encoding = decoder.encoding
+    known = [name for name in score.instruments if _has_class(encoding, name)]
+    dropped = tuple(name for name in score.instruments if name not in known)
+    prompt, origin = prompt_events(score, encoding, int(decoder.context * (1 - RESERVE)))
+    controls = _controls(controls, known)
+    writer = _Writer(decoder, _announce(prompt, controls, encoding), controls, seed)
+    start = end_of(score) if start is None else start
+    begin = round((start - origin) * RESOLUTION)
+    table, _ = writer.write(begin, begin + round(beats * RESOLUTION), progress)
+    if not encoding.has_velocity:  # the published layout has none: play on as loud as before
+        velocity = [note.velocity for track in score.tracks for note in track.notes]
+        table['velocity'] = round(sum(velocity) / len(velocity))
+    result = Score(
+        [Track(t.program, t.is_drum, t.name, list(t.notes), t.channel, list(t.others)) for t in score.tracks],
+        list(score.tempos), list(score.meters), score.ticks_per_beat, list(score.others),
+    )  # fmt: skip
+    notes = _append(result, table_to_tracks(table, offset=origin), start + beats)
+    return Generated(result, start, notes, dropped)
+
+
+def _has_class(encoding: Encoding, name: str) -> bool:
+    return instrument_code(name) < encoding.sizes[encoding.index('instrument')]
+
+
+def _announce(prompt: np.ndarray, controls: Controls, encoding: Encoding) -> np.ndarray:
+    """The prompt with the instruments that are to play added to its header."""
+    column = encoding.index('instrument')
+    present = set(prompt[prompt[:, 0] == INSTRUMENT, column].tolist())
+    wanted = {instrument_code(name) for name in controls.instruments or ()} | present
+    head = header([], encoding)[: -1 - encoding.has_meter]  # start-of-song alone
+    rows = np.zeros((len(wanted), prompt.shape[1]), prompt.dtype)
+    rows[:, 0], rows[:, column] = INSTRUMENT, sorted(wanted)
+    return np.concatenate([head, rows, prompt[1 + len(present) :]])
+
+
+def _append(score: Score, tracks: list[Track], end: float) -> int:
+    """Add notes to the tracks that play the same instrument, or as new tracks; notes end at `end`."""
+    count = 0
+    for new in tracks:
+        notes = [note._replace(duration=min(note.duration, end - note.beat)) for note in new.notes]
+        count += len(notes)
+        home = next((t for t in score.tracks if t.instrument == new.instrument and t.notes), None)
+        if home is None:
+            new.notes = notes
+            score.tracks.append(new)
+        else:
+            home.notes.extend(notes)
+    return count
+
+
+def generate(
+    decoder: Decoder,
+    beats: float,
+    *,
+    instruments: Iterable[str] = (),
+    controls: Controls | None = None,
+    tempo: float = 100.0,
+    meter: tuple[int, int] = (4, 4),
+    seed: int = 0,
+    progress: Progress = _no_progress,
+) -> Generated:
+    """Make music for `instruments` (or, without any, for an ensemble that the model chooses).
+
+    Raises
+    ------
+    GenaudioError
+        If `beats` is not positive, or the model has no class for an instrument.
+    """
+    if not beats > 0:
+        raise GenaudioError(f'--beats must be more than 0, not {beats:g}.')
+    encoding = decoder.encoding
+    instruments = tuple(instruments)
+    events = header(instruments, encoding, meter=meter)
+    if not instruments:
+        events, instruments = _free_header(decoder, events, seed)
+    writer = _Writer(decoder, events, _controls(controls, instruments), seed)
+    table, _ = writer.write(0, round(beats * RESOLUTION), progress)
+    tracks = table_to_tracks(table)
+    for track in tracks:
+        track.notes = [note._replace(duration=min(note.duration, beats - note.beat)) for note in track.notes]
+    return Generated(Score(tracks, [Tempo(0.0, tempo)], [Meter(0.0, *meter)]), 0.0, len(table))
+
+
+def _free_header(decoder: Decoder, opening: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Let the model name the ensemble: unconditional generation, from start-of-song."""
+    encoding, rng = decoder.encoding, np.random.default_rng([seed, 1])
+    column = encoding.index('instrument')
+    continuer = Continuer(decoder)
+    continuer.feed(opening[:1])
+    codes: list[int] = []
+    while len(codes) < 16:
+        row = np.zeros(len(encoding.fields), np.int64)
+        allowed = np.zeros(encoding.sizes[0], bool)
+        allowed[[INSTRUMENT, START_OF_NOTES] if codes else [INSTRUMENT]] = True
+        row[0] = sample(continuer.logits('type', row)[0], rng, allowed=allowed)
+        if row[0] != INSTRUMENT:
+            break
+        allowed = np.arange(encoding.sizes[column]) > (codes[-1] if codes else 0)
+        if not allowed.any():
+            break
+        # The fields between are undefined in an instrument event, and so they are 0 here.
+        row[column] = sample(continuer.logits('instrument', row)[0], rng, allowed=allowed, top_p=0.98)
+        codes.append(int(row[column]))
+        continuer.feed(row)
+    names = tuple(instrument_name(code) for code in codes)
+    meter_rows = opening[1:]
+    return np.concatenate([header(names, encoding)[: len(codes) + 1], meter_rows]), names
+
+
+def arrange(
+    decoder: Decoder,
+    score: Score,
+    instruments: Iterable[str],
+    *,
+    temperature: float = 0.5,
+    seed: int = 0,
+    progress: Progress = _no_progress,
+) -> Generated:
+    """Give every note of a score to one of `instruments`: automatic instrumentation.
+
+    Each note goes to the instrument that makes it likeliest, given all that was assigned before: the model's
+    probability of the instrument at this time, times that of the note's pitch on it, among those that can play it
+    (a note in nobody's range goes to the nearest). Wind, brass and bowed instruments take one or two notes at a time.
+    Drums stay drums if there are any among `instruments`, and are left out otherwise.
+
+    Raises
+    ------
+    GenaudioError
+        If there is nothing to arrange, or the model has no class for an instrument.
+    """
+    encoding = decoder.encoding
+    names = tuple(dict.fromkeys(instruments))
+    pitched = [name for name in names if name != DRUMS]
+    table = note_table(score)
+    is_drum = table['program'] == DRUM_PROGRAM
+    if not pitched and not is_drum.any():
+        raise GenaudioError('The file has no drums to arrange for drums. Name pitched instruments.')
+    if DRUMS not in names or not encoding.has_drums:
+        table, is_drum = table[~is_drum], is_drum[~is_drum]
+    if not pitched:
+        table, is_drum = table[is_drum], is_drum[is_drum]
+    if not len(table):
+        raise GenaudioError('There is no note to arrange. Give a MIDI file with notes in it.')
+    order = np.lexsort((table['pitch'], table['step']))
+    table, is_drum = table[order], is_drum[order]
+    arranger = _Arranger(decoder, names, score, temperature, seed)
+    assigned: dict[str, list[Note]] = {name: [] for name in names}
+    beats = _exact_beats(score)
+    starts = np.flatnonzero(np.diff(table['step'], prepend=-1))
+    for begin, end in zip(starts, [*starts[1:], len(table)], strict=True):
+        group = table[begin:end]
+        for name, row in zip(arranger.assign(group, is_drum[begin:end]), group, strict=True):
+            beat, duration = beats[int(row['step']), int(row['pitch']), int(row['program'])].pop(0)
+            assigned[name].append(Note(beat, duration, int(row['pitch']), int(row['velocity'])))
+        progress(float(group['step'][0]) / RESOLUTION)
+    tracks = []
+    for name, notes in assigned.items():
+        track = Track.of(name, sorted(notes))
+        if notes:
+            tracks.append(track)
+    result = Score(tracks, list(score.tempos), list(score.meters), score.ticks_per_beat, list(score.others))
+    return Generated(result, 0.0, result.n_notes)
+
+
+def _exact_beats(score: Score) -> dict[tuple[int, int, int], list[tuple[float, float]]]:
+    """The unrounded times of every note, by its rounded key, so that arranging moves nothing."""
+    found: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
+    for track in score.tracks:
+        program = DRUM_PROGRAM if track.is_drum else track.program
+        for note in track.notes:
+            key = (int(np.rint(note.beat * RESOLUTION)), note.note, program)
+            found.setdefault(key, []).append((note.beat, note.duration))
+    return found
+
+
+_VOICES = {'strings': 2, 'reeds': 1, 'pipes': 1, 'brass': 1, 'bass': 1}  # by family; others play chords
+
+
+class _Arranger:
+    """Assigns the notes of one onset after another, and tells the model what it chose."""
+
+    def __init__(self, decoder: Decoder, names: tuple[str, ...], score: Score, temperature: float, seed: int):
+        self.encoding, self.names, self.temperature = decoder.encoding, names, temperature
+        self.rng = np.random.default_rng(seed)
+        self.voices = {
+            name: 1 if name.endswith(('bass', 'voices')) else _VOICES.get(FAMILY[name], 8) if name != 'harp' else 8
+            for name in names
+        }
+        self.continuer = Continuer(decoder)
+        first = min(note.beat for track in score.tracks for note in track.notes)
+        meter = score.meter_at(first)
+        self.origin = round(score.bar_start(first) * RESOLUTION)
+        self.continuer.feed(header(names, self.encoding, meter=meter[1:]))
+        self.busy: dict[str, list[int]] = {name: [] for name in names}  # ends of sounding notes, steps
+
+    def assign(self, group: np.ndarray, is_drum: np.ndarray) -> list[str]:
+        """Instrument of each note of one onset (sorted by pitch)."""
+        step = int(group['step'][0])
+        for ends in self.busy.values():
+            ends[:] = [end for end in ends if end > step]
+        row = self._row(step)
+        instrument = self._log_probabilities('instrument', row)
+        scores = np.array([
+            [self._score(name, int(pitch), instrument, row) for name in self.names if name != DRUMS]
+            for pitch in group['pitch'][~is_drum]
+        ])
+        pitched = [name for name in self.names if name != DRUMS]
+        result: list[str] = [DRUMS] * len(group)
+        # The outer voices choose first: they are what an ear follows.
+        places = np.flatnonzero(~is_drum)
+        for i in sorted(range(len(places)), key=lambda i: min(i, len(places) - 1 - i)):
+            place = places[i]
+            total = scores[i].copy()
+            for j, name in enumerate(pitched):
+                total[j] -= 4.0 * max(len(self.busy[name]) + 1 - self.voices[name], 0)
+            noise = self.rng.gumbel(size=len(total)) * self.temperature
+            result[place] = pitched[int(np.argmax(total + noise))]
+            self.busy[result[place]].append(step + max(int(group['duration'][place]), 1))
+        self._tell(group, result, step)
+        return result
+
+    def _row(self, step: int) -> np.ndarray:
+        """The beginning of an event at `step`: type, beat and position."""
+        now = int(self.continuer.steps[0, -1])
+        row = np.zeros(len(self.encoding.fields), np.int64)
+        beat, position = divmod(step - self.origin, RESOLUTION)
+        row[0] = NOTE
+        base = now // RESOLUTION if self.encoding.relative_beat else 0
+        row[1] = np.clip(beat - base + 1, 1, self.encoding.max_beat)
+        row[2] = position + 1
+        return row
+
+    def _log_probabilities(self, name: str, row: np.ndarray) -> np.ndarray:
+        logits = self.continuer.logits(name, row)[0].astype(np.float64)
+        return logits - np.logaddexp.reduce(logits)
+
+    def _score(self, name: str, pitch: int, instrument: np.ndarray, row: np.ndarray) -> float:
+        code = instrument_code(name)
+        low, high = RANGE[name]
+        # Outside its range an instrument is a last resort, the worse the farther away.
+        outside = max(low - pitch, pitch - high, 0)
+        row = row.copy()
+        row[self.encoding.index('instrument')] = code
+        return instrument[code] + self._log_probabilities('pitch', row)[pitch + 1] - 20.0 * bool(outside) - outside
+
+    def _tell(self, group: np.ndarray, names: list[str], step: int) -> None:
+        if self.continuer.room < len(group) + 2 or (
+            not self.encoding.relative_beat and step - self.origin >= 240 * RESOLUTION
+        ):
+            rebase = self.continuer.start_rebase(self.continuer.context // 2)
+            rebase.run()
+            self.continuer.adopt(rebase)
+            self.origin += rebase.window.origin
+        table = group.copy()
+        codes = np.array([instrument_code(name) for name in names])
+        table['program'] = np.where(codes == instrument_code(DRUMS), DRUM_PROGRAM, np.array(CODE_TO_PROGRAM)[codes])
+        events = encode_table(table, self.encoding, meters=[(step // RESOLUTION * RESOLUTION, 1)],
+                              origin=step // RESOLUTION * RESOLUTION, end=False)  # fmt: skip
+        events = events[events[:, 0] == NOTE]
+        if len(events):
+            events[0, 1:3] = self._row(step)[1:3]
+            if not self.encoding.relative_beat:
+                events[:, 1:3] = events[0, 1:3]
+            self.continuer.feed(events)
+
+
+def meter_of(text: str) -> tuple[int, int]:
+    """Parse a meter such as ``"3/4"``.
+
+    Raises
+    ------
+    GenaudioError
+        If it is none that the live layout knows.
+    """
+    parts = text.split('/')
+    if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
+        meter = (int(parts[0]), int(parts[1]))
+        if meter in METERS:
+            return METERS[meter_code(*meter) - 1]
+    raise GenaudioError(f"Unknown meter '{text}'. Known are {', '.join(f'{n}/{d}' for n, d in METERS)}.")
+

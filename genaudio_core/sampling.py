@@ -1,0 +1,307 @@
+"""From logits to the next event: temperature, top-k, top-p, and musical masks, field by field.
+
+Masks are exact: because every field has a head of its own, forbidding a pitch, an instrument or a time removes just
+that, and what is left keeps its proportions. Times are steps (12 to the quarter note).
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from genaudio_core.continuation import Continuer
+from genaudio_core.errors import GenaudioError
+from genaudio_core.events import DRUM_DURATION, END_OF_SONG, NOTE, RESOLUTION, duration_code
+from genaudio_core.instruments import DRUMS_CODE, RANGE, instrument_code, instrument_name
+
+SCALES = {
+    'major': (0, 2, 4, 5, 7, 9, 11), 'minor': (0, 2, 3, 5, 7, 8, 10), 'harmonic minor': (0, 2, 3, 5, 7, 8, 11),
+    'dorian': (0, 2, 3, 5, 7, 9, 10), 'mixolydian': (0, 2, 4, 5, 7, 9, 10), 'phrygian': (0, 1, 3, 5, 7, 8, 10),
+    'lydian': (0, 2, 4, 6, 7, 9, 11), 'pentatonic': (0, 2, 4, 7, 9), 'minor pentatonic': (0, 3, 5, 7, 10),
+    'blues': (0, 3, 5, 6, 7, 10), 'whole tone': (0, 2, 4, 6, 8, 10), 'chromatic': tuple(range(12)),
+}  # fmt: skip
+_TONICS = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11}
+
+
+def pitch_classes(key: str) -> frozenset[int]:
+    """Pitch classes of a key such as ``"D minor"``, ``"F# blues"`` or ``"Bb"`` (major).
+
+    Raises
+    ------
+    GenaudioError
+        If it is no key.
+    """
+    words = key.strip().lower().split(None, 1)
+    tonic = words[0] if words else ''
+    scale = words[1].strip() if len(words) > 1 else 'major'
+    if tonic.endswith('m') and len(tonic) > 1 and len(words) == 1:
+        tonic, scale = tonic[:-1], 'minor'
+    accidentals = tonic[1:]
+    if tonic[:1] not in _TONICS or tonic == '' or accidentals.strip('#b♯♭') or scale not in SCALES:
+        raise GenaudioError(f"'{key}' is no key. Write a note and a scale, such as 'D minor'; scales: {', '.join(SCALES)}.")
+    root = _TONICS[tonic[0]] + sum(1 if sign in '#♯' else -1 for sign in accidentals)
+    return frozenset((root + interval) % 12 for interval in SCALES[scale])
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a musician may ask of the next events. The defaults keep the output playable."""
+
+    temperature: float = 1.0  # over 0; below 1 safer, above 1 wilder
+    top_p: float = 0.98  # keep the likeliest classes that hold this much probability; 1 keeps all
+    top_k: int = 0  # keep this many classes; 0 keeps all
+    published_top_k: bool = False  # MMT's own rule instead: a tenth of each field's classes
+    instruments: tuple[str, ...] | None = None  # classes that may play; None allows all
+    keep_range: bool = True  # each instrument only where it can play
+    lowest: int = 0  # note 0..127
+    highest: int = 127
+    pitch_classes: frozenset[int] | None = None  # of pitched instruments; None allows all
+    density: float = 0.0  # -2 sparse .. 2 dense
+    max_chord: int = 6  # notes one instrument may begin together
+    allow_end: bool = False  # whether the song may end
+    velocity_scale: float = 1.0
+    temperatures: dict[str, float] = field(default_factory=dict)  # for single fields, times `temperature`
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise GenaudioError(f'temperature must be more than 0, not {self.temperature}.')
+        if not 0 < self.top_p <= 1:
+            raise GenaudioError(f'top_p must be more than 0 and at most 1, not {self.top_p}.')
+        if self.top_k < 0:
+            raise GenaudioError(f'top_k must be 0 (off) or more, not {self.top_k}.')
+        if self.lowest > self.highest:
+            raise GenaudioError(f'the lowest note ({self.lowest}) is above the highest ({self.highest}).')
+
+    def with_(self, **changes) -> 'Controls':
+        return replace(self, **changes)
+
+
+def sample(
+    logits: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    allowed: np.ndarray | None = None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> int:
+    """Draw a class from logits (classes,). One uniform number is taken from `rng`, whatever the outcome.
+
+    Raises
+    ------
+    ValueError
+        If nothing is allowed.
+    """
+    logits = logits.astype(np.float64)
+    if allowed is not None:
+        logits = np.where(allowed, logits, -np.inf)
+    uniform = rng.random()
+    best = logits.max()
+    if best == -np.inf:
+        raise ValueError('every class is forbidden')
+    if top_k and top_k < len(logits):
+        threshold = np.partition(logits, -top_k)[-top_k]
+        logits = np.where(logits >= threshold, logits, -np.inf)
+    probability = np.exp((logits - best) / temperature)
+    probability /= probability.sum()
+    if top_p < 1:
+        order = np.argsort(-probability, kind='stable')
+        cumulative = np.cumsum(probability[order])
+        # The class that crosses the border stays, so one always does.
+        cut = order[int(np.searchsorted(cumulative, top_p)) + 1 :]
+        probability[cut] = 0
+    cumulative = np.cumsum(probability)
+    return int(np.searchsorted(cumulative, uniform * cumulative[-1], side='right').clip(0, len(logits) - 1))
+
+
+class Sampler:
+    """Chooses events for a `Continuer`, one take at a time or several in a batch.
+
+    Parameters
+    ----------
+    continuer : Continuer
+        Holds at least a header (start-of-song ... start-of-notes). What is chosen is fed to it by `advance`.
+    controls : Controls
+        May be replaced at any time.
+    rngs : one generator for each take
+        Draws depend on nothing else: the same seed plays the same music.
+    """
+
+    def __init__(self, continuer: Continuer, controls: Controls, rngs: list[np.random.Generator]):
+        if len(rngs) != continuer.takes:
+            raise ValueError(f'{continuer.takes} takes need as many random generators, not {len(rngs)}')
+        self.continuer, self.rngs = continuer, rngs
+        self.encoding = continuer.encoding
+        self.controls = controls
+
+    @property
+    def controls(self) -> Controls:
+        return self._controls
+
+    @controls.setter
+    def controls(self, controls: Controls) -> None:
+        self._controls = controls
+        columns = self.encoding.columns
+        sizes = self.encoding.sizes
+        # Which pitches each instrument code may play.
+        self._pitches = np.zeros((sizes[columns['instrument']], sizes[columns['pitch']]), bool)
+        names = None if controls.instruments is None else {instrument_code(name) for name in controls.instruments}
+        notes = np.arange(128)
+        for code in range(1, sizes[columns['instrument']]):
+            if names is not None and code not in names:
+                continue
+            low, high = RANGE[instrument_name(code)] if controls.keep_range else (0, 127)
+            playable = (notes >= low) & (notes <= high)
+            if code != DRUMS_CODE:
+                playable &= (notes >= controls.lowest) & (notes <= controls.highest)
+                if controls.pitch_classes is not None:
+                    playable &= np.isin(notes % 12, list(controls.pitch_classes))
+            self._pitches[code, 1:] = playable
+        self._instruments = self._pitches.any(axis=1)
+        if not self._instruments.any():
+            raise GenaudioError('With these instruments, key and range no note is left to play. Widen one of them.')
+
+    def _draw(self, take: int, name: str, logits: np.ndarray, allowed: np.ndarray) -> int:
+        controls = self._controls
+        top_k = -(-len(logits) // 10) if controls.published_top_k else controls.top_k
+        return sample(
+            logits, self.rngs[take], allowed=allowed, top_k=top_k,
+            top_p=1.0 if controls.published_top_k else controls.top_p,
+            temperature=controls.temperature * controls.temperatures.get(name, 1.0),
+        )  # fmt: skip
+
+    def next_events(self, *, earliest: int = 0, latest: int | None = None, active: np.ndarray | None = None) -> np.ndarray:
+        """Choose the next event of every take; nothing is fed.
+
+        Parameters
+        ----------
+        earliest : int
+            Onset, in steps, before which nothing may begin.
+        latest : int, optional
+            Onset from which on nothing may begin. A take whose next event would lie there gets a row of zeros;
+            asking again with ``earliest=latest`` draws it from the very same distribution.
+        active : (takes,) bool, optional
+            Takes that are wanted; the others get zeros.
+
+        Returns
+        -------
+        (takes, fields) int64
+            Type NOTE, or END_OF_SONG if the controls allow an end.
+        """
+        continuer, encoding = self.continuer, self.encoding
+        takes, column = continuer.takes, encoding.columns
+        chosen = np.zeros((takes, len(encoding.fields)), np.int64)
+        active = np.ones(takes, bool) if active is None else active.copy()
+        places = [self._place(take, earliest) for take in range(takes)]
+        for name in encoding.order:
+            if not active.any():
+                break
+            if name == 'meter' or (name == 'type' and not self._controls.allow_end):
+                chosen[active, 0] = NOTE
+                continue
+            logits = continuer.logits(name, chosen)
+            for take in np.flatnonzero(active):
+                row = chosen[take]
+                if row[0] == END_OF_SONG:
+                    continue
+                allowed = self._allowed(name, row, places[take], len(logits[take]))
+                biased = self._bias(name, logits[take], row, places[take])
+                row[column[name]] = self._draw(int(take), name, biased, allowed)
+                if name == 'position' and latest is not None and continuer.when(row)[0][take] >= latest:
+                    row[:] = 0
+                    active[take] = False
+        drums = encoding.has_drums and chosen[:, column['instrument']] == DRUMS_CODE
+        chosen[drums, column['duration']] = duration_code(np.array(DRUM_DURATION))
+        if encoding.has_velocity and self._controls.velocity_scale != 1:
+            velocity = np.rint(chosen[:, column['velocity']] * self._controls.velocity_scale)
+            top = encoding.sizes[column['velocity']] - 1
+            chosen[:, column['velocity']] = np.where(chosen[:, 0] == NOTE, np.clip(velocity, 1, top), 0)
+        return chosen
+
+    def advance(self, chosen: np.ndarray) -> None:
+        """Feed chosen events, one for each take."""
+        self.continuer.feed(chosen[:, None])
+
+    # --- masks ---
+
+    def _place(self, take: int, earliest: int) -> '_Place':
+        """Where the music is: the time nothing may go back behind, and what already began there."""
+        continuer, column = self.continuer, self.encoding.columns
+        events, steps = continuer.events[take], continuer.steps[take]
+        now = int(steps[-1]) if len(steps) else 0
+        last = events[-1]
+        place = _Place(now=now, beat=now // RESOLUTION, earliest=max(now, earliest))
+        if last[0] == NOTE and place.earliest == now:
+            here = events[max(len(events) - 128, 0) :]
+            here = here[(steps[-len(here) :] == now) & (here[:, 0] == NOTE)]
+            place.instrument, place.pitch = int(last[column['instrument']]), int(last[column['pitch']])
+            place.chord = int((here[:, column['instrument']] == place.instrument).sum())
+            place.may_stay = self._instruments_from(place).any()
+        return place
+
+    def _instruments_from(self, place: '_Place') -> np.ndarray:
+        """Instruments that may begin another note at the very time of the last one."""
+        allowed = self._instruments.copy()
+        if not place.instrument:
+            return allowed
+        if self.encoding.relative_beat:  # the live order: instrument, then pitch, both rising
+            allowed[: place.instrument] = False
+            if place.chord >= self._controls.max_chord or not self._pitches[place.instrument, place.pitch + 1 :].any():
+                allowed[place.instrument] = False
+        return allowed
+
+    def _allowed(self, name: str, row: np.ndarray, place: '_Place', size: int) -> np.ndarray:
+        encoding, column = self.encoding, self.encoding.columns
+        allowed = np.ones(size, bool)
+        allowed[0] = False  # undefined
+        if name == 'type':
+            allowed[:] = False
+            allowed[[NOTE, END_OF_SONG]] = True
+            return allowed
+        first = place.earliest if place.earliest > place.now or place.may_stay else place.now + 1
+        base = place.beat if encoding.relative_beat else 0
+        if name == 'beat':
+            allowed[: min(first // RESOLUTION - base + 1, size - 1)] = False
+        elif name == 'position':
+            beat = int(row[column['beat']]) - 1 + base
+            if beat == first // RESOLUTION:
+                allowed[: first % RESOLUTION + 1] = False
+        elif name in ('instrument', 'pitch'):
+            stays = place.instrument and self._onset(row, base) == place.now
+            if name == 'instrument':
+                allowed = self._instruments_from(place) if stays else self._instruments.copy()
+            elif encoding.order.index('instrument') < encoding.order.index('pitch'):
+                instrument = int(row[column['instrument']])
+                allowed = self._pitches[instrument].copy()
+                if stays and encoding.relative_beat and instrument == place.instrument:
+                    allowed[: place.pitch + 1] = False
+            else:  # published order: the pitch comes first, some instrument must be able to play it
+                allowed = self._pitches.any(axis=0)
+        if name == 'instrument' and encoding.order.index('pitch') < encoding.order.index('instrument'):
+            allowed &= self._pitches[:, int(row[column['pitch']])]
+        return allowed
+
+    def _onset(self, row: np.ndarray, base: int) -> int:
+        column = self.encoding.columns
+        return (int(row[column['beat']]) - 1 + base) * RESOLUTION + int(row[column['position']]) - 1
+
+    def _bias(self, name: str, logits: np.ndarray, row: np.ndarray, place: '_Place') -> np.ndarray:
+        """Density: the odds of every step that passes before the next onset are multiplied alike."""
+        density = self._controls.density
+        if density == 0 or name not in ('beat', 'position'):
+            return logits
+        classes = np.arange(len(logits))
+        if name == 'beat':
+            base = 1 if self.encoding.relative_beat else place.beat + 1
+            return logits - density * (classes - base)
+        return logits - density * classes / RESOLUTION
+
+
+@dataclass
+class _Place:
+    now: int  # onset of the last event
+    beat: int
+    earliest: int
+    instrument: int = 0  # of the last note, if it is at `earliest`
+    pitch: int = 0
+    chord: int = 0
+    may_stay: bool = True
