@@ -7,6 +7,9 @@ from genaudio_core.command import main as run_command
 
 ABOUT = 'A band that listens: continues, accompanies and separates music in time with the player.'
 COMMANDS = {
+    'live': 'play with a band that answers in time, inside a DAW session',
+    'devices': 'list MIDI and audio ports',
+    'presets': 'list the presets, or check and show one',
     'continue': 'continue a MIDI file',
     'generate': 'make new music, for chosen instruments or from nothing',
     'arrange': 'spread a MIDI file over other instruments',

@@ -38,6 +38,8 @@ class Change:
 class ClockFollower:
     """Follows one sender of MIDI clock. Feed it with `sync` and `check`; both return what changed."""
 
+    name = 'MIDI clock'
+
     def __init__(self, tempo: float = 120.0, *, times_24: bool | None = None) -> None:
         self.rolling = False
         self.line = Line(0.0, 0.0, tempo)

@@ -136,9 +136,10 @@ class ProcessEngine:
     def pid(self) -> int | None:
         return self._process.pid
 
-    def fileno(self) -> int:
-        """To wait for pieces with `multiprocessing.connection.wait`."""
-        return self._connection.fileno()
+    @property
+    def connection(self) -> Connection:
+        """To wait for pieces with `multiprocessing.connection.wait`; another one after a restart."""
+        return self._connection
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
         self._heard.extend(note for note in notes if not note.held)

@@ -56,6 +56,7 @@ class Scheduler:
         self.sender = sender
         self.horizon = horizon
         self.latency = latency
+        self.extra_latency = 0.0  # seconds that the backend itself delays
         self.late = 0  # notes dropped because their time had passed
         self.played = 0
         self.on_play: Callable[[float, Due], None] | None = None  # (time, note) as a note is handed over
@@ -108,13 +109,13 @@ class Scheduler:
         beats = [heap[0][0] for heap in (self._plan, self._offs) if heap]
         if not beats or not self.transport.rolling:
             return None
-        return self.transport.time_at(min(beats)) - self.latency - self.horizon
+        return self._time_at(min(beats)) - self.horizon
 
     def dispatch(self, now: float) -> None:
         """Hand over everything that comes due within the horizon."""
         if not self.transport.rolling:
             return
-        reach = self.transport.beat_at(now + self.horizon + self.latency)
+        reach = self.transport.beat_at(now + self.horizon + self.latency + self.extra_latency)
         while True:
             plan = self._plan[0][0] if self._plan else None
             off = self._offs[0][0] if self._offs else None
@@ -126,7 +127,7 @@ class Scheduler:
                 return
 
     def _time_at(self, beat: float) -> float:
-        return self.transport.time_at(beat) - self.latency
+        return self.transport.time_at(beat) - self.latency - self.extra_latency
 
     def _send_off(self, now: float) -> None:
         beat, number, key = heapq.heappop(self._offs)

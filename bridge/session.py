@@ -75,6 +75,7 @@ class Session:
         self.controllers = Controllers(preset.controllers)
         self.takes = Takes(self)
         self.answers: list[Answer] = []  # not yet over, in order of time
+        self.alternatives: list[Leader] = []  # leaders that may take over from our own tempo when they roll
         self._parsers: dict[int, messages.Parser] = {}
         self._next_request = 1
         self._closed = False
@@ -122,10 +123,26 @@ class Session:
             self._hand_transport_to(self._follower())
         self._changed(self.transport.sync(event))
 
+    def _look_for_leader(self, now: float) -> None:
+        if self._auto and self.transport.leader is self._internal:
+            for leader in self.alternatives:
+                changes = leader.check(now)
+                if leader.rolling:
+                    self._hand_transport_to(leader)
+                    self._changed(self.transport.follow(changes))
+                    return
+
     def _hand_transport_to(self, leader: Leader) -> None:
         self._all_quiet()
         self.transport.leader = leader
-        self.notify('Following MIDI clock.' if isinstance(leader, ClockFollower) else 'Back to our own tempo.')
+        self.notify(f'Following {leader.name}.')
+
+    def hint_senders(self, names: set[str]) -> None:
+        """Tell who is connected to our inputs: Ardour counts song positions its own way."""
+        leader = self.transport.leader
+        if isinstance(leader, ClockFollower) and leader.times_24 is None:
+            ardour = any(name.lower().startswith('ardour') for name in names)
+            leader.times_24 = True if ardour else None
 
     def _play_in(self, source: int, event: messages.Event) -> None:
         if isinstance(event, Control):
@@ -238,6 +255,7 @@ class Session:
     def step(self) -> float:
         """Do everything that is due now; return the bridge time of the next step, at the latest."""
         now = self.clock.now()
+        self._look_for_leader(now)
         self._changed(self.transport.check(now))
         for piece in self.engine.poll():
             self._take_in(piece, now)
@@ -421,10 +439,9 @@ class Session:
         now = self.clock.now()
         beat = self.transport.beat_at(now)
         bar = self.transport.bar
-        follower = isinstance(self.transport.leader, ClockFollower)
         return {
             'rolling': self.transport.rolling,
-            'leader': 'MIDI clock' if follower else type(self.transport.leader).__name__.replace('Leader', ''),
+            'leader': self.transport.leader.name,
             'bar': math.floor(beat / bar) + 1, 'beat': beat % bar + 1, 'tempo': self.transport.tempo,
             'mode': self.preset['player.mode'], 'state': self.player.state, 'preset': self.preset.name,
             'values': dict(self.preset.values), 'controllers': dict(self.controllers.bound),

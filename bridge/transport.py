@@ -20,6 +20,7 @@ SLACK = 0.25  # beats by which a jump may fall behind what was already reached
 class Leader(Protocol):
     """Tells tempo and position, in its own beats."""
 
+    name: str  # for the person
     rolling: bool
     line: Line
 
@@ -30,6 +31,8 @@ class Leader(Protocol):
 
 class InternalLeader:
     """Our own tempo: starts at once, or with `start`; `tap` sets the tempo from the last taps."""
+
+    name = 'our own tempo'
 
     def __init__(self, tempo: float = 120.0) -> None:
         self.rolling = False
@@ -70,6 +73,8 @@ class JackLeader:
     `query` returns (rolling, seconds into the song, tempo or 0, beat or None), see `jack_midi.JackMidi.transport`.
     """
 
+    name = 'JACK transport'
+
     def __init__(self, query: Callable[[], tuple[bool, float, float, float | None]], tempo: float = 120.0) -> None:
         self.rolling = False
         self.line = Line(0.0, 0.0, tempo)
@@ -101,6 +106,8 @@ class JackLeader:
 
 class LinkLeader:
     """Ableton Link, through the optional package `LinkPython-extern` (``pip install 'genaudio[link]'``)."""
+
+    name = 'Ableton Link'
 
     def __init__(self, tempo: float = 120.0, bar: float = 4.0) -> None:
         import link  # type: ignore[import-not-found]  # optional: only who asks for Link needs it
@@ -181,17 +188,18 @@ class Transport:
             changes = self.leader.sync(event)
             if event.kind == CLOCK and not changes:
                 return changes
-            return self._follow(changes)
+            return self.follow(changes)
         return []
 
     def check(self, time: float) -> list[Change]:
         """Ask the leader what changed; changes come back in session beats."""
-        changes = self._follow(self.leader.check(time))
+        changes = self.follow(self.leader.check(time))
         if self.leader.rolling:
             self._reached = max(self._reached, self.leader.line.beat_at(time) + self._shift)
         return changes
 
-    def _follow(self, changes: list[Change]) -> list[Change]:
+    def follow(self, changes: list[Change]) -> list[Change]:
+        """Turn changes of the leader into changes in session beats, and go along with jumps."""
         told = []
         for change in changes:
             if change.kind == 'start':

@@ -1,0 +1,36 @@
+"""``genaudio presets``: what there is to play with."""
+
+import argparse
+from typing import Any
+
+from bridge.parameters import COMMANDS, PARAMETERS
+from bridge.preset import available, find_preset, load_preset
+from genaudio_core.command import notice
+
+HELP = 'list the presets, or check and show one'
+EXAMPLE = 'genaudio presets duet'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('preset', nargs='?', help='name or path of a preset to check and show')
+    parser.add_argument('--settings', action='store_true', help='explain every setting and command')
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if args.settings:
+        told = {}
+        for name, parameter in PARAMETERS.items():
+            if parameter.choices:
+                span = f' ({", ".join(parameter.choices)})'
+            elif parameter.low is not None and parameter.high is not None:
+                span = f' ({parameter.low:g}..{parameter.high:g})'
+            else:
+                span = ''
+            told[name] = f'{parameter.help}{span}; default {parameter.default!r}'
+        return told | {f'command {name}': text for name, text in COMMANDS.items()}
+    if args.preset:
+        preset = load_preset(find_preset(args.preset))
+        parts = [f'{voice.instrument} on channel {voice.channel + 1}' for voice in preset.voices]
+        return {'file': str(preset.path), **preset.values, 'parts': parts, 'cc': dict(preset.controllers)}
+    notice("Play one with 'genaudio live NAME'.")
+    return {name: load_preset(path)['about.title'] for name, path in available().items()}

@@ -1,0 +1,308 @@
+"""MIDI over JACK with frame offsets: what comes in is stamped to the frame, what goes out leaves on it.
+
+The process callback only moves messages between deques and port buffers; Python is no hard real-time language, so
+everything is handed over a few periods ahead, and a lost cycle loses nothing: what was due is sent in the next one.
+An xrun can lose what a cycle had written, though, hence a second, harmless note-off follows every note-off.
+"""
+
+import contextlib
+import os
+import time as wall
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bridge.messages import note_off
+from bridge.sender import Outbox
+from bridge.sounding import Sounding
+from genaudio_core.errors import GenaudioError
+
+SAFETY = 0.060  # seconds after a note-off at which it is sent again
+_WRAP = 1 << 32  # JACK counts frames in 32 bits
+
+
+def server_name() -> str | None:
+    return os.environ.get('JACK_DEFAULT_SERVER')
+
+
+def is_running() -> bool:
+    """Whether a JACK server answers (PipeWire counts)."""
+    try:
+        client = _client('genaudio-look')
+    except (GenaudioError, OSError):
+        return False
+    client.close()
+    return True
+
+
+def _client(name: str) -> Any:
+    try:
+        import jack  # OSError where libjack is not installed
+    except (ImportError, OSError) as error:
+        raise GenaudioError(f"JACK is not usable here ({error}): pip install 'genaudio[jack]' and install JACK.") from error
+    jack.set_error_function(lambda message: None)
+    jack.set_info_function(lambda message: None)
+    try:
+        return jack.Client(name, no_start_server=True, servername=server_name())
+    except jack.JackOpenError as error:
+        raise GenaudioError('No JACK server answers: start JACK (or PipeWire), then try again.') from error
+
+
+def jack_ports() -> dict[str, Any]:
+    """Return sample rate, period and the names of the MIDI and audio ports of the running server."""
+    client = _client('genaudio-look')
+    try:
+        return {
+            'sample_rate': client.samplerate,
+            'period': client.blocksize,
+            'midi': [port.name for port in client.get_ports(is_midi=True)],
+            'audio': [port.name for port in client.get_ports(is_audio=True)],
+        }
+    finally:
+        client.close()
+
+
+class JackMidi:
+    """A JACK client with MIDI ports: a `Clock` (frames as seconds), a `Sender`, and a source of input.
+
+    Parameters
+    ----------
+    inputs, outputs : names of the ports to make
+    deliver : callable
+        Gets (input number, bytes, bridge time); called in JACK's thread, must not wait.
+    connect : parts of names of other clients' ports to connect to, now and when they appear
+    """
+
+    def __init__(
+        self, inputs: Sequence[str], outputs: Sequence[str], deliver: Callable[[int, bytes, float], None], *,
+        name: str = 'genaudio', connect: Sequence[str] = (), sounding: Sounding | None = None,
+        notify: Callable[[str], None] = print,
+    ) -> None:  # fmt: skip
+        self._deliver, self._notify, self._connect = deliver, notify, tuple(connect)
+        self._name, self._input_names, self._output_names = name, tuple(inputs), tuple(outputs)
+        self.outbox = Outbox(sounding)
+        self.sounding = self.outbox.sounding
+        self.xruns = self.errors = self.lost = 0
+        self.alive = False
+        self.looped = False  # somebody we hear from also hears us: JACK delays one of the ways by a period
+        self.sent: deque[tuple[int, int, bytes]] | None = None  # (frame, output, message), for benchmarks
+        self._offset = 0.0  # bridge time minus JACK time
+        self._orders: deque[tuple[float, int, bytes] | None] = deque()  # None: silence
+        self._again: deque[tuple[int, int, bytes]] = deque()  # (frame, output, note-off) to repeat
+        self._silenced = 0
+        self._next_look = 0.0
+        self._peers: set[str] = set()
+        self._open()
+
+    # --- life
+
+    def _open(self) -> None:
+        client = _client(self._name)
+        self.sample_rate = client.samplerate
+        self.block_size = client.blocksize
+        self._frames = client.frame_time  # unwrapped frame count at the last look
+        self._client = client
+        self._inputs = [client.midi_inports.register(name.replace(':', ' ')) for name in self._input_names]
+        self._outputs = [client.midi_outports.register(name.replace(':', ' ')) for name in self._output_names]
+        client.set_process_callback(self._process)
+        client.set_xrun_callback(self._count_xrun)
+        client.set_shutdown_callback(self._shut_down)
+        client.set_blocksize_callback(self._set_block_size)
+        self.alive = True
+        client.activate()
+
+    def _count_xrun(self, delay: float) -> None:
+        self.xruns += 1
+
+    def _set_block_size(self, frames: int) -> None:
+        self.block_size = frames
+
+    def _shut_down(self, *args: object) -> None:
+        # Go on counting time from here; nothing of the dead client may be called.
+        self._offset, self._died_at = self._last_now, wall.perf_counter()
+        self.alive = False
+
+    @property
+    def horizon(self) -> float:
+        """Seconds by which messages should be handed over before their time."""
+        return 0.02 + 3 * self.block_size / self.sample_rate
+
+    # --- clock
+
+    def now(self) -> float:
+        if not self.alive:
+            return self._offset + wall.perf_counter() - self._died_at
+        self._last_now = self._unwrap(self._client.frame_time) / self.sample_rate + self._offset
+        return self._last_now
+
+    _last_now = 0.0
+    _died_at = 0.0
+
+    def _unwrap(self, frame: int) -> int:
+        """A frame of JACK's 32-bit count as one that never wraps."""
+        distance = (frame - self._frames) % _WRAP
+        if distance >= _WRAP // 2:
+            return self._frames - (_WRAP - distance)
+        self._frames += distance
+        return self._frames
+
+    # --- sender
+
+    def send_at(self, time: float, output: int, message: bytes) -> None:
+        self._orders.append((time, output, message))
+
+    def silence(self) -> None:
+        self._orders.append(None)
+
+    def close(self) -> None:
+        """Silence, wait until that has left, and go."""
+        if self.alive:
+            before = self._silenced
+            self.silence()
+            end = wall.perf_counter() + 0.5
+            while self._silenced == before and self.alive and wall.perf_counter() < end:
+                wall.sleep(0.002)
+            # The block that holds the note-offs must also reach the others before the ports vanish.
+            wall.sleep(3 * self.block_size / self.sample_rate)
+        self.alive = False
+        with contextlib.suppress(Exception):
+            self._client.deactivate()
+            self._client.close()
+
+    # --- JACK's thread
+
+    def _process(self, frames: int) -> None:
+        try:
+            self._cycle(frames)
+        except Exception:  # an exception would end the client, and the music
+            self.errors += 1
+
+    def _cycle(self, frames: int) -> None:
+        start = self._unwrap(self._client.last_frame_time)
+        for number, port in enumerate(self._inputs):
+            for offset, data in port.incoming_midi_events():
+                self._deliver(number, bytes(data), (start + offset) / self.sample_rate + self._offset)
+        for port in self._outputs:
+            port.clear_buffer()
+        now_due: list[tuple[float, int, bytes]] = []
+        while self._orders:
+            order = self._orders.popleft()
+            if order is None:
+                self._again.clear()
+                for output, message in self.outbox.silence(range(len(self._outputs))):
+                    now_due.append((start, output, message))
+                    if message[0] & 0xF0 == 0x80:
+                        self._again.append((start + int(SAFETY * self.sample_rate), output, message))
+                self._silenced += 1
+            else:
+                time, output, message = order
+                self.outbox.put(round((time - self._offset) * self.sample_rate), output, message)
+        now_due += self.outbox.pop_due(start + frames - 1)
+        for frame, output, message in now_due:
+            if message[0] & 0xF0 == 0x80:
+                self._again.append((int(max(frame, start)) + int(SAFETY * self.sample_rate), output, message))
+        while self._again and self._again[0][0] < start + frames:
+            frame, output, message = self._again.popleft()
+            if not self.sounding.is_on(output, message[0] & 15, message[1]):
+                now_due.append((frame, output, note_off(message[0] & 15, message[1])))
+        now_due.sort(key=lambda due: due[0])  # stable: note-offs stay before note-ons
+        for frame, output, message in now_due:
+            offset = min(max(int(frame) - start, 0), frames - 1)
+            try:
+                self._outputs[output].write_midi_event(offset, message)
+            except Exception:  # the buffer of this cycle is full: the next one takes it
+                self.outbox.put(start + frames, output, message)
+            if self.sent is not None:
+                self.sent.append((int(frame), output, message))
+
+    # --- the world around
+
+    def transport(self) -> tuple[bool, float, float, float | None]:
+        """JACK transport: (rolling, seconds into the song, tempo or 0, beat or None)."""
+        if not self.alive:
+            return False, 0.0, 0.0, None
+        state, position = self._client.transport_query()
+        seconds = position['frame'] / self.sample_rate
+        rolling = str(state) == str(_rolling())
+        if 'beats_per_minute' not in position:
+            return rolling, seconds, 0.0, None
+        scale = 4 / position['beat_type']  # quarters in a beat of the meter
+        beats = (position['bar'] - 1) * position['beats_per_bar'] + position['beat'] - 1
+        beats += position['tick'] / position['ticks_per_beat']
+        return rolling, seconds, position['beats_per_minute'] * scale, beats * scale
+
+    def look(self) -> list[int]:
+        """Connect what appeared, notice who is connected, come back if the server did. Call a few times a second."""
+        now = self.now()
+        if now < self._next_look:
+            return []
+        self._next_look = now + 0.5
+        if not self.alive:
+            return self._return(now)
+        with contextlib.suppress(Exception):  # ports come and go while we look
+            self._connect_all()
+            heard = {peer.name for port in self._inputs for peer in self._client.get_all_connections(port)}
+            told = {peer.name for port in self._outputs for peer in self._client.get_all_connections(port)}
+            self._peers = heard
+            self.looped = bool({name.split(':')[0] for name in heard} & {name.split(':')[0] for name in told})
+        return []
+
+    @property
+    def loop_delay(self) -> float:
+        """Seconds that JACK delays what goes out, because somebody both hears us and is heard."""
+        return self.block_size / self.sample_rate if self.looped else 0.0
+
+    def connections(self) -> list[tuple[str, str]]:
+        """All connections of our ports: (source, sink)."""
+        found: list[tuple[str, str]] = []
+        with contextlib.suppress(Exception):
+            for port in self._inputs:
+                found += [(peer.name, port.name) for peer in self._client.get_all_connections(port)]
+            for port in self._outputs:
+                found += [(port.name, peer.name) for peer in self._client.get_all_connections(port)]
+        return found
+
+    def reconnect(self, connections: Sequence[tuple[str, str]]) -> None:
+        """Restore connections, those that still can be."""
+        for source, sink in connections:
+            with contextlib.suppress(Exception):
+                self._client.connect(source, sink)
+
+    @property
+    def senders(self) -> set[str]:
+        """Full names of the ports that send to us."""
+        return self._peers
+
+    def _connect_all(self) -> None:
+        for part in self._connect:
+            for source in self._client.get_ports(part, is_midi=True, is_output=True):
+                for port in self._inputs:
+                    if not self._client.owns(source) and source not in self._client.get_all_connections(port):
+                        self._client.connect(source, port)
+            for sink in self._client.get_ports(part, is_midi=True, is_input=True):
+                for port in self._outputs:
+                    if not self._client.owns(sink) and sink not in self._client.get_all_connections(port):
+                        self._client.connect(port, sink)
+
+    def _return(self, now: float) -> list[int]:
+        if not getattr(self, '_told', False):
+            self._told = True
+            self._notify('The JACK server is gone; waiting for it.')
+            with contextlib.suppress(Exception):
+                self._client.close()
+            return list(range(len(self._inputs)))
+        try:
+            self._orders.clear()
+            self._open()
+        except GenaudioError:
+            return []
+        self._offset = now - self._client.frame_time / self.sample_rate
+        self._told = False
+        self._notify('JACK is back.')
+        return []
+
+
+def _rolling() -> object:
+    import jack
+
+    return jack.ROLLING

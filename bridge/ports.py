@@ -1,0 +1,194 @@
+"""Ports through mido and python-rtmidi: CoreMIDI, ALSA, WinMM, and JACK as rtmidi sees it.
+
+A name in the preset is part of the name of an existing port; where none matches and the system knows virtual ports,
+one of that name is made, so that a DAW sees it. `PortSet` looks after its ports: one that disappears is told once,
+looked for again every second, and picked up when it returns. For JACK itself see `jack_midi.py`.
+"""
+
+import contextlib
+import sys
+import time as wall
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mido
+
+from bridge.clock import Clock
+from genaudio_core.errors import GenaudioError, did_you_mean
+
+Deliver = Callable[[int, bytes, float], None]  # (input number, bytes, bridge time)
+HAS_VIRTUAL = sys.platform != 'win32'  # WinMM has no virtual ports
+
+
+def apis() -> list[str]:
+    """Names of the MIDI systems that python-rtmidi was built with, best first."""
+    import rtmidi
+
+    names = {getattr(rtmidi, name): name[4:] for name in dir(rtmidi) if name.startswith('API_')}
+    return [names[api] for api in rtmidi.get_compiled_api()]  # type: ignore[attr-defined]  # C extension
+
+
+def backend(api: str | None = None) -> mido.Backend:
+    """Return mido's rtmidi backend, for a named system or the default one.
+
+    Raises
+    ------
+    GenaudioError
+        If python-rtmidi does not load.
+    """
+    try:
+        return mido.Backend('mido.backends.rtmidi' + (f'/{api}' if api else ''), load=True)
+    except ImportError as error:
+        raise GenaudioError(f'python-rtmidi does not load ({error}): pip install python-rtmidi.') from error
+
+
+def list_ports(api: str | None = None) -> tuple[list[str], list[str]]:
+    """Return the names of the inputs and outputs that exist; empty where the MIDI system does not answer."""
+    try:
+        chosen = backend(api)
+        return list(chosen.get_input_names()), list(chosen.get_output_names())
+    except GenaudioError:
+        raise
+    except Exception:  # rtmidi has its own exception types, one per system: no MIDI system is no error here
+        return [], []
+
+
+def find_port(part: str, names: Sequence[str], what: str) -> str | None:
+    """Return the one name that holds `part` (case does not matter); None if there is none.
+
+    Raises
+    ------
+    GenaudioError
+        If several do; they are listed.
+    """
+    exact = [name for name in names if name == part]
+    found = exact or [name for name in names if part.lower() in name.lower()]
+    if len(found) > 1:
+        listed = ''.join(f'\n  {name}' for name in found)
+        raise GenaudioError(f"Several MIDI {what}s match '{part}'; give more of the name:{listed}")
+    return found[0] if found else None
+
+
+def missing(part: str, names: Sequence[str], what: str) -> GenaudioError:
+    """The error for a port that is not there and cannot be made."""
+    listed = ''.join(f'\n  {name}' for name in names) or ' none.'
+    return GenaudioError(f"No MIDI {what} port matches '{part}'.{did_you_mean(part, names)} Available:{listed}")
+
+
+class PortSet:
+    """The inputs and outputs of a preset.
+
+    Parameters
+    ----------
+    inputs, outputs : names or parts of names
+    deliver : callable
+        Gets (input number, bytes, bridge time); called from rtmidi's threads.
+    api : str, optional
+        MIDI system, such as 'UNIX_JACK'.
+    client_name : str
+        Under which virtual ports appear.
+    """
+
+    def __init__(
+        self, inputs: Sequence[str], outputs: Sequence[str], clock: Clock, deliver: Deliver, *, api: str | None = None,
+        client_name: str = 'genaudio', notify: Callable[[str], None] = print, patience: float = 1.0,
+    ) -> None:  # fmt: skip
+        self._backend = backend(api)
+        self._clock, self._deliver, self._notify = clock, deliver, notify
+        self._client_name = client_name
+        self._patience = patience
+        self._names = {('input', i): name for i, name in enumerate(inputs)}
+        self._names |= {('output', i): name for i, name in enumerate(outputs)}
+        self._ports: dict[tuple[str, int], tuple[Any, str | None]] = {}  # port, name of the real one (None: virtual)
+        self._next_look = 0.0
+        for key in self._names:
+            self._open(key, first=True)
+
+    def write(self, output: int, message: bytes) -> None:
+        """Send bytes on an output.
+
+        Raises
+        ------
+        OSError
+            If the port is gone.
+        """
+        held = self._ports.get(('output', output))
+        if held is None:
+            raise OSError(f'output {output} is not there')
+        held[0].send(mido.Message.from_bytes(message))
+
+    def look(self) -> list[int]:
+        """Notice ports that went and came; return the inputs that went. Call a few times a second."""
+        now = self._clock.now()
+        if now < self._next_look:
+            return []
+        self._next_look = now + self._patience
+        inputs, outputs = self._existing()
+        lost = []
+        for key, name in self._names.items():
+            existing = inputs if key[0] == 'input' else outputs
+            held = self._ports.get(key)
+            if held is None:
+                with contextlib.suppress(GenaudioError, OSError):
+                    self._open(key, first=False)
+            elif held[1] is not None and held[1] not in existing:
+                self._close(key)
+                self._notify(f"MIDI {key[0]} '{name}' is gone; looking for it.")
+                if key[0] == 'input':
+                    lost.append(key[1])
+        return lost
+
+    def close(self) -> None:
+        for key in list(self._ports):
+            self._close(key)
+
+    def _existing(self) -> tuple[list[str], list[str]]:
+        try:
+            return list(self._backend.get_input_names()), list(self._backend.get_output_names())
+        except Exception:  # rtmidi raises a type of its own per system
+            return [], []
+
+    def _open(self, key: tuple[str, int], *, first: bool) -> None:
+        what, number = key
+        name = self._names[key]
+        names = self._existing()[what == 'output']
+        real = find_port(name, names, what)
+        if real is None and not HAS_VIRTUAL:
+            if first:
+                raise missing(name, names, what)
+            return
+        if real is None and not first:
+            return  # it was a real port before: wait for it, do not make a virtual one of its name
+        options: dict[str, Any] = {}
+        if real is None:  # mido takes any client name as a wish for a virtual port
+            options = {'virtual': True, 'client_name': self._client_name}
+        if what == 'input':
+            options['callback'] = lambda message: self._deliver(number, bytes(message.bytes()), self._clock.now())
+        opener = self._backend.open_input if what == 'input' else self._backend.open_output
+        try:
+            port = opener(real or name, **options)
+        except Exception as error:
+            raise GenaudioError(f"MIDI {what} '{name}' does not open: {error}") from error
+        if what == 'input':
+            # Clock and active sensing count as noise for rtmidi unless told otherwise.
+            port._rt.ignore_types(sysex=False, timing=False, active_sense=True)
+        self._ports[key] = (port, real)
+        if not first:
+            self._notify(f"MIDI {what} '{name}' is back.")
+
+    def _close(self, key: tuple[str, int]) -> None:
+        port, _ = self._ports.pop(key)
+        if key[0] == 'input':
+            port.callback = None  # off before closing, or a thread of rtmidi calls into a port half closed
+        with contextlib.suppress(Exception):
+            port.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Poll until `condition` holds; whether it came true in time."""
+    end = wall.monotonic() + seconds
+    while wall.monotonic() < end:
+        if condition():
+            return True
+        wall.sleep(0.01)
+    return condition()
