@@ -1,0 +1,23 @@
+"""Shared by all tests: small scores, made here, and hypothesis settings."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from genaudio_core.score import Meter, Note, Score, Tempo, Track
+
+# Machines are noisy, so no example has a deadline; CI draws the same examples every time.
+settings.register_profile('ours', deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile('ci', parent=settings.get_profile('ours'), derandomize=True)
+settings.load_profile('ci' if os.environ.get('CI') else 'ours')
+
+
+@pytest.fixture
+def phrase() -> Score:
+    """Four bars of 4/4 for piano and bass, 64 notes."""
+    melody = [Note(i / 2, 0.5, 60 + (0, 2, 4, 5, 7, 5, 4, 2)[i % 8], 70 + i % 16) for i in range(32)]
+    chords = [Note(4 * bar, 4.0, note, 60) for bar in range(4) for note in (48, 52, 55, 59)]
+    bass = [Note(i, 1.0, 36 + (0, 7)[i % 2], 90) for i in range(16)]
+    tracks = [Track(0, notes=sorted(melody + chords)), Track(33, notes=bass)]
+    return Score(tracks, [Tempo(0.0, 96.0)], [Meter(0.0, 4, 4)])

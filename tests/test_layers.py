@@ -1,0 +1,39 @@
+"""The walls of the house: the live side and the core load no torch, and nothing imports the bridge."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIVE_SIDE = sorted((ROOT / 'bridge').rglob('*.py')) + sorted((ROOT / 'genaudio_core').glob('*.py'))
+HEAVY = {'torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'music21', 'export'}
+
+
+def module_name(path: Path) -> str:
+    name = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    return name.removesuffix('.__init__')
+
+
+def test_loading_every_live_module_loads_no_torch():
+    modules = [module_name(path) for path in LIVE_SIDE]
+    code = (
+        'import importlib, sys\n'
+        f'for name in {modules!r}: importlib.import_module(name)\n'
+        f'print([m for m in sys.modules if m.split(".")[0] in {sorted(HEAVY)!r} or m.startswith(("genaudio_core.models",'
+        '"genaudio_core.training", "genaudio_core.analysis"))])'
+    )
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('folder', ['genaudio_core', 'export'])
+def test_nothing_imports_the_bridge(folder):
+    for path in (ROOT / folder).rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ''] if isinstance(node, ast.ImportFrom) else (
+                [alias.name for alias in node.names] if isinstance(node, ast.Import) else [])  # fmt: skip
+            assert not any(name.split('.')[0] == 'bridge' for name in names), path
