@@ -1,0 +1,43 @@
+"""`genaudio-export import`: a checkpoint published by its authors, straight to .onnx."""
+
+import argparse
+import importlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from export.job import export
+from export.manifest import TARGETS, VARIANTS, Job
+from export.up_to_date import source_hash
+from genaudio_core.files import check_writable
+
+HELP = "Convert a published checkpoint that you downloaded. It is read without running code in it."
+EXAMPLE = 'genaudio-export import mmt ~/Downloads/best_model.pt mmt-sod.onnx'
+IMPORTERS = {'mmt': ('decoder', 'export.published:load_published_mmt')}
+"""Name -> kind, and the function that loads the authors' layout."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('model', choices=IMPORTERS, help='whose checkpoint it is')
+    parser.add_argument('checkpoint', type=Path, help="the authors' file (.pt)")
+    parser.add_argument('output', type=Path, nargs='?', help='.onnx file to write (default: beside the checkpoint)')
+    parser.add_argument('--variant', choices=VARIANTS, default='fp32')
+    parser.add_argument('--target', choices=TARGETS, default='cpu')
+    parser.add_argument('--held-out', type=Path, help='data file that int8 is judged on')
+    parser.add_argument('--max-loss', type=float, help='what int8 may lose, in the metric of the kind')
+    parser.add_argument('--licence', default="the authors' own", help='licence of the weights, for the card')
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    kind, where = IMPORTERS[args.model]
+    output = args.output or args.checkpoint.with_suffix('.onnx')
+    check_writable(output)
+    job = Job(
+        name=output.stem, kind=kind, checkpoint=args.checkpoint, output=output, variant=args.variant,
+        target=args.target, held_out=args.held_out, max_loss=args.max_loss, licence=args.licence,
+        training_data=['see the publication'], published=True,
+    )  # fmt: skip
+    wanted = source_hash(job)
+    module, _, function = where.partition(':')
+    source = getattr(importlib.import_module(module), function)(args.checkpoint)
+    return asdict(export(job, wanted, source))

@@ -1,0 +1,114 @@
+"""The live separator: one frame in, masks and the next state out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from export.graph import torch_to_onnx
+from export.kinds import Kind, Options, ParityError
+from genaudio_core.model_card import ModelCard
+from genaudio_core.models.stream_separator import State, StreamSeparator
+from genaudio_core.runtime import load_model
+from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator, separate_offline
+
+TOLERANCE = 1e-4  # of masks, which are about 0 to 1
+STEPS = 40  # of recurrence: errors that grow would show
+OPSET = 18
+STATE_NAMES = State._fields
+
+
+class _Step(nn.Module):
+    """One frame without batch and time axes; the state travels as four arrays."""
+
+    def __init__(self, model: StreamSeparator):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, spectrum: Tensor, query: Tensor, trunk_bands: Tensor, trunk_global: Tensor, query_bands: Tensor,
+        query_global: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        state = State(trunk_bands[:, None], trunk_global[:, None], query_bands[:, None], query_global[:, None])
+        masks, after = self.model(spectrum[None, None], query[None], state)
+        return (masks[0, 0], *(part[:, 0] for part in after))
+
+
+class StreamSeparatorKind(Kind):
+    name = 'stream_separator'
+    variants = ('fp32',)
+
+    def load(self, checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndarray]]:
+        from genaudio_core.training.stream_separator import load_run
+
+        return load_run(checkpoint if checkpoint.is_dir() else checkpoint.parent)
+
+    def build(self, source: Any, options: Options) -> bytes:
+        model: StreamSeparator = source[0]
+        c = model.config
+        queries = torch.export.Dim('queries', min=1, max=16)
+        n = 3  # any number but one: a size of one would be frozen into the graph
+        state = model.initial_state(1, n)
+        inputs = {
+            'spectrum': torch.randn(2, model.n_bins, 2), 'query': torch.randn(n, c.query_dim),
+            **{name: part[:, 0] for name, part in zip(STATE_NAMES, state, strict=True)},
+        }  # fmt: skip
+        shapes: dict[str, Any] = {name: None for name in inputs}
+        shapes |= {'query': {0: queries}, 'query_bands': {1: queries}, 'query_global': {1: queries}}
+        names = [*inputs]
+        outputs = ['masks', *(f'next_{name}' for name in STATE_NAMES)]
+        return torch_to_onnx(_Step(model), inputs, names, outputs, shapes, OPSET).SerializeToString()
+
+    def card(self, source: Any, options: Options) -> ModelCard:
+        model, queries = source
+        c = model.config
+        return ModelCard(
+            kind=self.name, sample_rate=c.sample_rate, block_size=c.hop, latency=2 * c.hop,
+            details={
+                'config': c.as_dict(), 'parameters': sum(p.numel() for p in model.parameters()),
+                'sample_rates': [44100, 48000], 'n_fft': c.n_fft, 'hop': c.hop, 'query_dim': c.query_dim,
+                'n_masks': model.n_masks, 'channels': 2,
+                # Words whose vectors it was trained with, so that it can be used without a query encoder.
+                'words': {word: np.round(vectors.mean(0), 5).tolist() for word, vectors in sorted(queries.items())},
+            },
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def check(self, source: Any, path: Path, options: Options) -> dict[str, Any]:
+        model: StreamSeparator = source[0]
+        network = MaskNetwork(load_model(path, self.name, provider='cpu', flush_denormals=True))
+        rng = np.random.default_rng()
+        worst = 0.0
+        for n_queries in (1, 4):
+            query = rng.standard_normal((n_queries, model.config.query_dim)).astype(np.float32)
+            query /= np.linalg.norm(query, axis=1, keepdims=True)
+            spectra = rng.standard_normal((STEPS, 2, model.n_bins, 2)).astype(np.float32)
+            spectra *= 10 ** rng.uniform(-3, 2, (STEPS, 1, 1, 1)).astype(np.float32)
+            expected = model(torch.from_numpy(spectra)[None], torch.from_numpy(query)[None])[0][0].numpy()
+            state = network.initial_state(n_queries)
+            for t in range(STEPS):
+                masks, state = network.step(spectra[t].view(np.complex64)[..., 0], query, state)
+                worst = max(worst, float(np.abs(masks - expected[t].view(np.complex64)[..., 0]).max()))
+        if worst > TOLERANCE:
+            raise ParityError(f'masks stray from torch by {worst:.2g} within {STEPS} frames (allowed: {TOLERANCE:g})')
+        return {'parity': worst, **self.check_alone(path)}
+
+    def check_alone(self, path: Path) -> dict[str, Any]:
+        network = MaskNetwork(load_model(path, self.name, provider='cpu', flush_denormals=True))
+        rng = np.random.default_rng()
+        audio = rng.standard_normal((2, network.n_fft + 31 * network.hop)).astype(np.float32) * 0.1
+        query = rng.standard_normal((2, network.query_dim)).astype(np.float32) / network.query_dim**0.5
+        engine = StreamingSeparator(network, query)
+        live, at = [], 0
+        while at < audio.shape[1]:
+            size = int(rng.integers(1, 700))
+            live.append(engine.separate(audio[:, at : at + size]))
+            at += size
+        whole = separate_offline(network, audio, query)
+        latency = engine.latency
+        error = float(np.abs(np.concatenate(live, -1)[..., latency:] - whole[..., :-latency]).max())
+        if error > TOLERANCE:
+            raise ParityError(f'blocks differ from the whole by {error:.2g} (allowed: {TOLERANCE:g})')
+        return {'blocks_equal_whole': error}
