@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from bridge import generating
+from genaudio_core.arranging import arrange
 from genaudio_core.errors import GenaudioError
-from genaudio_core.generation import arrange
 from genaudio_core.instruments import find_instruments
 from genaudio_core.score import read_midi
 

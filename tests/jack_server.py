@@ -1,0 +1,98 @@
+"""JACK without hardware for the tests: a server of our own, and a client that plays and records to the frame."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+NAME = 'genaudio-live-test'
+RATE = 48000
+available = shutil.which('jackd') is not None
+
+
+@contextlib.contextmanager
+def server(period: int = 256) -> Iterator[str]:
+    """Run jackd with its dummy driver; sets the environment for clients of this process and its children."""
+    if subprocess.run(['pgrep', '-x', 'jackd'], capture_output=True).returncode:
+        # After several killed servers JACK refuses with "Too many servers". Nobody else runs one now.
+        for stale in Path('/dev/shm').glob('jack*'):
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+    wanted = {'JACK_DEFAULT_SERVER': NAME, 'JACK_NO_START_SERVER': '1', 'JACK_NO_AUDIO_RESERVATION': '1'}
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    process = subprocess.Popen(
+        ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(RATE), '-p', str(period)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '10'], check=True, capture_output=True)
+        yield NAME
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+class Desk:
+    """A JACK client that sends planned messages on their frames and notes down what arrives, with frames."""
+
+    def __init__(self, name: str = 'desk', inputs: tuple[str, ...] = ('in',), outputs: tuple[str, ...] = ('out',)) -> None:
+        import jack
+
+        self.client = jack.Client(name, no_start_server=True, servername=os.environ['JACK_DEFAULT_SERVER'])
+        self.inputs = {port: self.client.midi_inports.register(port) for port in inputs}
+        self.outputs = {port: self.client.midi_outports.register(port) for port in outputs}
+        self.heard: deque[tuple[int, str, bytes]] = deque()  # (frame, input, message)
+        self._plan: dict[str, deque[tuple[int, bytes]]] = {port: deque() for port in outputs}
+        self.client.set_process_callback(self._process)
+        self.client.activate()
+
+    def send(self, output: str, messages: list[tuple[int, bytes]]) -> None:
+        """Plan (frame, message), sorted by frame."""
+        self._plan[output].extend(messages)
+
+    def frame(self) -> int:
+        return self.client.frame_time
+
+    def _process(self, frames: int) -> None:
+        start = self.client.last_frame_time
+        for name, port in self.inputs.items():
+            for offset, data in port.incoming_midi_events():
+                self.heard.append((start + offset, name, bytes(data)))
+        for name, port in self.outputs.items():
+            port.clear_buffer()
+            plan = self._plan[name]
+            while plan and plan[0][0] < start + frames:
+                frame, message = plan.popleft()
+                port.write_midi_event(max(frame - start, 0), message)
+
+    def connect(self, source: str, sink: str, patience: float = 10.0) -> None:
+        """Connect two ports, waiting for them to appear."""
+        end = time.monotonic() + patience
+        while True:
+            try:
+                self.client.connect(source, sink)
+                return
+            except Exception:
+                if time.monotonic() > end:
+                    names = [port.name for port in self.client.get_ports()]
+                    raise RuntimeError(f'cannot connect {source} to {sink}; there are {names}') from None
+                time.sleep(0.1)
+
+    def close(self) -> None:
+        self.client.deactivate()
+        self.client.close()
+
+    def __enter__(self) -> 'Desk':
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.close()
