@@ -1,0 +1,143 @@
+"""CLIPSep-small: CLIPSep's idea at a fiftieth of its cost, for the weights we train and ship ourselves.
+
+What is kept: one U-Net looks at the mixture without knowing the query and draws K maps; the query chooses among
+them, mask = sigmoid(sum_k q_k scale_k map_k + bias) with q = sigmoid(linear(query)). So many queries cost one pass.
+
+What differs, and why:
+
+* 44.1 kHz instead of 16: musicians do not want the treble cut off. Windows of 4096 samples, 1024 apart, resolve
+  close partials (an ideal mask reaches 17 dB on our pairs of instruments, 16.6 at 2048/512) and halve the frames.
+* 192 bands instead of 256 sampled bins, base 101 instead of 21 (finer in the bass); see ``spectrogram.py``.
+* The last layer is one transposed convolution, not interpolation and 3x3: it was a third of the cost.
+* The loss is the error of the masked mixture in decibels, not the cross entropy of a binary mask: it is what the
+  evaluation measures, and it needs no threshold.
+
+Shapes: energies (B, 1, bands, frames) in, query (B, N, 128) in, masks (B, N, bands, frames) out. Frames must be a
+multiple of 64; `pad_frames` says how many to add.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class SmallConfig:
+    """Plain numbers that rebuild the model; they travel in the checkpoint and the card."""
+
+    sample_rate: int = 44100  # Hz
+    n_fft: int = 4096
+    hop_length: int = 1024
+    bands: int = 192
+    base: float = 101.0  # of the frequency warp
+    width: int = 16  # channels of the outermost level
+    levels: int = 6
+    max_width: int = 160
+    maps: int = 32
+    query_dim: int = 128
+    noise_heads: int = 0  # 2 trains noise-invariantly (NIT)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def log_features(energy: Tensor) -> Tensor:
+    """Band energies (B, 1, bands, frames) -> log energies at zero mean and a fixed scale, whatever the level."""
+    mean = energy.mean(dim=(2, 3), keepdim=True)
+    x = torch.log(energy + 1e-6 * mean + 1e-12)
+    return (x - x.mean(dim=(2, 3), keepdim=True)) / 3.0
+
+
+class _Down(nn.Module):
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_out, 4, 2, 1, bias=False)
+        self.norm = nn.BatchNorm2d(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.conv(x)), 0.2)
+
+
+class _Up(nn.Module):
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_out, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The convolution comes first, at the low resolution: a quarter of the cost of doing it after.
+        return F.interpolate(F.relu(self.norm(self.conv(x))), scale_factor=2.0, mode='bilinear', align_corners=False)
+
+
+class SmallUNet(nn.Module):
+    """(B, 1, bands, frames) -> (B, maps, bands, frames)."""
+
+    def __init__(self, config: SmallConfig):
+        super().__init__()
+        widths = [min(config.width * 2**i, config.max_width) for i in range(config.levels)]
+        # The height of a band tells bass from treble, which a convolution alone cannot see.
+        self.position = nn.Parameter(torch.zeros(1, config.width, config.bands // 2, 1))
+        self.downs = nn.ModuleList(
+            _Down(1 if i == 0 else widths[i - 1], widths[i]) for i in range(config.levels)
+        )
+        self.ups = nn.ModuleList(
+            _Up(widths[i] * (1 if i == config.levels - 1 else 2), widths[i - 1]) for i in range(config.levels - 1, 0, -1)
+        )
+        self.out = nn.ConvTranspose2d(widths[0] * 2, config.maps, 4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for i, down in enumerate(self.downs):
+            x = down(x)
+            if i == 0:
+                x = x + self.position
+            skips.append(x)
+        x = skips.pop()
+        for up in self.ups:
+            x = torch.cat([up(x), skips.pop()], dim=1)
+        return self.out(x)
+
+
+class CLIPSepSmall(nn.Module):
+    """See the module's docstring."""
+
+    def __init__(self, config: SmallConfig | None = None):
+        super().__init__()
+        self.config = config or SmallConfig()
+        c = self.config
+        self.unet = SmallUNet(c)
+        self.query = nn.Linear(c.query_dim, c.maps)
+        self.scale = nn.Parameter(torch.full((c.maps,), 4.0 / c.maps**0.5))
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.noise = nn.ModuleList(nn.Linear(c.maps, c.maps) for _ in range(c.noise_heads))
+        nn.init.normal_(self.query.weight, std=1.0)
+
+    def maps(self, energy: Tensor) -> Tensor:
+        """(B, 1, bands, frames) -> (B, maps, bands, frames)."""
+        return self.unet(log_features(energy))
+
+    def combine(self, maps: Tensor, choice: Tensor) -> Tensor:
+        """Mask logits (B, N, bands, frames) of choices (B, N, maps) in 0..1."""
+        weight = choice * self.scale
+        return torch.einsum('bnk,bkft->bnft', weight, maps) + self.bias
+
+    def forward(self, energy: Tensor, query: Tensor) -> Tensor:
+        """Energies (B, 1, bands, frames) and queries (B, N, query_dim) -> masks (B, N, bands, frames) in 0..1."""
+        return torch.sigmoid(self.combine(self.maps(energy), torch.sigmoid(self.query(query))))
+
+    def noise_masks(self, maps: Tensor, query: Tensor) -> Tensor:
+        """Noise masks (B, noise_heads, bands, frames), from the mean of the queries' features (B, N, query_dim)."""
+        mean = self.query(query).mean(dim=1)
+        choice = torch.stack([torch.sigmoid(head(mean)) for head in self.noise], dim=1)
+        return torch.sigmoid(self.combine(maps, choice))
+
+
+def pad_frames(frames: int, levels: int) -> int:
+    """Frames to add so that every level halves evenly."""
+    return -frames % 2**levels
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

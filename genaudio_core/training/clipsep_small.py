@@ -1,0 +1,269 @@
+"""The training loop of CLIPSep-small: one process, one thread, a time budget, exact about nothing but its data.
+
+    genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60
+
+The learning rate falls along a cosine with the minutes spent of `--total-minutes`, so a run may be cut into pieces.
+What is saved as ``best.safetensors`` is the running average of the weights. ``log.csv`` holds training and
+validation (decibels of improvement over the mixture, in the band domain).
+"""
+
+import argparse
+import csv
+import json
+import math
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genaudio_core.command import notice
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
+from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
+from genaudio_core.spectrogram import bands_to_bins
+from genaudio_core.training.loop import read_checkpoint, save_checkpoint
+from genaudio_core.training.mixtures import Mixer, Mixture, MixtureConfig
+from genaudio_core.training.query_space import QuerySpace
+from genaudio_core.training.sounds import SoundSet
+
+MAX_SOURCES = 4
+ABSENT_WEIGHT = 0.05  # of a query for nothing: one twentieth of a decibel per percent of the mixture let through
+
+
+class Features:
+    """Mixtures -> what the loss needs, per band: energies of the mixture, cross energies with each source."""
+
+    def __init__(self, config: SmallConfig):
+        self.config = config
+        self.gather = torch.from_numpy(bands_to_bins(config.n_fft // 2 + 1, config.bands, config.base)).T.contiguous()
+        self.window = torch.hann_window(config.n_fft)
+
+    def __call__(self, mixture: Mixture, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return energy (bands, frames), cross (n, bands, frames), total (n,): ||S - mX||^2 = total - 2mc + m^2 e."""
+        audio = torch.from_numpy(np.concatenate([mixture.sources, mixture.noise[None]]))
+        spectra = torch.stft(
+            audio, self.config.n_fft, self.config.hop_length, window=self.window, return_complex=True,
+            pad_mode='constant',
+        )[..., :frames]
+        mix = spectra.sum(dim=0)
+        energy = self.gather @ (mix.real**2 + mix.imag**2)
+        sources = spectra[:-1]
+        cross = torch.matmul(self.gather, sources.real * mix.real + sources.imag * mix.imag)
+        return energy, cross, (sources.real**2 + sources.imag**2).sum(dim=(1, 2))
+
+
+class QueryBook:
+    """Label -> query vectors. Around the concept's own vector come what encoders make of words and recordings."""
+
+    def __init__(self, space: QuerySpace, variants: dict[str, np.ndarray] | None = None, spread: float = 0.45):
+        self.space, self.variants, self.spread = space, variants or {}, spread
+
+    def draw(self, label: str, rng: random.Random) -> np.ndarray:
+        vector = self.space.vector(label)
+        variants = self.variants.get(label)
+        if variants is not None and rng.random() < 0.6:
+            vector = variants[rng.randrange(len(variants))]
+        if rng.random() < 0.5:
+            noise = np.random.default_rng(rng.getrandbits(32)).standard_normal(vector.shape)
+            vector = vector + noise / math.sqrt(len(vector)) * self.spread * rng.random()
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def make_batch(
+    mixer: Mixer, features: Features, book: QueryBook, rng: random.Random, size: int, frames: int,
+    n_sources: int | None = None,
+) -> dict[str, Tensor]:
+    """Return a batch; sources beyond a mixture's own have weight 0, the last query is for something absent."""
+    bands, dim = features.config.bands, features.config.query_dim
+    energy = torch.zeros(size, 1, bands, frames)
+    cross = torch.zeros(size, MAX_SOURCES, bands, frames)
+    total = torch.ones(size, MAX_SOURCES)
+    present = torch.zeros(size, MAX_SOURCES)
+    query = torch.zeros(size, MAX_SOURCES + 1, dim)
+    for b in range(size):
+        mixture = mixer.draw(rng, n_sources)
+        n = len(mixture.labels)
+        e, c, t = features(mixture, frames)
+        level = e.mean() + 1e-12
+        energy[b, 0], cross[b, :n], total[b, :n], present[b, :n] = e / level, c / level, t / level, 1.0
+        for i, label in enumerate(mixture.labels):
+            query[b, i] = torch.from_numpy(book.draw(label, rng))
+        query[b, MAX_SOURCES] = torch.from_numpy(book.draw(mixer.absent(mixture, rng), rng))
+    return {'energy': energy, 'cross': cross, 'total': total, 'present': present, 'query': query}
+
+
+def error_db(mask: Tensor, energy: Tensor, cross: Tensor, total: Tensor) -> Tensor:
+    """Error of the masked mixture against the source, dB per source (B, N); floored at -30."""
+    error = total + (mask * (mask * energy - 2 * cross)).sum(dim=(2, 3))
+    return 10 * torch.log10(error.clamp_min(0) / total + 1e-3)
+
+
+def loss_of(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the loss and the mean improvement in dB over taking the mixture itself."""
+    energy, cross, total, present = (batch[key] for key in ('energy', 'cross', 'total', 'present'))
+    maps = model.maps(energy)
+    masks = torch.sigmoid(model.combine(maps, torch.sigmoid(model.query(batch['query']))))
+    wanted = masks[:, :MAX_SOURCES]
+    if model.config.noise_heads:
+        # Noise-invariant training: what is in the mixture without a label may go to one of the noise maps, whichever
+        # source it is counted with. The noise maps must not do the sources' work (see noise_penalty).
+        noise = model.noise_masks(maps, batch['query'][:, :2])
+        explained = [torch.stack([wanted[:, 0] + noise[:, i], wanted[:, 1] + noise[:, 1 - i]], 1).clamp(max=1.0)
+                     for i in (0, 1)]  # fmt: skip
+        errors = torch.stack([error_db(m, energy, cross[:, :2], total[:, :2]).mean(dim=1) for m in explained])
+        loss = errors.min(dim=0).values.mean() + 0.1 * torch.relu(noise.sum(1).mean() - 0.25) * 10
+        wanted, cross, total, present = wanted[:, :2], cross[:, :2], total[:, :2], present[:, :2]
+        error = error_db(wanted, energy, cross, total)
+    else:
+        error = error_db(wanted, energy, cross, total)
+        loss = (error * present).sum() / present.sum()
+    let_through = (masks[:, MAX_SOURCES] ** 2 * energy[:, 0]).sum(dim=(1, 2)) / energy[:, 0].sum(dim=(1, 2))
+    loss = loss + ABSENT_WEIGHT * 100 * let_through.mean() * 0.2
+    before = error_db(torch.ones_like(wanted), energy, cross, total)
+    gain = ((before - error) * present).sum() / present.sum()
+    return loss, gain
+
+
+class Average:
+    """Running average of the weights; BatchNorm's own averages are taken as they are."""
+
+    def __init__(self, model: CLIPSepSmall, decay: float = 0.995):
+        self.decay = decay
+        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: CLIPSepSmall, step: int) -> None:
+        decay = min(self.decay, (step + 1) / (step + 10))
+        for key, value in model.state_dict().items():
+            if value.is_floating_point() and 'running' not in key:
+                self.state[key].lerp_(value, 1 - decay)
+            else:
+                self.state[key].copy_(value)
+
+
+def load_small(path: Path) -> tuple[CLIPSepSmall, dict]:
+    """Return the model of a checkpoint and what is known about it."""
+    weights, config, info = read_checkpoint(path)
+    try:
+        model = CLIPSepSmall(SmallConfig(**config))
+        model.load_state_dict(weights)
+    except (TypeError, RuntimeError) as error:
+        raise GenaudioError(f'{path} is no checkpoint of CLIPSep-small.') from error
+    return model.eval(), info
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--sounds', type=Path, required=True, help='folder made by prepare-sounds')
+    parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
+    parser.add_argument('--queries', type=Path, help='.npz of label -> (n, 128): what the encoders make of each label')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the run')
+    parser.add_argument('--minutes', type=float, default=60, help='stop after this long; run again to go on')
+    parser.add_argument('--total-minutes', type=float, help='when the learning rate reaches its end (default: --minutes)')
+    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--rate', type=float, default=2e-3)
+    parser.add_argument('--width', type=int, default=24)
+    parser.add_argument('--max-width', type=int, default=192)
+    parser.add_argument('--frames', type=int, default=128)
+    parser.add_argument('--noise', type=float, help='share of mixtures with unlabelled noise')
+    parser.add_argument('--two', action='store_true', help='two sources in every mixture')
+    parser.add_argument('--nit', action='store_true', help='train noise-invariantly (implies --two)')
+    parser.add_argument('--seed', type=int, default=1)
+
+
+def run(args: argparse.Namespace) -> dict:
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(1)
+    config = SmallConfig(width=args.width, max_width=args.max_width, noise_heads=2 if args.nit else 0)
+    model = CLIPSepSmall(config).to(memory_format=torch.channels_last)
+    average = Average(model)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    state_path = args.out / 'last.pt'
+    step, spent = 0, 0.0
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        model.load_state_dict(state['model'])
+        optimiser.load_state_dict(state['optimiser'])
+        average.state, step, spent = state['average'], state['step'], state['spent']
+        notice(f'going on from step {step}')
+    mixing = MixtureConfig(seconds=args.frames * config.hop_length / config.sample_rate)
+    if args.noise is not None:
+        mixing = MixtureConfig(seconds=mixing.seconds, noise=args.noise, noise_db=(-6.0, 3.0))
+    n_sources = 2 if args.nit or args.two else None
+    space = QuerySpace.load(args.space)
+    variants: dict[str, np.ndarray] = {}
+    if args.queries:
+        with np.load(args.queries, allow_pickle=False) as data:
+            variants = {key: data[key] for key in data.files}
+    book, features = QueryBook(space, variants), Features(config)
+    sounds = SoundSet(args.sounds)
+    mixer = Mixer(sounds, 'train', mixing)
+    quiet = MixtureConfig(seconds=mixing.seconds, noise=0.0, related=0.0)
+    exact = QueryBook(space, spread=0.0)
+    held: list[dict[str, Tensor]] = []
+    total = args.total_minutes or args.minutes
+    began, log_at, check_at = time.monotonic(), time.monotonic(), time.monotonic() + 150
+    losses: list[float] = []
+    gains: list[float] = []
+    result: dict = {}
+
+    def save() -> None:
+        with atomic_write(state_path) as temporary:
+            torch.save({'model': model.state_dict(), 'optimiser': optimiser.state_dict(), 'average': average.state,
+                        'step': step, 'spent': spent}, temporary)  # fmt: skip
+        plain = CLIPSepSmall(config)
+        plain.load_state_dict(average.state)
+        plain.eval()
+        valid = float('nan')
+        sounds = SoundSet(args.sounds)
+        if not held and sounds.select(split='valid', kind='solo'):
+            watch, draw = Mixer(sounds, 'valid', quiet), random.Random(9)
+            held.extend(make_batch(watch, features, exact, draw, 16, args.frames, 2) for _ in range(4))
+        if held:
+            with torch.inference_mode():
+                valid = float(np.mean([loss_of(plain, batch)[1].item() for batch in held]))
+        row = {'step': step, 'minutes': round(spent, 2), 'loss': round(float(np.mean(losses or [0])), 4),
+               'gain_db': round(float(np.mean(gains or [0])), 3), 'valid_gain_db': round(valid, 3)}  # fmt: skip
+        save_checkpoint(args.out / 'best.safetensors', plain, config.to_dict(), **row)
+        path = args.out / 'log.csv'
+        new = not path.exists()
+        with path.open('a', newline='') as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        losses.clear()
+        gains.clear()
+        result.update(row)
+        print(json.dumps(row), flush=True)
+
+    while (time.monotonic() - began) / 60 < args.minutes:
+        # Long runs read the index again: sounds may still be in the making.
+        if step and step % 400 == 0:
+            mixer = Mixer(SoundSet(args.sounds), 'train', mixing)
+        now = time.monotonic()
+        spent += (now - log_at) / 60
+        log_at = now
+        rate = args.rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(spent / total, 1))))
+        for group in optimiser.param_groups:
+            group['lr'] = rate
+        rng = random.Random(args.seed * 1_000_003 + step)
+        batch = make_batch(mixer, features, book, rng, args.batch, args.frames, n_sources)
+        batch['energy'] = batch['energy'].contiguous(memory_format=torch.channels_last)
+        loss, gain = loss_of(model, batch)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        average.update(model, step)
+        losses.append(loss.item())
+        gains.append(gain.item())
+        step += 1
+        if time.monotonic() > check_at:
+            check_at = time.monotonic() + 240
+            save()
+    save()
+    return result

@@ -1,0 +1,117 @@
+"""Mix-and-separate: random mixtures of labelled sounds, made on the fly.
+
+A mixture has two to four sources of different labels (sometimes such that a listener could confuse them), now and
+then a real band in place of strangers, and now and then unlabelled noise, which belongs to no query.
+"""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from genaudio_core.training.lexicon import NAMES, WEIGHT, related
+from genaudio_core.training.sounds import Clip, SoundSet
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """How mixtures are drawn. Probabilities are of 0..1."""
+
+    seconds: float = 2.95
+    sources: tuple[float, ...] = (0.6, 0.25, 0.15)  # of two, three, four sources
+    related: float = 0.2  # of allowing sounds that a listener could call by one word
+    band: float = 0.15  # of taking the stems of one band
+    noise: float = 0.2  # of unlabelled noise
+    noise_db: tuple[float, float] = (-20.0, -3.0)  # level of the noise against a source
+    gain_db: float = 4.0  # standard deviation of a source's level
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Sources (n, n_samples) with their labels, and the noise (n_samples,) that is in the mixture too."""
+
+    sources: np.ndarray
+    labels: tuple[str, ...]
+    noise: np.ndarray
+
+    @property
+    def mix(self) -> np.ndarray:
+        return self.sources.sum(axis=0) + self.noise
+
+
+class Mixer:
+    """Draws mixtures from the clips of one split."""
+
+    def __init__(self, sounds: SoundSet, split: str, config: MixtureConfig | None = None, sample_rate: int = 44100):
+        self.sounds, self.config = sounds, config or MixtureConfig()
+        self.n_samples = int(self.config.seconds * sample_rate)
+        clips = [c for c in sounds.select(split=split) if c.sample_rate == sample_rate]
+        self.by_label = sounds.by_label(c for c in clips if c.kind != 'noise' and c.label in NAMES)
+        self.noises = [c for c in clips if c.kind == 'noise']
+        self.bands = [g for g in sounds.groups(split=split).values() if len(g) >= 3]
+        self.labels = sorted(self.by_label)
+        # Rare labels are heard less, everyday sounds least: they come from few recordings.
+        self.weights = [
+            WEIGHT.get(label, 1.0) * (0.5 if self.by_label[label][0].kind == 'recording' else 1.0)
+            for label in self.labels
+        ]
+
+    def crop(self, clip: Clip, rng: random.Random, tries: int = 4) -> np.ndarray | None:
+        """Return a sounding mono excerpt (n_samples,), tiled if the clip is short, or None."""
+        for _ in range(tries):
+            start = rng.randrange(max(1, clip.n_samples - self.n_samples))
+            audio = self.sounds.read(clip, start, min(self.n_samples, clip.n_samples)).mean(axis=0)
+            if np.sqrt(np.mean(audio**2)) > 3e-3:
+                if len(audio) < self.n_samples:
+                    gap = np.zeros(rng.randrange(1, 22050), np.float32)
+                    audio = np.tile(np.concatenate([audio, gap]), self.n_samples // len(audio) + 1)
+                    audio = np.roll(audio, rng.randrange(len(audio)))[: self.n_samples]
+                return audio
+        return None
+
+    def _gain(self, rng: random.Random) -> float:
+        return 10 ** (rng.gauss(0, self.config.gain_db) / 20)
+
+    def draw(self, rng: random.Random, n_sources: int | None = None) -> Mixture:
+        """Return a new mixture; the same generator state gives the same one."""
+        config = self.config
+        n = n_sources or rng.choices((2, 3, 4), config.sources)[0]
+        while True:
+            sources: list[np.ndarray] = []
+            labels: list[str] = []
+            if n_sources is None and self.bands and rng.random() < config.band:
+                stems = rng.sample(rng.choice(self.bands), k=min(n + 1, 3))
+                start = rng.randrange(max(1, stems[0].n_samples - self.n_samples))
+                for clip in stems:
+                    audio = self.sounds.read(clip, start, self.n_samples).mean(axis=0) * self._gain(rng)
+                    if np.sqrt(np.mean(audio**2)) > 3e-3 and clip.label not in labels:
+                        sources.append(audio)
+                        labels.append(clip.label)
+            else:
+                confusable = rng.random() < config.related
+                for _ in range(20):
+                    label = rng.choices(self.labels, self.weights)[0]
+                    if any(label == other or (not confusable and related(label, other)) for other in labels):
+                        continue
+                    audio = self.crop(rng.choice(self.by_label[label]), rng)
+                    if audio is not None:
+                        sources.append(audio * self._gain(rng))
+                        labels.append(label)
+                    if len(labels) == n:
+                        break
+            if len(labels) >= 2:
+                break
+        noise = np.zeros(self.n_samples, np.float32)
+        if self.noises and rng.random() < config.noise:
+            audio = self.crop(rng.choice(self.noises), rng)
+            if audio is not None:
+                noise = audio * 10 ** (rng.uniform(*config.noise_db) / 20)
+        return Mixture(np.stack(sources).astype(np.float32), tuple(labels), noise.astype(np.float32))
+
+    def absent(self, mixture: Mixture, rng: random.Random) -> str:
+        """Return a label that nothing in the mixture could be called by."""
+        for _ in range(50):
+            label = rng.choices(self.labels, self.weights)[0]
+            if not any(related(label, other) for other in mixture.labels):
+                return label
+        return self.labels[0]
