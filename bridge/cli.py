@@ -12,6 +12,8 @@ COMMANDS = {
     'presets': 'list the presets, or check and show one',
     'continue': 'continue a MIDI file',
     'generate': 'make new music, for chosen instruments or from nothing',
+    'accompany': 'write other instruments beside a MIDI file',
+    'infill': 'write some bars of a MIDI file anew',
     'arrange': 'spread a MIDI file over other instruments',
     'demo': 'hear and see what genaudio does, without any set-up',
 }

@@ -13,7 +13,6 @@ import numpy as np
 from genaudio_core.continuation import Continuer, Decoder
 from genaudio_core.errors import GenaudioError
 from genaudio_core.events import (
-    DRUM_PROGRAM,
     INSTRUMENT,
     METERS,
     NOTE,
@@ -22,16 +21,14 @@ from genaudio_core.events import (
     Encoding,
     decode_table,
     encode,
-    encode_table,
     header,
     meter_code,
-    note_table,
     table_to_tracks,
 )
-from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, FAMILY, RANGE, instrument_code, instrument_name
+from genaudio_core.instruments import instrument_code, instrument_name
 from genaudio_core.rebasing import last_bars
 from genaudio_core.sampling import Controls, Sampler, sample
-from genaudio_core.score import Meter, Note, Score, Tempo, Track
+from genaudio_core.score import Meter, Score, Tempo, Track
 
 RESERVE = 0.25  # share of the context that a prompt leaves free
 Progress = Callable[[float], None]  # beats done
@@ -47,7 +44,7 @@ class Generated:
     dropped: tuple[str, ...] = ()  # instruments of the input that the model has no class for
 
 
-def _no_progress(beats: float) -> None:
+def no_progress(beats: float) -> None:
     pass
 
 
@@ -76,7 +73,7 @@ def prompt_events(score: Score, encoding: Encoding, room: int) -> tuple[np.ndarr
     return window.events, origin + window.origin / RESOLUTION
 
 
-class _Writer:
+class Writer:
     """Draws events up to a time, and keeps the session inside the context."""
 
     def __init__(self, decoder: Decoder, events: np.ndarray, controls: Controls, seed: int):
@@ -136,7 +133,7 @@ def continue_score(
     controls: Controls | None = None,
     seed: int = 0,
     start: float | None = None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> Generated:
     """Continue a score for some beats; its own part stays as it is.
 
@@ -157,30 +154,36 @@ def continue_score(
     if not beats > 0:
         raise GenaudioError(f'--beats must be more than 0, not {beats:g}.')
     encoding = decoder.encoding
-    known = [name for name in score.instruments if _has_class(encoding, name)]
+    known = encodable(encoding, score.instruments)
     dropped = tuple(name for name in score.instruments if name not in known)
     prompt, origin = prompt_events(score, encoding, int(decoder.context * (1 - RESERVE)))
     controls = _controls(controls, known)
-    writer = _Writer(decoder, _announce(prompt, controls, encoding), controls, seed)
+    writer = Writer(decoder, announce(prompt, controls, encoding), controls, seed)
     start = end_of(score) if start is None else start
     begin = round((start - origin) * RESOLUTION)
     table, _ = writer.write(begin, begin + round(beats * RESOLUTION), progress)
     if not encoding.has_velocity:  # the published layout has none: play on as loud as before
         velocity = [note.velocity for track in score.tracks for note in track.notes]
         table['velocity'] = round(sum(velocity) / len(velocity))
-    result = Score(
-        [Track(t.program, t.is_drum, t.name, list(t.notes), t.channel, list(t.others)) for t in score.tracks],
-        list(score.tempos), list(score.meters), score.ticks_per_beat, list(score.others),
-    )  # fmt: skip
-    notes = _append(result, table_to_tracks(table, offset=origin), start + beats)
+    result = copy_score(score)
+    notes = append_notes(result, table_to_tracks(table, offset=origin), start + beats)
     return Generated(result, start, notes, dropped)
 
 
-def _has_class(encoding: Encoding, name: str) -> bool:
-    return instrument_code(name) < encoding.sizes[encoding.index('instrument')]
+def encodable(encoding: Encoding, names: Iterable[str]) -> list[str]:
+    """Those of `names` that the layout has a class for."""
+    return [name for name in names if instrument_code(name) < encoding.sizes[encoding.index('instrument')]]
 
 
-def _announce(prompt: np.ndarray, controls: Controls, encoding: Encoding) -> np.ndarray:
+def copy_score(score: Score) -> Score:
+    """A copy whose tracks and maps can be added to."""
+    return Score(
+        [Track(t.program, t.is_drum, t.name, list(t.notes), t.channel, list(t.others)) for t in score.tracks],
+        list(score.tempos), list(score.meters), score.ticks_per_beat, list(score.others),
+    )  # fmt: skip
+
+
+def announce(prompt: np.ndarray, controls: Controls, encoding: Encoding) -> np.ndarray:
     """The prompt with the instruments that are to play added to its header."""
     column = encoding.index('instrument')
     present = set(prompt[prompt[:, 0] == INSTRUMENT, column].tolist())
@@ -191,7 +194,7 @@ def _announce(prompt: np.ndarray, controls: Controls, encoding: Encoding) -> np.
     return np.concatenate([head, rows, prompt[1 + len(present) :]])
 
 
-def _append(score: Score, tracks: list[Track], end: float) -> int:
+def append_notes(score: Score, tracks: list[Track], end: float) -> int:
     """Add notes to the tracks that play the same instrument, or as new tracks; notes end at `end`."""
     count = 0
     for new in tracks:
@@ -215,7 +218,7 @@ def generate(
     tempo: float = 100.0,
     meter: tuple[int, int] = (4, 4),
     seed: int = 0,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> Generated:
     """Make music for `instruments` (or, without any, for an ensemble that the model chooses).
 
@@ -231,7 +234,7 @@ def generate(
     events = header(instruments, encoding, meter=meter)
     if not instruments:
         events, instruments = _free_header(decoder, events, seed)
-    writer = _Writer(decoder, events, _controls(controls, instruments), seed)
+    writer = Writer(decoder, events, _controls(controls, instruments), seed)
     table, _ = writer.write(0, round(beats * RESOLUTION), progress)
     tracks = table_to_tracks(table)
     for track in tracks:
@@ -263,163 +266,6 @@ def _free_header(decoder: Decoder, opening: np.ndarray, seed: int) -> tuple[np.n
     names = tuple(instrument_name(code) for code in codes)
     meter_rows = opening[1:]
     return np.concatenate([header(names, encoding)[: len(codes) + 1], meter_rows]), names
-
-
-def arrange(
-    decoder: Decoder,
-    score: Score,
-    instruments: Iterable[str],
-    *,
-    temperature: float = 0.5,
-    seed: int = 0,
-    progress: Progress = _no_progress,
-) -> Generated:
-    """Give every note of a score to one of `instruments`: automatic instrumentation.
-
-    Each note goes to the instrument that makes it likeliest, given all that was assigned before: the model's
-    probability of the instrument at this time, times that of the note's pitch on it, among those that can play it
-    (a note in nobody's range goes to the nearest). Wind, brass and bowed instruments take one or two notes at a time.
-    Drums stay drums if there are any among `instruments`, and are left out otherwise.
-
-    Raises
-    ------
-    GenaudioError
-        If there is nothing to arrange, or the model has no class for an instrument.
-    """
-    encoding = decoder.encoding
-    names = tuple(dict.fromkeys(instruments))
-    pitched = [name for name in names if name != DRUMS]
-    table = note_table(score)
-    is_drum = table['program'] == DRUM_PROGRAM
-    if not pitched and not is_drum.any():
-        raise GenaudioError('The file has no drums to arrange for drums. Name pitched instruments.')
-    if DRUMS not in names or not encoding.has_drums:
-        table, is_drum = table[~is_drum], is_drum[~is_drum]
-    if not pitched:
-        table, is_drum = table[is_drum], is_drum[is_drum]
-    if not len(table):
-        raise GenaudioError('There is no note to arrange. Give a MIDI file with notes in it.')
-    order = np.lexsort((table['pitch'], table['step']))
-    table, is_drum = table[order], is_drum[order]
-    arranger = _Arranger(decoder, names, score, temperature, seed)
-    assigned: dict[str, list[Note]] = {name: [] for name in names}
-    beats = _exact_beats(score)
-    starts = np.flatnonzero(np.diff(table['step'], prepend=-1))
-    for begin, end in zip(starts, [*starts[1:], len(table)], strict=True):
-        group = table[begin:end]
-        for name, row in zip(arranger.assign(group, is_drum[begin:end]), group, strict=True):
-            beat, duration = beats[int(row['step']), int(row['pitch']), int(row['program'])].pop(0)
-            assigned[name].append(Note(beat, duration, int(row['pitch']), int(row['velocity'])))
-        progress(float(group['step'][0]) / RESOLUTION)
-    tracks = []
-    for name, notes in assigned.items():
-        track = Track.of(name, sorted(notes))
-        if notes:
-            tracks.append(track)
-    result = Score(tracks, list(score.tempos), list(score.meters), score.ticks_per_beat, list(score.others))
-    return Generated(result, 0.0, result.n_notes)
-
-
-def _exact_beats(score: Score) -> dict[tuple[int, int, int], list[tuple[float, float]]]:
-    """The unrounded times of every note, by its rounded key, so that arranging moves nothing."""
-    found: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
-    for track in score.tracks:
-        program = DRUM_PROGRAM if track.is_drum else track.program
-        for note in track.notes:
-            key = (int(np.rint(note.beat * RESOLUTION)), note.note, program)
-            found.setdefault(key, []).append((note.beat, note.duration))
-    return found
-
-
-_VOICES = {'strings': 2, 'reeds': 1, 'pipes': 1, 'brass': 1, 'bass': 1}  # by family; others play chords
-
-
-class _Arranger:
-    """Assigns the notes of one onset after another, and tells the model what it chose."""
-
-    def __init__(self, decoder: Decoder, names: tuple[str, ...], score: Score, temperature: float, seed: int):
-        self.encoding, self.names, self.temperature = decoder.encoding, names, temperature
-        self.rng = np.random.default_rng(seed)
-        self.voices = {
-            name: 1 if name.endswith(('bass', 'voices')) else _VOICES.get(FAMILY[name], 8) if name != 'harp' else 8
-            for name in names
-        }
-        self.continuer = Continuer(decoder)
-        first = min(note.beat for track in score.tracks for note in track.notes)
-        meter = score.meter_at(first)
-        self.origin = round(score.bar_start(first) * RESOLUTION)
-        self.continuer.feed(header(names, self.encoding, meter=meter[1:]))
-        self.busy: dict[str, list[int]] = {name: [] for name in names}  # ends of sounding notes, steps
-
-    def assign(self, group: np.ndarray, is_drum: np.ndarray) -> list[str]:
-        """Instrument of each note of one onset (sorted by pitch)."""
-        step = int(group['step'][0])
-        for ends in self.busy.values():
-            ends[:] = [end for end in ends if end > step]
-        row = self._row(step)
-        instrument = self._log_probabilities('instrument', row)
-        scores = np.array([
-            [self._score(name, int(pitch), instrument, row) for name in self.names if name != DRUMS]
-            for pitch in group['pitch'][~is_drum]
-        ])
-        pitched = [name for name in self.names if name != DRUMS]
-        result: list[str] = [DRUMS] * len(group)
-        # The outer voices choose first: they are what an ear follows.
-        places = np.flatnonzero(~is_drum)
-        for i in sorted(range(len(places)), key=lambda i: min(i, len(places) - 1 - i)):
-            place = places[i]
-            total = scores[i].copy()
-            for j, name in enumerate(pitched):
-                total[j] -= 4.0 * max(len(self.busy[name]) + 1 - self.voices[name], 0)
-            noise = self.rng.gumbel(size=len(total)) * self.temperature
-            result[place] = pitched[int(np.argmax(total + noise))]
-            self.busy[result[place]].append(step + max(int(group['duration'][place]), 1))
-        self._tell(group, result, step)
-        return result
-
-    def _row(self, step: int) -> np.ndarray:
-        """The beginning of an event at `step`: type, beat and position."""
-        now = int(self.continuer.steps[0, -1])
-        row = np.zeros(len(self.encoding.fields), np.int64)
-        beat, position = divmod(step - self.origin, RESOLUTION)
-        row[0] = NOTE
-        base = now // RESOLUTION if self.encoding.relative_beat else 0
-        row[1] = np.clip(beat - base + 1, 1, self.encoding.max_beat)
-        row[2] = position + 1
-        return row
-
-    def _log_probabilities(self, name: str, row: np.ndarray) -> np.ndarray:
-        logits = self.continuer.logits(name, row)[0].astype(np.float64)
-        return logits - np.logaddexp.reduce(logits)
-
-    def _score(self, name: str, pitch: int, instrument: np.ndarray, row: np.ndarray) -> float:
-        code = instrument_code(name)
-        low, high = RANGE[name]
-        # Outside its range an instrument is a last resort, the worse the farther away.
-        outside = max(low - pitch, pitch - high, 0)
-        row = row.copy()
-        row[self.encoding.index('instrument')] = code
-        return instrument[code] + self._log_probabilities('pitch', row)[pitch + 1] - 20.0 * bool(outside) - outside
-
-    def _tell(self, group: np.ndarray, names: list[str], step: int) -> None:
-        if self.continuer.room < len(group) + 2 or (
-            not self.encoding.relative_beat and step - self.origin >= 240 * RESOLUTION
-        ):
-            rebase = self.continuer.start_rebase(self.continuer.context // 2)
-            rebase.run()
-            self.continuer.adopt(rebase)
-            self.origin += rebase.window.origin
-        table = group.copy()
-        codes = np.array([instrument_code(name) for name in names])
-        table['program'] = np.where(codes == instrument_code(DRUMS), DRUM_PROGRAM, np.array(CODE_TO_PROGRAM)[codes])
-        events = encode_table(table, self.encoding, meters=[(step // RESOLUTION * RESOLUTION, 1)],
-                              origin=step // RESOLUTION * RESOLUTION, end=False)  # fmt: skip
-        events = events[events[:, 0] == NOTE]
-        if len(events):
-            events[0, 1:3] = self._row(step)[1:3]
-            if not self.encoding.relative_beat:
-                events[:, 1:3] = events[0, 1:3]
-            self.continuer.feed(events)
 
 
 def meter_of(text: str) -> tuple[int, int]:

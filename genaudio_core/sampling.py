@@ -5,12 +5,13 @@ that, and what is left keeps its proportions. Times are steps (12 to the quarter
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from genaudio_core.continuation import Continuer
 from genaudio_core.errors import GenaudioError
-from genaudio_core.events import DRUM_DURATION, END_OF_SONG, NOTE, RESOLUTION, duration_code
+from genaudio_core.events import DRUM_DURATION, END_OF_SONG, LIVE, NOTE, RESOLUTION, duration_code
 from genaudio_core.instruments import DRUMS_CODE, RANGE, instrument_code, instrument_name
 
 SCALES = {
@@ -22,24 +23,56 @@ SCALES = {
 _TONICS = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11}
 
 
+_CHORDS = {
+    '': (0, 4, 7), 'maj': (0, 4, 7), 'm': (0, 3, 7), 'min': (0, 3, 7), '7': (0, 4, 7, 10), 'maj7': (0, 4, 7, 11),
+    'm7': (0, 3, 7, 10), 'dim': (0, 3, 6), 'dim7': (0, 3, 6, 9), 'm7b5': (0, 3, 6, 10), 'aug': (0, 4, 8),
+    'sus2': (0, 2, 7), 'sus4': (0, 5, 7), '7sus4': (0, 5, 7, 10), '6': (0, 4, 7, 9), 'm6': (0, 3, 7, 9),
+    '9': (0, 2, 4, 7, 10), 'm9': (0, 2, 3, 7, 10), 'maj9': (0, 2, 4, 7, 11), 'add9': (0, 2, 4, 7), '5': (0, 7),
+}  # fmt: skip
+
+
+def _root(name: str) -> tuple[int, str] | None:
+    """(pitch class, rest) of a name that begins with a note, such as ``'f#'`` or ``'bbm7'`` (B flat minor)."""
+    if name[:1].lower() not in _TONICS or not name:
+        return None
+    end = 1
+    while end < len(name) and name[end] in '#b♯♭':
+        end += 1
+    root = _TONICS[name[0].lower()] + sum(1 if sign in '#♯' else -1 for sign in name[1:end])
+    return root % 12, name[end:]
+
+
 def pitch_classes(key: str) -> frozenset[int]:
-    """Pitch classes of a key such as ``"D minor"``, ``"F# blues"`` or ``"Bb"`` (major).
+    """Pitch classes of a key such as ``"D minor"``, ``"F# blues"``, ``"Am"`` or ``"Bb"`` (major).
 
     Raises
     ------
     GenaudioError
         If it is no key.
     """
-    words = key.strip().lower().split(None, 1)
-    tonic = words[0] if words else ''
-    scale = words[1].strip() if len(words) > 1 else 'major'
-    if tonic.endswith('m') and len(tonic) > 1 and len(words) == 1:
-        tonic, scale = tonic[:-1], 'minor'
-    accidentals = tonic[1:]
-    if tonic[:1] not in _TONICS or tonic == '' or accidentals.strip('#b♯♭') or scale not in SCALES:
-        raise GenaudioError(f"'{key}' is no key. Write a note and a scale, such as 'D minor'; scales: {', '.join(SCALES)}.")
-    root = _TONICS[tonic[0]] + sum(1 if sign in '#♯' else -1 for sign in accidentals)
-    return frozenset((root + interval) % 12 for interval in SCALES[scale])
+    found = _root(key.strip())
+    if found:
+        root, scale = found[0], ' '.join(found[1].lower().split())
+        scale = {'': 'major', 'm': 'minor', 'min': 'minor', 'maj': 'major'}.get(scale, scale)
+        if scale in SCALES:
+            return frozenset((root + interval) % 12 for interval in SCALES[scale])
+    raise GenaudioError(f"'{key}' is no key. Write a note and a scale, such as 'D minor'; scales: {', '.join(SCALES)}.")
+
+
+def chord_pitch_classes(chord: str) -> frozenset[int]:
+    """Pitch classes of a chord symbol such as ``"Am7"``, ``"F#dim"`` or ``"C/E"``.
+
+    Raises
+    ------
+    GenaudioError
+        If it is no chord symbol.
+    """
+    symbol, _, bass = chord.strip().partition('/')
+    found, low = _root(symbol), _root(bass)
+    if found and found[1] in _CHORDS and (not bass or (low and not low[1])):
+        notes = {(found[0] + interval) % 12 for interval in _CHORDS[found[1]]}
+        return frozenset(notes | ({low[0]} if low else set()))
+    raise GenaudioError(f"'{chord}' is no chord. Write a note and one of: {', '.join(k for k in _CHORDS if k)}.")
 
 
 @dataclass(frozen=True)
@@ -49,6 +82,7 @@ class Controls:
     temperature: float = 1.0  # over 0; below 1 safer, above 1 wilder
     top_p: float = 0.98  # keep the likeliest classes that hold this much probability; 1 keeps all
     top_k: int = 0  # keep this many classes; 0 keeps all
+    min_p: float = 0.0  # leave out classes less likely than this share of the likeliest
     published_top_k: bool = False  # MMT's own rule instead: a tenth of each field's classes
     instruments: tuple[str, ...] | None = None  # classes that may play; None allows all
     keep_range: bool = True  # each instrument only where it can play
@@ -57,17 +91,27 @@ class Controls:
     pitch_classes: frozenset[int] | None = None  # of pitched instruments; None allows all
     density: float = 0.0  # -2 sparse .. 2 dense
     max_chord: int = 6  # notes one instrument may begin together
+    max_rest: float = 4.0  # beats; the next note comes no later than this after the last
     allow_end: bool = False  # whether the song may end
     velocity_scale: float = 1.0
-    temperatures: dict[str, float] = field(default_factory=dict)  # for single fields, times `temperature`
+    # For single fields, instead of the above: {'pitch': {'temperature': 0.8, 'min_p': 0.05}}.
+    per_field: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self):
         if not self.temperature > 0:
             raise GenaudioError(f'temperature must be more than 0, not {self.temperature}.')
         if not 0 < self.top_p <= 1:
             raise GenaudioError(f'top_p must be more than 0 and at most 1, not {self.top_p}.')
+        if self.max_rest < 0:
+            raise GenaudioError(f'max_rest must be 0 beats or more, not {self.max_rest:g}.')
         if self.top_k < 0:
             raise GenaudioError(f'top_k must be 0 (off) or more, not {self.top_k}.')
+        if not 0 <= self.min_p < 1:
+            raise GenaudioError(f'min_p must be 0 (off) or more, and under 1, not {self.min_p}.')
+        for name, settings in self.per_field.items():
+            unknown = set(settings) - {'temperature', 'top_p', 'top_k', 'min_p'}
+            if name not in LIVE.fields or unknown:
+                raise GenaudioError(f"No such sampling setting: '{name}' {sorted(unknown)}. Fields: {', '.join(LIVE.fields)}.")
         if self.lowest > self.highest:
             raise GenaudioError(f'the lowest note ({self.lowest}) is above the highest ({self.highest}).')
 
@@ -83,6 +127,7 @@ def sample(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
 ) -> int:
     """Draw a class from logits (classes,). One uniform number is taken from `rng`, whatever the outcome.
 
@@ -102,6 +147,8 @@ def sample(
         threshold = np.partition(logits, -top_k)[-top_k]
         logits = np.where(logits >= threshold, logits, -np.inf)
     probability = np.exp((logits - best) / temperature)
+    if min_p:
+        probability[probability < min_p] = 0  # the likeliest is 1 here
     probability /= probability.sum()
     if top_p < 1:
         order = np.argsort(-probability, kind='stable')
@@ -156,18 +203,18 @@ class Sampler:
                 if controls.pitch_classes is not None:
                     playable &= np.isin(notes % 12, list(controls.pitch_classes))
             self._pitches[code, 1:] = playable
-        self._instruments = self._pitches.any(axis=1)
+        self._instruments = np.asarray(self._pitches.any(axis=1))
         if not self._instruments.any():
             raise GenaudioError('With these instruments, key and range no note is left to play. Widen one of them.')
 
     def _draw(self, take: int, name: str, logits: np.ndarray, allowed: np.ndarray) -> int:
         controls = self._controls
-        top_k = -(-len(logits) // 10) if controls.published_top_k else controls.top_k
-        return sample(
-            logits, self.rngs[take], allowed=allowed, top_k=top_k,
-            top_p=1.0 if controls.published_top_k else controls.top_p,
-            temperature=controls.temperature * controls.temperatures.get(name, 1.0),
-        )  # fmt: skip
+        settings: dict[str, Any] = {
+            'temperature': controls.temperature, 'top_p': controls.top_p, 'top_k': controls.top_k, 'min_p': controls.min_p,
+        }  # fmt: skip
+        if controls.published_top_k:
+            settings |= {'top_k': -(-len(logits) // 10), 'top_p': 1.0}
+        return sample(logits, self.rngs[take], allowed=allowed, **(settings | controls.per_field.get(name, {})))
 
     def next_events(self, *, earliest: int = 0, latest: int | None = None, active: np.ndarray | None = None) -> np.ndarray:
         """Choose the next event of every take; nothing is fed.
@@ -235,7 +282,7 @@ class Sampler:
             here = here[(steps[-len(here) :] == now) & (here[:, 0] == NOTE)]
             place.instrument, place.pitch = int(last[column['instrument']]), int(last[column['pitch']])
             place.chord = int((here[:, column['instrument']] == place.instrument).sum())
-            place.may_stay = self._instruments_from(place).any()
+            place.may_stay = bool(self._instruments_from(place).any())
         return place
 
     def _instruments_from(self, place: '_Place') -> np.ndarray:
@@ -260,7 +307,11 @@ class Sampler:
         first = place.earliest if place.earliest > place.now or place.may_stay else place.now + 1
         base = place.beat if encoding.relative_beat else 0
         if name == 'beat':
-            allowed[: min(first // RESOLUTION - base + 1, size - 1)] = False
+            lowest = min(first // RESOLUTION - base + 1, size - 1)
+            allowed[:lowest] = False
+            # Asked late (a player's hand-over, a new bar), the rest counts from the asking's own beat at least.
+            last = max(place.now + round(self._controls.max_rest * RESOLUTION), first) // RESOLUTION - base + 1
+            allowed[max(last, lowest) + 1 :] = False
         elif name == 'position':
             beat = int(row[column['beat']]) - 1 + base
             if beat == first // RESOLUTION:
@@ -275,7 +326,7 @@ class Sampler:
                 if stays and encoding.relative_beat and instrument == place.instrument:
                     allowed[: place.pitch + 1] = False
             else:  # published order: the pitch comes first, some instrument must be able to play it
-                allowed = self._pitches.any(axis=0)
+                allowed = np.asarray(self._pitches.any(axis=0))
         if name == 'instrument' and encoding.order.index('pitch') < encoding.order.index('instrument'):
             allowed &= self._pitches[:, int(row[column['pitch']])]
         return allowed

@@ -6,12 +6,13 @@ Time here is in beats: one beat is one quarter note, whatever the meter. `Score.
 
 import bisect
 import io
+import itertools
 import math
 import re
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mido
 from mido.midifiles.meta import KeySignatureError
@@ -62,7 +63,7 @@ class Track:
     name: str = ''
     notes: list[Note] = field(default_factory=list)
     channel: int | None = None  # 0..15, where the track came from or wants to be written to
-    others: list[tuple[float, mido.Message | mido.MetaMessage]] = field(default_factory=list)  # (beat, message)
+    others: list[tuple[float, Any]] = field(default_factory=list)  # (beat, mido message); mido has no types
 
     @property
     def instrument(self) -> str:
@@ -122,7 +123,7 @@ class Score:
     tempos: list[Tempo] = field(default_factory=lambda: [Tempo(0.0, DEFAULT_TEMPO)])
     meters: list[Meter] = field(default_factory=lambda: [Meter(0.0, 4, 4)])
     ticks_per_beat: int = 480
-    others: list[tuple[float, mido.MetaMessage]] = field(default_factory=list)  # key signatures, markers, text
+    others: list[tuple[float, Any]] = field(default_factory=list)  # key signatures, markers, text
 
     @property
     def n_notes(self) -> int:
@@ -317,11 +318,11 @@ def _read_song(midi_tracks: list, score: Score, offset: int, ticks_per_unit: flo
             while waiting:
                 close(channel, key, tick)
         length = max(length, tick - offset)
-        for track in tracks.values():
+        for (channel, _), track in tracks.items():
             track.name = name.strip('\x00 ')
             track.notes.sort()
             # Controllers of a channel go with its first track; sysex with the first of the MIDI track.
-            track.others = others.pop(track.channel, []) + others.pop(-1, [])
+            track.others = others.pop(channel, []) + others.pop(-1, [])
             track.others.sort(key=lambda item: item[0])
             score.tracks.append(track)
     return length
@@ -333,7 +334,7 @@ def _seconds_to_beats(score: Score) -> None:
     if by_seconds[0].beat > 0:
         by_seconds.insert(0, Tempo(0.0, DEFAULT_TEMPO))
     starts, beats = [tempo.beat for tempo in by_seconds], [0.0]
-    for before, after in zip(by_seconds, by_seconds[1:], strict=False):
+    for before, after in itertools.pairwise(by_seconds):
         beats.append(beats[-1] + (after.beat - before.beat) * before.tempo / 60)
 
     def to_beat(seconds: float) -> float:
@@ -379,7 +380,7 @@ def to_midi(score: Score) -> mido.MidiFile:
     def tick(beat: float) -> int:
         return round(beat * resolution)
 
-    conductor: list[tuple[int, int, mido.MetaMessage]] = []
+    conductor: list[tuple[int, int, Any]] = []
     for meter in score.meters:
         message = mido.MetaMessage('time_signature', numerator=meter.numerator, denominator=meter.denominator)
         conductor.append((tick(meter.beat), 0, message))
@@ -389,7 +390,7 @@ def to_midi(score: Score) -> mido.MidiFile:
     midi.tracks.append(_to_midi_track(conductor))
 
     for track, (port, channel) in zip(score.tracks, _channels(score.tracks), strict=True):
-        head: list[tuple[int, int, mido.Message | mido.MetaMessage]] = []
+        head: list[tuple[int, int, Any]] = []
         if track.name:
             head.append((0, -3, mido.MetaMessage('track_name', name=track.name)))
         if port:

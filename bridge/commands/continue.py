@@ -15,15 +15,23 @@ EXAMPLE = 'genaudio continue phrase.mid -o song.mid --beats 16 --seed 1 --pictur
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('input', type=Path, help='MIDI file')
     generating.add_output(parser)
-    generating.add_controls(parser)
+    generating.add_length(parser)
+    generating.add_sampling(parser)
     parser.add_argument('--instruments', help='who plays on, such as "violin,cello" (default: those of the input)')
 
 
 def run(args: argparse.Namespace) -> dict:
     began = time.monotonic()
+    generating.check_length(args)
     controls = generating.controls_of(args, args.instruments)
     score = read_midi(args.input)
     decoder = generating.load(args)
-    with generating.progress_bar('continuing', args.beats) as progress:
-        made = continue_score(decoder, score, args.beats, controls=controls, seed=args.seed, progress=progress)
-    return generating.finish(args, made, score.n_notes, decoder, began)
+    takes = []
+    with generating.progress_bar('continuing', args.beats * args.takes) as progress:
+        for take in range(args.takes):
+            made = continue_score(
+                decoder, score, args.beats, controls=controls, seed=args.seed + take,
+                progress=lambda done, take=take: progress(take * args.beats + done),
+            )  # fmt: skip
+            takes.append(made)
+    return generating.finish(args, takes, score.n_notes, decoder, began)

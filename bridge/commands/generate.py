@@ -13,7 +13,8 @@ EXAMPLE = 'genaudio generate --instruments "church organ,viola,contrabass" --bea
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     generating.add_output(parser)
-    generating.add_controls(parser)
+    generating.add_length(parser)
+    generating.add_sampling(parser)
     parser.add_argument('--instruments', help='such as "church organ,viola,contrabass" (default: the model chooses)')
     parser.add_argument('--tempo', type=float, default=100.0, help='BPM written to the file (default: 100)')
     parser.add_argument('--meter', default='4/4', help='such as 3/4 (default: 4/4)')
@@ -21,15 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     began = time.monotonic()
+    generating.check_length(args)
     controls = generating.controls_of(args, args.instruments)
     if not 4 <= args.tempo <= 1000:
         raise GenaudioError(f'--tempo must be 4 to 1000 BPM, not {args.tempo:g}.')
     meter = meter_of(args.meter)
     decoder = generating.load(args)
-    with generating.progress_bar('generating', args.beats) as progress:
-        made = generate(
-            decoder, args.beats, instruments=controls.instruments or (), controls=controls, tempo=args.tempo,
-            meter=meter, seed=args.seed, progress=progress,
-        )  # fmt: skip
-    result = generating.finish(args, made, 0, decoder, began)
-    return result | {'instruments': made.score.instruments}
+    takes = []
+    with generating.progress_bar('generating', args.beats * args.takes) as progress:
+        for take in range(args.takes):
+            made = generate(
+                decoder, args.beats, instruments=controls.instruments or (), controls=controls, tempo=args.tempo,
+                meter=meter, seed=args.seed + take, progress=lambda done, take=take: progress(take * args.beats + done),
+            )  # fmt: skip
+            takes.append(made)
+    return generating.finish(args, takes, 0, decoder, began) | {'instruments': takes[0].score.instruments}

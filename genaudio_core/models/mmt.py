@@ -165,7 +165,7 @@ class ChainedHeads(nn.Module):
         )
         self.linear = nn.ModuleList(nn.Linear(dim, size) for size in layout.sizes)
         for table in (*self.embed, self.phase):
-            nn.init.normal_(table.weight, std=0.02)
+            nn.init.normal_(table.get_parameter('weight'), std=0.02)
 
     def logits(self, field: str, hidden: Tensor, chosen: Tensor | None = None, phase: Tensor | None = None) -> Tensor:
         """Logits (..., size) of `field` from hidden (..., dim), chosen (..., fields) and phase (...)."""
@@ -187,6 +187,8 @@ class MMT(nn.Module):
     ``heads.logits`` predicts the next event.
     """
 
+    frequency: Tensor
+
     def __init__(self, config: MMTConfig = PUBLISHED):
         super().__init__()
         self.config, dim = config, config.dim
@@ -194,9 +196,9 @@ class MMT(nn.Module):
         std = dim**-0.5 if config.positions == 'musical' else None
         for table in self.embed:
             if std is None:
-                nn.init.kaiming_normal_(table.weight)  # as published
+                nn.init.kaiming_normal_(table.get_parameter('weight'))  # as published
             else:
-                nn.init.normal_(table.weight, std=std)
+                nn.init.normal_(table.get_parameter('weight'), std=std)
         if config.positions == 'learned':
             self.position = nn.Embedding(config.context, dim)
         elif config.positions == 'musical':

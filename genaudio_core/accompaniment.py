@@ -1,0 +1,213 @@
+"""Writing beside music that is there: other instruments along with it, and bars that are missing in it (offline)."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from genaudio_core.continuation import Continuer, Decoder
+from genaudio_core.errors import GenaudioError
+from genaudio_core.events import INSTRUMENT, NOTE, RESOLUTION, decode_table, encode, table_to_tracks, timeline
+from genaudio_core.generation import (
+    Generated,
+    Progress,
+    Writer,
+    announce,
+    append_notes,
+    copy_score,
+    encodable,
+    no_progress,
+    prompt_events,
+)
+from genaudio_core.instruments import instrument_code
+from genaudio_core.sampling import Controls, Sampler
+from genaudio_core.score import Score
+
+LOOK_AHEAD = 64  # events after a gap that a candidate is judged by
+
+
+def accompany(
+    decoder: Decoder,
+    score: Score,
+    instruments: Iterable[str],
+    *,
+    controls: Controls | None = None,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> Generated:
+    """Write `instruments` beside a score, whose own notes stay.
+
+    The given notes and the new ones are one sequence to the model. Whenever it would play a new note before the next
+    given one, the note is taken; where it would play one of the given instruments, the given note comes instead.
+
+    Raises
+    ------
+    GenaudioError
+        If there is nothing to accompany, or no instrument that is not there already.
+    """
+    encoding = decoder.encoding
+    given_names = encodable(encoding, score.instruments)
+    new_names = [name for name in dict.fromkeys(instruments) if name not in given_names]
+    if not new_names:
+        raise GenaudioError('These instruments play already. Name others to be written beside them.')
+    if not score.n_notes:
+        raise GenaudioError('There is no note to accompany. Give a MIDI file with notes in it.')
+    first = min(note.beat for track in score.tracks for note in track.notes)
+    origin = score.bar_start(first) if encoding.has_meter else float(int(first))
+    given = encode(score, encoding, start=origin, end=False)
+    given_steps, _ = timeline(given, encoding)
+    timed = np.flatnonzero((given[:, 0] != 0) & (given[:, 0] != INSTRUMENT) & (given[:, 0] != 2))
+    controls = (controls or Controls()).with_(instruments=(*given_names, *new_names))
+    head = announce(given[: timed[0]] if len(timed) else given, controls, encoding)
+    session = _Session(decoder, head, controls, seed)
+    column = encoding.index('instrument')
+    new_codes = {instrument_code(name) for name in new_names}
+    rows, onsets = [], []
+    for index in timed:
+        row, at = given[index].astype(np.int64), int(given_steps[index])
+        while row[0] == NOTE and session.started:
+            session.make_room()
+            event = session.draw(latest=at + 1)
+            code = int(event[column])
+            if event[0] != NOTE or code not in new_codes:
+                break
+            onset = session.onset(event)
+            if onset == at and code > row[column]:
+                break  # its place is after the given note
+            session.feed(event)
+            rows.append(event)
+            onsets.append(onset)
+        session.feed_at(row, at)
+        progress(at / RESOLUTION)
+    table = decode_table(np.array(rows, np.int16).reshape(len(rows), len(encoding.fields)), encoding)
+    table['step'] = onsets
+    result = copy_score(score)
+    notes = append_notes(result, table_to_tracks(table, offset=origin), max(score.end, 1.0))
+    return Generated(result, 0.0, notes)
+
+
+class _Session:
+    """A continuer that is fed given and new events in turn, with absolute onsets."""
+
+    def __init__(self, decoder: Decoder, head: np.ndarray, controls: Controls, seed: int):
+        self.encoding = decoder.encoding
+        self.continuer = Continuer(decoder)
+        self.continuer.feed(head)
+        self.sampler = Sampler(self.continuer, controls, [np.random.default_rng(seed)])
+        self.origin = 0
+        self.started = False  # the first event, a meter or a note, must be the given one
+
+    def make_room(self) -> None:
+        if self.continuer.room > 1:
+            return
+        rebase = self.continuer.start_rebase(self.continuer.context * 3 // 4)
+        rebase.run()
+        self.continuer.adopt(rebase)
+        self.origin += rebase.window.origin
+
+    def draw(self, latest: int) -> np.ndarray:
+        return self.sampler.next_events(latest=latest - self.origin)[0]
+
+    def onset(self, row: np.ndarray) -> int:
+        return int(self.continuer.when(row)[0][0]) + self.origin
+
+    def feed(self, row: np.ndarray) -> None:
+        self.continuer.feed(row)
+        self.started = True
+
+    def feed_at(self, row: np.ndarray, onset: int) -> None:
+        """Feed an event at an absolute onset: its beat code follows from the event before."""
+        self.make_room()
+        row = row.copy()
+        beat, position = divmod(onset - self.origin, RESOLUTION)
+        base = int(self.continuer.steps[0, -1]) // RESOLUTION if self.encoding.relative_beat else 0
+        row[1] = int(np.clip(beat - base + 1, 1, self.encoding.max_beat))
+        row[2] = position + 1
+        self.feed(row)
+
+
+def infill(
+    decoder: Decoder,
+    score: Score,
+    begin: float,
+    end: float,
+    *,
+    controls: Controls | None = None,
+    candidates: int = 4,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> Generated:
+    """Write the beats from `begin` to `end` anew; what is before and after stays.
+
+    The model hears only the past. So several candidates are written, and the one after which the given future is
+    likeliest (its first `LOOK_AHEAD` events) is taken.
+
+    Raises
+    ------
+    GenaudioError
+        If the range is empty, or nothing comes before it.
+    """
+    if not 0 <= begin < end:
+        raise GenaudioError(f'The range to fill is empty: it goes from beat {begin:g} to {end:g}.')
+    encoding = decoder.encoding
+    names = encodable(encoding, score.instruments)
+    past, future = copy_score(score), copy_score(score)
+    for track, before, after in zip(score.tracks, past.tracks, future.tracks, strict=True):
+        before.notes = [note for note in track.notes if note.beat < begin - 1e-6]
+        after.notes = [note for note in track.notes if note.beat >= end - 1e-6]
+    if not past.n_notes:
+        raise GenaudioError(f'Nothing comes before beat {begin:g}. Begin the range later.')
+    controls = controls or Controls()
+    if controls.instruments is None:
+        controls = controls.with_(instruments=tuple(names))
+    room = int(decoder.context * 0.5)
+    prompt, origin = prompt_events(past, encoding, room)
+    prompt = announce(prompt, controls, encoding)
+    start, stop = round((begin - origin) * RESOLUTION), round((end - origin) * RESOLUTION)
+    ahead = encode(future, encoding, start=origin, end=False) if future.n_notes else np.empty((0, len(encoding.fields)))
+    best: tuple[float, np.ndarray] | None = None
+    for number in range(max(candidates, 1)):
+        writer = Writer(decoder, prompt, controls, seed * 1000 + number)
+        table, _ = writer.write(start, stop, no_progress)
+        fit = _likelihood(writer, ahead, encoding) if len(ahead) else 0.0
+        if best is None or fit > best[0]:
+            best = fit, table
+        progress((end - begin) * (number + 1) / max(candidates, 1))
+    assert best is not None
+    result = copy_score(score)
+    for track, before, after in zip(result.tracks, past.tracks, future.tracks, strict=True):
+        track.notes = before.notes + after.notes
+    notes = append_notes(result, table_to_tracks(best[1], offset=origin), end)
+    for track in result.tracks:
+        track.notes.sort()
+    return Generated(result, begin, notes)
+
+
+def _likelihood(writer: Writer, ahead: np.ndarray, encoding) -> float:
+    """Mean log-probability of the first notes of `ahead` after what was written."""
+    continuer = writer.continuer
+    steps, _ = timeline(ahead, encoding)
+    notes = np.flatnonzero(ahead[:, 0] == NOTE)[:LOOK_AHEAD]
+    total, count = 0.0, 0
+    for index in notes:
+        if not continuer.room:
+            break
+        row = ahead[index].astype(np.int64)
+        beat, position = divmod(int(steps[index]) - writer.origin, RESOLUTION)
+        base = int(continuer.steps[0, -1]) // RESOLUTION if encoding.relative_beat else 0
+        row[1], row[2] = int(np.clip(beat - base + 1, 1, encoding.max_beat)), position + 1
+        total += continuer_log_probability(continuer, row)
+        count += 1
+        continuer.feed(row)
+    return total / max(count, 1)
+
+
+def continuer_log_probability(continuer: Continuer, row: np.ndarray) -> float:
+    """Log-probability (nats) of one event (fields,) after the past of a continuer; undefined fields do not count."""
+    encoding, total = continuer.encoding, 0.0
+    for name in encoding.order:
+        code = int(row[encoding.index(name)])
+        if code == 0 and name != 'type':
+            continue
+        logits = continuer.logits(name, row)[0].astype(np.float64)
+        total += float(logits[code] - np.logaddexp.reduce(logits))
+    return total
