@@ -28,7 +28,7 @@ def small_model(**metadata: str) -> bytes:
     value = helper.make_tensor_value_info('x', TensorProto.FLOAT, [None])
     out = helper.make_tensor_value_info('y', TensorProto.FLOAT, [None])
     graph = helper.make_graph([helper.make_node('Identity', ['x'], ['y'])], 'g', [value], [out])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=10)
     helper.set_model_props(model, metadata)
     return model.SerializeToString()
 
