@@ -214,7 +214,8 @@ class Sampler:
         }  # fmt: skip
         if controls.published_top_k:
             settings |= {'top_k': -(-len(logits) // 10), 'top_p': 1.0}
-        return sample(logits, self.rngs[take], allowed=allowed, **(settings | controls.per_field.get(name, {})))
+        settings |= controls.per_field.get(name, {})
+        return sample(logits, self.rngs[take], allowed=allowed, **settings)
 
     def next_events(self, *, earliest: int = 0, latest: int | None = None, active: np.ndarray | None = None) -> np.ndarray:
         """Choose the next event of every take; nothing is fed.
@@ -242,7 +243,9 @@ class Sampler:
         for name in encoding.order:
             if not active.any():
                 break
-            if name == 'meter' or (name == 'type' and not self._controls.allow_end):
+            if name == 'meter':
+                continue  # notes have none
+            if name == 'type' and not self._controls.allow_end:
                 chosen[active, 0] = NOTE
                 continue
             logits = continuer.logits(name, chosen)
@@ -256,7 +259,7 @@ class Sampler:
                 if name == 'position' and latest is not None and continuer.when(row)[0][take] >= latest:
                     row[:] = 0
                     active[take] = False
-        drums = encoding.has_drums and chosen[:, column['instrument']] == DRUMS_CODE
+        drums = chosen[:, column['instrument']] == DRUMS_CODE
         chosen[drums, column['duration']] = duration_code(np.array(DRUM_DURATION))
         if encoding.has_velocity and self._controls.velocity_scale != 1:
             velocity = np.rint(chosen[:, column['velocity']] * self._controls.velocity_scale)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from genaudio_core.score import Meter, Note, Score, Tempo, Track
 
 # Machines are noisy, so no example has a deadline; CI draws the same examples every time.
-settings.register_profile('ours', deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile('ours', deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile('ci', parent=settings.get_profile('ours'), derandomize=True)
 settings.load_profile('ci' if os.environ.get('CI') else 'ours')
 
