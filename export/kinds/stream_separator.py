@@ -5,35 +5,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from export.graph import torch_to_onnx
 from export.kinds import Kind, Options, ParityError
+from export.stream_graph import build
 from genaudio_core.model_card import ModelCard
-from genaudio_core.models.stream_separator import State, StreamSeparator
+from genaudio_core.models.stream_separator import StreamSeparator
 from genaudio_core.runtime import load_model
 from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator, separate_offline
 
 TOLERANCE = 1e-4  # of masks, which are about 0 to 1
 STEPS = 40  # of recurrence: errors that grow would show
-OPSET = 18
-STATE_NAMES = State._fields
-
-
-class _Step(nn.Module):
-    """One frame without batch and time axes; the state travels as four arrays."""
-
-    def __init__(self, model: StreamSeparator):
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self, spectrum: Tensor, query: Tensor, trunk_bands: Tensor, trunk_global: Tensor, query_bands: Tensor,
-        query_global: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        state = State(trunk_bands[:, None], trunk_global[:, None], query_bands[:, None], query_global[:, None])
-        masks, after = self.model(spectrum[None, None], query[None], state)
-        return (masks[0, 0], *(part[:, 0] for part in after))
 
 
 class StreamSeparatorKind(Kind):
@@ -46,20 +27,7 @@ class StreamSeparatorKind(Kind):
         return load_run(checkpoint if checkpoint.is_dir() else checkpoint.parent)
 
     def build(self, source: Any, options: Options) -> bytes:
-        model: StreamSeparator = source[0]
-        c = model.config
-        queries = torch.export.Dim('queries', min=1, max=16)
-        n = 3  # any number but one: a size of one would be frozen into the graph
-        state = model.initial_state(1, n)
-        inputs = {
-            'spectrum': torch.randn(2, model.n_bins, 2), 'query': torch.randn(n, c.query_dim),
-            **{name: part[:, 0] for name, part in zip(STATE_NAMES, state, strict=True)},
-        }  # fmt: skip
-        shapes: dict[str, Any] = {name: None for name in inputs}
-        shapes |= {'query': {0: queries}, 'query_bands': {1: queries}, 'query_global': {1: queries}}
-        names = [*inputs]
-        outputs = ['masks', *(f'next_{name}' for name in STATE_NAMES)]
-        return torch_to_onnx(_Step(model), inputs, names, outputs, shapes, OPSET).SerializeToString()
+        return build(source[0]).SerializeToString()
 
     def card(self, source: Any, options: Options) -> ModelCard:
         model, queries = source

@@ -160,12 +160,13 @@ class StreamSeparator(nn.Module):
 
     def _features(self, spectra: Tensor) -> Tensor:
         """(B, T, 2, F, 2) left/right -> (B, T, F, 5), all about 0 to 1; quiet sounds are lifted."""
-        spectra = spectra * self.scale
+        # In thousandths of full scale: the exporter takes a floor of 1e-10 for a zero and drops it.
+        spectra = spectra * (1e3 * self.scale)
         left, right = spectra[:, :, 0], spectra[:, :, 1]
         mid, side = 0.5 * (left + right), 0.5 * (left - right)
-        power = torch.stack([mid, side, left, right], 2).square().sum(-1) + 1e-10  # (B, T, 4, F)
+        power = torch.stack([mid, side, left, right], 2).square().sum(-1) + 1e-4  # (B, T, 4, F)
         # Three square roots of the power: magnitude to the power 1/4. A general power would be much slower.
-        lifted = power.sqrt().sqrt().sqrt()
+        lifted = 1e-3**0.25 * power.sqrt().sqrt().sqrt()
         direction = mid * (lifted[:, :, 0] / power[:, :, 0].sqrt())[..., None]
         levels = torch.stack([lifted[:, :, 0], lifted[:, :, 1], lifted[:, :, 2] - lifted[:, :, 3]], -1)
         return torch.cat([levels, direction], -1)

@@ -1,0 +1,333 @@
+"""Pulling sounds out of a stream as it passes: the live separator over an exported graph (numpy + onnxruntime).
+
+Read this first::
+
+    network = MaskNetwork.load('presets/models/stems-live.onnx')
+    engine = StreamingSeparator(network, network.words('drums', 'bass'))
+    stems = engine.separate(block)       # (2, n) -> (n_queries, 2, n), any n, `engine.latency` samples later
+    rest = engine.dry - stems.sum(0)     # the delayed input is kept, so that the residual always nulls
+
+* One engine, used by the live worker, by offline rendering and by the tests: what is measured is what plays.
+* A new query does not cut in: its vector is reached over `GLIDE` seconds, frame by frame.
+* A new model does not cut in either: `Bank` runs old and new side by side for `CROSSFADE` seconds.
+* Every hop costs the same, silence too; denormals are flushed inside the graph and cannot arise outside it, because
+  numpy's part has no feedback.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from genaudio_core import lowdelay
+from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.model_card import ModelCard
+from genaudio_core.runtime import LoadedModel, load_model
+
+KIND = 'stream_separator'
+GLIDE = 0.03  # seconds from one query to the next
+CROSSFADE = 0.05  # seconds from one model to the next
+MAX_QUERIES = 8
+
+
+class NetworkState(NamedTuple):
+    """What the graph remembers; see ``models/stream_separator.py``."""
+
+    trunk_bands: np.ndarray  # (trunk blocks, K, N)
+    trunk_global: np.ndarray  # (trunk blocks, G)
+    query_bands: np.ndarray  # (query blocks, Q, K, N)
+    query_global: np.ndarray  # (query blocks, Q, G)
+
+
+class MaskNetwork:
+    """An exported live separator: spectra in, masks out, state given and returned.
+
+    Parameters
+    ----------
+    model
+        From `load_model`.
+    """
+
+    def __init__(self, model: LoadedModel):
+        self.card: ModelCard = model.card
+        self.session = model.session
+        details = model.card.details
+        try:
+            self.n_fft, self.hop = int(details['n_fft']), int(details['hop'])
+            self.query_dim, self.n_masks = int(details['query_dim']), int(details['n_masks'])
+            self.sample_rates = [int(rate) for rate in details['sample_rates']]
+            self._words: dict[str, list[float]] = dict(details.get('words', {}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise GenaudioError(f'{model.path} has an incomplete model card ({error}). Export it again.') from None
+        shapes = {i.name: i.shape for i in self.session.get_inputs()}
+        self._planes = np.empty((2, 2, self.n_fft // 2 + 1), np.float32)
+        self._shapes = [tuple(shapes[name]) for name in NetworkState._fields]
+
+    @classmethod
+    def load(cls, path: str | Path) -> 'MaskNetwork':
+        """Check and start a model file. Errors are those of `load_model`."""
+        return cls(load_model(path, KIND, provider='cpu', flush_denormals=True))
+
+    def words(self, *names: str) -> np.ndarray:
+        """Return the query vectors (n, D) of words that the card knows.
+
+        Raises
+        ------
+        GenaudioError
+            If a word is unknown; the nearest are named.
+        """
+        for name in names:
+            if name not in self._words:
+                raise GenaudioError(
+                    f"This model's card has no word '{name}'.{did_you_mean(name, self._words)} "
+                    f'It has: {", ".join(sorted(self._words))}.'
+                )
+        return np.array([self._words[name] for name in names], np.float32).reshape(len(names), self.query_dim)
+
+    def initial_state(self, n_queries: int) -> NetworkState:
+        """Return the state before the first frame."""
+        return NetworkState(*(
+            np.zeros([n if isinstance(n, int) else n_queries for n in shape], np.float32) for shape in self._shapes
+        ))  # fmt: skip
+
+    def step(
+        self, spectrum: np.ndarray, query: np.ndarray, state: NetworkState
+    ) -> tuple[np.ndarray, NetworkState]:
+        """Take a spectrum (2, F) complex64 and queries (Q, D); return masks (Q, M, F) complex64 and the state."""
+        planes, masks = self._planes, np.empty((len(query), self.n_masks, spectrum.shape[-1]), np.complex64)
+        planes[0], planes[1] = spectrum.real, spectrum.imag
+        parts, *after = self.session.run(None, {'spectrum': planes, 'query': query, **state._asdict()})
+        masks.real, masks.imag = parts[:, :, 0], parts[:, :, 1]
+        return masks, NetworkState(*after)
+
+
+def apply_masks(spectrum: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Return masked spectra (Q, 2, F) from a spectrum (2, F) and masks (Q, M, F); M is 1, or 2 for mid and side."""
+    if masks.shape[1] == 1:
+        return spectrum * masks
+    mid = (0.5 * (spectrum[0] + spectrum[1])) * masks[:, 0]
+    side = (0.5 * (spectrum[0] - spectrum[1])) * masks[:, 1]
+    return np.stack([mid + side, mid - side], 1)
+
+
+class Slot:
+    """One network with its state and its half-finished samples: a hop of spectrum in, a hop of sound out."""
+
+    def __init__(self, network: MaskNetwork, queries: np.ndarray, sample_rate: int):
+        self.network = network
+        self.queries = check_queries(queries, network)
+        self._now = self.queries.copy()  # what the network is told in this frame, on its way to `queries`
+        self._per_frame = network.hop / (GLIDE * sample_rate)
+        self._left = 0.0  # of the way to the target, 1 to 0
+        self._from = self._now
+        self.state = network.initial_state(len(self.queries))
+        self.synthesis = lowdelay.Synthesis((len(self.queries), 2), network.n_fft, network.hop)
+
+    def set_queries(self, queries: np.ndarray) -> None:
+        """Glide to other query vectors; the number of queries stays."""
+        queries = check_queries(queries, self.network)
+        if queries.shape != self.queries.shape:
+            raise GenaudioError(f'{len(self.queries)} queries are running; give as many, or load another slot.')
+        self.queries, self._from, self._left = queries, self._now, 1.0
+
+    def process(self, spectrum: np.ndarray) -> np.ndarray:
+        """Take the spectrum (2, F) of a hop; return finished sound (Q, 2, hop)."""
+        if self._left > 0:
+            self._left = max(0.0, self._left - self._per_frame)
+            self._now = (self.queries + (self._from - self.queries) * np.float32(self._left)).astype(np.float32)
+        masks, self.state = self.network.step(spectrum, self._now, self.state)
+        return self.synthesis.process(apply_masks(spectrum, masks))
+
+    def reset(self) -> None:
+        """Forget the past; the queries stay, their glide ends."""
+        self._now, self._left = self.queries.copy(), 0.0
+        self.state = self.network.initial_state(len(self.queries))
+        self.synthesis.reset()
+
+
+def check_queries(queries: np.ndarray, network: MaskNetwork) -> np.ndarray:
+    """Return `queries` as float32 (Q, D).
+
+    Raises
+    ------
+    GenaudioError
+        If they do not fit the network, are too many, or hold NaN.
+    """
+    queries = np.ascontiguousarray(np.atleast_2d(queries), np.float32)
+    if queries.ndim != 2 or queries.shape[1] != network.query_dim or not 1 <= len(queries) <= MAX_QUERIES:
+        raise GenaudioError(
+            f'Queries must be 1 to {MAX_QUERIES} vectors of {network.query_dim} numbers, not {queries.shape}.'
+        )
+    if not np.isfinite(queries).all():
+        raise GenaudioError('A query vector holds values that are no numbers.')
+    return queries
+
+
+class Bank:
+    """Two slots: the one that plays, and the one that is fading in. Hop by hop."""
+
+    def __init__(self, slot: Slot, sample_rate: int):
+        self.slot, self._next = slot, None
+        self._fade = max(1, round(CROSSFADE * sample_rate / slot.network.hop))  # hops
+        # A new slot runs unheard until its window is full and its first hop is whole.
+        self._warm_up = -(-slot.network.n_fft // slot.network.hop)
+        self._at = 0
+
+    @property
+    def n_queries(self) -> int:
+        """Number of stems that come out."""
+        return len((self._next or self.slot).queries)
+
+    def load(self, slot: Slot) -> None:
+        """Cross-fade to `slot`, which must have the same hop and window. One that was still fading in is dropped."""
+        old = self.slot.network
+        if (slot.network.hop, slot.network.n_fft) != (old.hop, old.n_fft):
+            raise GenaudioError('The new model has another hop or window; start the stream again to use it.')
+        if len(slot.queries) != len(self.slot.queries):
+            raise GenaudioError('A model can only be replaced by one with as many queries.')
+        self._next, self._at = slot, -self._warm_up
+
+    def process(self, spectrum: np.ndarray) -> np.ndarray:
+        """Take the spectrum (2, F) of a hop; return finished sound (Q, 2, hop)."""
+        sound = self.slot.process(spectrum)
+        if self._next is None:
+            return sound
+        new = self._next.process(spectrum)
+        hop = sound.shape[-1]
+        ramp = np.clip((self._at * hop + np.arange(1, hop + 1)) / (self._fade * hop), 0, 1).astype(np.float32)
+        sound = sound + ramp * (new - sound)
+        self._at += 1
+        if self._at >= self._fade:
+            self.slot, self._next = self._next, None
+        return sound
+
+    def set_queries(self, queries: np.ndarray) -> None:
+        """Glide to other query vectors, in both slots."""
+        self.slot.set_queries(queries)
+        if self._next is not None:
+            self._next.set_queries(queries)
+
+    def reset(self) -> None:
+        """Forget the past; a cross-fade in progress ends at once."""
+        self.slot, self._next = self._next or self.slot, None
+        self.slot.reset()
+
+
+class StreamingSeparator:
+    """An `AudioEngine` (STYLE.md): any block in, as many samples out, `latency` samples later.
+
+    Parameters
+    ----------
+    network
+        The exported graph.
+    queries
+        (Q, D); `process` gives the first stem, `separate` all.
+    sample_rate
+        Hz; one of ``network.sample_rates``. The default is the one it was trained at.
+
+    Raises
+    ------
+    GenaudioError
+        If the network does not run at this rate, or the queries do not fit.
+    """
+
+    def __init__(self, network: MaskNetwork, queries: np.ndarray, sample_rate: int | None = None):
+        self.network = network
+        self.sample_rate = int(sample_rate or network.card.sample_rate or 44100)
+        if self.sample_rate not in network.sample_rates:
+            rates = ' or '.join(str(rate) for rate in network.sample_rates)
+            raise GenaudioError(f'The live separator runs at {rates} Hz, not at {self.sample_rate} Hz.')
+        self.hop = network.hop
+        self.latency = 2 * network.hop
+        """Samples from input to output, whatever the block size."""
+        self.bank = Bank(Slot(network, queries, self.sample_rate), self.sample_rate)
+        self.analysis = lowdelay.Analysis(2, network.n_fft, network.hop)
+        self.dry = np.zeros((2, 0), np.float32)
+        """The input that belongs to what the last call returned: (2, n)."""
+        self.reset()
+
+    @property
+    def n_queries(self) -> int:
+        """Number of stems."""
+        return self.bank.n_queries
+
+    def set_queries(self, queries: np.ndarray) -> None:
+        """Glide to other query vectors within `GLIDE` seconds."""
+        self.bank.set_queries(queries)
+
+    def load(self, network: MaskNetwork, queries: np.ndarray | None = None) -> None:
+        """Cross-fade to another network within `CROSSFADE` seconds."""
+        queries = self.bank.slot.queries if queries is None else queries
+        self.bank.load(Slot(network, queries, self.sample_rate))
+
+    def hop_through(self, samples: np.ndarray) -> np.ndarray:
+        """Take exactly `hop` samples (2, hop); return (Q, 2, hop), the stems of the `hop` samples before them."""
+        return self.bank.process(self.analysis.process(samples))
+
+    def separate(self, block: np.ndarray) -> np.ndarray:
+        """Return the stems (n_queries, 2, n) for a block (2, n) or (n,), any n, `latency` samples late."""
+        block = as_stereo(block)
+        n = block.shape[-1]
+        joined = np.concatenate([self._waiting, block], -1)
+        whole = joined.shape[-1] // self.hop * self.hop
+        made = [self.hop_through(joined[:, at : at + self.hop]) for at in range(0, whole, self.hop)]
+        self._waiting = joined[:, whole:].copy()
+        ready = np.concatenate([self._ready, *made], -1)
+        self._ready = ready[..., n:].copy()
+        past = np.concatenate([self._past, block], -1)
+        self.dry, self._past = past[:, :n], past[:, n:].copy()
+        return ready[..., :n]
+
+    def process(self, block: np.ndarray) -> np.ndarray:
+        """Return the first stem (2, n) for a block (2, n), any n, `latency` samples late."""
+        return self.separate(block)[0]
+
+    def reset(self) -> None:
+        """Forget the past, as if newly made."""
+        self.bank.reset()
+        self.analysis.reset()
+        self._waiting = np.zeros((2, 0), np.float32)
+        # A hop of silence waits in front, so that there is always enough to give: see `latency`.
+        self._ready = np.zeros((self.n_queries, 2, self.hop), np.float32)
+        self._past = np.zeros((2, self.latency), np.float32)
+
+
+def as_stereo(block: np.ndarray) -> np.ndarray:
+    """Return `block` as float32 (2, n): mono is heard on both sides, values that are no numbers become silence.
+
+    Raises
+    ------
+    GenaudioError
+        If it has more than two channels.
+    """
+    block = np.atleast_2d(np.asarray(block, np.float32))
+    if block.shape[0] == 1:
+        block = np.repeat(block, 2, 0)
+    if block.shape[0] != 2:
+        raise GenaudioError(f'The live separator takes mono or stereo, not {block.shape[0]} channels.')
+    if not np.isfinite(block).all():
+        block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+    return block
+
+
+def separate_offline(network: MaskNetwork, audio: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Return the stems (Q, 2, n) of a whole signal (2, n), without delay.
+
+    Shares the graph with the engine and none of its buffering: `lowdelay.analyse` and `synthesise` see the whole
+    signal at once. This is what the live side is checked against.
+    """
+    queries = check_queries(queries, network)
+    spectra = lowdelay.analyse(as_stereo(audio), network.n_fft, network.hop).astype(np.complex64)
+    state = network.initial_state(len(queries))
+    masked = np.empty((len(queries), *spectra.shape), np.complex64)
+    for t in range(spectra.shape[1]):
+        frame = np.ascontiguousarray(spectra[:, t])
+        masks, state = network.step(frame, queries, state)
+        masked[:, :, t] = apply_masks(frame, masks)
+    return lowdelay.synthesise(masked, network.n_fft, network.hop, audio.shape[-1]).astype(np.float32)
+
+
+def words_of(card: ModelCard) -> Sequence[str]:
+    """Return the words that the card of a live separator knows."""
+    return sorted(card.details.get('words', {}))
