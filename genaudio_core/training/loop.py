@@ -128,7 +128,8 @@ class Run:
                 )
         elif main:
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(config, indent=1) + '\n')
+            with atomic_write(path) as temporary:  # another process may be reading it
+                temporary.write_text(json.dumps(config, indent=1) + '\n')
         if main:
             signal.signal(signal.SIGTERM, self._stop)
 
