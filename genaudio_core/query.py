@@ -1,0 +1,321 @@
+"""What to listen for: words, an audio example, a picture, or a mix of them -> one query vector.
+
+A query vector has `QUERY_DIM` = 128 numbers and length one. Both separators, offline and live, are conditioned on it.
+The space is described in ``training/query_space.py``; here are the encoders that need neither torch nor a download:
+
+* `TextEncoder`: hashed words, word pairs and character n-grams, summed (a table in an .onnx file, about 2 MB).
+  Phrases of the lexicon are looked up exactly; everything else, typos included, goes through the n-grams.
+* `AudioEncoder`: a small network over log band energies, in the same space ("more like this").
+* CLIP (``clip_encoder.py``, extra `clip`) has a space of its own, for models trained on it and for pictures.
+
+`Query` holds weighted positive and negative vectors; `Query.vector` is what a separator gets, `morph` turns one query
+into another along the sphere.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from genaudio_core.command import notice
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import presets_dir
+from genaudio_core.model_card import ModelCard
+from genaudio_core.spectrogram import bands_to_bins, stft
+
+QUERY_DIM = 128
+TEXT_KIND, AUDIO_KIND = 'query-text', 'query-audio'
+UNSURE = 0.55  # cosine with the nearest concept under which the person is told what was understood
+NEGATIVE_PULL = 0.5  # how far a negative query pushes the vector away; more would leave the sphere's known parts
+SILENT = 1e-4  # root mean square under which an example says nothing
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+_FILLER = frozenset('a an the of some sound sounds playing solo track stem just only please my this that is with'.split())
+
+
+def plain_words(text: str) -> list[str]:
+    """Return the words of `text`, in lower case, without punctuation and filler ('the sound of a fiddle')."""
+    words = re.findall(r"[^\W_]+(?:['’][^\W_]+)?", text.lower())
+    return [word for word in words if word not in _FILLER] or words
+
+
+def _fnv(text: str) -> int:
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+def text_features(text: str, buckets: int) -> list[int]:
+    """Return the hashed features of `text`: words, pairs of neighbours, character 3- to 5-grams; each once."""
+    words = plain_words(text)
+    found = {f'w:{word}' for word in words} | {f'p:{a} {b}' for a, b in zip(words, words[1:], strict=False)}
+    for word in words:
+        marked = f'<{word}>'
+        found.update(marked[i : i + n] for n in (2, 3, 4, 5) for i in range(len(marked) - n + 1))
+    return sorted({_fnv(feature) % buckets for feature in found})
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a text was understood as."""
+
+    vector: np.ndarray  # (QUERY_DIM,)
+    nearest: str  # the nearest concept
+    similarity: float  # cosine with it
+    exact: bool  # the phrase is in the lexicon
+
+
+class TextEncoder:
+    """Words -> query vectors.
+
+    Attributes
+    ----------
+    names : list of str
+        The concepts.
+    concepts : (n, QUERY_DIM)
+    """
+
+    def __init__(self, session, card: ModelCard):
+        self._session = session
+        details = card.details
+        self.buckets = int(details['buckets'])
+        self.names: list[str] = list(details['names'])
+        self.concepts = np.asarray(details['concepts'], np.float32)
+        self.concepts /= np.linalg.norm(self.concepts, axis=1, keepdims=True)
+        self.phrases: dict[str, int] = {
+            ' '.join(plain_words(text)): int(index) for text, index in details['phrases'].items()
+        }
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> 'TextEncoder':
+        """Load a text encoder; the bundled one by default."""
+        from genaudio_core.runtime import load_model
+
+        model = load_model(path or presets_dir() / 'models' / 'query-text.onnx', TEXT_KIND)
+        return cls(model.session, model.card)
+
+    def match(self, text: str) -> Match:
+        """Return where `text` lies and what it is nearest to.
+
+        Raises
+        ------
+        GenaudioError
+            If there is no word in it.
+        """
+        words = plain_words(text)
+        if not words:
+            raise GenaudioError(f"The query '{text}' has no word in it. Say what to listen for, such as \"violin\".")
+        for plain in (' '.join(words), ' '.join(word.removesuffix('s') for word in words)):
+            if plain in self.phrases:
+                index = self.phrases[plain]
+                return Match(self.concepts[index], self.names[index], 1.0, True)
+        ids = np.array(text_features(text, self.buckets), np.int64)
+        vector = self._session.run(None, {'ids': ids})[0].astype(np.float32)
+        similarity = self.concepts @ vector
+        best = int(similarity.argmax())
+        return Match(vector, self.names[best], float(similarity[best]), False)
+
+    def encode(self, text: str, on_notice=notice) -> np.ndarray:
+        """Return the query vector of `text`; a word that is not understood is told, with the nearest known one."""
+        match = self.match(text)
+        if match.similarity < UNSURE:
+            on_notice(
+                f"'{text}' is not a sound I know; the nearest is '{match.nearest}' "
+                f'(similarity {match.similarity:.2f}). The result may be poor.'
+            )
+        elif match.similarity > 0.75:
+            # A typo or a turn of phrase: what was meant is cleaner than what was typed.
+            return self.concepts[self.names.index(match.nearest)]
+        return match.vector
+
+
+# --- audio -----------------------------------------------------------------------------------------------------------
+
+
+class AudioEncoder:
+    """An audio example -> query vector, of the same space as the words."""
+
+    def __init__(self, session, card: ModelCard):
+        self._session = session
+        details = card.details
+        self.sample_rate = int(card.sample_rate or 44100)
+        self.n_fft, self.hop_length = int(details['n_fft']), int(details['hop_length'])
+        self.frames = int(details['frames'])
+        self._gather = bands_to_bins(self.n_fft // 2 + 1, int(details['bands']), float(details['base'])).T.copy()
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> 'AudioEncoder':
+        """Load an audio encoder; the bundled one by default."""
+        from genaudio_core.runtime import load_model
+
+        model = load_model(path or presets_dir() / 'models' / 'query-audio.onnx', AUDIO_KIND)
+        return cls(model.session, model.card)
+
+    def encode(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Return the query vector of `audio` (channels, n_samples), the mean over its louder windows.
+
+        Raises
+        ------
+        GenaudioError
+            If it is silent, empty or not finite.
+        """
+        audio = np.atleast_2d(audio)
+        if not audio.size or not np.isfinite(audio).all():
+            raise GenaudioError('The example holds no sound that can be used (empty, or NaN).')
+        mono = audio.mean(axis=0, keepdims=True).astype(np.float32)
+        if np.sqrt(np.mean(mono**2)) < SILENT:
+            raise GenaudioError('The example is silent. Give a clip in which the sound can be heard.')
+        if sample_rate != self.sample_rate:
+            from pedalboard.io import StreamResampler
+
+            resampler = StreamResampler(sample_rate, self.sample_rate, 1)
+            mono = np.concatenate([resampler.process(mono), resampler.process(None)], axis=1)
+        spectrum = stft(mono[0], self.n_fft, self.hop_length)
+        energy = self._gather @ (spectrum.real**2 + spectrum.imag**2)
+        if energy.shape[1] < self.frames:  # a short sound is heard again and again, as in training
+            energy = np.tile(energy, (1, -(-self.frames // energy.shape[1])))
+        starts = range(0, energy.shape[1] - self.frames + 1, self.frames // 2)
+        windows = np.stack([energy[:, s : s + self.frames] for s in starts])
+        loud = windows.mean(axis=(1, 2))
+        windows = windows[loud > loud.max() * 0.03][:64]
+        vectors = self._session.run(None, {'energy': windows[:, None].astype(np.float32)})[0]
+        return unit(vectors.mean(axis=0))
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    """Return `vector` (..., D) at length one."""
+    return (vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
+
+
+# --- queries ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Query:
+    """A weighted mix of vectors to listen for, and vectors to leave out."""
+
+    name: str
+    positive: tuple[tuple[float, np.ndarray], ...]
+    negative: tuple[tuple[float, np.ndarray], ...] = field(default=())
+
+    @property
+    def target(self) -> np.ndarray:
+        """The mix of the positive vectors, length one."""
+        return unit(np.sum([weight * vector for weight, vector in self.positive], axis=0))
+
+    @property
+    def vector(self) -> np.ndarray:
+        """One vector (QUERY_DIM,) for separators that take only one: the target, pushed away from the negatives."""
+        vector = self.target
+        for weight, other in self.negative:
+            vector = vector - NEGATIVE_PULL * weight * unit(other)
+        return unit(vector)
+
+
+def morph(first: np.ndarray, second: np.ndarray, amount: float) -> np.ndarray:
+    """Return the vector `amount` (0..1) of the way from one unit vector to another, along the sphere."""
+    cosine = float(np.clip(first @ second, -1, 1))
+    angle = np.arccos(cosine)
+    if angle < 1e-4 or np.pi - angle < 1e-4:
+        return unit((1 - amount) * first + amount * second)
+    return unit((np.sin((1 - amount) * angle) * first + np.sin(amount * angle) * second) / np.sin(angle))
+
+
+class QueryEncoder:
+    """One interface for every kind of query. Encoders are loaded when first needed."""
+
+    def __init__(self, text: TextEncoder | None = None, audio: AudioEncoder | None = None, image=None):
+        self._text, self._audio, self._image = text, audio, image
+
+    @functools.cached_property
+    def text_encoder(self) -> TextEncoder:
+        return self._text or TextEncoder.load()
+
+    @functools.cached_property
+    def audio_encoder(self) -> AudioEncoder:
+        return self._audio or AudioEncoder.load()
+
+    def text(self, text: str) -> np.ndarray:
+        return self.text_encoder.encode(text)
+
+    def audio(self, path: str | Path) -> np.ndarray:
+        from genaudio_core.audio_files import read_audio
+
+        encoder = self.audio_encoder
+        try:
+            return encoder.encode(read_audio(path, encoder.sample_rate), encoder.sample_rate)
+        except GenaudioError as error:
+            raise GenaudioError(f'{path}: {error}' if str(path) not in str(error) else str(error)) from None
+
+    def image(self, path: str | Path) -> np.ndarray:
+        """Return the vector of a picture, through the image encoder that was given.
+
+        Raises
+        ------
+        GenaudioError
+            If there is none: the bundled encoders do not see.
+        """
+        if self._image is None:
+            raise GenaudioError(
+                'A picture needs CLIP weights of your own: pip install "genaudio[clip]", then --clip-weights FILE.'
+            )
+        return self._image.image(path)
+
+    def query(
+        self, text: str = '', *, examples: Sequence[str | Path] = (), images: Sequence[str | Path] = (),
+        negative: Sequence[str] = (), name: str = '',
+    ) -> Query:
+        """Return a query of words (`parse`), examples and pictures, all of equal weight, less the negative words.
+
+        Raises
+        ------
+        GenaudioError
+            If nothing is asked for, or a part cannot be used.
+        """
+        positive, minus = parse(text) if text.strip() else ([], [])
+        if text.strip() == '' and not examples and not images:
+            raise GenaudioError('The query is empty. Say what to listen for, such as -q "violin".')
+        wanted = [(weight, self.text(words)) for weight, words in positive]
+        wanted += [(1.0, self.audio(path)) for path in examples]
+        wanted += [(1.0, self.image(path)) for path in images]
+        if not wanted:
+            raise GenaudioError(f"'{text}' only says what not to hear; name something to listen for too.")
+        left_out = [(weight, self.text(words)) for weight, words in minus]
+        left_out += [(1.0, self.text(words)) for words in negative]
+        label = name or text.strip() or Path(str((*examples, *images)[0])).stem
+        return Query(label, tuple(wanted), tuple(left_out))
+
+
+_PART = re.compile(r'\s*(?P<sign>[+,;&]|-\s|\bnot\b|\bwithout\b|\bminus\b|\bno\b|\band\b|\bplus\b)\s*', re.IGNORECASE)
+
+
+def parse(text: str) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
+    """Split '0.7 violin + 0.3 flute, not cymbals' into weighted positive and negative words.
+
+    Raises
+    ------
+    GenaudioError
+        If a weight is not a positive number.
+    """
+    positive: list[tuple[float, str]] = []
+    negative: list[tuple[float, str]] = []
+    pieces = _PART.split(text)
+    minus = False
+    for index, piece in enumerate(pieces):
+        if index % 2:
+            minus = piece.lower().strip() in ('-', 'not', 'without', 'minus', 'no') or (minus and piece.lower() == 'and')
+            continue
+        if not piece.strip():
+            continue
+        found = re.fullmatch(r'(?:(\d*\.?\d+)\s*[*x×]?\s+|(\d*\.?\d+)\s*[*×]\s*)?(.*)', piece.strip())
+        number, words = (found[1] or found[2] or '1', found[3]) if found else ('1', piece)
+        weight = float(number)
+        if not 0 < weight <= 100:
+            raise GenaudioError(f"The weight {number} of '{words}' must be more than 0.")
+        (negative if minus else positive).append((weight, words))
+    return positive, negative
