@@ -39,7 +39,7 @@ class StreamSeparatorKind(Kind):
                 'sample_rates': [44100, 48000], 'n_fft': c.n_fft, 'hop': c.hop, 'query_dim': c.query_dim,
                 'n_masks': model.n_masks, 'channels': 2,
                 # Words whose vectors it was trained with, so that it can be used without a query encoder.
-                'words': {word: np.round(vectors.mean(0), 5).tolist() for word, vectors in sorted(queries.items())},
+                'words': {word: np.round(vectors[0], 5).tolist() for word, vectors in sorted(queries.items())},
             },
         )  # fmt: skip
 

@@ -23,8 +23,8 @@ from genaudio_core.training.sounds import Clip, SoundSet
 FAMILY_WORDS: dict[str, tuple[str, ...]] = {
     'keys': ('piano',), 'guitar': ('guitar', 'electric guitar'), 'bass': ('bass', 'electric bass'),
     'drums': ('drums',), 'strings': ('strings',), 'brass': ('brass', 'brass section'), 'organ': ('organ',),
-    'synth': ('synth', 'synth lead'), 'voice': ('vocals', 'choir'), 'reeds': ('saxophone', 'woodwinds'),
-    'pipes': ('flute', 'woodwinds'), 'mallets': ('marimba', 'vibraphone'), 'plucked': ('harp',),
+    'synth': ('synth', 'synth lead'), 'voice': ('vocals', 'choir'), 'reeds': ('saxophone', 'clarinet', 'flute'),
+    'pipes': ('flute',), 'mallets': ('marimba', 'vibraphone'), 'plucked': ('harp',),
 }  # fmt: skip
 WOODWINDS = ('reeds', 'pipes')
 # The ears that ask for drums and bass are many; the rest share what is left.

@@ -26,7 +26,7 @@ from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.models.stream_separator import State, StreamSeparator, StreamSeparatorConfig
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, chunks, family
-from genaudio_core.training.lexicon import NAMES
+from genaudio_core.training.lexicon import CONCEPTS, NAMES
 from genaudio_core.training.sounds import SoundSet
 
 QueryTable = dict[str, np.ndarray]  # word -> vectors (n, D), one of which is drawn
@@ -38,6 +38,25 @@ def placeholder_queries(dim: int) -> QueryTable:
     vectors = np.random.default_rng(6).standard_normal((len(words), dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return {word: vector[None] for word, vector in zip(words, vectors, strict=True)}
+
+
+def queries_of_space(space: Path, *, copies: int = 3, spread: float = 0.2, seed: int = 6) -> QueryTable:
+    """Return the vectors of a query space (``training/query_space.py``): each word's own, and `copies` near it.
+
+    Vectors near it stand for typos, phrases and audio examples, which land beside a concept, not on it.
+    """
+    with np.load(space, allow_pickle=False) as data:
+        vectors = dict(zip(data['names'].tolist(), data['concepts'].astype(np.float32), strict=True))
+    rng = np.random.default_rng(seed)
+    table: QueryTable = {}
+    for word in sorted({*vectors, *(word for words in FAMILY_WORDS.values() for word in words)}):
+        concept = next((c.name for c in CONCEPTS if word == c.name or word in c.synonyms), None)
+        if concept is None:
+            continue
+        own = vectors[concept] / np.linalg.norm(vectors[concept])
+        near = own + spread * rng.standard_normal((copies, len(own))).astype(np.float32) / len(own) ** 0.5
+        table[word] = np.concatenate([own[None], near / np.linalg.norm(near, axis=1, keepdims=True)])
+    return table
 
 
 def save_queries(path: Path, table: QueryTable) -> None:
@@ -278,7 +297,7 @@ def main() -> None:
     parser.add_argument('--run', type=Path, required=True)
     parser.add_argument('--minutes', type=float, default=60.0)
     parser.add_argument('--total-minutes', type=float, help='the learning rate reaches its end here')
-    parser.add_argument('--queries', type=Path, help='.npz of word -> vectors')
+    parser.add_argument('--space', type=Path, help='.npz of a query space; default: the vectors the run began with')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--frames', type=int, default=160)
     parser.add_argument('--hop', type=int, default=256)
@@ -286,7 +305,7 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    table = load_queries(args.queries) if args.queries else None
+    table = queries_of_space(args.space) if args.space else None
     dim = next(iter(table.values())).shape[-1] if table else StreamSeparatorConfig.query_dim
     print(train(
         args.sounds, args.run, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,

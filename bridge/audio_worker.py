@@ -1,0 +1,239 @@
+"""The inference process of the live audio side: takes hops out of one ring and puts stems into another.
+
+It owns no device. It is woken by a semaphore, works off what has come in, and says in a block of shared memory how
+it is doing. Killing it costs nothing but the time to start another: `AudioHost` plays the dry signal meanwhile.
+
+Channels of the output ring: two per stem, two of the rest (input minus all stems), two of the monitor mix.
+"""
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from bridge.mixer import Mix, Mixer
+from bridge.rings import Ring, Shared
+
+STARTING, READY, FAILED = 0, 1, 2
+HISTOGRAM_STEP = 10e-6  # seconds per bin of the compute times
+HISTOGRAM_BINS = 6000  # the last one holds all that is longer
+_COUNTERS = 16
+MAX_BACKLOG = 0.1  # seconds of input left unworked before the worker jumps to the newest
+
+
+class Gauges:
+    """What the worker tells: counters and a histogram of compute times, in shared memory, written by it alone."""
+
+    STATE, HOPS, SKIPPED, FAULTS, PRIORITY = range(5)
+
+    def __init__(self, name: str | None = None):
+        size = (_COUNTERS + HISTOGRAM_BINS) * 8
+        self._shared = Shared(size if name is None else 0, name)
+        self.counters = self._shared.array(np.int64, _COUNTERS)
+        self.histogram = self._shared.array(np.int64, HISTOGRAM_BINS, offset=_COUNTERS * 8)
+
+    @property
+    def name(self) -> str:
+        """For the process that attaches."""
+        return self._shared.name
+
+    def took(self, seconds: float) -> None:
+        """Count a hop that took this long."""
+        self.histogram[min(int(seconds / HISTOGRAM_STEP), HISTOGRAM_BINS - 1)] += 1
+        self.counters[self.HOPS] += 1
+
+    def percentiles(self, *percents: float) -> list[float]:
+        """Return upper bounds of compute times in seconds; 100 is the worst. Zeros before the first hop."""
+        total = np.cumsum(self.histogram)
+        if not total[-1]:
+            return [0.0] * len(percents)
+        return [float(np.searchsorted(total, p / 100 * total[-1]) + 1) * HISTOGRAM_STEP for p in percents]
+
+    def forget(self) -> None:
+        """Begin the counts again (the state stays)."""
+        self.histogram[:] = 0
+        self.counters[self.HOPS] = self.counters[self.SKIPPED] = 0
+
+    def close(self) -> None:
+        """Let go."""
+        del self.counters, self.histogram
+        self._shared.close()
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """All that a new worker needs to know; it travels by pickle."""
+
+    model: str  # path
+    queries: np.ndarray  # (Q, D)
+    mix: Mix
+    sample_rate: int  # Hz
+    input_ring: str
+    output_ring: str
+    gauges: str
+    realtime: bool = True  # ask the system for a real-time priority
+
+
+class Worker:
+    """The engine between the two rings; `run_worker` gives it a process."""
+
+    def __init__(self, spec: WorkerSpec, inbox: Ring, outbox: Ring, gauges: Gauges):
+        from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
+
+        self.inbox, self.outbox, self.gauges = inbox, outbox, gauges
+        self.engine = StreamingSeparator(MaskNetwork.load(spec.model), spec.queries, spec.sample_rate)
+        self.hop = self.engine.hop
+        self.mixer = Mixer(spec.mix)
+        self._samples = np.zeros((2, self.hop), np.float32)
+        self._older = np.zeros((2, self.hop), np.float32)
+        self._backlog = round(MAX_BACKLOG * spec.sample_rate)
+        self.warm_up()
+        self.at = 0  # position after the last hop taken
+        self._fresh = True  # the next hop out lacks its older half
+        if inbox.end:
+            self._jump()
+
+    def warm_up(self, hops: int = 40) -> None:
+        """Run until every buffer of the runtime has its size; then forget it."""
+        rng = np.random.default_rng(0)
+        for _ in range(hops):
+            self.engine.hop_through(rng.standard_normal((2, self.hop)).astype(np.float32) * 0.1)
+        self.engine.reset()
+
+    def _jump(self) -> None:
+        """Go on at the newest whole hop, with the samples before it as the past."""
+        self.at = self.inbox.end // self.hop * self.hop
+        n = min(self.engine.network.n_fft, self.at - self.inbox.begin)
+        past = np.zeros((2, max(n, 0)), np.float32)
+        if n > 0 and self.inbox.read_into(past, self.at - n):
+            self.engine.analysis.preload(past)
+            self._older = past[:, -self.hop :].copy() if n >= self.hop else self._older
+        self.engine.bank.slot.synthesis.reset()
+        self._fresh = True
+
+    def work(self) -> int:
+        """Work off every whole hop that has come in; return how many."""
+        done = 0
+        while self.inbox.end - self.at >= self.hop:
+            if self.inbox.end - self.at > self._backlog or not self.inbox.read_into(self._samples, self.at):
+                before = self.at
+                self._jump()
+                self.gauges.counters[Gauges.SKIPPED] += (self.at - before) // self.hop
+                continue
+            started = time.perf_counter()
+            stems = self.engine.hop_through(self._samples)
+            # What comes out belongs to the hop before the one that went in.
+            dry, position = self._older, self.at - self.hop
+            self._older = self._samples.copy()
+            self.at += self.hop
+            rest = dry - stems.sum(0)
+            monitor = self.mixer.process([*stems, rest, dry])
+            out = np.concatenate([stems.reshape(-1, self.hop), rest, monitor])
+            if not np.isfinite(out).all():  # never pass it on; the network starts afresh
+                self.gauges.counters[Gauges.FAULTS] += 1
+                self.engine.bank.reset()
+                self._fresh = True
+            elif self._fresh:
+                self._fresh = False
+            elif position >= self.outbox.end:
+                self.outbox.write(out, position)
+            self.gauges.took(time.perf_counter() - started)
+            done += 1
+        return done
+
+    def obey(self, message: tuple[str, Any]) -> str | None:
+        """Do what the host asks; return a line for the person if it cannot be done."""
+        from genaudio_core.errors import GenaudioError
+        from genaudio_core.separation_stream import MaskNetwork
+
+        kind, value = message
+        try:
+            if kind == 'queries':
+                self.engine.set_queries(value)
+            elif kind == 'mix':
+                self.mixer.set(value)
+            elif kind == 'model':
+                self.engine.load(MaskNetwork.load(value))
+        except GenaudioError as error:
+            return str(error)
+        return None
+
+
+def ask_for_priority() -> bool:
+    """Ask for a first-in-first-out priority below the sound server's; True if it was given."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))  # pyright: ignore
+        return True
+    with contextlib.suppress(AttributeError, OSError):
+        os.nice(-10)
+        return True
+    return False
+
+
+def run_worker(spec: WorkerSpec, wake, pipe: Connection) -> None:
+    """Body of the process. `wake` is released by the audio callback; `pipe` brings messages, its end is ours too."""
+    import signal
+
+    for caught in (signal.SIGINT,):  # Ctrl-C is for the parent, which stops us in its own time
+        signal.signal(caught, signal.SIG_IGN)
+    gauges = Gauges(spec.gauges)
+    try:
+        inbox, n_out = Ring(2, spec.input_ring), 2 * len(spec.queries) + 4
+        worker = Worker(spec, inbox, Ring(n_out, spec.output_ring), gauges)
+    except Exception as error:
+        gauges.counters[Gauges.STATE] = FAILED
+        pipe.send(('failed', str(error)))
+        return
+    gauges.counters[Gauges.PRIORITY] = int(spec.realtime and ask_for_priority())
+    gauges.counters[Gauges.STATE] = READY
+    with contextlib.suppress(EOFError, OSError, BrokenPipeError):  # the host is gone, and so are we
+        while True:
+            wake.acquire(timeout=0.05)
+            while wake.acquire(block=False):  # one waking is enough for all that has come
+                pass
+            worker.work()
+            while pipe.poll():
+                message = pipe.recv()
+                if message[0] == 'quit':
+                    return
+                if message[0] == 'model':
+                    # A new model takes 50 ms and more to load; what arrives meanwhile plays by the old one.
+                    _load_beside(worker, message, wake, pipe)
+                elif told := worker.obey(message):
+                    pipe.send(('told', told))
+
+
+def _load_beside(worker: Worker, message: tuple[str, Any], wake, pipe: Connection) -> None:
+    import threading
+
+    from genaudio_core.errors import GenaudioError
+    from genaudio_core.separation_stream import MaskNetwork
+
+    loaded: list[Any] = []
+
+    def load() -> None:
+        try:
+            network = MaskNetwork.load(message[1])
+            state = network.initial_state(worker.engine.n_queries)
+            spectrum = np.zeros((2, network.n_fft // 2 + 1), np.complex64)
+            for _ in range(10):  # its first runs are slow
+                network.step(spectrum, worker.engine.bank.slot.queries, state)
+            loaded.append(network)
+        except Exception as error:
+            loaded.append(error)
+
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        wake.acquire(timeout=0.002)
+        worker.work()
+    try:
+        if isinstance(loaded[0], Exception):
+            raise loaded[0]
+        worker.engine.load(loaded[0])
+    except GenaudioError as error:
+        pipe.send(('told', f'{error} The old model plays on.'))
