@@ -158,9 +158,32 @@ def unwarp_matrix(bins: int = 513, warped: int = 256, base: float = 21.0) -> np.
     return _linear_rows((np.log(half * y + half + 1) / np.log(base)) * (warped - 1), warped)
 
 
-def bands_to_bins(bins: int, bands: int, base: float) -> np.ndarray:
-    """Return (bins, bands), rows summing to one: a mask per band -> a mask per bin. Its transpose gathers energy."""
-    return unwarp_matrix(bins, bands, base)
+def bands_to_bins(bins: int, bands: int, base: float, *, reach: float = 1.0) -> np.ndarray:
+    """Return (bins, bands), rows summing to one: a mask per band -> a mask per bin. Its transpose gathers energy.
+
+    The last bin lies at `reach` times the top of the last band: a spectrum at another sample rate than the bands'
+    own reads them by frequency. Beyond the top the last band goes on.
+    """
+    y = np.clip(2 * reach * np.linspace(0, 1, bins) - 1, -1, 1)
+    half = (base - 1) / 2
+    return _linear_rows((np.log(half * y + half + 1) / np.log(base)) * (bands - 1), bands)
+
+
+def bins_to_bins(bins: int, other: int, *, reach: float = 1.0) -> np.ndarray:
+    """Return (bins, other): reads a spectrum of `other` bins at `bins` frequencies; as `bands_to_bins`, unwarped."""
+    return _linear_rows(np.clip(reach * np.linspace(0, 1, bins), 0, 1) * (other - 1), other)
+
+
+def good_size(n: float) -> int:
+    """Return the multiple of 4 nearest to `n` that a fast Fourier transform likes (factors 2, 3 and 5 only)."""
+    best = 0
+    for two in (4 * 2**i for i in range(20)):
+        for three in (3**i for i in range(6)):
+            for five in (5**i for i in range(4)):
+                size = two * three * five
+                if abs(size - n) < abs(best - n):
+                    best = size
+    return best
 
 
 def windows(n_samples: int, length: int, step: int) -> Iterator[tuple[int, int]]:

@@ -13,7 +13,10 @@ from genaudio_core.files import check_writable
 
 HELP = "Convert a published checkpoint that you downloaded. It is read without running code in it."
 EXAMPLE = 'genaudio-export import mmt ~/Downloads/best_model.pt mmt-sod.onnx'
-IMPORTERS = {'mmt': ('decoder', 'export.published:load_published_mmt')}
+IMPORTERS = {
+    'mmt': ('decoder', 'export.published:load_published_mmt'),
+    'clipsep': ('clipsep', 'export.kinds.clipsep:load_published_clipsep'),
+}
 """Name -> kind, and the function that loads the authors' layout."""
 
 

@@ -14,6 +14,9 @@ from genaudio_core.model_card import ModelCard
 
 KINDS = {
     'decoder': 'export.kinds.decoder:DecoderKind',
+    'clipsep': 'export.kinds.clipsep:ClipsepKind',
+    'query-text': 'export.kinds.query:QueryTextKind',
+    'query-audio': 'export.kinds.query:QueryAudioKind',
 }
 """kind -> where its class is."""
 
@@ -22,6 +25,11 @@ SOURCES = {
         'export/kinds/decoder.py', 'export/decoder_graph.py', 'export/quantize.py', 'genaudio_core/models/mmt.py',
         'genaudio_core/events.py',
     ),
+    'clipsep': (
+        'export/kinds/clipsep.py', 'genaudio_core/models/clipsep.py', 'genaudio_core/models/clipsep_small.py',
+    ),
+    'query-text': ('export/kinds/query.py', 'genaudio_core/models/query_encoder.py', 'genaudio_core/query.py'),
+    'query-audio': ('export/kinds/query.py', 'genaudio_core/models/query_encoder.py'),
 }  # fmt: skip
 """kind -> files that decide what an export of it looks like; when one changes, its models are exported again."""
 

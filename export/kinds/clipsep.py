@@ -1,0 +1,129 @@
+"""The offline separators: CLIPSep as published, and CLIPSep-small, which we train and ship."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from export.graph import torch_to_onnx
+from export.kinds import Kind, Options, ParityError
+from genaudio_core.errors import GenaudioError
+from genaudio_core.model_card import ModelCard
+from genaudio_core.models.clipsep import CLIPSep, CLIPSepConfig, from_published
+from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
+from genaudio_core.runtime import load_model
+from genaudio_core.training.loop import read_checkpoint
+
+TOLERANCE = 1e-3  # of masks in 0..1; a U-Net of 7 levels adds up its rounding
+OPSET = 20
+SMALL_FRAMES = 192  # 4.46 s at 44.1 kHz; a multiple of 64
+
+
+def load_published_clipsep(checkpoint: Path) -> CLIPSep:
+    """Return the model of the authors' own checkpoint, read without running code in it.
+
+    Raises
+    ------
+    GenaudioError
+        If it is missing, no torch file, or of another model.
+    """
+    if not checkpoint.is_file():
+        raise GenaudioError(f'There is no file {checkpoint}.')
+    try:
+        weights = torch.load(checkpoint, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch raises pickle, zip, runtime and other errors
+        raise GenaudioError(f'{checkpoint} is no torch checkpoint that holds only weights.') from error
+    for key in ('state_dict', 'model'):
+        if isinstance(weights, dict) and isinstance(weights.get(key), dict):
+            weights = weights[key]
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise GenaudioError(f'{checkpoint} holds no dictionary of weights.')
+    return from_published(weights)
+
+
+class _Masks(nn.Module):
+    """What is exported: without noise heads, one mixture at a time, any number of queries."""
+
+    def __init__(self, model: CLIPSep | CLIPSepSmall):
+        super().__init__()
+        self.model = model
+
+    def forward(self, spectrum: Tensor, query: Tensor) -> Tensor:
+        """(1, 1, height, frames), (n, query_dim) -> (n, height, frames)."""
+        return self.model(spectrum, query[None])[0]
+
+
+class ClipsepKind(Kind):
+    name = 'clipsep'
+    variants = ('fp32',)
+
+    def load(self, checkpoint: Path) -> CLIPSep | CLIPSepSmall:
+        weights, config, _ = read_checkpoint(checkpoint)
+        try:
+            model = CLIPSep(CLIPSepConfig(**config)) if 'fusion' in config else CLIPSepSmall(SmallConfig(**config))
+            model.load_state_dict(weights)
+        except (TypeError, RuntimeError) as error:
+            raise GenaudioError(f'{checkpoint} is no checkpoint of CLIPSep.') from error
+        return model.eval()
+
+    def _input(self, source: CLIPSep | CLIPSepSmall, seed: int = 0) -> dict[str, Tensor]:
+        rng = np.random.default_rng(seed)
+        small = isinstance(source, CLIPSepSmall)
+        height = source.config.bands if small else source.config.n_fft // 2 + 1
+        frames = SMALL_FRAMES if small else source.config.frames
+        spectrum = rng.standard_normal((1, 1, height, frames)) ** 2 * 10 ** rng.uniform(-3, 2)
+        query = rng.standard_normal((2, source.config.query_dim)) / source.config.query_dim**0.5
+        return {'spectrum': torch.from_numpy(spectrum).float(), 'query': torch.from_numpy(query).float()}
+
+    def build(self, source: Any, options: Options) -> bytes:
+        if isinstance(source, CLIPSep) and (source.config.query != 'embedding' or source.config.fusion != 'late'):
+            raise GenaudioError('Only late fusion with embedded queries can be exported; the rest is for comparison.')
+        n = torch.export.Dim('queries', min=1, max=64)
+        proto = torch_to_onnx(
+            _Masks(source).eval(), self._input(source), ('spectrum', 'query'), ('masks',),
+            {'spectrum': None, 'query': {0: n}}, OPSET,
+        )  # fmt: skip
+        return proto.SerializeToString()
+
+    def card(self, source: Any, options: Options) -> ModelCard:
+        c = source.config
+        small = isinstance(source, CLIPSepSmall)
+        frames = SMALL_FRAMES if small else c.frames
+        return ModelCard(
+            kind=self.name, sample_rate=c.sample_rate, latency=None,
+            details={
+                'config': c.to_dict(), 'parameters': sum(p.numel() for p in source.parameters()),
+                'front': 'bands' if small else 'magnitude', 'n_fft': c.n_fft, 'hop_length': c.hop_length,
+                'frames': frames, 'bands': c.bands if small else c.n_fft // 2 + 1,
+                'base': c.base if small else 0.0, 'query_dim': c.query_dim,
+                'query_space': 'genaudio-128' if c.query_dim == 128 else 'clip-vit-b-32',
+            },
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def check(self, source: Any, path: Path, options: Options) -> dict[str, Any]:
+        session = load_model(path, self.name, provider='cpu').session
+        worst = 0.0
+        for seed in range(3):
+            inputs = self._input(source, seed)
+            expected = _Masks(source)(**inputs).numpy()
+            got = session.run(None, {key: value.numpy() for key, value in inputs.items()})[0]
+            worst = max(worst, float(np.abs(got - expected).max()))
+        if worst > TOLERANCE:
+            raise ParityError(f'masks stray from torch by {worst:.2g} (allowed: {TOLERANCE:g})')
+        return {'parity': worst}
+
+    def check_alone(self, path: Path) -> dict[str, Any]:
+        model = load_model(path, self.name, provider='cpu')
+        d = model.card.details
+        rng = np.random.default_rng(1)
+        spectrum = rng.standard_normal((1, 1, d['bands'], d['frames'])).astype(np.float32) ** 2
+        query = rng.standard_normal((3, d['query_dim'])).astype(np.float32)
+        together = model.session.run(None, {'spectrum': spectrum, 'query': query})[0]
+        alone = model.session.run(None, {'spectrum': spectrum, 'query': query[1:2]})[0]
+        error = float(np.abs(together[1:2] - alone).max())
+        if error > TOLERANCE or not np.isfinite(together).all():
+            raise ParityError(f'a mask depends on the other queries by {error:.2g}')
+        return {'queries_independent': error}
