@@ -66,6 +66,33 @@ class Sampler:
         return events
 
     def _crop(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        table, meters, begin, ends = self._cut(index, rng)
+        events = encode_table(table, self.encoding, meters=meters, origin=begin, end=ends)
+        if self.as_published and len(events) > self.length:
+            # Published: the first 1,023 rows and the song's own last one, so that an end is learnt where none is.
+            return np.concatenate([events[: self.length - 1], events[-1:]])
+        return events[: self.length + 1]
+
+    def excerpt(self, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+        """An excerpt as notes, for models with an encoding of their own.
+
+        Returns
+        -------
+        table : array (n,) of NOTE_TYPE, sorted; step 0 is the bar line (or beat) that the excerpt begins with
+        ends : bool
+            Whether the piece ends with it.
+        """
+        for _ in range(10):
+            index = int(self.pieces[np.searchsorted(self.cumulative, rng.random())])
+            table, _, begin, ends = self._cut(index, rng)
+            table = table[table['step'] >= begin]
+            if len(table) > 10:
+                break
+        table['step'] -= begin
+        return table, ends
+
+    def _cut(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, int]], int, bool]:
+        """Augmented notes, meters, first step, and whether the piece ends there."""
         meters = self.data.meters(index)
         if self.as_published:
             table = augment(self.data.notes(index), rng, full=False)
@@ -73,11 +100,9 @@ class Sampler:
             last = int(table['step'][-1])
             if last - begin > PUBLISHED_CROP:
                 begin = int(rng.integers(begin, last - PUBLISHED_CROP // 2)) // RESOLUTION * RESOLUTION
-            events = encode_table(table, self.encoding, meters=meters, origin=begin)
-            # Published: the first 1,023 rows and the song's own last one, so that an end is learnt where none is.
-            return events if len(events) <= self.length else np.concatenate([events[: self.length - 1], events[-1:]])
+            return table, meters, begin, True
         total = self.data.n_notes(index)
-        # Half of all sequences begin with the piece, if it is longer than one: beginnings and ends must be learnt.
+        # Many sequences begin with the piece, if it is longer than one: beginnings and ends must be learnt.
         spare = max(total - self.length // 2, 0)
         first = 0 if spare == 0 or rng.random() < 0.3 else int(rng.integers(0, spare))
         table = self.data.notes(index, first, first + 3 * self.length)
@@ -87,8 +112,7 @@ class Sampler:
             if later.any():
                 begin = bar_line(int(table['step'][later][0]), meters)
         ends = first + len(table) >= total
-        table = augment(table, rng)
-        return encode_table(table, self.encoding, meters=meters, origin=begin, end=ends)[: self.length + 1]
+        return augment(table, rng), meters, begin, ends
 
     def batch(self, size: int, seed: int, step: int, rank: int = 0) -> dict[str, torch.Tensor]:
         """A padded batch: see `collate`."""

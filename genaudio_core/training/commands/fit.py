@@ -5,7 +5,11 @@ import importlib
 
 HELP = 'Train a model from prepared data; a run that was stopped goes on where it was.'
 EXAMPLE = 'genaudio-train fit mmt --data data/scores.safetensors --out runs/live --minutes 60'
-TRAINERS = {'mmt': 'genaudio_core.training.mmt'}
+TRAINERS = {
+    'mmt': 'genaudio_core.training.mmt',
+    'remi': 'genaudio_core.training.remi',
+    'mmm': 'genaudio_core.training.mmm',
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
