@@ -83,7 +83,8 @@ def progress_bar(what: str, beats: float) -> Iterator:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=beats)
         yield lambda done: bar.update(task, completed=done)
 

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from tiny_decoder import FakeBuffers, FakeDecoder
+
+import genaudio_core.continuation as continuation
+from genaudio_core.accompaniment import accompany, infill
+from genaudio_core.arranging import arrange
+from genaudio_core.errors import GenaudioError
+from genaudio_core.events import LIVE, MMT
+from genaudio_core.generation import continue_score, end_of, generate
+from genaudio_core.instruments import instrument_code
+from genaudio_core.sampling import Controls
+from genaudio_core.score import Meter, Note, Score, Track
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch):
+    monkeypatch.setattr(continuation, 'Buffers', FakeBuffers)
+
+
+def lively(field, chosen):
+    """Onsets mostly within the beat, everything else alike."""
+    size = LIVE.sizes[LIVE.index(field)]
+    return -2.0 * np.arange(size) if field == 'beat' else np.zeros(size)
+
+
+def decoder(encoding=LIVE, context=256, rule=lively) -> FakeDecoder:
+    return FakeDecoder(encoding, context, rule)
+
+
+def absolute(field, chosen):
+    return np.zeros(MMT.sizes[MMT.index(field)])
+
+
+def notes_of(score: Score, before: float | None = None) -> list:
+    return sorted(
+        (track.instrument, *note)
+        for track in score.tracks
+        for note in track.notes
+        if before is None or note.beat < before
+    )
+
+
+def test_the_given_part_stays_and_the_new_one_begins_where_it_ends(phrase):
+    made = continue_score(decoder(), phrase, 8, seed=3)
+    assert made.start == 16.0
+    assert notes_of(made.score, 16.0) == notes_of(phrase)
+    new = [note for track in made.score.tracks for note in track.notes if note.beat >= 16]
+    assert len(new) == made.notes > 0
+    assert all(16 <= note.beat < 24 and note.beat + note.duration <= 24 + 1e-9 for note in new)
+    assert made.score.instruments == phrase.instruments
+
+
+def test_the_same_seed_plays_the_same_and_another_one_does_not(phrase):
+    first, again, other = (continue_score(decoder(), phrase, 8, seed=seed) for seed in (1, 1, 2))
+    assert notes_of(first.score) == notes_of(again.score) != notes_of(other.score)
+
+
+def test_other_instruments_may_be_asked_for(phrase):
+    made = continue_score(decoder(), phrase, 8, controls=Controls(instruments=('flute',)), seed=0)
+    assert {name for name, beat, *_ in notes_of(made.score) if beat >= 16} == {'flute'}
+
+
+def test_a_session_longer_than_the_context_goes_on(phrase):
+    made = continue_score(decoder(context=96), phrase, 64, seed=0)
+    new = [note.beat for track in made.score.tracks for note in track.notes if note.beat >= 16]
+    assert len(new) > 200 and max(new) > 78 and np.diff(np.unique(new)).max() <= 5
+
+
+def test_the_published_layout_outlives_its_256_beats(phrase):
+    made = continue_score(decoder(MMT, 512, absolute), phrase, 400, seed=0)
+    assert max(note.beat for track in made.score.tracks for note in track.notes) > 400
+
+
+def test_a_late_release_does_not_delay_the_answer():
+    assert end_of(Score([Track(notes=[Note(0, 15.9, 60)])])) == 16
+    assert end_of(Score([Track(notes=[Note(0, 16.2, 60)])])) == 16
+    assert end_of(Score([Track(notes=[Note(0, 13.5, 60)])])) == 14
+
+
+def test_what_cannot_be_continued_is_told(phrase):
+    drums = Score([Track(0, True, notes=[Note(0, 1, 36)])])
+    with pytest.raises(GenaudioError, match='only drums'):
+        continue_score(decoder(MMT, rule=absolute), drums, 4)
+    with pytest.raises(GenaudioError, match='no note to continue'):
+        continue_score(decoder(), Score(), 4)
+    for beats in (0, -1):
+        with pytest.raises(GenaudioError, match='--beats'):
+            continue_score(decoder(), phrase, beats)
+
+
+def test_generation_for_instruments_and_meter():
+    made = generate(decoder(), 12, instruments=('church-organ', 'viola'), meter=(3, 4), seed=2)
+    assert set(made.score.instruments) <= {'church-organ', 'viola'} and made.notes
+    assert made.score.meters == [Meter(0.0, 3, 4)]
+
+
+def test_unconditional_generation_names_its_own_ensemble():
+    ensembles = {tuple(generate(decoder(), 4, seed=seed).score.instruments) for seed in range(6)}
+    assert len(ensembles) > 1 and () not in ensembles
+
+
+def test_arranging_moves_no_note(phrase):
+    made = arrange(decoder(), phrase, ('violin', 'viola', 'cello'), seed=1)
+    assert sorted(note for track in made.score.tracks for note in track.notes) == sorted(
+        note for track in phrase.tracks for note in track.notes
+    )
+    assert set(made.score.instruments) <= {'violin', 'viola', 'cello'}
+
+
+def test_arranging_listens_to_the_model_and_to_ranges():
+    cello = instrument_code('cello')
+
+    def likes_cello(field, chosen):
+        logits = np.zeros(LIVE.sizes[LIVE.index(field)])
+        if field == 'instrument':
+            logits[cello] = 8.0
+        return logits
+
+    score = Score([Track(0, notes=[Note(i, 1, pitch) for i, pitch in enumerate((50, 60, 100, 40))])])
+    made = arrange(decoder(rule=likes_cello), score, ('violin', 'cello'), temperature=0)
+    played = {note.note: track.instrument for track in made.score.tracks for note in track.notes}
+    assert played == {50: 'cello', 60: 'cello', 100: 'violin', 40: 'cello'}
+
+
+def test_accompaniment_keeps_the_given_and_adds_only_the_asked(phrase):
+    made = accompany(decoder(), phrase, ['flute', 'drums'], seed=4)
+    given = [row for row in notes_of(made.score) if row[0] not in ('flute', 'drums')]
+    assert given == notes_of(phrase)
+    assert made.notes > 0 and made.score.end <= phrase.end + 1e-9
+    with pytest.raises(GenaudioError, match='play already'):
+        accompany(decoder(), phrase, ['piano'])
+
+
+def test_infill_changes_only_the_bars_asked_for(phrase):
+    made = infill(decoder(), phrase, 4, 8, candidates=2, seed=1)
+    kept = [row for row in notes_of(made.score) if not 4 <= row[1] < 8]
+    assert kept == [row for row in notes_of(phrase) if not 4 <= row[1] < 8]
+    assert made.notes > 0
+    with pytest.raises(GenaudioError, match='Nothing comes before'):
+        infill(decoder(), phrase, 0, 4)
+
+
+def test_infill_takes_the_candidate_that_leads_to_the_future(monkeypatch, phrase):
+    import genaudio_core.accompaniment as accompaniment
+
+    fits = iter([-3.0, -1.0, -2.0])
+    monkeypatch.setattr(accompaniment, '_likelihood', lambda *_: next(fits))
+    best = infill(decoder(), phrase, 4, 8, candidates=3, seed=1)
+    monkeypatch.setattr(accompaniment, '_likelihood', lambda *_: 0.0)
+    alone = infill(decoder(), phrase, 4, 8, candidates=1, seed=1)
+    fits = iter([-3.0, -1.0])
+    monkeypatch.setattr(accompaniment, '_likelihood', lambda *_: next(fits))
+    second = infill(decoder(), phrase, 4, 8, candidates=2, seed=1)
+    assert notes_of(best.score) == notes_of(second.score) != notes_of(alone.score)
