@@ -1,0 +1,44 @@
+"""The same measurements for the baselines REMI+ and MMM, which have a sampler of their own.
+
+They are sampled unconditionally, as in the paper; MMM writes track after track and cannot continue in time.
+"""
+
+import time
+
+import numpy as np
+
+from genaudio_core.analysis.evaluation import Music, describe, excerpts
+from genaudio_core.events import LIVE
+from genaudio_core.metrics import PUBLISHED_BEATS
+from genaudio_core.models.tokens import TokenModel
+from genaudio_core.training.score_data import ScoreData
+from genaudio_core.training.tokenizers import Tokenizer, note_starts
+from genaudio_core.training.tokens import evaluate, token_windows
+
+
+def baseline_likelihood(
+    model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, per_source: int
+) -> dict:
+    """As `evaluation.likelihood`; an event is a token, and there are no fields."""
+    windows = token_windows(data, tokenizer, model.config.context, split, per_source=per_source)
+    rows = evaluate(model, windows, note_starts(tokenizer))
+    mean = rows.pop('mean')
+    sources = {
+        source: {'per_note': row['nll_per_note'], 'per_event': row['nll'], 'pieces': len(windows[source])}
+        for source, row in rows.items()
+    }
+    return {
+        'per_note': mean['nll_per_note'], 'per_event': mean['nll'], 'fields': {},
+        'pieces': sum(map(len, windows.values())), 'sources': sources,
+    }  # fmt: skip
+
+
+def measure_baseline(model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, n: int, seed: int) -> dict:
+    """Truth and unconditional samples side by side."""
+    began = time.perf_counter()
+    tables: list[np.ndarray] = [
+        tokenizer.decode(model.sample([tokenizer.begin], tokenizer.end, seed + i)) for i in range(n)
+    ]
+    made = Music(tables, time.perf_counter() - began)
+    truth = Music([piece.table for piece in excerpts(data, split, LIVE, n, beats=PUBLISHED_BEATS / 2)])
+    return {'truth': describe(truth, PUBLISHED_BEATS), 'unconditional': describe(made, PUBLISHED_BEATS)}

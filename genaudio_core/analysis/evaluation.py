@@ -1,0 +1,227 @@
+"""How good is a model? Held-out likelihood, and the paper's metrics on what it plays beside what people wrote.
+
+Notable choices
+
+* Music is made by `genaudio_core.generation` over the exported graph, or by the baselines' own sampler: what is
+  measured is what plays.
+* Truth goes through the model's layout as well, so that what the layout cannot say (drums, short notes) is held
+  against nobody.
+* Likelihood is told per event and per note. Per note compares layouts; but a layout that also says velocity or meter
+  has more to say, so compare those field by field.
+* A continuation is measured alone, without what was given, beside the true one of the same pieces.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genaudio_core.decoder import Decoder
+from genaudio_core.errors import GenaudioError
+from genaudio_core.events import (
+    DRUM_PROGRAM,
+    METERS,
+    NOTE,
+    RESOLUTION,
+    Encoding,
+    decode_table,
+    encode_table,
+    note_table,
+    table_to_tracks,
+)
+from genaudio_core.generation import continue_score, generate
+from genaudio_core.metrics import PUBLISHED_BEATS, Interval, interval, repeated_share, summary, trim
+from genaudio_core.sampling import Controls
+from genaudio_core.score import Meter, Score, Tempo
+from genaudio_core.training.score_batches import bar_line
+from genaudio_core.training.score_data import ScoreData
+
+REPEATED = 0.9  # a continuation with this share of copied notes counts as a loop
+EARLY = 4.0  # beats: one that begins no note in its last bar of four has stopped early
+PUBLISHED_SAMPLING = Controls(published_top_k=True, keep_range=False, top_p=1.0, max_chord=64, allow_end=True)
+PieceNLL = Callable[[np.ndarray], dict[str, float]]  # one sequence -> nats per event, by field, with 'events'
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The beginning of a held-out piece; step 0 is its first bar line."""
+
+    source: str
+    table: np.ndarray
+    meter: tuple[int, int]
+
+
+@dataclass
+class Music:
+    """Some pieces of one kind and how long they took to make."""
+
+    tables: list[np.ndarray]
+    seconds: float = 0.0
+
+
+def excerpts(data: ScoreData, split: str, encoding: Encoding, n: int, *, beats: float) -> list[Excerpt]:
+    """Beginnings of up to `n` pieces of a split that are longer than `beats`, in a fixed shuffle.
+
+    Sources take turns, so that a large one does not crowd out the others.
+
+    Raises
+    ------
+    GenaudioError
+        If there is none.
+    """
+    by_source: dict[int, list[int]] = {}
+    for index in np.random.default_rng(0).permutation(data.indices(split)):
+        by_source.setdefault(int(data.source[index]), []).append(int(index))
+    found: list[Excerpt] = []
+    queues = [by_source[source] for source in sorted(by_source)]
+    while len(found) < n and any(queues):
+        for queue in queues:
+            while queue and len(found) < n:
+                excerpt = _excerpt(data, queue.pop(0), encoding, beats)
+                if excerpt is not None:
+                    found.append(excerpt)
+                    break
+    if not found:
+        raise GenaudioError(f"{data.path} holds no {split} piece longer than {beats:g} beats. Try another --split.")
+    return found
+
+
+def _excerpt(data: ScoreData, index: int, encoding: Encoding, beats: float) -> Excerpt | None:
+    table = data.notes(index)
+    if not encoding.has_drums:
+        table = table[table['program'] != DRUM_PROGRAM]
+    if not len(table):
+        return None
+    meters = data.meters(index)
+    begin = bar_line(int(table['step'][0]), meters)
+    table['step'] -= begin
+    code = next((code for at, code in reversed(meters) if at <= begin), 1)
+    events = encode_table(trim(table, max(beats, PUBLISHED_BEATS) + EARLY), encoding, meters=[(0, code)], end=False)
+    heard = decode_table(events, encoding)
+    # A piece must go on behind the time that is asked for, or an early end of it would be the composer's.
+    if len(heard) < 8 or heard['step'].max() < beats * RESOLUTION:
+        return None
+    return Excerpt(data.sources[data.source[index]], heard, METERS[max(code, 1) - 1])
+
+
+# --- likelihood ------------------------------------------------------------------------------------------------------
+
+
+def likelihood(windows: dict[str, list[np.ndarray]], piece_nll: PieceNLL) -> dict:
+    """NLL in nats on held-out windows, one for each piece.
+
+    Returns
+    -------
+    dict
+        ``per_event`` and ``per_note`` (means over sources, which weigh alike), ``per_note_interval`` over pieces,
+        ``fields`` (nats per event by field), ``pieces``, and ``sources`` with the same for each source.
+    """
+    sources, notes_of_pieces = {}, []
+    for source, sequences in windows.items():
+        rows = [piece_nll(sequence) for sequence in sequences]
+        events = np.array([row['events'] for row in rows], float)
+        notes = np.array([max(int((sequence[1:, 0] == NOTE).sum()), 1) for sequence in sequences], float)
+        nats = np.array([row['nll'] for row in rows]) * events
+        fields = [key for key in rows[0] if key not in ('nll', 'events')]
+        sources[source] = {
+            'per_note': float(nats.sum() / notes.sum()),
+            'per_event': float(nats.sum() / events.sum()),
+            'fields': {field: float(sum(r[field] * r['events'] for r in rows) / events.sum()) for field in fields},
+            'pieces': len(sequences),
+        }
+        notes_of_pieces += (nats / notes).tolist()
+    mean = {key: float(np.mean([row[key] for row in sources.values()])) for key in ('per_note', 'per_event')}
+    first = next(iter(sources.values()))
+    fields = {field: float(np.mean([row['fields'][field] for row in sources.values()])) for field in first['fields']}
+    spread = interval(notes_of_pieces)
+    return mean | {
+        'per_note_interval': [spread.mean, spread.half_width], 'fields': fields,
+        'pieces': len(notes_of_pieces), 'sources': sources,
+    }  # fmt: skip
+
+
+# --- music -----------------------------------------------------------------------------------------------------------
+
+
+def unconditional(decoder: Decoder, n: int, beats: float, controls: Controls, seed: int) -> Music:
+    """`n` pieces out of nothing; the model also chooses the ensemble."""
+    began = time.perf_counter()
+    scores = [generate(decoder, beats, controls=controls, seed=seed + i).score for i in range(n)]
+    return Music([_sorted_table(score) for score in scores], time.perf_counter() - began)
+
+
+def continuations(
+    decoder: Decoder, given: Sequence[Excerpt], given_beats: float, beats: float, controls: Controls, seed: int
+) -> Music:
+    """What the model plays after the first `given_beats` of each excerpt; step 0 is the beginning of the excerpt."""
+    began, tables = time.perf_counter(), []
+    for i, excerpt in enumerate(given):
+        tracks = table_to_tracks(trim(excerpt.table, given_beats))
+        score = Score(tracks, [Tempo(0.0, 100.0)], [Meter(0.0, *excerpt.meter)])
+        made = continue_score(decoder, score, beats, controls=controls, seed=seed + i, start=given_beats)
+        tables.append(_sorted_table(made.score))
+    return Music(tables, time.perf_counter() - began)
+
+
+def _sorted_table(score: Score) -> np.ndarray:
+    table = note_table(score)
+    return table[np.lexsort((table['pitch'], table['step']))]
+
+
+def describe(music: Music, beats: float) -> dict:
+    """The paper's metrics, notes, and speed, of whole pieces."""
+    result: dict = {name: list(value[:2]) for name, value in summary(music.tables, beats).items()}
+    notes = sum(len(table) for table in music.tables)
+    result |= {'pieces': len(music.tables), 'notes': notes}
+    if music.seconds:
+        result['notes_per_second'] = notes / music.seconds
+    return result
+
+
+def describe_continuations(music: Music, given_beats: float, beats: float) -> dict:
+    """The metrics of the part behind `given_beats`; how many are loops, and how many stop early."""
+    begin, end = round(given_beats * RESOLUTION), round((given_beats + beats) * RESOLUTION)
+    parts, shares, early = [], [], []
+    for table in music.tables:
+        heard = table[table['step'] < end]
+        part = heard[heard['step'] >= begin].copy()
+        shares.append(repeated_share(heard, begin))
+        # Nothing at all has stopped as early as can be.
+        early.append(not len(part) or int(part['step'].max()) < end - EARLY * RESOLUTION)
+        part['step'] -= begin
+        parts.append(part)
+    result = describe(Music(parts, music.seconds), beats)
+    told = [share for share in shares if not math.isnan(share)]
+    copied: Interval = interval(told)
+    return result | {
+        'repeated_share': list(copied[:2]),
+        'repeats_verbatim': float(np.mean([share >= REPEATED for share in told])) if told else math.nan,
+        'stops_early': float(np.mean(early)),
+    }
+
+
+def measure(
+    decoder: Decoder, data: ScoreData, split: str, n: int, *, given: float = 16, beats: float = 16,
+    controls: Controls | None = None, seed: int = 1,
+) -> dict:  # fmt: skip
+    """Truth, unconditional samples and continuations side by side.
+
+    Parameters
+    ----------
+    n : int
+        Samples of each kind.
+    given, beats : beats given to a continuation, and asked of it
+    """
+    controls = controls or Controls(allow_end=True)
+    pieces = excerpts(data, split, decoder.encoding, n, beats=given + beats)
+    truth = Music([piece.table for piece in pieces])
+    made = unconditional(decoder, n, PUBLISHED_BEATS, controls, seed)
+    continued = continuations(decoder, pieces, given, beats, controls, seed)
+    return {
+        'truth': describe(truth, PUBLISHED_BEATS),
+        'unconditional': describe(made, PUBLISHED_BEATS),
+        'truth_continuation': describe_continuations(truth, given, beats),
+        'continuation': describe_continuations(continued, given, beats),
+    }
