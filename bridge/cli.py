@@ -15,6 +15,7 @@ COMMANDS = {
     'accompany': 'write other instruments beside a MIDI file',
     'infill': 'write some bars of a MIDI file anew',
     'arrange': 'spread a MIDI file over other instruments',
+    'separate': 'pull sounds out of recordings, by words, by example or by picture',
     'bench': 'measure how fast this machine plays',
     'demo': 'hear and see what genaudio does, without any set-up',
 }

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ class Engine(Protocol):
     restarts: int
     stats: dict[str, Any]
 
+    def expect(self, instruments: Sequence[str], bar: float) -> None: ...
     def hear(self, notes: Sequence[HeardNote]) -> None: ...
     def ask(self, request: Request) -> None: ...
     def cancel(self, request: int, beat: float) -> None:
@@ -60,8 +62,12 @@ class SimulatedEngine:
         self.musician = musician
         self._clock = clock
         self._delay = delay if callable(delay) else (lambda request, number: delay)
+        self.took: list[float] = []  # real seconds from each question to its first piece
         self._waiting: list[tuple[float, int, Piece]] = []
         self._order = 0
+
+    def expect(self, instruments: Sequence[str], bar: float) -> None:
+        self.musician.expect(instruments, bar)
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
         self.musician.hear(notes)
@@ -69,7 +75,10 @@ class SimulatedEngine:
     def ask(self, request: Request) -> None:
         if not self.ready:
             return
+        asked = time.perf_counter()
         for number, piece in enumerate(self.musician.answer(request)):
+            if not number:
+                self.took.append(time.perf_counter() - asked)
             self._order += 1
             self._waiting.append((self._clock.now() + self._delay(request, number), self._order, piece))
         self._waiting.sort(key=lambda item: item[:2])
@@ -83,7 +92,7 @@ class SimulatedEngine:
 
     def poll(self) -> list[Piece]:
         now = self._clock.now()
-        due = [piece for time, _, piece in self._waiting if time <= now]
+        due = [piece for ready, _, piece in self._waiting if ready <= now]
         self._waiting = self._waiting[len(due) :]
         self.stats = self.musician.stats()
         return due
@@ -117,6 +126,7 @@ class ProcessEngine:
         self._make, self._arguments, self._clock, self._notify = make, arguments, clock, notify
         self._heard: deque[HeardNote] = deque(maxlen=MEMORY)
         self._pieces: list[Piece] = []
+        self._expected: tuple[tuple[str, ...], float] | None = None
         self._context = multiprocessing.get_context('spawn')
         self._next_start = 0.0
         self._failures = 0
@@ -140,6 +150,11 @@ class ProcessEngine:
     def connection(self) -> Connection:
         """To wait for pieces with `multiprocessing.connection.wait`; another one after a restart."""
         return self._connection
+
+    def expect(self, instruments: Sequence[str], bar: float) -> None:
+        self._expected = (tuple(instruments), bar)
+        if self.ready:
+            self._send('expect', *self._expected)
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
         self._heard.extend(note for note in notes if not note.held)
@@ -185,6 +200,8 @@ class ProcessEngine:
                 elif kind == 'ready':
                     self.ready = True
                     self._failures = 0
+                    if self._expected:
+                        self._send('expect', *self._expected)
                     if self._heard:
                         self._send('hear', tuple(self._heard))
                 elif kind == 'error':
@@ -265,6 +282,8 @@ def _serve(connection: Connection, musician: Musician) -> None:
             return
         if message[0] == 'hear':
             musician.hear(message[1])
+        elif message[0] == 'expect':
+            musician.expect(message[1], message[2])
         elif message[0] == 'choose':
             musician.choose(message[1], message[2])
         elif message[0] == 'cancel':

@@ -22,6 +22,9 @@ class FallbackMusician:
     def __init__(self) -> None:
         self._notes: dict[int, HeardNote] = {}
 
+    def expect(self, instruments: Sequence[str], bar: float) -> None:
+        """Nothing to do: rules need no warming up."""
+
     def hear(self, notes: Sequence[HeardNote]) -> None:
         for note in notes:
             self._notes[note.id] = note

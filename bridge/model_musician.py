@@ -102,6 +102,13 @@ class ModelMusician:
 
     # --- memory
 
+    def expect(self, instruments: Sequence[str], bar: float) -> None:
+        """Put the instruments into the header now: a new one later costs the cache."""
+        codes = {instrument_code(name) for name in instruments}
+        if bar != self._bar or not codes <= self._instruments:
+            self._bar = bar
+            self._rebuild(codes)
+
     def hear(self, notes: Sequence[HeardNote]) -> None:
         for note in notes:
             step = round(note.beat * RESOLUTION)
@@ -299,16 +306,12 @@ class ModelMusician:
     # --- answers
 
     def answer(self, request: Request) -> Iterator[Piece]:
-        if request.bar != self._bar:
-            self._bar = request.bar
-            self._continuer = None
         codes = {instrument_code(name) for name in request.instruments}
         start, end = round(request.start * RESOLUTION), round(request.end * RESOLUTION)
         if not self._fed and not self._heard and not self._own:
-            bar = round(self._bar * RESOLUTION)
+            bar = round(request.bar * RESOLUTION)
             self._origin = start // bar * bar
-        if self._continuer is None or not codes <= self._instruments:
-            self._rebuild(codes)
+        self.expect(request.instruments, request.bar)
         continuer = self._sync()
         if continuer.room < 2 * LAST_RESORT:
             self._make_room_now(continuer)

@@ -83,6 +83,9 @@ class Piece:
 class Musician(Protocol):
     """Hears, remembers, answers."""
 
+    def expect(self, instruments: Sequence[str], bar: float) -> None:
+        """Get ready for these instruments and bars of this length, before the music begins."""
+
     def hear(self, notes: Sequence[HeardNote]) -> None:
         """Take notes into memory; a known id replaces what was told before."""
 

@@ -29,6 +29,7 @@ from bridge.sender import Sender
 from bridge.takes import Takes
 from bridge.transport import InternalLeader, Leader, Transport
 from genaudio_core.errors import GenaudioError
+from genaudio_core.instruments import find_instrument
 
 MAX_SLEEP = 0.02  # seconds between two steps, at most
 
@@ -69,7 +70,7 @@ class Session:
         self._auto = leader is None and preset['transport.leader'] == 'auto'
         self.transport = Transport(leader or self._first_leader(), preset.bar)
         self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000)
-        self.listener = Listener(preset['player.instrument'])
+        self.listener = Listener(find_instrument(preset['player.instrument']))
         self.feel = Feel(offsets=[0.0] * 4)
         self.fallback = FallbackMusician()
         self.controllers = Controllers(preset.controllers)
@@ -80,8 +81,13 @@ class Session:
         self._next_request = 1
         self._closed = False
         self.player: Player = PLAYERS[preset['player.mode']](self)
+        self._tell_instruments()
 
     # --- set-up
+
+    def _tell_instruments(self) -> None:
+        own = find_instrument(self.preset['player.instrument'])
+        self.engine.expect([own, *(voice.instrument for voice in self.voices)], self.transport.bar)
 
     def _follower(self) -> ClockFollower:
         known = {'auto': None, 'standard': False, 'times24': True}[self.preset['transport.song_position']]
@@ -404,6 +410,7 @@ class Session:
         if preset['player.mode'] != old['player.mode'] or preset.voices != self.voices:
             self._all_quiet()
             self.voices = preset.voices
+            self._tell_instruments()
             self.player = PLAYERS[preset['player.mode']](self)
 
     def _try(self, name: str, value: Any) -> None:

@@ -7,10 +7,9 @@ from bridge.clock import SimulatedClock
 from bridge.engine import SimulatedEngine
 from bridge.fallback import FallbackMusician
 from bridge.preset import Preset, parse_preset
+from bridge.rehearsal import Timed, clock_part, simulate
 from bridge.sender import SimulatedSender
 from bridge.session import Session
-
-Timed = tuple[float, bytes]  # (seconds, message)
 
 
 def preset(mode: str = 'respond', parts: Iterable[dict] = ({'instrument': 'piano'},), **values) -> Preset:
@@ -33,33 +32,15 @@ class Stage:
 
     def play(self, score: Iterable[Timed], until: float, source: int = 0) -> None:
         """Feed timed messages and let the clock run to `until` seconds."""
-        waiting = sorted(score, key=lambda item: item[0])
-        position = 0
-        while True:
-            wake = self.session.step()
-            self.sender.run_until(self.clock.now())
-            event = waiting[position][0] if position < len(waiting) else until
-            target = min(max(wake, self.clock.now() + 1e-4), event, until)
-            self.clock.advance_to(target)
-            self.sender.run_until(target)
-            while position < len(waiting) and waiting[position][0] <= target:
-                self.session.receive(source, waiting[position][1], waiting[position][0])
-                position += 1
-            if target >= until and position >= len(waiting):
-                self.session.step()
-                self.sender.run_until(target)
-                return
+        simulate(self.session, self.clock, self.sender, score, until, source)
 
     def notes(self) -> list[tuple[float, int, int, int]]:
         """Note-ons sent: (time, output, channel, note)."""
         return [(t, o, m[0] & 15, m[1]) for t, o, m in self.sender.sent if m[0] & 0xF0 == 0x90 and m[2]]
 
 
-def clock_ticks(start: float, beats: float, tempo: float = 120.0, *, first: bytes = b'\xfa', jitter=None) -> list[Timed]:
-    """MIDI clock from `start` seconds on, begun by the message `first` (may be empty)."""
-    period = 60 / tempo / 24
-    ticks = [(start + i * period + (jitter(i) if jitter else 0.0), b'\xf8') for i in range(round(beats * 24))]
-    return ([(start, first)] if first else []) + ticks
+def clock_ticks(start: float, beats: float, tempo: float = 120.0, **options) -> list[Timed]:
+    return clock_part(start, beats, tempo, **options)
 
 
 def phrase(start: float, tempo: float = 120.0, notes=((0, 60), (1, 64), (2, 67), (3, 72)), length: float = 0.9) -> list[Timed]:

@@ -57,24 +57,28 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     samplers = {n: Sampler(c, Controls(), [np.random.default_rng(1)]) for n, c in continuers.items()}
     total: dict[int, list[float]] = {n: [] for n in lengths}
     feed: dict[int, list[float]] = {n: [] for n in lengths}
+    cpu: dict[int, list[float]] = {n: [] for n in lengths}
     warm_up = 10
     for i in range(args.events + warm_up):
         for n in lengths:
-            begin = time.perf_counter()
+            begin, cpu_begin = time.perf_counter(), time.thread_time()
             chosen = samplers[n].next_events()
             middle = time.perf_counter()
             samplers[n].advance(chosen)
-            end = time.perf_counter()
+            end, cpu_end = time.perf_counter(), time.thread_time()
             continuers[n].rewind(n)
             if i >= warm_up:
                 total[n].append(1e3 * (end - begin))
                 feed[n].append(1e3 * (end - middle))
+                cpu[n].append(1e3 * (cpu_end - cpu_begin))
     long, short = np.array(total[args.context]), np.array(total[SHORT])
     p50, p50_short = float(np.median(long)), float(np.median(short))
     result = {
         'events_per_s': 1e3 / float(long.mean()), 'step_ms_p50': p50,
         'step_ms_p99': float(np.quantile(long, 0.99)), 'step_ms_p50_short': p50_short, 'ratio_long_short': p50 / p50_short,
         'decoder_ms_p50': float(np.median(feed[args.context])), 'decoder_ms_p50_short': float(np.median(feed[SHORT])),
+        # CPU time of the thread: what the step would take if nobody else wanted the core.
+        'cpu_ms_p50': float(np.median(cpu[args.context])), 'cpu_ms_p50_short': float(np.median(cpu[SHORT])),
         'step_ms_min': float(long.min()), 'step_ms_min_short': float(short.min()),
         'prefill_ms': prefill_ms, 'load_ms': load_ms, 'context': args.context, 'context_short': SHORT,
         'events': args.events, 'threads': args.threads, 'model': str(path), 'name': decoder.card.name,

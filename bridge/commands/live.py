@@ -18,7 +18,7 @@ EXAMPLE = 'genaudio live duet --set temperature=0.9 --set bars_heard=4'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('preset', help="name of a preset (see 'genaudio presets') or path of a .toml file")
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='change a setting of the preset')
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='change a setting')
     parser.add_argument('--osc', type=int, metavar='PORT', help='listen for OSC on this UDP port of 127.0.0.1')
     parser.add_argument('--folder', default='.', help='where takes you keep are written (default: here)')
     parser.add_argument('--name', default='genaudio', help='client name that other programs see (default: genaudio)')

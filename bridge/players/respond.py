@@ -69,5 +69,9 @@ class Respond(Quiet):
         if self._phrase_end is None:
             return None
         line = self.band.transport.time_at(self._phrase_end)
-        ask = line - self.band.lead() - 0.15
-        return ask if now < ask else line if not self._dirty else min(line, self._asked_at + SETTLE)
+        lead = self.band.lead()
+        ask = line - lead - 0.15
+        if now < ask:
+            return ask
+        again = max(self._asked_at + SETTLE, now + 0.001)
+        return again if self._dirty and again < line - lead else line

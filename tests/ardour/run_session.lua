@@ -33,6 +33,12 @@ for i = 1, 6000 do
     local what, track, seconds = order:match ("(%S+) (%S+) (%S+)")
     print ("order", order)
     if order:match ("quit") then break end
+    if what == "sync" then  -- follow JACK transport; jack-time-master is on by default
+      s:cfg ():set_external_sync (true)
+      sleep (0.5)
+      touch (flag .. "/done")
+      goto continue
+    end
     s:goto_start (false)
     sleep (0.4)
     if what == "record" then
@@ -63,6 +69,7 @@ for i = 1, 6000 do
     sleep (0.3)
     touch (flag .. "/done")
   end
+  ::continue::
   sleep (0.05)
 end
 close_session ()

@@ -1,0 +1,125 @@
+"""``genaudio demo``: a phrase is played in, the answer comes back in time."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bridge.clock import RealClock, SimulatedClock
+from bridge.engine import ProcessEngine, SimulatedEngine
+from bridge.make_musician import make_musician, model_path
+from bridge.phrases import TEMPO, ode
+from bridge.ports import wait_until
+from bridge.preset import parse_preset
+from bridge.rehearsal import clock_part, note_part, perform, simulate
+from bridge.sender import PrecisionSender, SimulatedSender
+from bridge.session import Session
+from genaudio_core.command import notice
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import check_writable
+from genaudio_core.instruments import find_instruments
+from genaudio_core.piano_roll import draw
+from genaudio_core.score import Meter, Note, Score, Tempo, Track, write_midi
+
+HELP = 'hear and see what genaudio does, without any set-up'
+EXAMPLE = 'genaudio demo --out answer.mid'
+BARS = 2  # you two, the band two, twice
+LEAD_IN = 0.5  # seconds before the clock starts
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('-o', '--out', type=Path, default=Path('genaudio-demo.mid'), help='MIDI file to write')
+    parser.add_argument('--picture', type=Path, help='piano roll to draw (default: beside the MIDI file, .png)')
+    parser.add_argument('--model', default='', help="model file, or 'rules' for the band without a model")
+    parser.add_argument('--instruments', default='piano', help='who answers (default: piano)')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--fast', action='store_true', help='on a simulated clock: the same music in no time')
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    picture = args.picture or args.out.with_suffix('.png')
+    check_writable(args.out)
+    check_writable(picture)
+    if picture.suffix.lower() not in ('.png', '.svg', '.pdf'):
+        raise GenaudioError(f'--picture must end in .png, .svg or .pdf, not {picture.name}.')
+    instruments = find_instruments(args.instruments)
+    preset = parse_preset(
+        {'player': {'mode': 'respond', 'bars_heard': BARS, 'bars_answered': BARS},
+         'music': {'seed': args.seed, 'temperature': 0.9},
+         'parts': [{'instrument': name} for name in instruments]}, 'demo',
+    )  # fmt: skip
+    beats = 4 * BARS * 4.0
+    seconds = beats * 60 / TEMPO
+    given = [note._replace(beat=note.beat + turn * 8 * BARS) for turn in range(2) for note in ode(turn)]
+    path = model_path(args.model)
+    if path is None and args.model != 'rules':
+        notice('No model is bundled yet: the band plays by rules.')
+
+    def part(start: float) -> list:
+        # The last tick comes after the last beat, so that the last answer is played to its end.
+        return clock_part(start, beats + 1, TEMPO) + note_part(given, start, TEMPO)
+
+    if args.fast:
+        clock = SimulatedClock()
+        sender = SimulatedSender(clock)
+        engine = SimulatedEngine(make_musician(args.model), clock)
+        session = Session(preset, clock, sender, engine, notify=notice)
+        start = LEAD_IN
+        simulate(session, clock, sender, part(start), start + seconds + 0.2)
+        session.close()
+        sent = sender.sent
+        handovers = engine.took
+    else:
+        real = RealClock()
+        sent = []
+        output = PrecisionSender(real, lambda number, message: sent.append((real.now(), number, message)))
+        remote = ProcessEngine(make_musician, (args.model,), clock=real, notify=notice)
+        session = Session(preset, real, output, remote, notify=notice)
+        if not wait_until(lambda: (session.step(), remote.ready)[1], 60):
+            session.close()
+            raise GenaudioError('The music engine did not start within a minute.')
+        notice(f'Two bars in, two bars back, twice, at {TEMPO:g} BPM: {seconds:.0f} seconds.')
+        start = real.now() + LEAD_IN
+        perform(session, remote, real, part(start), start + seconds + 0.2)
+        session.close()
+        handovers = list(session.handovers)
+    answer = played_notes(sent, start, TEMPO)
+    _write(args.out, picture, given, answer, [voice.channel for voice in session.voices], instruments)
+    milliseconds = 1000 * np.array(handovers or [np.nan])
+    return {
+        'notes_in': len(given), 'notes_out': sum(len(notes) for notes in answer.values()),
+        'handover_ms_p50': float(np.percentile(milliseconds, 50)),
+        'handover_ms_p99': float(np.percentile(milliseconds, 99)),
+        'missed_deadlines': session.missed, 'model': str(path or 'rules'), 'out': str(args.out), 'picture': str(picture),
+    }  # fmt: skip
+
+
+def played_notes(sent: list[tuple[float, int, bytes]], start: float, tempo: float) -> dict[int, list[Note]]:
+    """Notes by channel from the messages that went out; beat 0 is at `start` seconds."""
+    open_notes: dict[tuple[int, int], tuple[float, int]] = {}
+    found: dict[int, list[Note]] = {}
+    for time, _, message in sent:
+        kind, channel = message[0] & 0xF0, message[0] & 15
+        beat = (time - start) * tempo / 60
+        if kind == 0x90 and message[2]:
+            open_notes[channel, message[1]] = (beat, message[2])
+        elif kind in (0x80, 0x90) and (channel, message[1]) in open_notes:
+            onset, velocity = open_notes.pop((channel, message[1]))
+            found.setdefault(channel, []).append(Note(max(onset, 0.0), beat - onset, message[1], velocity))
+    return {channel: sorted(notes) for channel, notes in found.items()}
+
+
+def _write(
+    out: Path, picture: Path, given: list[Note], answer: dict[int, list[Note]], channels: list[int], names: list[str]
+) -> None:
+    you = Track.of('piano', given)
+    you.name = 'you'
+    tracks = [you]
+    for channel, name in zip(channels, names, strict=True):
+        track = Track.of(name, answer.get(channel, []))
+        track.name = f'band: {name}'
+        tracks.append(track)
+    write_midi(Score(tracks, [Tempo(0.0, TEMPO)], [Meter(0.0, 4, 4)]), out)
+    new = sorted(note for notes in answer.values() for note in notes)
+    draw(picture, given, new, title='you, and the band', bars=[4.0 * bar for bar in range(4 * BARS + 1)])

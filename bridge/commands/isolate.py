@@ -1,0 +1,54 @@
+"""``genaudio isolate``: pull sounds out of a live input while they play."""
+
+import argparse
+import sys
+from typing import Any
+
+from genaudio_core.errors import GenaudioError
+
+HELP = 'pull sounds out of a live input while they play'
+EXAMPLE = 'genaudio isolate --query drums --query bass --rest -6'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('-q', '--query', action='append', default=[], metavar='WORDS', help='what to listen for; up to 8')
+    parser.add_argument('--model', metavar='FILE', help='live separator (default: the bundled one)')
+    parser.add_argument('--device', metavar='NAME', help='part of an audio device name (default: JACK)')
+    parser.add_argument('--input-channels', metavar='N,N', help='channels of the device to listen to (default: 1,2)')
+    parser.add_argument('--sample-rate', type=int, default=48000, help='Hz, for --device (default: 48000)')
+    parser.add_argument('--block-size', type=int, default=256, help='samples, for --device (default: 256)')
+    parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: adapts)')
+    parser.add_argument('--gain', type=float, action='append', metavar='DB', help='level of each stem in the monitor')
+    parser.add_argument('--rest', type=float, default=float('-inf'), metavar='DB', help='level of all else in the monitor')
+    parser.add_argument('--wet', type=float, default=1.0, help='0 is the input, 1 the mix (default: 1)')
+    parser.add_argument('--connect', action='append', default=[], metavar='FROM=TO', help='JACK ports to connect')
+    parser.add_argument('--name', default='genaudio-stems', help='JACK client name (default: genaudio-stems)')
+    parser.add_argument('--seconds', type=float, help='end after this long')
+
+
+def pairs(items: list[str]) -> list[tuple[str, str]]:
+    """Return FROM=TO items as pairs.
+
+    Raises
+    ------
+    GenaudioError
+        If an item has no '='.
+    """
+    found = []
+    for item in items:
+        source, equals, sink = item.partition('=')
+        if not (source and equals and sink):
+            raise GenaudioError(f"--connect takes FROM=TO, such as system:capture_1=in_1, not '{item}'.")
+        found.append((source, sink))
+    return found
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from bridge import isolate
+
+    return isolate.run(
+        args.query, model=args.model, device=args.device, input_channels=args.input_channels,
+        sample_rate=args.sample_rate, block=args.block_size, margin_ms=args.margin, gains_db=args.gain,
+        rest_db=args.rest, wet=args.wet, connect=pairs(args.connect), name=args.name, seconds=args.seconds,
+        lines=sys.stdin if sys.stdin is not None and not sys.stdin.closed else None,
+    )  # fmt: skip

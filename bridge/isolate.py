@@ -1,0 +1,294 @@
+"""Live stem isolation as one call: ``run(queries=['drums'], ...)``. `genaudio isolate` and `genaudio live isolate`
+come here."""
+
+import re
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bridge.audio import AudioHost
+from bridge.mixer import Mix
+from genaudio_core.command import notice
+from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.files import presets_dir
+
+BUNDLED = 'stems-live.onnx'
+HELP_LINE = (
+    'Lines that change what is heard: query N WORDS, gain N DB, rest DB, mute N, solo N, wet 0..1, bypass, '
+    'model FILE, status, quit.'
+)  # fmt: skip
+
+
+def model_path(path: str | Path | None) -> str:
+    """Return the model file to use; the bundled one by default."""
+    return str(path or presets_dir() / 'models' / BUNDLED)
+
+
+class Words:
+    """Words -> query vectors: those that the model was trained with as they are, all others by the query encoder."""
+
+    def __init__(self, card_words: dict[str, list[float]], query_dim: int, on_notice: Callable[[str], None] = notice):
+        self._known = card_words
+        self.query_dim, self.on_notice = query_dim, on_notice
+        self._encoder: Any = None
+
+    def vector(self, text: str) -> np.ndarray:
+        """Return the vector (D,) of a query.
+
+        Raises
+        ------
+        GenaudioError
+            If it is empty, or unknown and there is no query encoder.
+        """
+        plain = ' '.join(text.lower().split())
+        if not plain:
+            raise GenaudioError('The query is empty. Say what to listen for, such as --query drums.')
+        if plain in self._known:
+            return np.asarray(self._known[plain], np.float32)
+        if self._encoder is None:
+            from genaudio_core.query import QueryEncoder
+
+            self._encoder = QueryEncoder()
+        try:
+            vector = self._encoder.query(plain).vector
+        except GenaudioError as error:
+            if 'no model file' not in str(error):
+                raise
+            raise GenaudioError(
+                f"'{text}' is not among this model's own words.{did_you_mean(plain, self._known)} "
+                f'It has: {", ".join(sorted(self._known))}.'
+            ) from None
+        if len(vector) != self.query_dim:
+            raise GenaudioError(f'The query encoder gives {len(vector)} numbers, this model takes {self.query_dim}.')
+        return np.asarray(vector, np.float32)
+
+
+@dataclass
+class Controls:
+    """Changes while it plays, from lines of text."""
+
+    host: AudioHost
+    words: Words
+    names: list[str]
+    mix: Mix
+    ended: bool = False
+
+    def _stem(self, text: str) -> int:
+        if text.isdigit() and 1 <= int(text) <= len(self.names):
+            return int(text) - 1
+        if text in self.names:
+            return self.names.index(text)
+        raise GenaudioError(f"There is no stem '{text}'.{did_you_mean(text, self.names)} There are: {', '.join(self.names)}.")
+
+    def obey(self, line: str) -> str:
+        """Do what a line says; return what to answer.
+
+        Raises
+        ------
+        GenaudioError
+            If the line makes no sense.
+        """
+        verb, _, rest = line.strip().partition(' ')
+        rest = rest.strip()
+        if verb in ('quit', 'exit'):
+            self.ended = True
+            return 'ending'
+        if verb == 'status':
+            return ', '.join(f'{k} {v:.3g}' if isinstance(v, float) else f'{k} {v}' for k, v in self.host.status().items())
+        if verb == 'bypass':
+            self.host.core.bypass = not self.host.core.bypass
+            return f'bypass {"on" if self.host.core.bypass else "off"}'
+        if verb == 'model':
+            self.host.set_model(rest)
+            return f'changing to {rest}'
+        if verb == 'query':
+            which, _, text = rest.partition(' ')
+            i = self._stem(which)
+            queries = self.host.spec.queries.copy()
+            queries[i] = self.words.vector(text)
+            self.host.set_queries(queries)
+            self.names[i] = text
+            return f'stem {i + 1} is now {text}'
+        try:
+            self.mix = self._mixed(verb, rest)
+        except ValueError:
+            raise GenaudioError(f"'{line.strip()}' lacks a number. {HELP_LINE}") from None
+        self.host.set_mix(self.mix)
+        return line.strip()
+
+    def _mixed(self, verb: str, rest: str) -> Mix:
+        mix = self.mix
+        if verb == 'gain':
+            which, _, value = rest.rpartition(' ')
+            gains = list(mix.gains_db)
+            gains[self._stem(which)] = float(value)
+            return mix.changed(gains_db=tuple(gains))
+        if verb == 'rest':
+            return mix.changed(rest_db=float(rest))
+        if verb == 'wet':
+            return mix.changed(wet=float(rest))
+        if verb in ('mute', 'solo'):
+            before = getattr(mix, verb)
+            return mix.changed(**{verb: before ^ {self._stem(rest)}})
+        raise GenaudioError(f"I do not know '{verb}'. {HELP_LINE}")
+
+
+def slug(text: str) -> str:
+    """Return a port name for a query: 'electric bass' -> 'electric_bass'."""
+    return re.sub(r'[^a-z0-9]+', '_', text.lower()).strip('_')[:40] or 'stem'
+
+
+def port_names(queries: Sequence[str]) -> list[str]:
+    """Return a distinct name per output pair: the stems, the rest, the monitor."""
+    names: list[str] = []
+    for name in [*map(slug, queries), 'rest', 'monitor']:
+        names.append(name if name not in names else f'{name}_{sum(n.startswith(name) for n in names) + 1}')
+    return names
+
+
+def run(
+    queries: Sequence[str], *, model: str | Path | None = None, device: str | None = None,
+    input_channels: str | None = None, sample_rate: int = 48000, block: int = 256, margin_ms: float | None = None,
+    gains_db: Sequence[float] | None = None, rest_db: float = float('-inf'), wet: float = 1.0,
+    connect: Sequence[tuple[str, str]] = (), name: str = 'genaudio-stems', seconds: float | None = None,
+    bypass: bool = False, lines: Any = None, on_notice: Callable[[str], None] = notice,
+) -> dict[str, Any]:
+    """Isolate sounds from a live input until Ctrl-C, 'quit' or `seconds`; return the final figures.
+
+    Parameters
+    ----------
+    queries
+        What to listen for, one per stem.
+    device
+        Part of a PortAudio device's name; None takes JACK, and PortAudio's default device where no server runs.
+    sample_rate, block
+        For PortAudio devices; JACK has its own.
+    margin_ms
+        Extra latency for safety; None adapts it.
+    connect
+        JACK ports to connect, as (source, sink); own ports may be written without the client's name.
+    lines
+        A text stream of commands (`Controls.obey`), such as ``sys.stdin``.
+
+    Raises
+    ------
+    GenaudioError
+        If model, device or a query cannot be used.
+    """
+    import gc
+
+    from genaudio_core.separation_stream import MaskNetwork
+
+    if not queries:
+        raise GenaudioError('Say what to listen for, such as --query drums.')
+    path = model_path(model)
+    card = MaskNetwork.load(path).card
+    words = Words(dict(card.details.get('words', {})), int(card.details['query_dim']), on_notice)
+    vectors = np.stack([words.vector(text) for text in queries])
+    mix = Mix.of(len(queries)).changed(gains_db=tuple(gains_db or [0.0] * len(queries)), rest_db=rest_db, wet=wet)
+
+    client, found = None, None
+    if device is None:
+        from bridge.audio_jack import open_client
+
+        try:
+            client = open_client(name)
+            sample_rate, block = int(client.samplerate), int(client.blocksize)
+        except GenaudioError as error:
+            on_notice(f'{error} Trying the default audio device.')
+    if client is None:
+        from bridge.audio_portaudio import choose_channels, find_device
+
+        found = find_device(device)
+        channels = choose_channels(int(found['max_input_channels']), input_channels)
+        if channels[0] == channels[1]:
+            on_notice(f"Listening to channel {channels[0] + 1} of '{found['name']}' as mono.")
+        elif found['max_input_channels'] > 2:
+            on_notice(
+                f"'{found['name']}' has {found['max_input_channels']} inputs; listening to "
+                f'{channels[0] + 1} and {channels[1] + 1} (--input-channels changes that).'
+            )
+    ends: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda caught, frame: ends.append(caught))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
+    sys.setswitchinterval(0.0005)
+    host, audio = None, None
+    try:
+        host = AudioHost(
+            path, vectors, sample_rate=sample_rate, block=block, mix=mix, margin_ms=margin_ms, on_notice=on_notice
+        )
+        host.core.bypass = bypass
+        host.start()
+        if client is not None:
+            from bridge.audio_jack import JackAudio
+
+            audio = JackAudio(client, host.core, port_names(queries))
+            gc.collect()
+            gc.freeze()
+            audio.start()
+            for source, sink in connect:
+                own = [f'{client.name}:{port}' if ':' not in port else port for port in (source, sink)]
+                audio.connect(own[0], own[1])
+            where = f'JACK client {client.name}'
+        else:
+            from bridge.audio_portaudio import PortAudio
+
+            assert found is not None
+            audio = PortAudio(host.core, found, channels, host.outbox.n_channels)
+            gc.collect()
+            gc.freeze()
+            audio.start()
+            where = f"'{found['name']}', {1000 * audio.device_latency:.1f} ms of its own"
+        on_notice(
+            f'{", ".join(queries)} from {where}: {sample_rate} Hz, blocks of {block}, hop {host.hop}, '
+            f'latency {host.latency_ms:.1f} ms ({host.latency} samples). Ctrl-C ends.'
+        )
+        controls = Controls(host, words, list(queries), mix)
+        until = time.monotonic() + seconds if seconds else float('inf')
+        while not ends and not controls.ended and time.monotonic() < until:
+            host.poll()
+            if told := audio.poll():
+                on_notice(told)
+            _listen(lines, controls, on_notice)
+        return host.status() | {
+            'sample_rate': sample_rate, 'block': block, 'hop': host.hop, 'latency_samples': host.latency,
+            'blocks': host.core.counts.blocks, 'faults': audio.faults,
+        }  # fmt: skip
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if audio is not None:
+            audio.close()
+        elif client is not None:
+            client.close()
+        if host is not None:
+            host.stop()
+
+
+def _listen(lines: Any, controls: Controls, on_notice: Callable[[str], None]) -> None:
+    """Wait a little for a line, and do what it says."""
+    if lines is None:
+        time.sleep(0.01)
+        return
+    if not select.select([lines], [], [], 0.01)[0]:
+        return
+    line = lines.readline()
+    if not line:  # the other end closed: play on, without controls
+        time.sleep(0.01)
+        return
+    if not line.strip():
+        return
+    try:
+        on_notice(controls.obey(line))
+    except GenaudioError as error:
+        on_notice(str(error))

@@ -1,0 +1,73 @@
+"""Playing without a DAW: a written part goes into a session, on a simulated clock or in real time.
+
+`demo`, `bench live` and the tests use it. The part is a list of (seconds, MIDI bytes).
+"""
+
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import wait
+
+from bridge import messages
+from bridge.clock import Clock, SimulatedClock
+from bridge.engine import ProcessEngine
+from bridge.sender import SimulatedSender
+from bridge.session import Session
+from genaudio_core.score import Note
+
+Timed = tuple[float, bytes]  # (seconds on the bridge clock, message)
+
+
+def clock_part(
+    start: float, beats: float, tempo: float, *, first: bytes = b'\xfa', jitter: Callable[[int], float] | None = None
+) -> list[Timed]:
+    """MIDI clock from `start` seconds on, opened by the message `first` (may be empty).
+
+    `jitter` gives the seconds by which tick i is off.
+    """
+    period = 60 / tempo / 24
+    ticks = [(start + i * period + (jitter(i) if jitter else 0.0), b'\xf8') for i in range(round(beats * 24))]
+    return ([(ticks[0][0], first)] if first and ticks else []) + ticks
+
+
+def note_part(notes: Iterable[Note], start: float, tempo: float, channel: int = 0) -> list[Timed]:
+    """Key events of notes whose beat 0 is at `start` seconds."""
+    second = 60 / tempo
+    part = []
+    for note in notes:
+        part.append((start + note.beat * second, messages.note_on(channel, note.note, note.velocity)))
+        part.append((start + (note.beat + note.duration) * second, messages.note_off(channel, note.note)))
+    return sorted(part, key=lambda item: item[0])
+
+
+def simulate(
+    session: Session, clock: SimulatedClock, sender: SimulatedSender, part: Iterable[Timed], until: float, source: int = 0
+) -> None:
+    """Play `part` into input `source` until simulated time is `until` seconds; what comes later is not played."""
+    waiting = iter(sorted(part, key=lambda item: item[0]))
+    event = next(waiting, None)
+    while True:
+        wake = session.step()
+        sender.run_until(clock.now())
+        # A step of at least 0.1 ms: a session that wants to be woken at once must not stop the clock.
+        target = min(max(wake, clock.now() + 1e-4), event[0] if event else until, until)
+        clock.advance_to(target)
+        sender.run_until(clock.now())
+        while event is not None and event[0] <= clock.now():
+            session.receive(source, event[1], event[0])
+            event = next(waiting, None)
+        if clock.now() >= until:
+            session.step()
+            sender.run_until(clock.now())
+            return
+
+
+def perform(session: Session, engine: ProcessEngine, clock: Clock, part: Iterable[Timed], until: float) -> None:
+    """Play `part` into the session in real time, until `until` on the bridge clock."""
+    waiting = iter(sorted(part, key=lambda item: item[0]))
+    event = next(waiting, None)
+    while clock.now() < until:
+        wake = session.step()
+        target = min(wake, event[0] if event else until, until)
+        wait([engine.connection], max(target - clock.now(), 0))
+        while event is not None and event[0] <= clock.now():
+            session.receive(0, event[1], event[0])
+            event = next(waiting, None)
