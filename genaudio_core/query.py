@@ -13,6 +13,7 @@ into another along the sphere.
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,12 +35,15 @@ SILENT = 1e-4  # root mean square under which an example says nothing
 
 # --- text ------------------------------------------------------------------------------------------------------------
 
-_FILLER = frozenset('a an the of some sound sounds playing solo track stem just only please my this that is with'.split())
+_FILLER = frozenset(
+    ('a', 'an', 'the', 'of', 'some', 'sound', 'sounds', 'playing', 'solo', 'track', 'stem', 'just', 'only', 'please', 'my',
+     'this', 'that', 'is', 'with')
+)  # fmt: skip
 
 
 def plain_words(text: str) -> list[str]:
     """Return the words of `text`, in lower case, without punctuation and filler ('the sound of a fiddle')."""
-    words = re.findall(r"[^\W_]+(?:['’][^\W_]+)?", text.lower())
+    words = re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)?", text.lower())
     return [word for word in words if word not in _FILLER] or words
 
 
@@ -53,7 +57,7 @@ def _fnv(text: str) -> int:
 def text_features(text: str, buckets: int) -> list[int]:
     """Return the hashed features of `text`: words, pairs of neighbours, character 3- to 5-grams; each once."""
     words = plain_words(text)
-    found = {f'w:{word}' for word in words} | {f'p:{a} {b}' for a, b in zip(words, words[1:], strict=False)}
+    found = {f'w:{word}' for word in words} | {f'p:{a} {b}' for a, b in itertools.pairwise(words)}
     for word in words:
         marked = f'<{word}>'
         found.update(marked[i : i + n] for n in (2, 3, 4, 5) for i in range(len(marked) - n + 1))
@@ -202,11 +206,15 @@ class Query:
     name: str
     positive: tuple[tuple[float, np.ndarray], ...]
     negative: tuple[tuple[float, np.ndarray], ...] = field(default=())
+    normalise: bool = True  # False for CLIP, whose vectors CLIPSep takes at their own length
 
     @property
     def target(self) -> np.ndarray:
-        """The mix of the positive vectors, length one."""
-        return unit(np.sum([weight * vector for weight, vector in self.positive], axis=0))
+        """The mix of the positive vectors, of length one (or, not normalised, their weighted mean)."""
+        total = np.sum([weight * vector for weight, vector in self.positive], axis=0)
+        if not self.normalise:
+            return (total / sum(weight for weight, _ in self.positive)).astype(np.float32)
+        return unit(total)
 
     @property
     def vector(self) -> np.ndarray:
@@ -312,7 +320,7 @@ def parse(text: str) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
             continue
         if not piece.strip():
             continue
-        found = re.fullmatch(r'(?:(\d*\.?\d+)\s*[*x×]?\s+|(\d*\.?\d+)\s*[*×]\s*)?(.*)', piece.strip())
+        found = re.fullmatch(r'(?:(\d*\.?\d+)\s*[*x\u00d7]?\s+|(\d*\.?\d+)\s*[*\u00d7]\s*)?(.*)', piece.strip())
         number, words = (found[1] or found[2] or '1', found[3]) if found else ('1', piece)
         weight = float(number)
         if not 0 < weight <= 100:

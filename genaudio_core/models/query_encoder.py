@@ -6,6 +6,7 @@
 """
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,7 @@ class AudioNet(nn.Module):
         widths = [1, w, 2 * w, 4 * w, 8 * w, 8 * w]
         self.position = nn.Parameter(torch.zeros(1, w, self.config.bands // 2, 1))
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1, bias=False) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in widths[1:])
         height = self.config.bands // 32

@@ -29,6 +29,10 @@ from genaudio_core.training.mixtures import Mixer, Mixture, MixtureConfig
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.sounds import SoundSet
 
+HELP = 'CLIPSep-small, the bundled offline separator (with --nit noise-invariantly)'
+EXAMPLE = (
+    'genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60'
+)
 MAX_SOURCES = 4
 ABSENT_WEIGHT = 0.05  # of a query for nothing: one twentieth of a decibel per percent of the mixture let through
 

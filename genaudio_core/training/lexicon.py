@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a table reads better a row a line)
 """The sounds we have words for: concepts, their other names, and the General MIDI programs that sound like them.
 
 A concept is a plain name ('french horn'). Its synonyms are words a musician would type; the text encoder learns

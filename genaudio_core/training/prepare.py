@@ -232,16 +232,22 @@ def prepare_sounds(
     test_font = {TEST_FONT[0]: Sampler(find_font(TEST_FONT[1], TEST_FONT[0]))}
     hours: dict[str, float] = {}
     with SoundWriter(out) as writer:
-        made = render_solos(writer, pieces, 'train', fonts, rng, clips_per_weight=3 * size, seconds=16, progress=progress)
-        hours['bands'] = render_bands(writer, pieces, 'train', fonts, rng, n_bands=round(120 * size), seconds=24, progress=progress)
+        def solos(split: str, players: dict[str, Sampler], amount: float, seconds: float) -> float:
+            return render_solos(writer, pieces, split, players, rng, clips_per_weight=amount * size, seconds=seconds,
+                                progress=progress)  # fmt: skip
+
+        def bands(split: str, players: dict[str, Sampler], amount: float) -> float:
+            return render_bands(writer, pieces, split, players, rng, n_bands=round(amount * size), seconds=24,
+                                progress=progress)  # fmt: skip
+
+        made = solos('train', fonts, 3, 16)
+        hours['bands'] = bands('train', fonts, 120)
         if recordings is not None:
             hours['recordings'] = add_recordings(writer, recordings, rng, progress=progress)
-        made += render_solos(writer, pieces, 'test', test_font, rng, clips_per_weight=1.5 * size, seconds=12, progress=progress)
-        made += render_solos(writer, pieces, 'valid', fonts, rng, clips_per_weight=0.6 * size, seconds=12, progress=progress)
-        render_bands(writer, pieces, 'test', test_font, rng, n_bands=round(10 * size), seconds=24, progress=progress)
-        render_bands(writer, pieces, 'valid', fonts, rng, n_bands=round(6 * size), seconds=24, progress=progress)
+        made += solos('test', test_font, 1.5, 12) + solos('valid', fonts, 0.6, 12)
+        hours['bands'] += bands('test', test_font, 10) + bands('valid', fonts, 6)
         # The bulk comes last, so that training can begin on what is already there.
-        made += render_solos(writer, pieces, 'train', fonts, rng, clips_per_weight=8 * size, seconds=16, progress=progress)
+        made += solos('train', fonts, 8, 16)
         hours['solos'] = made
     for sampler in (*fonts.values(), *test_font.values()):
         sampler.close()

@@ -50,9 +50,9 @@ def misspell(text: str, rng: random.Random) -> str:
     if kind == 2 and i + 1 < len(text):
         return text[:i] + text[i + 1] + text[i] + text[i + 2 :]
     if kind == 3:
-        return text[:i] + rng.choice('aeiou') + text[i + (text[i] in 'aeiou') :]
+        return text[:i] + rng.choice('aeiou') + text[i + int(text[i] in 'aeiou') :]
     at = _KEYS.find(text[i])
-    return text[:i] + (_KEYS[max(0, at + rng.choice((-1, 1)))].strip() if at >= 0 else '') + text[i + 1 :]
+    return text[:i] + (_KEYS[min(max(0, at + rng.choice((-1, 1))), len(_KEYS) - 1)].strip() if at >= 0 else '') + text[i + 1 :]
 
 
 def teacher_words(limit: int = 2500) -> list[str]:
@@ -209,3 +209,24 @@ def audio_accuracy(model: AudioNet, space: QuerySpace, sounds: SoundSet, gather:
         result[f'{split}_top1'] = round(float(np.mean([r == 0 for r in ranks])), 3)
         result[f'{split}_top3'] = round(float(np.mean([r < 3 for r in ranks])), 3)
     return result
+
+
+def audio_vectors(run: Path, sounds: Path, per_label: int, seed: int = 5) -> dict[str, np.ndarray]:
+    """Return label -> (per_label, dim): what the audio encoder in `run` makes of training clips of each label."""
+    from genaudio_core.training.loop import read_checkpoint
+
+    weights, settings, _ = read_checkpoint(run / 'audio.safetensors')
+    model = AudioNet(AudioNetConfig(**settings))
+    model.load_state_dict(weights)
+    model.eval()
+    config = model.config
+    gather = torch.from_numpy(bands_to_bins(config.n_fft // 2 + 1, config.bands, config.base)).T.contiguous()
+    mixing = MixtureConfig(seconds=config.frames * config.hop_length / config.sample_rate)
+    mixer = Mixer(SoundSet(sounds), 'train', mixing)
+    table, rng = {}, random.Random(seed)
+    for label in mixer.labels:
+        one = Mixer.__new__(Mixer)
+        one.__dict__.update(mixer.__dict__, labels=[label], by_label={label: mixer.by_label[label]})
+        with torch.inference_mode():
+            table[label] = model(audio_batch(one, gather, config, rng, per_label)[0]).numpy()
+    return table

@@ -19,7 +19,7 @@ from genaudio_core.training.lexicon import CONCEPTS, NAMES
 QUERY_DIM = 128
 WHITEN = 0.7
 # Ordinary words, so that the space has room beyond music and strangers are recognised as strangers.
-COMMON_WORDS = (
+COMMON_WORDS = (  # noqa: SIM905 (a hundred words read better so)
     'house tree mountain computer spoon happiness tax democracy purple seven quickly banana doctor window paper love '
     'election budget mathematics yesterday shoe kitchen carpet lawyer stapler bicycle soup potato elephant economy '
     'hospital contract philosophy sunset garden holiday salad pencil king planet virus insurance bread molecule '

@@ -67,7 +67,7 @@ class SoundWriter:
             raise GenaudioError(f'Cannot make the folder {folder}: {error.strerror}.') from error
         self._n_shards = len(list(self.folder.glob('shard-*.pcm')))
         self._shard = None
-        self._index = open(self.folder / 'index.jsonl', 'a', encoding='utf-8')
+        self._index = open(self.folder / 'index.jsonl', 'a', encoding='utf-8')  # noqa: SIM115
 
     def __enter__(self):
         return self
@@ -90,7 +90,7 @@ class SoundWriter:
             if self._shard is not None:
                 self._shard.close()
             # A new shard for each writer run: an interrupted run can leave a tail that no index line names.
-            self._shard = open(self.folder / f'shard-{self._n_shards:03d}.pcm', 'wb')
+            self._shard = open(self.folder / f'shard-{self._n_shards:03d}.pcm', 'wb')  # noqa: SIM115
             self._n_shards += 1
         offset = self._shard.tell() // 2
         self._shard.write(data)

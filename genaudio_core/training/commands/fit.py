@@ -7,6 +7,9 @@ HELP = 'Train a model from prepared data; a run that was stopped goes on where i
 EXAMPLE = 'genaudio-train fit mmt --data data/scores.safetensors --out runs/live --minutes 60'
 TRAINERS = {
     'mmt': 'genaudio_core.training.mmt',
+    'clipsep': 'genaudio_core.training.clipsep_small',
+    'query-text': 'genaudio_core.training.query_text_trainer',
+    'query-audio': 'genaudio_core.training.query_audio_trainer',
     'remi': 'genaudio_core.training.remi',
     'mmm': 'genaudio_core.training.mmm',
 }
