@@ -184,9 +184,14 @@ class Run:
 
 def save_checkpoint(path: Path, model: nn.Module, config: dict, **info: object) -> None:
     """Weights and what rebuilds the model, in one safetensors file."""
+    write_checkpoint(path, model.state_dict(), config, info)
+
+
+def write_checkpoint(path: Path, weights: dict[str, Tensor], config: dict, info: dict) -> None:
+    """The same for weights alone."""
+    metadata = {'config': json.dumps(config), 'info': json.dumps(info, default=str)}
     with atomic_write(path) as temporary:
-        metadata = {'config': json.dumps(config), 'info': json.dumps(info, default=str)}
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary, metadata)
+        save_file({name: weight.contiguous() for name, weight in weights.items()}, temporary, metadata)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
