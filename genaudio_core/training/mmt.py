@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> dict:
     if args.init:
         initialise(model, args.init)
     settings = {
-        'model': config.to_dict(), 'rate': args.rate, 'batch': args.batch, 'seed': args.seed,
+        'model': config.to_dict(), 'rate': args.rate, 'seed': args.seed,
         'optimizer': args.optimizer, 'as_published': args.as_published, 'balance': args.balance,
     }  # fmt: skip
     task = Task(
