@@ -162,7 +162,7 @@ def draw(result: dict[str, FieldAttention], path: Path, *, layers: str = 'last',
 
 
 def _ticks(name: str, low: int, high: int) -> list[int]:
-    every = {'beat': 4, 'position': 3, 'pitch': 12, 'duration': 4, 'instrument': 16}[name]
+    every = {'beat': 4, 'position': 3, 'pitch': 12, 'duration': 8, 'instrument': 16}[name]
     return [k for k in range(low, high + 1) if k % every == 0]
 
 

@@ -76,13 +76,17 @@ def launch(args: argparse.Namespace) -> Fabric:
     return fabric
 
 
-def fit(fabric: Fabric, task: Task, args: argparse.Namespace, *, patience: int | None = None) -> dict[str, Any]:
+def fit(
+    fabric: Fabric, task: Task, args: argparse.Namespace, *, patience: int | None = None, to_beat: float | None = None
+) -> dict[str, Any]:
     """Train until the steps, the minutes or the patience are used up.
 
     Parameters
     ----------
     patience : int, optional
         Stop after this many validations in a row that found no better weights.
+    to_beat : float, optional
+        Held-out NLL that weights must be below to be kept at all.
 
     Returns
     -------
@@ -98,6 +102,8 @@ def fit(fabric: Fabric, task: Task, args: argparse.Namespace, *, patience: int |
     run = Run(args.out, task.settings, minutes=args.minutes, main=fabric.is_global_zero)
     optimizers = Optimizers(model, muon=args.optimizer == 'muon')
     step = run.load(model, optimizers)
+    if step == 0 and to_beat is not None:
+        run.best = to_beat
     wrapped = fabric.setup_module(task.loss)
     for part in optimizers.parts:  # restored states follow their parameters to the device
         part.load_state_dict(part.state_dict())

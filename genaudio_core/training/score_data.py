@@ -30,7 +30,7 @@ MAX_STEP = 2000 * 4 * RESOLUTION  # the published conversion keeps pieces of up 
 
 @dataclass
 class Piece:
-    """What `_read` found in one file."""
+    """What `read_piece` found in one file."""
 
     source: str
     name: str
@@ -38,14 +38,15 @@ class Piece:
     meters: np.ndarray  # (n, 2): step, meter code
 
 
-def _read(file: ScoreFile) -> Piece | tuple[str, str, str]:
+def read_piece(file: ScoreFile, min_notes: int = MIN_NOTES) -> Piece | tuple[str, str, str]:
+    """Read one file; a bad one, or one with fewer notes (drums alone may be shorter), gives (source, name, why)."""
     try:
         score = read_score(file)
     except GenaudioError as error:
         return file.source, file.name, str(error).replace('The MIDI data', 'the file')
     table = note_table(score)
     drums = int((table['program'] == DRUM_PROGRAM).sum())
-    if len(table) < (MIN_DRUM_NOTES if drums == len(table) else MIN_NOTES):
+    if len(table) < (min(MIN_DRUM_NOTES, min_notes) if drums == len(table) else min_notes):
         return file.source, file.name, f'only {len(table)} notes'
     table = table[(table['step'] < MAX_STEP) & (table['step'] >= 0)]
     table = table[np.lexsort((table['pitch'], table['step']))]
@@ -80,7 +81,7 @@ def _fingerprints(pitch: np.ndarray, length: int = 12) -> np.ndarray:
     return np.unique(code)
 
 
-def _near_duplicates(pieces: list[Piece], splits: np.ndarray) -> list[int]:
+def near_duplicates(pieces: list[Piece], splits: np.ndarray) -> list[int]:
     """Held-out pieces that share over 30% of their note runs with a training piece (another edition of it)."""
     train = [_fingerprints(piece.notes['pitch']) for piece, split in zip(pieces, splits, strict=True) if split == 0]
     known = np.unique(np.concatenate(train)) if train else np.empty(0, np.uint64)
@@ -105,13 +106,11 @@ def prepare(
     GenaudioError
         If nothing usable was found.
     """
-    from safetensors.numpy import save_file
-
     pieces: list[Piece] = []
     skipped: list[tuple[str, str, str]] = []
     seen: set[bytes] = set()
     with multiprocessing.get_context('spawn').Pool(workers) as pool:
-        for done, result in enumerate(pool.imap(_read, find_scores(folders), chunksize=4), 1):
+        for done, result in enumerate(pool.imap(read_piece, find_scores(folders), chunksize=4), 1):
             if isinstance(result, Piece):
                 digest = hashlib.sha256(result.notes.tobytes()).digest()
                 if digest in seen:
@@ -127,11 +126,19 @@ def prepare(
         raise GenaudioError(f'No usable score in {", ".join(map(str, folders))}.{why}')
 
     splits = split_by_work([work_of(piece.source, piece.name) for piece in pieces])
-    repeats = set(_near_duplicates(pieces, splits))
+    repeats = set(near_duplicates(pieces, splits))
     for i in repeats:
-        skipped.append((pieces[i].source, pieces[i].name, f'held out, but another edition of it is trained on ({SPLITS[splits[i]]})'))
+        why = f'held out, but another edition of it is trained on ({SPLITS[splits[i]]})'
+        skipped.append((pieces[i].source, pieces[i].name, why))
     splits = splits[[i for i in range(len(pieces)) if i not in repeats]]
     pieces = [piece for i, piece in enumerate(pieces) if i not in repeats]
+    return pack(pieces, splits, out, skipped)
+
+
+def pack(pieces: list[Piece], splits: np.ndarray, out: Path, skipped: list[tuple[str, str, str]]) -> dict:
+    """Write pieces with their splits (an index into `SPLITS` for each) as a data file; return the report."""
+    from safetensors.numpy import save_file
+
     notes = np.concatenate([piece.notes for piece in pieces])
     report = _report(pieces, splits, notes, skipped)
     sources = sorted({piece.source for piece in pieces})

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> dict:
     figures = []
     for layers in ('last', 'all'):
         path = args.out / f'attention-{layers}.{args.format}'
-        draw(result, path, layers=layers, title=f'{args.model}, {len(sequences)} pieces, {layers} layer(s)')
+        which = 'last layer' if layers == 'last' else 'all layers'
+        draw(result, path, layers=layers, title=f'{args.model}, {len(sequences)} pieces, {which}')
         figures.append(str(path))
     save(result, args.out / 'attention.npz')
     return {'figures': figures, 'numbers': str(args.out / 'attention.npz'), 'pieces': len(sequences),
