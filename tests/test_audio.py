@@ -1,0 +1,331 @@
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from stream_models import music, random_model
+
+from bridge.audio import AudioCore, AudioHost, total_latency
+from bridge.audio_worker import Gauges
+from bridge.isolate import Controls, Words, port_names, slug
+from bridge.mixer import Mix
+from bridge.rings import Ring
+from genaudio_core.errors import GenaudioError
+from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
+
+RATE = 48000
+
+
+@given(st.integers(1, 600), st.sampled_from([128, 256]), st.integers(0, 300))
+def test_latency_is_enough_at_the_worst_alignment_and_no_more(block, hop, margin):
+    """A worker that finishes within its block is never late, and one sample less would be."""
+    latency = total_latency(block, hop, margin)
+    slack = [
+        # What was handed over before block k makes this many finished samples; block k wants up to its own end.
+        (k * block // hop) * hop - hop - ((k + 1) * block - latency) for k in range(hop // np.gcd(block, hop) + 1)
+    ]
+    assert min(slack) == margin
+
+
+class Core:
+    """An `AudioCore` whose worker is this test: results are the input times ten, one hop behind."""
+
+    def __init__(self, block=256, hop=256):
+        self.inbox, self.outbox = Ring(2), Ring(4)
+        self.core = AudioCore(
+            self.inbox, self.outbox, sample_rate=RATE, block=block, hop=hop, margin=0, wake=lambda: None
+        )  # fmt: skip
+        self.block, self.hop, self.done = block, hop, 0
+
+    def work(self):
+        hop = self.hop
+        while self.inbox.end - self.done >= hop:
+            if self.done:
+                samples = np.empty((2, hop), np.float32)
+                assert self.inbox.read_into(samples, self.done - hop)
+                self.outbox.write(np.concatenate([10 * samples, -samples]), self.done - hop)
+            self.done += hop
+
+    def skip(self):
+        """As a worker does that has been away."""
+        self.done = self.inbox.end // self.hop * self.hop
+        self.done += self.hop if self.done == self.outbox.end else 0
+
+    def block_through(self, samples, work=True):
+        out = np.empty((4, samples.shape[1]), np.float32)
+        self.core.process(samples, out)
+        if work:
+            self.work()
+        return out
+
+    def close(self):
+        self.inbox.close()
+        self.outbox.close()
+
+
+@pytest.fixture
+def made():
+    cores = []
+
+    def make(**options):
+        cores.append(Core(**options))
+        return cores[-1]
+
+    yield make
+    for core in cores:
+        core.close()
+
+
+@pytest.mark.parametrize(('block', 'hop'), [(256, 256), (64, 256), (512, 256), (480, 256), (100, 128)])
+def test_results_come_at_the_stated_latency(made, block, hop):
+    one = made(block=block, hop=hop)
+    x = music(0.5)[:, : 40 * block]
+    out = np.concatenate([one.block_through(x[:, i : i + block]) for i in range(0, x.shape[1], block)], -1)
+    latency, settled = one.core.latency, one.core.latency + 2 * RATE // 100
+    assert_allclose(out[:2, settled:], 10 * x[:, settled - latency : -latency], atol=1e-6)
+    assert_allclose(out[2:, settled:], -x[:, settled - latency : -latency], atol=1e-6)
+    assert one.core.counts.underruns == 0
+
+
+def slow_sine(n, level=0.05):
+    return np.tile(level * np.sin(2 * np.pi * 100 * np.arange(n) / RATE), (2, 1)).astype(np.float32)
+
+
+def test_late_results_give_the_dry_signal_in_place_and_no_jump(made):
+    one = made()
+    x = slow_sine(200 * 256)
+    out = []
+    for k in range(200):
+        if k == 130:
+            one.skip()
+        out.append(one.block_through(x[:, k * 256 : (k + 1) * 256], work=not 60 <= k < 130))
+    out, latency = np.concatenate(out, -1), one.core.latency
+    dry = np.concatenate([np.zeros((2, latency), np.float32), x[:, :-latency]], -1)
+    missing = slice(63 * 256 + RATE // 100, 130 * 256)
+    assert_allclose(out[:2, missing], dry[:, missing], atol=1e-6)
+    assert_allclose(out[:2, 140 * 256 :], 10 * dry[:, 140 * 256 :], atol=1e-6)
+    assert one.core.counts.underruns > 60 and one.core.counts.fades == 1
+    # The level falls by a factor of ten within 4 ms; a cut would jump by up to 0.45.
+    assert np.abs(np.diff(out[:2, 20 * 256 :])).max() < 0.02
+
+
+def test_bypass_is_dry_and_smooth(made):
+    one = made()
+    x = slow_sine(120 * 256)
+    out = []
+    for k in range(120):
+        one.core.bypass = 40 <= k < 80
+        out.append(one.block_through(x[:, k * 256 : (k + 1) * 256]))
+    out = np.concatenate(out, -1)
+    dry = x[:, : -one.core.latency]
+    during = slice(44 * 256, 80 * 256)
+    assert_allclose(out[:2, during], dry[:, during.start - one.core.latency : during.stop - one.core.latency], atol=1e-6)
+    assert np.abs(np.diff(out[:2, 20 * 256 :])).max() < 0.02
+    assert one.core.counts.underruns == 0
+
+
+def test_another_block_size_or_margin_changes_the_delay_without_a_jump(made):
+    one = made()
+    x = slow_sine(200 * 256)
+    out, at = [], 0
+    while at + 512 <= x.shape[1]:
+        if at == 60 * 256:
+            one.core.set_timing(512, 256)
+        size = one.core.block
+        out.append(one.block_through(x[:, at : at + size]))
+        at += size
+    out = np.concatenate(out, -1)
+    n, latency = out.shape[1], one.core.latency
+    assert latency == total_latency(512, 256, 256)
+    end = slice(100 * 256, n)
+    assert_allclose(out[2:, end], -x[:, end.start - latency : n - latency], atol=1e-6)
+    assert np.abs(np.diff(out[2:, 20 * 256 :])).max() < 0.003
+
+
+# --- with the real worker in its own process -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def host():
+    path = random_model()
+    network = MaskNetwork.load(path)
+    made = AudioHost(
+        str(path), network.words('drums', 'bass'), sample_rate=RATE, block=256, margin_ms=0, realtime=False
+    )  # fmt: skip
+    made.start()
+    made.core.waits = True  # as in a bounce: every result is waited for, so nothing depends on the machine's load
+    yield made
+    made.stop()
+
+
+def play(host, x, between=lambda k: None):
+    out = []
+    for k, i in enumerate(range(0, x.shape[1] - 255, 256)):
+        between(k)
+        block = np.empty((host.outbox.n_channels, 256), np.float32)
+        host.core.process(x[:, i : i + 256], block)
+        out.append(block)
+    return np.concatenate(out, -1)
+
+
+def test_worker_gives_what_the_engine_gives_and_the_rest_nulls(host):
+    x = music(1.0)
+    out = play(host, x)
+    engine = StreamingSeparator(host.network, host.spec.queries, RATE)
+    expected = engine.separate(x)[..., engine.latency :].reshape(4, -1)
+    latency, settled = host.latency, host.latency + RATE // 50
+    n = out.shape[1] - settled
+    assert_allclose(out[:4, settled:], expected[:, settled - latency :][:, :n], atol=1e-5)
+    drums, bass, rest = out[0:2], out[2:4], out[4:6]
+    assert_allclose((drums + bass + rest)[:, settled:], x[:, settled - latency :][:, :n], atol=1e-6)
+    assert_allclose(out[6:8, settled:], (drums + bass)[:, settled:], atol=1e-6)  # the monitor
+    status = host.status()
+    assert status['underruns'] == 0 and status['ready'] and status['compute_ms_p50'] > 0
+
+
+def test_a_killed_worker_gives_dry_and_another_takes_over(host):
+    x = np.tile(music(1.0), 4)
+    play(host, x[:, :24000])
+    host.core.waits = False
+    first = host.worker_pid
+    os.kill(first, signal.SIGKILL)
+    while host._process.is_alive():
+        time.sleep(0.001)
+    # Two blocks that were done before it died may still be played; then the input comes through, delayed.
+    during = play(host, x[:, 24000:36000])
+    start = 24000 + RATE // 20
+    expected = x[:, start - host.latency : 36000 - host.latency][:, : during.shape[1] - RATE // 20]
+    assert_allclose(during[:2, RATE // 20 :], expected, atol=1e-6)
+    began = time.monotonic()
+    host.poll()
+    while not host.ready and time.monotonic() - began < 60:
+        host.poll()
+        time.sleep(0.01)
+    assert host.ready and host.worker_pid != first and host.status()['restarts'] == 1
+    # The new worker begins with what is in the ring, and is waited for again.
+    host.core.waits = True
+    after = play(host, x[:, 36000:72000])
+    engine = StreamingSeparator(host.network, host.spec.queries, RATE)
+    wet = engine.separate(x[:, :72000])[0][:, host.latency :]
+    dry = x[:, 72000 - host.latency - 2000 : 72000 - host.latency]
+    apart = np.abs(wet[:, -2000:] - dry[:, -wet[:, -2000:].shape[1] :]).max()
+    at = after.shape[1] - 2000
+    expected = engine.dry.shape and wet[:, 36000 + at - host.latency - (engine.latency - host.latency) :][:, :1000]
+    assert apart > 1e-2 and np.abs(after[:2, at : at + 1000] - expected).max() < 0.2 * apart
+
+
+def test_queries_mix_and_model_change_while_it_plays_and_survive_a_restart(host):
+    x = np.tile(music(1.0), 2)
+    network = host.network
+    host.set_queries(network.words('piano', 'bass'))
+    host.set_mix(Mix.of(2).changed(solo=frozenset({0})))
+    told = []
+    host.on_notice = told.append
+    out = play(host, x)
+    assert_allclose(out[6:8, 40000:], out[0:2, 40000:], atol=1e-6)
+    host.set_model(str(random_model(seed=5)))
+    play(host, x)
+    host.set_model('/no/such/model.onnx')
+    end = time.monotonic() + 20
+    while not told and time.monotonic() < end:
+        play(host, x[:, :4096])
+        host.poll()
+    assert told == ['There is no model file /no/such/model.onnx. The old model plays on.']
+    assert_allclose(host.spec.queries, network.words('piano', 'bass'))
+    with pytest.raises(GenaudioError, match='2 stems are running'):
+        host.set_queries(network.words('piano'))
+
+
+def test_late_results_widen_the_margin_unless_it_is_pinned(host):
+    before = host.latency
+    for pinned in (True, False):
+        host.pinned = pinned
+        host._late.clear()
+        host.poll()
+        host.core.counts.underruns += 5
+        host.poll()
+        assert host.latency == before + (0 if pinned else 256)
+
+
+def test_a_device_of_another_rate_is_told_before_anything_starts():
+    path = random_model()
+    with pytest.raises(GenaudioError, match=r'runs at 96000 Hz and the live separator at 44100 or 48000 Hz'):
+        AudioHost(str(path), np.ones((1, 128), np.float32), sample_rate=96000, block=256)
+
+
+def test_percentiles_of_gauges_bound_what_was_counted():
+    gauges = Gauges()
+    try:
+        for milliseconds in range(1, 101):
+            gauges.took(milliseconds / 1000)
+        p50, worst = gauges.percentiles(50, 100)
+        assert p50 == pytest.approx(0.05, abs=1e-3) and worst == pytest.approx(0.06, abs=1e-4)  # the last bin
+        gauges.forget()
+        assert gauges.percentiles(99) == [0.0]
+    finally:
+        gauges.close()
+
+
+# --- words and lines -------------------------------------------------------------------------------------------------
+
+
+def test_words_of_the_card_come_first_and_an_empty_query_is_told():
+    words = Words({'drums': [1.0, 2.0]}, 2)
+    assert_allclose(words.vector(' Drums '), [1, 2])
+    with pytest.raises(GenaudioError, match='The query is empty'):
+        words.vector('  ')
+
+
+def test_port_names_are_distinct_and_plain():
+    assert port_names(['electric bass', 'drums', 'drums!']) == ['electric_bass', 'drums', 'drums_2', 'rest', 'monitor']
+    assert slug('«»') == 'stem'
+
+
+class FakeHost:
+    def __init__(self):
+        self.mixes, self.models, self.queries = [], [], []
+        self.spec = type('Spec', (), {'queries': np.zeros((2, 2), np.float32)})()
+        self.core = type('Core', (), {'bypass': False})()
+        self.set_mix, self.set_model, self.set_queries = self.mixes.append, self.models.append, self.queries.append
+
+    def status(self):
+        return {'latency_ms': 10.666, 'underruns': 0}
+
+
+def test_lines_change_what_is_heard():
+    host = FakeHost()
+    controls = Controls(host, Words({'bass': [3.0, 4.0]}, 2), ['drums', 'lead vocals'], Mix.of(2))
+    for line in ('gain 1 -6', 'gain lead vocals 3', 'mute 2', 'solo drums', 'rest -12', 'wet 0.5'):
+        controls.obey(line)
+    assert host.mixes[-1] == Mix((-6.0, 3.0), -12.0, frozenset({1}), frozenset({0}), 0.5)
+    controls.obey('mute 2')
+    assert host.mixes[-1].mute == frozenset()
+    assert controls.obey('query 1 bass') == 'stem 1 is now bass'
+    assert_allclose(host.queries[-1], [[3, 4], [0, 0]])
+    assert controls.names == ['bass', 'lead vocals']
+    assert controls.obey('bypass') == 'bypass on' and host.core.bypass
+    assert controls.obey('status') == 'latency_ms 10.7, underruns 0'
+    controls.obey('quit')
+    assert controls.ended
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('gain drumz 3', "no stem 'drumz'. Did you mean 'drums'"),
+        ('gain drums loud', 'lacks a number'),
+        ('jump', "I do not know 'jump'"),
+        ('wet 7', 'wet must be 0 to 1'),
+        ('query 9 bass', "no stem '9'"),
+    ],
+)
+def test_lines_that_make_no_sense_change_nothing(line, message):
+    host = FakeHost()
+    controls = Controls(host, Words({}, 2), ['drums', 'bass'], Mix.of(2))
+    with pytest.raises(GenaudioError, match=message):
+        controls.obey(line)
+    assert controls.mix == Mix.of(2) and not host.mixes and not host.queries
