@@ -5,6 +5,7 @@ call computes only what it asks for: onnxruntime has no other way to run a part 
 ``only_execute_path_to_fetches`` changes nothing in builds for inference), and two files could come apart.
 """
 
+import copy
 import math
 
 import numpy as np
@@ -177,7 +178,7 @@ def build(
 
 def _half(program: DecoderProgram) -> DecoderProgram:
     frequency = program.model.frequency.clone()
-    program = program.half()
+    program = copy.deepcopy(program).half()  # the caller goes on with its own
     # Angles grow with the session: they are computed in float32 and only their cosines rounded.
     program.model.frequency = frequency.float()
     return program

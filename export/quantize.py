@@ -17,12 +17,21 @@ SMALLEST = 4096  # weights; below this nothing is gained
 ACCURACY_INT8 = 4  # MatMulNBits computes in int8; the default (0) dequantises at every call, forty times slower
 
 
-def quantise_weights(model: onnx.ModelProto) -> int:
-    """Quantise all weight matrices of a graph and its branches in place; return how many multiplications that was."""
+def quantise_weights(model: onnx.ModelProto, branch: str | None = None) -> int:
+    """Quantise the weight matrices of a graph in place; return how many multiplications that was.
+
+    Parameters
+    ----------
+    branch : str, optional
+        Only those in the nested graph of this name. (The heads of a decoder are small: quantised, each takes four
+        times as long as in float, and they are what accuracy hangs on.)
+    """
     weights = {w.name: w for w in model.graph.initializer}
     made: dict[str, tuple[str, str]] = {}
     count = 0
     for graph in all_graphs(model.graph):
+        if branch is not None and graph.name != branch:
+            continue
         readers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
             for name in node.input:

@@ -39,7 +39,7 @@ class DecoderKind(Kind):
             context = source.config.context
             batches = [_tensors(window[:context], source.config.layout) for window in windows]
             model = build(source, cache_scales=cache_scales(source, batches))
-            quantise_weights(model)
+            quantise_weights(model, branch='step')
         else:
             model = build(source, half=options.variant == 'fp16')
         return model.SerializeToString()
