@@ -12,11 +12,12 @@
 * Device routes are in ``audio_jack.py`` and ``audio_portaudio.py``; tests drive `AudioCore.process` by hand.
 """
 
+import contextlib
 import math
 import multiprocessing
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -182,11 +183,14 @@ class AudioHost:
         Of the device: Hz, samples per callback.
     margin_ms
         Extra safety in milliseconds; None adapts it.
+    standby
+        Keep a second worker ready (60 MB), so that one that dies is replaced in milliseconds, not seconds.
     """
 
     def __init__(
         self, model: str, queries: np.ndarray, *, sample_rate: int, block: int, mix: Mix | None = None,
         margin_ms: float | None = None, on_notice: Callable[[str], None] = lambda text: None, realtime: bool = True,
+        standby: bool = True,
     ):  # fmt: skip
         from genaudio_core.separation_stream import MaskNetwork, check_queries
 
@@ -219,6 +223,9 @@ class AudioHost:
         )  # fmt: skip
         self._process: Any = None
         self._pipe: Any = None
+        self._with_standby = standby
+        self._standby: Any = None  # (process, pipe) that waits to take over
+        self._standby_ready = False
         self._failures = 0
         self._late: list[tuple[float, int]] = []  # (when, underruns) of the last seconds
 
@@ -244,16 +251,54 @@ class AudioHost:
                 raise GenaudioError(f'The inference process was not ready after {timeout:g} s.')
             time.sleep(0.005)
 
+        if self._with_standby:
+            self._standby, self._standby_ready = self._spawn(standby=True), False
+
     def _launch(self) -> None:
         self.gauges.counters[Gauges.STATE] = 0
         while self._wake.acquire(block=False):
             pass
-        self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(
-            target=run_worker, args=(self.spec, self._wake, theirs), name='genaudio-stems', daemon=True
+        if self._standby is not None and self._standby_ready and self._standby[0].is_alive():
+            self._process, self._pipe = self._standby
+            self._pipe.send(('go', self.spec))
+        else:
+            self._end(self._standby)
+            self._process, self._pipe = self._spawn(standby=False)
+        self._standby = None
+
+    def _spawn(self, *, standby: bool) -> tuple[Any, Any]:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=run_worker, args=(self.spec, self._wake, theirs, standby), name='genaudio-stems', daemon=True
         )
-        self._process.start()
+        process.start()
         theirs.close()
+        return process, ours
+
+    @staticmethod
+    def _end(pair: tuple[Any, Any] | None) -> None:
+        if pair is None or pair[0] is None:
+            return
+        process, pipe = pair
+        with contextlib.suppress(OSError):
+            pipe.send(('quit', None))
+        process.join(1.0)
+        if process.is_alive():
+            process.kill()
+            process.join(2.0)
+        pipe.close()
+
+    def _look_after_standby(self) -> None:
+        if self._standby is None:
+            if self._with_standby and self.ready:
+                self._standby, self._standby_ready = self._spawn(standby=True), False
+            return
+        try:
+            if self._standby[1].poll():
+                self._standby_ready = self._standby[1].recv()[0] == 'standby'
+        except (EOFError, OSError):
+            self._with_standby = self._standby[0].is_alive()  # one that cannot start is not tried for ever
+            self._standby = None
 
     @property
     def worker_pid(self) -> int | None:
@@ -283,6 +328,7 @@ class AudioHost:
             self._launch()
         elif self.ready:
             self._failures = 0
+        self._look_after_standby()
         try:
             while self._pipe.poll():
                 self.on_notice(self._pipe.recv()[1])
@@ -307,17 +353,9 @@ class AudioHost:
 
     def stop(self) -> None:
         """End the worker and remove the rings."""
-        if self._process is not None:
-            try:
-                self._pipe.send(('quit', None))
-            except (OSError, BrokenPipeError):
-                pass
-            self._process.join(1.0)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join(2.0)
-            self._pipe.close()
-            self._process = None
+        self._end((self._process, self._pipe))
+        self._end(self._standby)
+        self._process = self._standby = None
         for shared in (self.inbox, self.outbox, self.gauges):
             shared.close()
 
@@ -348,14 +386,10 @@ class AudioHost:
         self._tell('model', path)
 
     def _tell(self, kind: str, value: Any) -> None:
-        from dataclasses import replace
-
         # A restarted worker must know it too.
-        self.spec = replace(self.spec, **{kind: value})
-        try:
+        self.spec = replace(self.spec, **{kind: value})  # fields are named as messages
+        with contextlib.suppress(OSError):  # it has just ended; the next one gets it from the spec
             self._pipe.send((kind, value))
-        except (OSError, BrokenPipeError):
-            pass  # it has just ended; the next one gets it from the spec
 
     @property
     def latency(self) -> int:
@@ -378,7 +412,8 @@ class AudioHost:
         p50, p99, worst = gauges.percentiles(50, 99, 100)
         hop_seconds = self.hop / self.core.sample_rate
         return {
-            'ready': self.ready, 'latency_ms': self.latency_ms, 'margin_ms': 1000 * self.core.margin / self.core.sample_rate,
+            'ready': self.ready, 'latency_ms': self.latency_ms,
+            'margin_ms': 1000 * self.core.margin / self.core.sample_rate,
             'compute_ms_p50': 1000 * p50, 'compute_ms_p99': 1000 * p99, 'compute_ms_worst': 1000 * worst,
             'load': p50 / hop_seconds, 'underruns': counts.underruns, 'fades': counts.fades,
             'device_xruns': counts.device_xruns, 'restarts': counts.restarts,

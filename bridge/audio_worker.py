@@ -104,6 +104,18 @@ class Worker:
             self.engine.hop_through(rng.standard_normal((2, self.hop)).astype(np.float32) * 0.1)
         self.engine.reset()
 
+    def take_over(self, spec: WorkerSpec, loaded: WorkerSpec) -> None:
+        """Go on as `spec` says, having been made for `loaded`."""
+        from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
+
+        if spec.model != loaded.model:
+            self.engine = StreamingSeparator(MaskNetwork.load(spec.model), spec.queries, spec.sample_rate)
+            self.warm_up(10)
+        self.engine.set_queries(spec.queries)
+        self.engine.reset()  # the glide ends, nothing has been heard yet
+        self.mixer = Mixer(spec.mix)
+        self._jump()
+
     def _jump(self) -> None:
         """Go on at the newest whole hop, with the samples before it as the past."""
         self.at = self.inbox.end // self.hop * self.hop
@@ -174,8 +186,11 @@ def ask_for_priority() -> bool:
     return False
 
 
-def run_worker(spec: WorkerSpec, wake, pipe: Connection) -> None:
-    """Body of the process. `wake` is released by the audio callback; `pipe` brings messages, its end is ours too."""
+def run_worker(spec: WorkerSpec, wake, pipe: Connection, standby: bool = False) -> None:
+    """Body of the process. `wake` is released by the audio callback; `pipe` brings messages, its end is ours too.
+
+    On `standby` it loads and warms up, says so, and waits to be told to go on in the place of one that died.
+    """
     import signal
 
     for caught in (signal.SIGINT,):  # Ctrl-C is for the parent, which stops us in its own time
@@ -184,9 +199,19 @@ def run_worker(spec: WorkerSpec, wake, pipe: Connection) -> None:
     try:
         inbox, n_out = Ring(2, spec.input_ring), 2 * len(spec.queries) + 4
         worker = Worker(spec, inbox, Ring(n_out, spec.output_ring), gauges)
+        if standby:
+            pipe.send(('standby', None))
+            kind, current = pipe.recv()
+            if kind != 'go':
+                return
+            worker.take_over(current, spec)
+    except (EOFError, BrokenPipeError):
+        return
     except Exception as error:
-        gauges.counters[Gauges.STATE] = FAILED
-        pipe.send(('failed', str(error)))
+        if not standby:
+            gauges.counters[Gauges.STATE] = FAILED
+        with contextlib.suppress(OSError):
+            pipe.send(('failed', str(error)))
         return
     gauges.counters[Gauges.PRIORITY] = int(spec.realtime and ask_for_priority())
     gauges.counters[Gauges.STATE] = READY

@@ -17,6 +17,7 @@ COMMANDS = {
     'arrange': 'spread a MIDI file over other instruments',
     'separate': 'pull sounds out of recordings, by words, by example or by picture',
     'bench': 'measure how fast this machine plays',
+    'isolate': 'pull sounds out of a live input while they play',
     'demo': 'hear and see what genaudio does, without any set-up',
 }
 

@@ -117,6 +117,8 @@ class FallbackMusician:
         notes = []
         repeat = 0
         origin = request.bar * math.floor(request.start / request.bar + 1e-6)
+        if request.start - origin > 1e-6:  # called in the middle of a bar: the phrase begins now
+            origin = request.start - (source[0].beat - first)
         while origin + repeat * length < request.end:
             for note in source:
                 beat = origin + repeat * length + (note.beat - first)

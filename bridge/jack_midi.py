@@ -9,11 +9,11 @@ import contextlib
 import os
 import time as wall
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bridge.messages import note_off
-from bridge.sender import Outbox
+from bridge.sender import Key, Outbox
 from bridge.sounding import Sounding
 from genaudio_core.errors import GenaudioError
 
@@ -87,7 +87,7 @@ class JackMidi:
         self.looped = False  # somebody we hear from also hears us: JACK delays one of the ways by a period
         self.sent: deque[tuple[int, int, bytes]] | None = None  # (frame, output, message), for benchmarks
         self._offset = 0.0  # bridge time minus JACK time
-        self._orders: deque[tuple[float, int, bytes] | None] = deque()  # None: silence
+        self._orders: deque[tuple[float, int, bytes] | list[Key] | None] = deque()  # keys: release; None: silence
         self._again: deque[tuple[int, int, bytes]] = deque()  # (frame, output, note-off) to repeat
         self._silenced = 0
         self._next_look = 0.0
@@ -151,6 +151,9 @@ class JackMidi:
     def send_at(self, time: float, output: int, message: bytes) -> None:
         self._orders.append((time, output, message))
 
+    def release(self, keys: Iterable[Key]) -> None:
+        self._orders.append(list(keys))
+
     def silence(self) -> None:
         self._orders.append(None)
 
@@ -194,6 +197,8 @@ class JackMidi:
                     if message[0] & 0xF0 == 0x80:
                         self._again.append((start + int(SAFETY * self.sample_rate), output, message))
                 self._silenced += 1
+            elif isinstance(order, list):
+                now_due += [(start, output, message) for output, message in self.outbox.release(order)]
             else:
                 time, output, message = order
                 self.outbox.put(round((time - self._offset) * self.sample_rate), output, message)

@@ -52,9 +52,10 @@ class Parameter:
         try:
             if isinstance(value, bool) or not isinstance(value, (int, float, str)):
                 raise ValueError
-            number = kind(float(value)) if kind is int and float(value).is_integer() else kind(value)
-            if number != number:  # not a number
+            number = float(value)
+            if number != number or (kind is int and not number.is_integer()):  # not a number, or not a whole one
                 raise ValueError
+            number = kind(number)
         except (ValueError, OverflowError):
             what = 'a whole number' if kind is int else 'a number'
             raise GenaudioError(f"'{name}' is {what}, not {value!r}.") from None

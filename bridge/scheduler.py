@@ -93,10 +93,12 @@ class Scheduler:
         self._active.clear()
         self.sender.silence()
 
-    def release(self, time: float) -> None:
-        """End the sounding notes of the plan at `time`, but let the rest of the plan stand."""
-        for output, channel, note in list(self._active):
-            self.sender.send_at(time, output, messages.note_off(channel, note))
+    def release(self) -> None:
+        """End the notes of the plan that have begun, now; the rest of the plan stands.
+
+        Those handed over but not yet sent never sound: a note-off of ours could come before their note-on.
+        """
+        self.sender.release(list(self._active))
         self._active.clear()
         self._offs.clear()
 

@@ -8,7 +8,7 @@ last part of a millisecond. JACK's, with frame offsets, is in `jack_midi.py`.
 import heapq
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from bridge.clock import Clock
@@ -17,6 +17,7 @@ from bridge.sounding import Sounding
 
 SPIN = 0.0006  # seconds before the due time in which the thread no longer sleeps
 _OFF, _OTHER, _ON = 0, 1, 2
+Key = tuple[int, int, int]  # output, channel, note
 
 
 def _rank(message: bytes) -> int:
@@ -68,6 +69,19 @@ class Outbox:
         self._heap.clear()
         return [(output, message) for output in outputs for message in self.sounding.silence(output)]
 
+    def release(self, keys: Iterable[Key]) -> list[tuple[int, bytes]]:
+        """Drop what waits for these keys and return the note-offs of those that sound."""
+        gone = set(keys)
+        kept = [item for item in self._heap if item[1] == _OTHER or (item[3], item[4][0] & 15, item[4][1]) not in gone]
+        heapq.heapify(kept)
+        self._heap = kept
+        messages = []
+        for output, channel, note in sorted(gone):
+            if self.sounding.is_on(output, channel, note):
+                messages.append((output, note_off(channel, note)))
+                self.sounding.note(output, messages[-1][1])
+        return messages
+
 
 class Sender(Protocol):
     """Sends messages at their times on numbered outputs."""
@@ -76,6 +90,9 @@ class Sender(Protocol):
 
     def send_at(self, time: float, output: int, message: bytes) -> None:
         """Send `message` at bridge time `time`, at once if that is past."""
+
+    def release(self, keys: Iterable[Key]) -> None:
+        """Forget what waits for these (output, channel, note), and end them if they sound."""
 
     def silence(self) -> None:
         """Forget what waits, end every note that sounds, release sustain."""
@@ -112,6 +129,10 @@ class SimulatedSender:
         if self.on_send:
             self.on_send(when, output, message)
 
+    def release(self, keys: Iterable[Key]) -> None:
+        for output, message in self.outbox.release(keys):
+            self._emit(self._clock.now(), output, message)
+
     def silence(self) -> None:
         for output, message in self.outbox.silence(self._outputs):
             self._emit(self._clock.now(), output, message)
@@ -146,6 +167,11 @@ class PrecisionSender:
             self.outbox.put(time, output, message)
             if first is None or time < first:
                 self._changed.notify()
+
+    def release(self, keys: Iterable[Key]) -> None:
+        with self._changed:
+            for output, message in self.outbox.release(keys):
+                self._send(output, message)
 
     def silence(self) -> None:
         with self._changed:  # also keeps the thread from sending in between

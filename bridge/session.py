@@ -223,7 +223,7 @@ class Session:
             else:
                 answer.end = beat
         if release:
-            self.scheduler.release(self.clock.now())
+            self.scheduler.release()
 
     def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
         """The chord that the player sounded in [start, end), held notes included."""

@@ -90,7 +90,7 @@ class Takes:
             self.session.notify('No answer to undo.')
             return
         self.session.scheduler.cancel(answer.request.id)
-        self.session.scheduler.release(self.session.clock.now())
+        self.session.scheduler.release()
         self.session.engine.cancel(answer.request.id, answer.request.start)
         if answer in self.session.answers:
             self.session.answers.remove(answer)

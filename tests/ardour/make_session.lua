@@ -1,7 +1,7 @@
 -- Make the session with Ardour's own dummy backend, no JACK involved.
--- ardour7-lua make_session.lua DIR NAME TEMPO TEMPO2 CHANGE_SAMPLE
+-- ardour7-lua make_session.lua DIR NAME TEMPO
 
-local dir, name, tempo, tempo2, change = arg[1], arg[2], tonumber (arg[3]), tonumber (arg[4]), tonumber (arg[5])
+local dir, name, tempo = arg[1], arg[2], tonumber (arg[3])
 local cfg = ARDOUR.config ()
 -- libjack's request socket is not thread-safe: Ardour's auto-connect thread racing port registration garbles it,
 -- so: no auto-connection at all, and a pause after each step that registers ports.
@@ -19,13 +19,7 @@ for _, track in ipairs ({ "Phrase", "Answer" }) do
 end
 local tm = Temporal.TempoMap.write_copy ()
 tm:set_tempo (Temporal.Tempo (tempo, tempo, 4), Temporal.timepos_t (0))
-if tempo2 ~= tempo then
-  tm:set_tempo (Temporal.Tempo (tempo2, tempo2, 4), Temporal.timepos_t (change))
-end
 Temporal.TempoMap.update (tm)
-for _, sample in ipairs ({ 0, change - 1000, change + 1000 }) do
-  print ("tempo at", sample, Temporal.TempoMap.read ():quarters_per_minute_at (Temporal.timepos_t (sample)))
-end
 s:save_state ("", false, false, false, false, false)
 close_session ()
 quit ()

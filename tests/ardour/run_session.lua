@@ -1,5 +1,5 @@
 -- Load the session on JACK and do what the test asks.  ardour7-lua run_session.lua DIR NAME FLAGDIR
--- The test writes FLAGDIR/order ("record Phrase 12", "record Answer 12", "loop 12", "quit"); we answer with
+-- The test writes FLAGDIR/order ("record Phrase 12", "record Answer 12", "tempo 150 12", "loop - 12", "quit - 0"); we answer with
 -- FLAGDIR/done after each, and FLAGDIR/ready at the beginning.
 local dir, name, flag = arg[1], arg[2], arg[3]
 local function touch (p) local f = io.open (p, "w"); f:write ("1"); f:close () end
@@ -33,12 +33,6 @@ for i = 1, 6000 do
     local what, track, seconds = order:match ("(%S+) (%S+) (%S+)")
     print ("order", order)
     if order:match ("quit") then break end
-    if what == "sync" then  -- follow JACK transport; jack-time-master is on by default
-      s:cfg ():set_external_sync (true)
-      sleep (0.5)
-      touch (flag .. "/done")
-      goto continue
-    end
     s:goto_start (false)
     sleep (0.4)
     if what == "record" then
@@ -47,11 +41,16 @@ for i = 1, 6000 do
       s:maybe_enable_record (false)
       s:request_roll (ARDOUR.TransportRequestSource.TRS_UI)
     else
-      s:request_play_loop (true, false)
+      if what == "loop" then s:request_play_loop (true, false) end
       s:request_roll (ARDOUR.TransportRequestSource.TRS_UI)
     end
     for j = 1, math.floor (tonumber (seconds) * 10) do
       sleep (0.1)
+      if what == "tempo" and j == 45 then  -- somebody turns the tempo knob while it rolls
+        local tm = Temporal.TempoMap.write_copy ()
+        tm:set_tempo (Temporal.Tempo (tonumber (track), tonumber (track), 4), Temporal.timepos_t (0))
+        Temporal.TempoMap.update (tm)
+      end
       if j == 5 then print ("rolling", s:transport_rolling (), "recording", s:actively_recording (), "frame", s:transport_sample ()) end
     end
     s:request_stop (false, false, ARDOUR.TransportRequestSource.TRS_UI)
@@ -69,7 +68,6 @@ for i = 1, 6000 do
     sleep (0.3)
     touch (flag .. "/done")
   end
-  ::continue::
   sleep (0.05)
 end
 close_session ()
