@@ -46,11 +46,11 @@ def find_device(query: str | None, sd: Any = None) -> dict[str, Any]:
     sd = sd or import_sounddevice()
     devices = [dict(device, index=i) for i, device in enumerate(sd.query_devices())]
     usable = [d for d in devices if d['max_input_channels'] > 0 and d['max_output_channels'] > 1]
-    listing = '\n'.join(f'  {d["name"]} ({d["max_input_channels"]} in, {d["max_output_channels"]} out)' for d in devices)
+    lines = [f'  {d["name"]} ({d["max_input_channels"]} in, {d["max_output_channels"]} out)' for d in devices]
+    listing = '\n'.join(lines)
     if not usable:
-        raise GenaudioError(
-            'No audio device has an input and two outputs.' + (f' There are:\n{listing}' if listing else ' There are none.')
-        )
+        there = f' There are:\n{listing}' if listing else ' There are none.'
+        raise GenaudioError('No audio device has an input and two outputs.' + there)
     if query is None:
         default = sd.default.device
         return next((d for d in usable if d['index'] in tuple(default)), usable[0])

@@ -85,7 +85,8 @@ class Controls:
             return int(text) - 1
         if text in self.names:
             return self.names.index(text)
-        raise GenaudioError(f"There is no stem '{text}'.{did_you_mean(text, self.names)} There are: {', '.join(self.names)}.")
+        names = ', '.join(self.names)
+        raise GenaudioError(f"There is no stem '{text}'.{did_you_mean(text, self.names)} There are: {names}.")
 
     def obey(self, line: str) -> str:
         """Do what a line says; return what to answer.
@@ -101,7 +102,8 @@ class Controls:
             self.ended = True
             return 'ending'
         if verb == 'status':
-            return ', '.join(f'{k} {v:.3g}' if isinstance(v, float) else f'{k} {v}' for k, v in self.host.status().items())
+            figures = self.host.status().items()
+            return ', '.join(f'{k} {v:.3g}' if isinstance(v, float) else f'{k} {v}' for k, v in figures)
         if verb == 'bypass':
             self.host.core.bypass = not self.host.core.bypass
             return f'bypass {"on" if self.host.core.bypass else "off"}'

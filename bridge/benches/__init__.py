@@ -5,5 +5,6 @@ Modules import what is heavy inside ``run``: all of them are loaded to build the
 
 BENCHES = {
     'continue': 'bridge.benches.continuation',
+    'stems': 'bridge.benches.stems',
 }
 """name -> module."""

@@ -11,7 +11,7 @@ EXAMPLE = 'genaudio isolate --query drums --query bass --rest -6'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('-q', '--query', action='append', default=[], metavar='WORDS', help='what to listen for; up to 8')
+    parser.add_argument('-q', '--query', action='append', default=[], metavar='WORDS', help='what to hear; up to 8')
     parser.add_argument('--model', metavar='FILE', help='live separator (default: the bundled one)')
     parser.add_argument('--device', metavar='NAME', help='part of an audio device name (default: JACK)')
     parser.add_argument('--input-channels', metavar='N,N', help='channels of the device to listen to (default: 1,2)')
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--block-size', type=int, default=256, help='samples, for --device (default: 256)')
     parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: adapts)')
     parser.add_argument('--gain', type=float, action='append', metavar='DB', help='level of each stem in the monitor')
-    parser.add_argument('--rest', type=float, default=float('-inf'), metavar='DB', help='level of all else in the monitor')
+    parser.add_argument('--rest', type=float, default=float('-inf'), metavar='DB', help='level of all else there')
     parser.add_argument('--wet', type=float, default=1.0, help='0 is the input, 1 the mix (default: 1)')
     parser.add_argument('--connect', action='append', default=[], metavar='FROM=TO', help='JACK ports to connect')
     parser.add_argument('--name', default='genaudio-stems', help='JACK client name (default: genaudio-stems)')
