@@ -75,8 +75,8 @@ class Isolate:
 
     def finish(self):
         self.say('quit')
-        out, _ = self.process.communicate(timeout=30)
-        assert self.process.returncode == 0, self.lines
+        out = self.process.stdout.read()
+        assert self.process.wait(timeout=30) == 0, self.lines
         return json.loads(out)
 
     def __enter__(self):
@@ -86,6 +86,10 @@ class Isolate:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self._reader.join(timeout=10)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                pipe.close()
 
 
 class Player:
