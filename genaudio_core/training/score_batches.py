@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from genaudio_core.errors import GenaudioError
 from genaudio_core.events import LIVE, MMT, RESOLUTION, Encoding, bar_steps, encode_table, timeline
 from genaudio_core.training.augment import augment
 from genaudio_core.training.score_data import ScoreData
@@ -30,6 +31,11 @@ class Sampler:
         17 million classical notes and under one of band music, so the bundled model uses 0.5.
     as_published : bool
         MMT's own rules: whole pieces by number, first 256 beats or a random crop, plain transposition.
+
+    Raises
+    ------
+    GenaudioError
+        If there is no piece to draw.
     """
 
     def __init__(
@@ -47,6 +53,8 @@ class Sampler:
         left_out = [data.sources.index(name) for name in exclude if name in data.sources]
         pieces = data.indices(split)
         self.pieces = pieces[~np.isin(data.source[pieces], left_out)]
+        if not len(self.pieces):
+            raise GenaudioError(f'{data.path} holds no pieces to {split} on. Prepare more, or exclude less.')
         notes = np.array([data.n_notes(int(i)) for i in self.pieces], float)
         if as_published:
             weights = np.ones(len(notes))
@@ -55,6 +63,7 @@ class Sampler:
             totals = np.bincount(source, notes, minlength=len(data.sources))
             weights = notes * np.maximum(totals, 1)[source] ** (balance - 1)
         self.cumulative = np.cumsum(weights) / weights.sum()
+        self.cumulative[-1] = 1.0  # rounding must not leave a draw without a piece
 
     def sequence(self, rng: np.random.Generator) -> np.ndarray:
         """One event array of at most ``length + 1`` rows."""
