@@ -7,6 +7,7 @@ call computes only what it asks for: onnxruntime has no other way to run a part 
 
 import copy
 import math
+from typing import cast
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from export.graph import constant, fold_transposes, prune, subgraph, torch_to_onnx
-from genaudio_core.models.mmt import MMT
+from genaudio_core.models.mmt import MMT, Attention, Layer
 
 OPSET = 23  # the first with RotaryEmbedding, which takes angles as they are computed here
 GQA = 'com.microsoft::GroupQueryAttention'
@@ -37,18 +38,21 @@ class _Linear(nn.Module):
 class _Layer(nn.Module):
     """A layer of the decoder with attention as an operator that shares its cache."""
 
-    def __init__(self, layer: nn.Module, cache_scales: tuple[Tensor, Tensor] | None):
+    def __init__(self, layer: Layer, cache_scales: tuple[Tensor, Tensor] | None):
         super().__init__()
-        attention = layer.attention
+        attention: Attention = layer.attention
         self.heads, self.head_dim = attention.heads, attention.q.weight.shape[0] // attention.heads
         self.turn_values = attention.positions == 'rotary'
         self.norm1, self.norm2 = layer.norm1, layer.norm2
+        up, down = layer.feed_forward[0], layer.feed_forward[3]
+        assert isinstance(up, nn.Linear) and isinstance(down, nn.Linear)
         self.qk = _Linear(torch.cat([attention.q.weight, attention.k.weight]))
         self.v = _Linear(attention.v.weight)
         self.out = _Linear(attention.out.weight, attention.out.bias)
-        self.up = _Linear(layer.feed_forward[0].weight, layer.feed_forward[0].bias)
-        self.down = _Linear(layer.feed_forward[3].weight, layer.feed_forward[3].bias)
+        self.up, self.down = _Linear(up.weight, up.bias), _Linear(down.weight, down.bias)
         self.quantised = cache_scales is not None
+        self.key_scale: Tensor
+        self.value_scale: Tensor
         if cache_scales is not None:
             self.register_buffer('key_scale', cache_scales[0])
             self.register_buffer('value_scale', cache_scales[1])
@@ -92,10 +96,10 @@ class DecoderProgram(nn.Module):
         super().__init__()
         self.model, self.config = model, model.config
         scales = cache_scales or [None] * len(model.layers)
-        self.layers = nn.ModuleList(_Layer(*pair) for pair in zip(model.layers, scales, strict=True))
+        self.layers = nn.ModuleList(_Layer(*pair) for pair in zip(cast(list[Layer], list(model.layers)), scales, strict=True))
         sizes = torch.tensor([0, *self.config.layout.sizes[:-1]])
         # One table and one lookup for all fields: fewer operators, the same sum.
-        self.table = nn.Parameter(torch.cat([e.weight.detach() for e in model.embed]), requires_grad=False)
+        self.table = nn.Parameter(torch.cat([e.weight.detach() for e in cast(list[nn.Embedding], list(model.embed))]), requires_grad=False)
         self.register_buffer('offsets', sizes.cumsum(0))
 
     def forward(self, events, index, seqlens, total, timing, hidden_in, chosen, chosen_phase, past):
@@ -190,7 +194,8 @@ def _as_branches(
     """Cut a flat graph into ``If(field < 0)``: a step, or else a tree of ``If`` that ends in one head."""
     graph = exported.graph
     cache_type = next(i for i in graph.input if i.name == f'past_{caches[0]}').type.tensor_type.elem_type
-    cache_infos = [helper.make_tensor_value_info(f'present_{c}', cache_type, ['takes', *cache_shape[1:]]) for c in caches]
+    shape = ['takes', *cache_shape[1:]]
+    cache_infos = [helper.make_tensor_value_info(f'present_{c}', cache_type, shape) for c in caches]
 
     def info(name: str, width: str | int, rows: str = 'rows') -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ['takes', rows, width])

@@ -128,12 +128,11 @@ def _jobs(row: Any, folder: Path) -> list[Job]:
         output = folder / row.get('file', f'{name}-{variant}.onnx')
         if output.suffix != '.onnx':
             raise GenaudioError(f"'file' must end in .onnx, not {output.name}")
-        jobs.append(
-            Job(
-                name=name, kind=row['kind'], checkpoint=folder / row['checkpoint'], output=output, variant=variant,
-                target=target, held_out=folder / row['held_out'] if 'held_out' in row else None,
-                max_loss=row.get('max_loss'), licence=row.get('licence', ''),
-                training_data=[str(item) for item in row.get('training_data', [])], options=row.get('options', {}),
-            )  # fmt: skip
-        )
+        job = Job(
+            name=name, kind=row['kind'], checkpoint=folder / row['checkpoint'], output=output, variant=variant,
+            target=target, held_out=folder / row['held_out'] if 'held_out' in row else None,
+            max_loss=row.get('max_loss'), licence=row.get('licence', ''),
+            training_data=[str(item) for item in row.get('training_data', [])], options=row.get('options', {}),
+        )  # fmt: skip
+        jobs.append(job)
     return jobs

@@ -52,7 +52,7 @@ def read_pt(path: Path) -> dict[str, Tensor]:
         line = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise GenaudioError(f'{path} cannot be read as a checkpoint of weights: {line}') from None
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise GenaudioError(f'{path} is no state dict: expected tensors by name, as torch.save(model.state_dict()) gives.')
+        raise GenaudioError(f'{path} is no state dict (tensors by name, as torch.save(model.state_dict()) gives).')
     return state
 
 
@@ -77,7 +77,8 @@ def load_published_mmt(path: Path) -> MMT:
         model.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         line = str(error).splitlines()
-        raise GenaudioError(f'{path} is not an MMT checkpoint of the published layout: {" ".join(line)[:200]}') from None
+        line = ' '.join(line)[:200]
+        raise GenaudioError(f'{path} is not an MMT checkpoint of the published layout: {line}') from None
     return model.eval()
 
 

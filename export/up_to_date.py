@@ -38,7 +38,7 @@ def file_hash(path: Path) -> str:
         with path.open('rb') as file:
             return hashlib.file_digest(file, 'sha256').hexdigest()
     except FileNotFoundError:
-        raise GenaudioError(f'there is no checkpoint {path}; train it first, or take the model out of the list') from None
+        raise GenaudioError(f'there is no checkpoint {path}: train it, or take the model out of the list') from None
     except OSError as error:
         raise GenaudioError(f'cannot read {path}: {error.strerror}') from error
 

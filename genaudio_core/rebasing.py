@@ -63,7 +63,7 @@ def last_bars(session: np.ndarray, encoding: Encoding, keep: int) -> Window:
     timed = (session[:, 0] == NOTE) | (session[:, 0] == METER)
     if len(session) <= keep or not timed.any():
         return whole
-    step, bar_of, line_of = _bars(session, encoding)
+    bar_of, line_of = _bars(session, encoding)
     instruments = session[session[:, 0] == INSTRUMENT]
     n_header = len(instruments) + 2 + encoding.has_meter
     earliest = max(len(session) - max(keep - n_header, 1), int(np.argmax(timed)) + 1)
@@ -92,8 +92,8 @@ def last_bars(session: np.ndarray, encoding: Encoding, keep: int) -> Window:
     return Window(encoding, events, window.dropped, first, origin)
 
 
-def _bars(session: np.ndarray, encoding: Encoding) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Onset, running number of the bar, and step of the bar line, of each event."""
+def _bars(session: np.ndarray, encoding: Encoding) -> tuple[np.ndarray, np.ndarray]:
+    """Running number of the bar, and step of the bar line, of each event."""
     step, _ = timeline(session, encoding)
     origin, length = np.zeros(len(session), np.int64), np.full(len(session), bar_steps(0), np.int64)
     epoch = np.zeros(len(session), np.int64)
@@ -103,4 +103,4 @@ def _bars(session: np.ndarray, encoding: Encoding) -> tuple[np.ndarray, np.ndarr
             length[row:] = bar_steps(int(session[row, encoding.index('meter')]))
             epoch[row:] = number
     bar = (step - origin) // length
-    return step, epoch * (1 << 32) + bar, origin + bar * length
+    return epoch * (1 << 32) + bar, origin + bar * length

@@ -39,7 +39,7 @@ def test_chunks_equal_torch_up_to_a_full_context(name, sizes):
 
 @pytest.mark.parametrize('name', NAMES)
 @settings(max_examples=15)
-@given(moves=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 40)), min_size=1, max_size=6), seed=st.integers(0, 99))
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 40)), min_size=1, max_size=6), st.integers(0, 99))
 def test_any_rewinds_leave_no_trace(name, moves, seed):
     rng = np.random.default_rng(seed)
     continuer, history = Continuer(decoder(name)), events(name, 0)

@@ -110,7 +110,7 @@ def test_newer_format_is_refused_before_its_fields_are_read(tmp_path):
             return json.dumps({'format_version': FORMAT_VERSION + 1, 'kind': ['nobody', 'knows']})
 
     path.write_bytes(with_card(write_newer, Newer(kind='')))
-    with pytest.raises(GenaudioError, match='newer genaudio.*Update'):
+    with pytest.raises(GenaudioError, match=r'newer genaudio.*Update'):
         read_card(path)
 
 

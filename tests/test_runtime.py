@@ -69,7 +69,8 @@ def test_a_graph_that_no_runtime_can_run(tmp_path):
     out = helper.make_tensor_value_info('y', TensorProto.FLOAT, [None])
     node = helper.make_node('NoSuchOperator', ['x'], ['y'], domain='nobody')
     graph = helper.make_graph([node], 'g', [value], [out])
-    raw = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18), helper.make_opsetid('nobody', 1)], ir_version=10)
+    domains = [helper.make_opsetid('', 18), helper.make_opsetid('nobody', 1)]
+    raw = helper.make_model(graph, opset_imports=domains, ir_version=10)
     write_model(tmp_path / 'm.onnx', raw.SerializeToString(), CPU_CARD)
     with pytest.raises(GenaudioError, match='cannot be run by onnxruntime'):
         load_model(tmp_path / 'm.onnx')

@@ -1,10 +1,12 @@
-"""What `genaudio bench` can measure: one small module each, with HELP, EXAMPLE, add_arguments(parser), run(args) -> dict.
+"""What `genaudio bench` can measure: one small module each, and a row in `BENCHES`.
 
-Modules import what is heavy inside ``run``: all of them are loaded to build the command line.
+A module has HELP, EXAMPLE, add_arguments(parser) and run(args) -> dict. It imports what is heavy inside ``run``: all
+modules are loaded to build the command line.
 """
 
 BENCHES = {
     'continue': 'bridge.benches.continuation',
+    'live': 'bridge.benches.live',
     'stems': 'bridge.benches.stems',
 }
 """name -> module."""

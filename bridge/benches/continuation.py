@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     p50, p50_short = float(np.median(long)), float(np.median(short))
     result = {
         'events_per_s': 1e3 / float(long.mean()), 'step_ms_p50': p50,
-        'step_ms_p99': float(np.quantile(long, 0.99)), 'step_ms_p50_short': p50_short, 'ratio_long_short': p50 / p50_short,
+        'step_ms_p99': float(np.quantile(long, 0.99)), 'step_ms_p50_short': p50_short,
+        'ratio_long_short': p50 / p50_short,
         'decoder_ms_p50': float(np.median(feed[args.context])), 'decoder_ms_p50_short': float(np.median(feed[SHORT])),
         # CPU time of the thread: what the step would take if nobody else wanted the core.
         'cpu_ms_p50': float(np.median(cpu[args.context])), 'cpu_ms_p50_short': float(np.median(cpu[SHORT])),

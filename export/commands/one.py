@@ -11,7 +11,7 @@ from export.manifest import TARGETS, VARIANTS, Job
 from export.up_to_date import source_hash
 
 HELP = 'Export one checkpoint. The file is checked against torch before it is written.'
-EXAMPLE = 'genaudio-export one runs/live/best.safetensors live.onnx --kind decoder --variant int8 --held-out runs/scores.safetensors'
+EXAMPLE = 'genaudio-export one runs/live/best.safetensors live.onnx --kind decoder'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
