@@ -96,10 +96,11 @@ class DecoderProgram(nn.Module):
         super().__init__()
         self.model, self.config = model, model.config
         scales = cache_scales or [None] * len(model.layers)
-        self.layers = nn.ModuleList(_Layer(*pair) for pair in zip(cast(list[Layer], list(model.layers)), scales, strict=True))
+        layers, tables = cast(list[Layer], list(model.layers)), cast(list[nn.Embedding], list(model.embed))
+        self.layers = nn.ModuleList(_Layer(*pair) for pair in zip(layers, scales, strict=True))
         sizes = torch.tensor([0, *self.config.layout.sizes[:-1]])
         # One table and one lookup for all fields: fewer operators, the same sum.
-        self.table = nn.Parameter(torch.cat([e.weight.detach() for e in cast(list[nn.Embedding], list(model.embed))]), requires_grad=False)
+        self.table = nn.Parameter(torch.cat([table.weight.detach() for table in tables]), requires_grad=False)
         self.register_buffer('offsets', sizes.cumsum(0))
 
     def forward(self, events, index, seqlens, total, timing, hidden_in, chosen, chosen_phase, past):
