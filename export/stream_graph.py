@@ -7,6 +7,7 @@ with torch on every export.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -82,11 +83,13 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
     imaginary, and the next state, as ``next_...``.
     """
     c, g = model.config, _Graph()
+    trunk: Any = model.trunk  # torch's types of module lists know only Module
+    query_blocks: Any = model.query_blocks
     k, n, wide = model.n_bands, c.width, c.global_width
     x = _encode(g, model)
 
     nexts: dict[str, list[str]] = {name: [] for name in State._fields}
-    for block, (bands, whole) in zip(model.trunk, _states(g, 'trunk', len(model.trunk)), strict=True):
+    for block, (bands, whole) in zip(trunk, _states(g, 'trunk', len(model.trunk)), strict=True):
         whole = g.op('Unsqueeze', whole, g.shape(0))
         x, bands, whole = _block(g, block, x, bands, whole, n_bands=k, width=n, one=True)
         nexts['trunk_bands'].append(bands)
@@ -95,7 +98,7 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
     steering, offset = _steering(g, model)
     x = g.op('Add', x, offset)  # (1, K, N) + (Q, K, N)
     for i, (block, (bands, whole)) in enumerate(
-        zip(model.query_blocks, _states(g, 'query', len(model.query_blocks)), strict=True)
+        zip(query_blocks, _states(g, 'query', len(model.query_blocks)), strict=True)
     ):
         x = _steer(g, x, steering[i])
         bands = g.op('Reshape', bands, g.shape(1, -1, n))
@@ -197,10 +200,11 @@ def _block(
 def _steering(g: _Graph, model: StreamSeparator) -> tuple[list[tuple[str, str]], str]:
     """Scale (its one included) and shift (Q, 1, N) per FiLM, and the offset per band (Q, K, N)."""
     n, k = model.config.width, model.n_bands
+    films: Any = model.film
     told = g.op('Relu', g.linear('query', model.query_in))
-    weight = np.concatenate([layer.weight.detach().numpy() for layer in (model.band_offset, *model.film)])
+    weight = np.concatenate([layer.weight.detach().numpy() for layer in (model.band_offset, *films)])
     bias = np.concatenate([model.band_offset.bias.detach().numpy()] + [
-        layer.bias.detach().numpy() + np.repeat([1.0, 0.0], n).astype(np.float32) for layer in model.film
+        layer.bias.detach().numpy() + np.repeat([1.0, 0.0], n).astype(np.float32) for layer in films
     ])  # fmt: skip
     rows = g.op('Gemm', told, g.weight(weight.T), g.weight(bias))
     rows = g.op('Reshape', rows, g.shape(0, -1, n))  # (Q, K + 2 * films, N)

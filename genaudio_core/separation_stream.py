@@ -16,7 +16,7 @@ Read this first::
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class MaskNetwork:
 
     def __init__(self, model: LoadedModel):
         self.card: ModelCard = model.card
-        self.session = model.session
+        self.session: Any = model.session
         details = model.card.details
         try:
             self.n_fft, self.hop = int(details['n_fft']), int(details['hop'])
@@ -96,7 +96,7 @@ class MaskNetwork:
     ) -> tuple[np.ndarray, NetworkState]:
         """Take a spectrum (2, F) complex64 and queries (Q, D); return masks (Q, M, F) complex64 and the state."""
         planes, masks = self._planes, np.empty((len(query), self.n_masks, spectrum.shape[-1]), np.complex64)
-        planes[0], planes[1] = spectrum.real, spectrum.imag
+        planes[0], planes[1] = np.real(spectrum), np.imag(spectrum)
         parts, *after = self.session.run(None, {'spectrum': planes, 'query': query, **state._asdict()})
         masks.real, masks.imag = parts[:, :, 0], parts[:, :, 1]
         return masks, NetworkState(*after)

@@ -91,7 +91,7 @@ class BandMixtures:
             from scipy.signal import resample_poly
 
             stems = {name: resample_poly(audio, up, down, axis=-1).astype(np.float32) for name, audio in stems.items()}
-        mixture = sum(stems.values())
+        mixture = np.sum(list(stems.values()), axis=0)
         level = 10 ** (rng.uniform(-30, -12) / 20) if self.augment else 0.1
         gain = level / max(float(np.sqrt(np.mean(np.square(mixture)))), 1e-4)
         targets, queries = [], []
@@ -143,7 +143,8 @@ class BandMixtures:
             board.append(pb.Reverb(float(rng.uniform(0.1, 0.8)), wet_level=float(rng.uniform(0.05, 0.3))))
         before = float(np.sqrt(np.mean(audio**2))) + 1e-6
         if board:
-            audio = pb.Pedalboard(board)(audio, 44100, reset=True)
+            for plugin in board:
+                audio = plugin(audio, 44100, reset=True)
             if coherent:  # an effect may colour a part, its loudness stays the composer's
                 audio = audio * (before / (float(np.sqrt(np.mean(audio**2))) + 1e-6))
         if not coherent:

@@ -13,6 +13,7 @@ import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import mido
 import numpy as np
@@ -23,6 +24,7 @@ from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
 from genaudio_core.training.sounds import SoundWriter
 
 SAMPLE_RATE = 44100  # Hz
+Events = list[tuple[float, Any]]  # (seconds, mido message of a channel)
 _NEVER_SWAPPED = ('drums', 'voice', 'bass')
 
 
@@ -37,7 +39,7 @@ def split_of(name: str) -> str:
     return 'train' if place < 80 else 'valid' if place < 88 else 'test'
 
 
-def read_events(path: Path) -> list[tuple[float, mido.Message]]:
+def read_events(path: Path) -> Events:
     """Return the channel messages of a MIDI file with their times in seconds.
 
     Raises
@@ -75,7 +77,7 @@ class Renderer:
         self.fonts = {Path(path).stem: self.synth.sfload(str(path), max_voices=160) for path in soundfonts}
 
     def window(
-        self, events: list[tuple[float, mido.Message]], start: float, seconds: float, font: str, rng: np.random.Generator
+        self, events: Events, start: float, seconds: float, font: str, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Return concept -> audio of shape (2, samples), for the concepts that sound.
 
@@ -84,7 +86,7 @@ class Renderer:
         semitones = int(rng.integers(-4, 5))
         swaps: dict[int, int] = {}
         program = [0] * 16
-        by_concept: dict[str, list[tuple[float, mido.Message, int]]] = {}
+        by_concept: dict[str, list[tuple[float, Any, int]]] = {}
         for when, message in events:
             if when >= start + seconds:
                 break
