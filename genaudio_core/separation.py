@@ -167,48 +167,43 @@ class SeparationStream:
         self._mask, self._weight = self._mask[:, :, n:], self._weight[n:]
         self._kept -= n
 
+    def _advance(self) -> list[np.ndarray]:
+        """Look at all whole windows that are there. Each begins where the last one's steady part ended."""
+        parts = []
+        while self._features.shape[1] - self._kept >= self._frames:
+            begin = self._kept
+            self._look(begin, first=not self._started, last=False)
+            self._started = True
+            parts.append(self._put(begin + self._step))
+            # What the last window may need to look back on stays.
+            self._drop(max(0, self._kept - self._frames))
+        return parts
+
     def process(self, block: np.ndarray) -> np.ndarray:
         """Take float32 (channels, any n); return what is finished: (n_queries, channels, m)."""
         parts = [np.zeros((self.n_queries, block.shape[0], 0), np.float32)]
         # In bites, so that a whole file given at once does not become one huge spectrum.
         for start in range(0, block.shape[1], 1 << 18):
             self._take(self._stft.process(block[:, start : start + (1 << 18)]))
-            # The next window begins where the last one's steady part ended.
-            while self._features.shape[1] - self._kept >= self._frames:
-                begin = self._kept
-                self._look(begin, first=not self._started, last=False)
-                self._started = True
-                parts.append(self._put(begin + self._step))
-                # What the last window may need to look back on stays.
-                self._drop(max(0, self._kept - self._frames))
+            parts += self._advance()
         return np.concatenate(parts, axis=2)
 
     def finish(self) -> np.ndarray:
         """Return the rest. It may be longer than what is missing: cut it at the input's length."""
         self._take(self._stft.finish())
-        parts = [np.zeros((self.n_queries, self._spectra.shape[0], 0), np.float32)]
+        parts = [np.zeros((self.n_queries, self._spectra.shape[0], 0), np.float32), *self._advance()]
         total = self._features.shape[1]
         if total > self._kept:
-            # The last window ends with the sound and reaches back as far as it needs.
+            # The last window ends with the sound and reaches back as far as it needs. Where the window before has
+            # something to say (`said`), the last one fades in over it.
             start = max(0, total - self._frames)
-            if start < self._kept:
-                # Frames already put out keep what was said of them; what was said of the rest fades over.
-                said, weight = self._mask[:, :, : self._kept].copy(), self._weight[: self._kept].copy()
-                fade = self._frames - self._step
-                before = self._weight[self._kept :].copy()
-                mask_before = self._mask[:, :, self._kept :].copy()
-                self._mask[:], self._weight[:] = 0, 0
-                self._look(start, first=True, last=True)
-                new = self._mask[:, :, self._kept :] / np.maximum(self._weight[self._kept :], 1e-6)
-                n = new.shape[2]
-                old_share = np.where(before > 0, before, 0.0)[:n]
-                old = mask_before / np.maximum(before, 1e-6)
-                self._mask[:, :, self._kept :] = old * old_share + new * (1 - old_share)
-                self._weight[self._kept :] = 1.0
-                self._mask[:, :, : self._kept], self._weight[: self._kept] = said, weight
-                del fade
-            else:
-                self._look(start, first=not self._started, last=True)
+            share = np.clip(self._weight[self._kept :], 0, 1).copy()
+            said = self._mask[:, :, self._kept :] / np.maximum(share, 1e-6)
+            self._mask[:, :, start:], self._weight[start:] = 0, 0
+            self._look(start, first=True, last=True)
+            new = self._mask[:, :, self._kept :]
+            self._mask[:, :, self._kept :] = said * share + new * (1 - share)
+            self._weight[self._kept :] = 1.0
             parts.append(self._put(total))
         parts.append(np.stack([istft.finish() for istft in self._istft]))
         return np.concatenate(parts, axis=2)

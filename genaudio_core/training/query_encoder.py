@@ -168,27 +168,45 @@ def train_audio(space: QuerySpace, sounds: Path, out: Path, *, minutes: float, b
     concepts = torch.from_numpy(space.concepts)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.02)
     mixer = Mixer(SoundSet(sounds), 'train', mixing)
+    out.mkdir(parents=True, exist_ok=True)
+    average = {key: value.clone() for key, value in model.state_dict().items()}
     began, step, recent = time.monotonic(), 0, []
-    while (spent := (time.monotonic() - began) / 60 / minutes) < 1:
-        if step % 300 == 299:
-            mixer = Mixer(SoundSet(sounds), 'train', mixing)
+    saved = began
+    result: dict = {}
+
+    def save() -> None:
+        plain = AudioNet(config)
+        plain.load_state_dict(average)
+        plain.eval()
+        result.clear()
+        result.update({'steps': step} | audio_accuracy(plain, space, SoundSet(sounds), gather, 192))
+        save_checkpoint(out / 'audio.safetensors', plain, config.to_dict(), **result)
+        print(json.dumps({'loss': round(float(np.mean(recent)), 3)} | result), flush=True)
+        recent.clear()
+
+    while time.monotonic() - began < minutes * 60:
         rng = random.Random(seed * 7919 + step)
         for group in optimiser.param_groups:
-            group['lr'] = 2e-3 * min(1, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
+            group['lr'] = 2e-3 * min(1.0, (step + 1) / 50, math.sqrt(300 / (step + 1)))
         energy, labels = audio_batch(mixer, gather, config, rng, batch)
         loss = F.cross_entropy(model(energy) @ concepts.T * 12, labels, label_smoothing=0.05)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        # The average of the last hundred steps or so does what a decay of the rate would, whenever the run stops.
+        decay = min(0.99, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for key, value in model.state_dict().items():
+                if value.is_floating_point() and 'running' not in key:
+                    average[key].lerp_(value, 1 - decay)
+                else:
+                    average[key].copy_(value)
         recent.append(loss.item())
         step += 1
-        if step % 100 == 0:
-            print(json.dumps({'step': step, 'loss': round(float(np.mean(recent)), 3)}), flush=True)
-            recent.clear()
-    model.eval()
-    out.mkdir(parents=True, exist_ok=True)
-    result = {'steps': step} | audio_accuracy(model, space, SoundSet(sounds), gather)
-    save_checkpoint(out / 'audio.safetensors', model, config.to_dict(), **result)
+        if time.monotonic() - saved > 300:
+            saved = time.monotonic()
+            save()
+    save()
     return result
 
 
