@@ -21,6 +21,9 @@ from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 
+_TRAIN_PACKAGES = ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'miditok', 'music21')
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         self.exit(2, f'error: {message}\nSee: {self.prog} --help\n')
@@ -84,7 +87,7 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
     except ModuleNotFoundError as error:
         if debug or error.name is None:
             raise
-        extra = 'train' if error.name.split('.')[0] in ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'music21') else 'live'
+        extra = 'train' if error.name.split('.')[0] in _TRAIN_PACKAGES else 'live'
         print(f"error: this needs the package '{error.name}': pip install 'genaudio[{extra}]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -167,8 +167,8 @@ def finetune(args: argparse.Namespace) -> dict[str, Any]:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GenaudioError(f'Cannot make the folder {args.out}: {error.strerror}.') from error
-    path = args.out / 'scores.safetensors'
     digest = hashlib.sha256(b''.join(piece.notes.tobytes() for piece in pieces)).hexdigest()[:16]
+    path = args.out / f'scores-{digest[:8]}.safetensors'  # another call with other files must not change a run's data
     settings = {
         'finetuned_from': hashlib.sha256(start.read_bytes()).hexdigest()[:16], 'files': digest, 'rate': args.rate,
         'batch': args.batch, 'seed': args.seed, 'length': length,
