@@ -20,6 +20,7 @@ class Answer:
     takes: dict[int, list[PlannedNote]] = field(default_factory=dict)
     until: dict[int, float] = field(default_factory=dict)
     take: int = 0
+    stand_in: list[PlannedNote] | None = None  # what the fallback would play all the way, once it was needed
     queued: float | None = None  # bridge time at which the first note came into the plan
     missed: int = 0
     ended: bool = False

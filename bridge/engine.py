@@ -7,6 +7,7 @@ it had heard. `SimulatedEngine` runs one on the simulated clock, with a delay of
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import time
 import traceback
@@ -19,7 +20,8 @@ from bridge.clock import Clock
 from bridge.musician import HeardNote, Musician, Piece, Request
 
 STUCK = 8.0  # seconds without a sign of life, while messages wait, after which the engine is killed
-MAX_WAITING = 400  # unread messages: 400 of them are far below the pipe's buffer, so a send never blocks
+MAX_WAITING = 1000  # messages it has not taken, after which the engine counts as hanging
+TOLD_AT_ONCE = 100  # notes in one message: small enough to fit into a pipe that is writable
 MEMORY = 1500  # heard notes that a restarted engine is told again
 
 
@@ -140,6 +142,7 @@ class ProcessEngine:
         self._process.start()
         theirs.close()
         self._sent = self._read = 0
+        self._backlog: deque[tuple] = deque()
         self._alive_at = self._clock.now()
 
     @property
@@ -177,16 +180,30 @@ class ProcessEngine:
         return None if self.ready else self._next_start or None
 
     def _send(self, *message: Any) -> None:
-        if self._sent - self._read >= MAX_WAITING:
+        self._backlog.append(message)
+        if len(self._backlog) > MAX_WAITING:
             self._died('does not answer')
             return
         try:
-            if self._sent == self._read:  # it owes us an answer from now on
-                self._alive_at = self._clock.now()
-            self._connection.send(message)
-            self._sent += 1
+            while self._backlog and self._may_write():
+                if self._sent == self._read:  # it owes us an answer from now on
+                    self._alive_at = self._clock.now()
+                self._connection.send(self._backlog.popleft())
+                self._sent += 1
         except OSError:
             self._died('ended')
+
+    def _may_write(self) -> bool:
+        """Whether a send would not block: the session must never wait for an engine that does not read."""
+        return os.name == 'nt' or bool(select.select([], [self._connection], [], 0)[1])
+
+    def _tell_all(self) -> None:
+        """After a start: everything that the musician should know."""
+        if self._expected:
+            self._send('expect', *self._expected)
+        heard = tuple(self._heard)
+        for start in range(0, len(heard), TOLD_AT_ONCE):
+            self._send('hear', heard[start : start + TOLD_AT_ONCE])
 
     def poll(self) -> list[Piece]:
         try:
@@ -200,14 +217,13 @@ class ProcessEngine:
                 elif kind == 'ready':
                     self.ready = True
                     self._failures = 0
-                    if self._expected:
-                        self._send('expect', *self._expected)
-                    if self._heard:
-                        self._send('hear', tuple(self._heard))
+                    self._tell_all()
                 elif kind == 'error':
                     self._notify(f'The music engine says: {value}')
         except (EOFError, OSError):
             self._died('ended')
+        if self._backlog:
+            self._send(*self._backlog.pop())
         now = self._clock.now()
         if self.ready and self._sent > self._read and now - self._alive_at > STUCK:
             self._died('hangs')

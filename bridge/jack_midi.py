@@ -85,7 +85,7 @@ class JackMidi:
         self.xruns = self.errors = self.lost = 0
         self.alive = False
         self.looped = False  # somebody we hear from also hears us: JACK delays one of the ways by a period
-        self.sent: deque[tuple[int, int, bytes]] | None = None  # (frame, output, message), for benchmarks
+        self.scheduled: list[tuple[int, int, bytes]] | None = None  # (frame, output, message), for benchmarks
         self._offset = 0.0  # bridge time minus JACK time
         self._orders: deque[tuple[float, int, bytes] | list[Key] | None] = deque()  # keys: release; None: silence
         self._again: deque[tuple[int, int, bytes]] = deque()  # (frame, output, note-off) to repeat
@@ -217,8 +217,8 @@ class JackMidi:
                 self._outputs[output].write_midi_event(offset, message)
             except Exception:  # the buffer of this cycle is full: the next one takes it
                 self.outbox.put(start + frames, output, message)
-            if self.sent is not None:
-                self.sent.append((int(frame), output, message))
+            if self.scheduled is not None:
+                self.scheduled.append((int(frame), output, message))
 
     # --- the world around
 
@@ -305,6 +305,41 @@ class JackMidi:
         self._told = False
         self._notify('JACK is back.')
         return []
+
+
+class JackListener:
+    """Notes what arrives from a port, to the frame: what `bench` holds against the schedule."""
+
+    def __init__(self, name: str, source: str) -> None:
+        self._client = _client(name)
+        self._port = self._client.midi_inports.register('in')
+        self._heard: list[tuple[int, bytes]] = []
+        self._client.set_process_callback(self._process)
+        self._client.activate()
+        self._client.connect(source, self._port)
+
+    def _process(self, frames: int) -> None:
+        start = self._client.last_frame_time
+        self._heard.extend((start + offset, bytes(data)) for offset, data in self._port.incoming_midi_events())
+
+    def compare(self, scheduled: Sequence[tuple[int, int, bytes]]) -> tuple[list[float], list[tuple[int, bytes]]]:
+        """Return the deviations in seconds of what arrived from what was scheduled, and what arrived.
+
+        Messages are paired in order; one that never arrived counts as a second late.
+        """
+        rate = self._client.samplerate
+        waiting: dict[bytes, deque[int]] = {}
+        for frame, message in self._heard:
+            waiting.setdefault(message, deque()).append(frame)
+        late = []
+        for frame, _, message in scheduled:
+            arrived = waiting.get(message)
+            late.append(abs(arrived.popleft() - frame % _WRAP) / rate if arrived else 1.0)
+        return late, [(0, message) for _, message in self._heard]
+
+    def close(self) -> None:
+        self._client.deactivate()
+        self._client.close()
 
 
 def _rolling() -> object:

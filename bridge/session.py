@@ -8,6 +8,7 @@ process, in the demo and in tests that run hours in seconds.
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from bridge import messages
@@ -320,11 +321,10 @@ class Session:
                 answer.line = unit_end
 
     def _fill(self, answer: Answer, start: float, end: float) -> None:
-        request = Request(
-            answer.request.id, start, end, answer.request.instruments, answer.request.role, answer.request.controls, 1,
-            answer.request.seed, answer.request.bar,
-        )  # fmt: skip
-        notes = [note for piece in self.fallback.answer(request) for note in piece.notes]
+        if answer.stand_in is None:
+            request = replace(answer.request, takes=1)
+            answer.stand_in = [note for piece in self.fallback.answer(request) for note in piece.notes]
+        notes = [note for note in answer.stand_in if start - 1e-6 <= note.beat < end - 1e-6]
         answer.takes.setdefault(answer.take, []).extend(notes)
         if notes and answer.queued is None:
             answer.queued = self.clock.now()

@@ -1,0 +1,101 @@
+"""What `genaudio bench live` measures: hand-over, jitter, deadlines, hanging notes, on this machine, in real time."""
+
+import random
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bridge.clock import Clock, RealClock
+from bridge.engine import ProcessEngine
+from bridge.make_musician import make_musician, model_path
+from bridge.phrases import ode
+from bridge.ports import wait_until
+from bridge.preset import parse_preset
+from bridge.rehearsal import clock_part, note_part, perform
+from bridge.sender import PrecisionSender, Sender
+from bridge.session import Session
+from genaudio_core.command import notice
+from genaudio_core.errors import GenaudioError
+
+BAND = ('piano', 'bass', 'drums', 'strings', 'flute', 'electric-guitar', 'organ', 'trumpet')
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value below which `share` (0..1) of the values lie; None without values."""
+    ordered = sorted(values)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else None
+
+
+def hanging(sent: Sequence[tuple[int, bytes]]) -> int:
+    """Number of note-ons in (output, message) that no note-off follows."""
+    sounding: set[tuple[int, int, int]] = set()
+    for output, message in sent:
+        if message[0] & 0xE0 == 0x80:
+            key = (output, message[0] & 15, message[1])
+            (sounding.add if message[0] & 0xF0 == 0x90 and message[2] else sounding.discard)(key)
+    return len(sounding)
+
+
+def bench_live(
+    minutes: float, tempo: float, tracks: int, jitter: float, backend: str, model: str, seed: int
+) -> dict[str, Any]:
+    """Trade two bars against two with a band of `tracks`, for some minutes; see `commands.bench`."""
+    preset = parse_preset(
+        {'player': {'mode': 'respond', 'bars_heard': 2, 'bars_answered': 2}, 'music': {'seed': seed},
+         'transport': {'leader': 'midi'}, 'parts': [{'instrument': name} for name in BAND[:tracks]]}, 'bench',
+    )  # fmt: skip
+    clock: Clock
+    sender: Sender
+    sent: list[tuple[int, bytes]] = []
+    listener = None
+    if backend == 'jack':
+        from bridge.jack_midi import JackListener, JackMidi
+
+        client = JackMidi(['bench in'], ['bench out'], lambda *event: None, name='genaudio-bench', notify=notice)
+        client.scheduled = []
+        listener = JackListener('genaudio-bench-listener', 'genaudio-bench:bench out')
+        clock = sender = client
+        horizon = client.horizon
+    else:
+        clock = RealClock()
+        sender = PrecisionSender(clock, lambda output, message: sent.append((output, message)))
+        horizon = 0.03
+    engine = ProcessEngine(make_musician, (model,), clock=clock, notify=notice)
+    session = Session(preset, clock, sender, engine, horizon=horizon, notify=lambda line: None)
+    contexts: list[float] = []
+    try:
+        if not wait_until(lambda: (session.step(), engine.ready)[1], 120):
+            raise GenaudioError('The music engine did not start within two minutes.')
+        start = clock.now() + 0.5
+        bars = max(int(minutes * tempo / 4) // 4 * 4, 4)
+        rng = random.Random(seed)
+        part = clock_part(start, 4.0 * bars + 1, tempo, jitter=lambda tick: rng.uniform(-jitter, jitter))
+        for turn in range(bars // 4):
+            part += note_part(ode(turn), start + turn * 16 * 60 / tempo, tempo)
+        perform(session, engine, clock, part, start + 4 * bars * 60 / tempo + 0.1)
+        contexts.append(float(engine.stats.get('context', 0)))
+    finally:
+        session.close()
+        if listener is not None:
+            listener.close()
+    if listener is not None:
+        late, sent = listener.compare(getattr(sender, 'scheduled', []))
+    else:
+        late = list(sender.jitter) if isinstance(sender, PrecisionSender) else []
+    handovers = list(session.handovers)
+    path = model_path(model)
+    return {
+        'handover_ms_p50': _ms(statistics.median(handovers) if handovers else None),
+        'handover_ms_p99': _ms(percentile(handovers, 0.99)),
+        'handovers': len(handovers), 'out_jitter_ms_p99': _ms(percentile(late, 0.99)), 'messages': len(late),
+        'missed_deadlines': session.missed, 'deadlines': session.units, 'hung_notes': hanging(sent),
+        'late_notes': session.scheduler.late, 'minutes': minutes, 'context': contexts[-1] if contexts else 0.0,
+        'rebases': engine.stats.get('rebases', 0), 'late_rebases': engine.stats.get('late_rebases', 0),
+        'engine_restarts': engine.restarts, 'tracks': tracks, 'tempo': tempo, 'jitter_in_ms': 1000 * jitter,
+        'backend': backend, 'model': str(Path(path).name if path else 'rules'),
+    }  # fmt: skip
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 4)
