@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime import OrtValue
 
+from genaudio_core.errors import GenaudioError
 from genaudio_core.events import Encoding, find_encoding, timeline
 from genaudio_core.runtime import LoadedModel, load_model
 
@@ -25,6 +26,7 @@ KIND = 'decoder'
 STEP = -1  # value of the graph's input `field` that means: take events in
 CHUNK = 128  # events taken in at once at most; bounds memory, and lets a background prefill breathe
 
+LARGEST = 1 << 16  # of any size of a decoder; a file is not believed beyond it
 _DTYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(int8)': np.int8}
 
 
@@ -44,16 +46,25 @@ class Decoder:
     """
 
     def __init__(self, model: LoadedModel):
-        details = model.card.details
         self.model, self.card, self.session, self.provider = model, model.card, model.session, model.provider
         self.encoding: Encoding = find_encoding(model.card.layout)
-        self.context, self.dim = int(details['context']), int(details['dim'])
-        self.layers, self.heads, self.head_dim = (int(details[k]) for k in ('layers', 'heads', 'head_dim'))
-        self.chained = bool(details['chained'])
-        inputs = {i.name: i.type for i in self.session.get_inputs()}
+        inputs = {i.name: i for i in self.session.get_inputs()}
+        try:
+            # The graph itself says how large its cache is; a card that says otherwise would make us write beside it.
+            _, self.heads, self.context, self.head_dim = inputs['past_key_0'].shape
+            self.layers = sum(name.startswith('past_key_') for name in inputs)
+            self.dim = int(model.card.details['dim'])
+            self.chained = bool(model.card.details['chained'])
+            self.cache_dtype = np.dtype(_DTYPES[inputs['past_key_0'].type])
+            sizes = (self.heads, self.context, self.head_dim, self.dim)
+            if not all(isinstance(size, int) and 0 < size <= LARGEST for size in sizes):
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            raise GenaudioError(
+                f'{model.path} is no decoder that this version of genaudio can play. Export the model again.'
+            ) from None
         self.has_time = 'step' in inputs
         self.has_phase = 'chosen_phase' in inputs
-        self.cache_dtype = np.dtype(_DTYPES[inputs['past_key_0']])
 
     @classmethod
     def load(

@@ -6,11 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from small_decoders import CONFIGS, CONTEXT, decoder, events, model, torch_hidden
+from small_decoders import CONFIGS, CONTEXT, decoder, events, file, model, torch_hidden
+from test_model_card import small_model
 
 from genaudio_core.continuation import ContextFull, Continuer
-from genaudio_core.decoder import nll
+from genaudio_core.decoder import Decoder, nll
+from genaudio_core.errors import GenaudioError
 from genaudio_core.events import timeline
+from genaudio_core.model_card import ModelCard, read_model, write_model
 
 NAMES = tuple(CONFIGS)
 CLOSE = {'rtol': 0, 'atol': 2e-5}  # of hidden states of size about 3
@@ -253,3 +256,30 @@ def test_nll_equals_that_of_training(name):
     assert got['events'] == expected['events']
     for field in ('nll', *CONFIGS[name].layout.fields):
         assert got[field] == pytest.approx(expected[field], abs=1e-4)
+
+
+def spoiled(**changes):
+    model = read_model(file('live'))
+    details = {k: v for k, v in (model.card.details | changes).items() if v is not None}
+    return model.data, ModelCard(**{**model.card.__dict__, 'details': details})
+
+
+@pytest.mark.parametrize('changes', [{'dim': None}, {'dim': 'wide'}, {'dim': 1 << 30}, {'dim': -1}, {'chained': None}])
+def test_a_card_that_makes_no_sense_is_told(tmp_path, changes):
+    write_model(tmp_path / 'x.onnx', *spoiled(**changes))
+    with pytest.raises(GenaudioError, match='no decoder that this version'):
+        Decoder.load(tmp_path / 'x.onnx')
+
+
+def test_a_graph_that_is_no_decoder(tmp_path):
+    write_model(tmp_path / 'x.onnx', small_model(), read_model(file('live')).card)
+    with pytest.raises(GenaudioError, match='no decoder that this version'):
+        Decoder.load(tmp_path / 'x.onnx')
+
+
+def test_events_of_another_meaning_are_refused(tmp_path):
+    model = read_model(file('live'))
+    layout = model.card.layout | {'fingerprint': 'f' * 16}
+    write_model(tmp_path / 'x.onnx', model.data, ModelCard(**{**model.card.__dict__, 'layout': layout}))
+    with pytest.raises(GenaudioError, match="event layout 'live'"):
+        Decoder.load(tmp_path / 'x.onnx')
