@@ -20,7 +20,6 @@ from typing import Any
 from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError, did_you_mean
 
-
 _TRAIN_PACKAGES = ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'miditok', 'music21')
 
 
