@@ -82,6 +82,8 @@ class AudioCore:
         self.sample_rate, self.block, self.hop, self.margin = sample_rate, block, hop, margin
         self.latency = total_latency(block, hop, margin)
         self.counts = Counts()
+        self.finished: Ring | None = None  # stems after plug-ins (plugin_process.py), preferred while it is in time
+        self._through_plugins = False
         self.bypass = False
         self.waits = False  # in freewheel (a bounce) there is time, and every result is waited for
         self._wet = False  # what plays
@@ -114,9 +116,15 @@ class AudioCore:
         dry, results = self._dry[:, :n], self._results[:, :n]
         if position + n <= 0 or not self.inbox.read_into(dry, position):
             self._read_start(dry, position)
-        ready = self.outbox.read_into(results, position)
-        if not ready and self.waits and not self.bypass:
-            ready = self._wait(results, position)
+        # Plug-ins first; without their result the stems as they are; without those the dry signal.
+        through = self.finished is not None and self.finished.read_into(results, position)
+        ready = through or self.outbox.read_into(results, position)
+        if self.waits and not self.bypass and not (ready if self.finished is None else through):
+            through, ready = self._wait(results, position)
+        if ready and through != self._through_plugins:
+            self._through_plugins = through
+            if self._wet:
+                self._jump()
         self.counts.blocks += 1
         if not ready and self._begun and not self.bypass:
             self.counts.underruns += 1
@@ -130,15 +138,15 @@ class AudioCore:
         if first < dry.shape[-1]:
             self.inbox.read_into(dry[:, first:], position + first)
 
-    def _wait(self, results: np.ndarray, position: int) -> bool:
-        if position + results.shape[-1] <= 0:
-            return False
-        until = time.monotonic() + 2.0
+    def _wait(self, results: np.ndarray, position: int) -> tuple[bool, bool]:
+        """Wait for a result, in a bounce; return whether it came through plug-ins, and whether it came."""
+        until = time.monotonic() + (2.0 if position + results.shape[-1] > 0 else 0.0)
+        wanted = self.finished or self.outbox
         while time.monotonic() < until:
-            if self.outbox.read_into(results, position):
-                return True
+            if wanted.read_into(results, position):
+                return wanted is self.finished, True
             time.sleep(0.0002)
-        return False
+        return False, self.outbox.read_into(results, position)
 
     def _blend(self, dry: np.ndarray, results: np.ndarray, wanted: bool, ready: bool, out: np.ndarray) -> None:
         n = out.shape[-1]
