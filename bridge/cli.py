@@ -7,6 +7,7 @@ from genaudio_core.command import main as run_command
 
 ABOUT = 'A band that listens: continues, accompanies and separates music in time with the player.'
 COMMANDS = {
+    'doctor': 'check ports, clock, model and timing, and say what to fix',
     'live': 'play with a band that answers in time, inside a DAW session',
     'devices': 'list MIDI and audio ports',
     'presets': 'list the presets, or check and show one',
@@ -23,6 +24,9 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:2] == ['live', 'isolate']:  # plays live too, with options of its own
+        argv[:2] = ['isolate']
     return run_command('genaudio', ABOUT, 'bridge.commands', COMMANDS, argv)
 
 

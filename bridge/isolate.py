@@ -160,7 +160,8 @@ def run(
     input_channels: str | None = None, sample_rate: int = 48000, block: int = 256, margin_ms: float | None = None,
     gains_db: Sequence[float] | None = None, rest_db: float = float('-inf'), wet: float = 1.0,
     connect: Sequence[tuple[str, str]] = (), name: str = 'genaudio-stems', seconds: float | None = None,
-    bypass: bool = False, lines: Any = None, on_notice: Callable[[str], None] = notice,
+    bypass: bool = False, chains: dict[int, tuple[Any, ...]] | None = None, lines: Any = None,
+    on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
     """Isolate sounds from a live input until Ctrl-C, 'quit' or `seconds`; return the final figures.
 
@@ -176,6 +177,8 @@ def run(
         Extra latency for safety; None adapts it.
     connect
         JACK ports to connect, as (source, sink); own ports may be written without the client's name.
+    chains
+        Effects by number of the output pair (``plugin_process.Chains``), in the order stems, rest, monitor.
     lines
         A text stream of commands (`Controls.obey`), such as ``sys.stdin``.
 
@@ -224,13 +227,18 @@ def run(
     }
     # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
     sys.setswitchinterval(0.0005)
-    host, audio = None, None
+    host, audio, plugins = None, None, None
     try:
         host = AudioHost(
             path, vectors, sample_rate=sample_rate, block=block, mix=mix, margin_ms=margin_ms, on_notice=on_notice
         )
         host.core.bypass = bypass
         host.start()
+        if chains:
+            from bridge.plugin_process import PluginHost
+
+            plugins = PluginHost(host, chains)
+            on_notice(f'Plug-ins add {plugins.latency} samples of their own.')
         if client is not None:
             from bridge.audio_jack import JackAudio
 
@@ -259,12 +267,13 @@ def run(
         until = time.monotonic() + seconds if seconds else float('inf')
         while not ends and not controls.ended and time.monotonic() < until:
             host.poll()
-            if told := audio.poll():
+            if told := audio.poll() or (plugins.poll() if plugins else None):
                 on_notice(told)
             _listen(lines, controls, on_notice)
         return host.status() | {
             'sample_rate': sample_rate, 'block': block, 'hop': host.hop, 'latency_samples': host.latency,
             'blocks': host.core.counts.blocks, 'faults': audio.faults,
+            'plugin_restarts': plugins.restarts if plugins else 0,
         }  # fmt: skip
     finally:
         for number, handler in handlers.items():
@@ -273,6 +282,8 @@ def run(
             audio.close()
         elif client is not None:
             client.close()
+        if plugins is not None:
+            plugins.stop()
         if host is not None:
             host.stop()
 

@@ -21,6 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--gain', type=float, action='append', metavar='DB', help='level of each stem in the monitor')
     parser.add_argument('--rest', type=float, default=float('-inf'), metavar='DB', help='level of all else there')
     parser.add_argument('--wet', type=float, default=1.0, help='0 is the input, 1 the mix (default: 1)')
+    parser.add_argument(
+        '--effect', action='append', default=[], metavar='PAIR=EFFECT',
+        help="an effect on an output pair: drums=Reverb,room_size=0.4 or monitor=/path/x.vst3,drive=6; again for more",
+    )
     parser.add_argument('--connect', action='append', default=[], metavar='FROM=TO', help='JACK ports to connect')
     parser.add_argument('--name', default='genaudio-stems', help='JACK client name (default: genaudio-stems)')
     parser.add_argument('--seconds', type=float, help='end after this long')
@@ -43,12 +47,49 @@ def pairs(items: list[str]) -> list[tuple[str, str]]:
     return found
 
 
+def effects(items: list[str], names: list[str]) -> dict[int, tuple[Any, ...]]:
+    """Return PAIR=EFFECT[,NAME=VALUE...] items as chains by number of the output pair.
+
+    Raises
+    ------
+    GenaudioError
+        If an item is malformed or names no pair.
+    """
+    from bridge.plugin_process import Link
+    from genaudio_core.errors import did_you_mean
+
+    chains: dict[int, tuple[Any, ...]] = {}
+    for item in items:
+        pair, equals, rest = item.partition('=')
+        what, *settings = rest.split(',')
+        if not (equals and what) or any('=' not in setting for setting in settings):
+            raise GenaudioError(
+                f"--effect takes PAIR=EFFECT,NAME=VALUE, such as drums=Reverb,room_size=0.4, not '{item}'."
+            )
+        if pair not in names:
+            there = f"{did_you_mean(pair, names)} There are: {', '.join(names)}."
+            raise GenaudioError(f"There is no output '{pair}'.{there}")
+        parameters: dict[str, Any] = {}
+        for setting in settings:
+            name, _, value = setting.partition('=')
+            try:
+                parameters[name] = float(value)
+            except ValueError:
+                parameters[name] = value
+        is_file = '/' in what or '\\' in what or what.endswith(('.vst3', '.component'))
+        link = Link(path=what, parameters=parameters) if is_file else Link(effect=what, parameters=parameters)
+        i = names.index(pair)
+        chains[i] = (*chains.get(i, ()), link)
+    return chains
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from bridge import isolate
 
     return isolate.run(
         args.query, model=args.model, device=args.device, input_channels=args.input_channels,
         sample_rate=args.sample_rate, block=args.block_size, margin_ms=args.margin, gains_db=args.gain,
-        rest_db=args.rest, wet=args.wet, connect=pairs(args.connect), name=args.name, seconds=args.seconds,
+        rest_db=args.rest, wet=args.wet, connect=pairs(args.connect), name=args.name,
+        chains=effects(args.effect, isolate.port_names(args.query)), seconds=args.seconds,
         lines=sys.stdin if sys.stdin is not None and not sys.stdin.closed else None,
     )  # fmt: skip
