@@ -17,6 +17,7 @@ KINDS = {
     'clipsep': 'export.kinds.clipsep:ClipsepKind',
     'query-text': 'export.kinds.query:QueryTextKind',
     'query-audio': 'export.kinds.query:QueryAudioKind',
+    'stream_separator': 'export.kinds.stream_separator:StreamSeparatorKind',
 }
 """kind -> where its class is."""
 
@@ -30,6 +31,10 @@ SOURCES = {
     ),
     'query-text': ('export/kinds/query.py', 'genaudio_core/models/query_encoder.py', 'genaudio_core/query.py'),
     'query-audio': ('export/kinds/query.py', 'genaudio_core/models/query_encoder.py'),
+    'stream_separator': (
+        'export/kinds/stream_separator.py', 'export/stream_graph.py', 'genaudio_core/models/stream_separator.py',
+        'genaudio_core/models/gru.py', 'genaudio_core/lowdelay.py',
+    ),
 }  # fmt: skip
 """kind -> files that decide what an export of it looks like; when one changes, its models are exported again."""
 

@@ -53,9 +53,8 @@ def bands(network: MaskNetwork, sounds: SoundSet, limit: int, seed: int = 0) -> 
             audio = np.repeat(audio, 2, 0) if audio.shape[0] == 1 else audio
             name = family(clip.label)
             stems[name] = stems[name] + audio if name in stems else audio
-        others = sorted(
-            (n for n in stems if n not in ('drums', 'bass') and n in words), key=lambda n: -float(np.mean(stems[n] ** 2))
-        )
+        power = {n: float(np.mean(a**2)) for n, a in stems.items() if n in words and n not in ('drums', 'bass')}
+        others = sorted(power, key=lambda n: -power[n])
         if 'drums' not in stems or 'bass' not in stems or len(others) < 2:
             continue
         scores.append(score(network, {n: stems[n] for n in ('drums', 'bass', *others[:2])}, words))
