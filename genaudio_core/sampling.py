@@ -154,10 +154,10 @@ def sample(
         order = np.argsort(-probability, kind='stable')
         cumulative = np.cumsum(probability[order])
         # The class that crosses the border stays, so one always does.
-        cut = order[int(np.searchsorted(cumulative, top_p)) + 1 :]
+        cut = order[int(cumulative.searchsorted(top_p)) + 1 :]
         probability[cut] = 0
     cumulative = np.cumsum(probability)
-    return int(np.searchsorted(cumulative, uniform * cumulative[-1], side='right').clip(0, len(logits) - 1))
+    return min(int(cumulative.searchsorted(uniform * cumulative[-1], side='right')), len(logits) - 1)
 
 
 class Sampler:
