@@ -259,11 +259,17 @@ class ProcessEngine:
         self._connection.close()
 
 
+def raise_priority(niceness: int) -> None:
+    """Ask the system to prefer this process (POSIX niceness, -20 first); where it refuses, we stay as we are."""
+    if hasattr(os, 'setpriority'):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, niceness)
+
+
 def run_engine(connection: Connection, make: Callable[..., Musician], arguments: tuple) -> None:
     """The engine process: reads messages, composes, sends pieces, until told to close or left alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; our parent decides
-    with contextlib.suppress(OSError):
-        os.nice(2)  # the port process must always come first
+    raise_priority(-8)  # the port process comes first
     try:
         musician = make(*arguments)
         connection.send(('ready', None))

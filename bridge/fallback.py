@@ -122,8 +122,9 @@ class FallbackMusician:
         while origin + repeat * length < request.end:
             for note in source:
                 beat = origin + repeat * length + (note.beat - first)
-                if not request.start - 1e-6 <= beat < request.end - 1e-6:
+                if not request.start - 0.1 <= beat < request.end - 1e-6:
                     continue
+                beat = max(beat, request.start)  # a note a little before its line belongs to the line
                 pitch = 2 * axis - note.note if mirror else note.note
                 steps = shift
                 # The last beat of the answer is free to turn elsewhere, more so the warmer the setting.

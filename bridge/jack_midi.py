@@ -125,7 +125,7 @@ class JackMidi:
     @property
     def horizon(self) -> float:
         """Seconds by which messages should be handed over before their time."""
-        return 0.02 + 3 * self.block_size / self.sample_rate
+        return 0.05 + 2 * self.block_size / self.sample_rate
 
     # --- clock
 

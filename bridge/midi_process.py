@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.clock import Clock, RealClock
-from bridge.engine import ProcessEngine
+from bridge.engine import ProcessEngine, raise_priority
 from bridge.inbox import Inbox
 from bridge.jack_midi import JackMidi, is_running
 from bridge.make_musician import make_musician
@@ -103,6 +103,7 @@ class Backend:
 def run_midi(connection: Connection, setup: Setup) -> None:
     """Run the port process until the parent says so, or is gone."""
     sys.setswitchinterval(0.0005)  # the JACK callback and the sender wait for the interpreter no longer than this
+    raise_priority(-15)
     stop: list[str] = []
     inbox = Inbox()
 

@@ -172,3 +172,9 @@ def test_touch_and_timing_of_the_player_shape_the_answer():
     assert mean[0] > 1.5 * mean[1]
     laid_back = run(90, 0.06)
     assert beats(laid_back)[-1] % 1 == pytest.approx(0.055, abs=0.02)
+
+
+def test_a_first_note_a_hair_early_is_answered_on_the_line():
+    """Clock estimates put a note of a DAW track a few microseconds before its own bar line."""
+    stage = play(preset(player__bars_heard=1, player__bars_answered=1), phrase(START + 1.9995))
+    assert beats(stage)[0] == pytest.approx(8.0, abs=0.01)
