@@ -5,9 +5,7 @@ They are sampled unconditionally, as in the paper; MMM writes track after track 
 
 import time
 
-import numpy as np
-
-from genaudio_core.analysis.evaluation import Music, describe, excerpts
+from genaudio_core.analysis.evaluation import Music, Progress, describe, excerpts
 from genaudio_core.events import LIVE
 from genaudio_core.metrics import PUBLISHED_BEATS
 from genaudio_core.models.tokens import TokenModel
@@ -33,12 +31,14 @@ def baseline_likelihood(
     }  # fmt: skip
 
 
-def measure_baseline(model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, n: int, seed: int) -> dict:
+def measure_baseline(
+    model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, n: int, seed: int, progress: Progress
+) -> dict:
     """Truth and unconditional samples side by side."""
-    began = time.perf_counter()
-    tables: list[np.ndarray] = [
-        tokenizer.decode(model.sample([tokenizer.begin], tokenizer.end, seed + i)) for i in range(n)
-    ]
+    began, tables = time.perf_counter(), []
+    for i in range(n):
+        tables.append(tokenizer.decode(model.sample([tokenizer.begin], tokenizer.end, seed + i)))
+        progress('pieces out of nothing', i + 1, n)
     made = Music(tables, time.perf_counter() - began)
     truth = Music([piece.table for piece in excerpts(data, split, LIVE, n, beats=PUBLISHED_BEATS / 2)])
     return {'truth': describe(truth, PUBLISHED_BEATS), 'unconditional': describe(made, PUBLISHED_BEATS)}

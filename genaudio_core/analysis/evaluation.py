@@ -41,7 +41,12 @@ from genaudio_core.training.score_data import ScoreData
 REPEATED = 0.9  # a continuation with this share of copied notes counts as a loop
 EARLY = 4.0  # beats: one that begins no note in its last bar of four has stopped early
 PUBLISHED_SAMPLING = Controls(published_top_k=True, keep_range=False, top_p=1.0, max_chord=64, allow_end=True)
+Progress = Callable[[str, int, int], None]  # what is being made, how many are done, of how many
 PieceNLL = Callable[[np.ndarray], dict[str, float]]  # one sequence -> nats per event, by field, with 'events'
+
+
+def _no_progress(what: str, done: int, total: int) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -145,16 +150,21 @@ def likelihood(windows: dict[str, list[np.ndarray]], piece_nll: PieceNLL) -> dic
 # --- music -----------------------------------------------------------------------------------------------------------
 
 
-def unconditional(decoder: Decoder, n: int, beats: float, controls: Controls, seed: int) -> Music:
+def unconditional(
+    decoder: Decoder, n: int, beats: float, controls: Controls, seed: int, progress: Progress = _no_progress
+) -> Music:
     """`n` pieces out of nothing; the model also chooses the ensemble."""
-    began = time.perf_counter()
-    scores = [generate(decoder, beats, controls=controls, seed=seed + i).score for i in range(n)]
-    return Music([_sorted_table(score) for score in scores], time.perf_counter() - began)
+    began, tables = time.perf_counter(), []
+    for i in range(n):
+        tables.append(_sorted_table(generate(decoder, beats, controls=controls, seed=seed + i).score))
+        progress('pieces out of nothing', i + 1, n)
+    return Music(tables, time.perf_counter() - began)
 
 
 def continuations(
-    decoder: Decoder, given: Sequence[Excerpt], given_beats: float, beats: float, controls: Controls, seed: int
-) -> Music:
+    decoder: Decoder, given: Sequence[Excerpt], given_beats: float, beats: float, controls: Controls, seed: int,
+    progress: Progress = _no_progress,
+) -> Music:  # fmt: skip
     """What the model plays after the first `given_beats` of each excerpt; step 0 is the beginning of the excerpt."""
     began, tables = time.perf_counter(), []
     for i, excerpt in enumerate(given):
@@ -162,6 +172,7 @@ def continuations(
         score = Score(tracks, [Tempo(0.0, 100.0)], [Meter(0.0, *excerpt.meter)])
         made = continue_score(decoder, score, beats, controls=controls, seed=seed + i, start=given_beats)
         tables.append(_sorted_table(made.score))
+        progress('continuations', i + 1, len(given))
     return Music(tables, time.perf_counter() - began)
 
 
@@ -204,7 +215,7 @@ def describe_continuations(music: Music, given_beats: float, beats: float) -> di
 
 def measure(
     decoder: Decoder, data: ScoreData, split: str, n: int, *, given: float = 16, beats: float = 16,
-    controls: Controls | None = None, seed: int = 1,
+    controls: Controls | None = None, seed: int = 1, progress: Progress = _no_progress,
 ) -> dict:  # fmt: skip
     """Truth, unconditional samples and continuations side by side.
 
@@ -217,8 +228,8 @@ def measure(
     controls = controls or Controls(allow_end=True)
     pieces = excerpts(data, split, decoder.encoding, n, beats=given + beats)
     truth = Music([piece.table for piece in pieces])
-    made = unconditional(decoder, n, PUBLISHED_BEATS, controls, seed)
-    continued = continuations(decoder, pieces, given, beats, controls, seed)
+    made = unconditional(decoder, n, PUBLISHED_BEATS, controls, seed, progress)
+    continued = continuations(decoder, pieces, given, beats, controls, seed, progress)
     return {
         'truth': describe(truth, PUBLISHED_BEATS),
         'unconditional': describe(made, PUBLISHED_BEATS),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -75,9 +76,15 @@ def _decoder(args: argparse.Namespace, data, path: Path, *, with_likelihood: boo
         controls = PUBLISHED_SAMPLING if args.published_sampling else None
         report |= measure(
             decoder, data, args.split, args.samples, given=args.given, beats=args.beats, controls=controls,
-            seed=args.seed,
+            seed=args.seed, progress=_show,
         )  # fmt: skip
     return report
+
+
+def _show(what: str, done: int, total: int) -> None:
+    """A line that counts, on a terminal; nothing in a log."""
+    if sys.stderr.isatty():
+        print(f'\r{what}: {done} of {total}   ', end='\n' if done == total else '', file=sys.stderr, flush=True)
 
 
 def _checkpoint(args: argparse.Namespace, data) -> dict:
@@ -97,7 +104,7 @@ def _checkpoint(args: argparse.Namespace, data) -> dict:
         report = {'nll': baseline_likelihood(baseline, tokenizer, data, args.split, args.pieces)}
         if args.samples:
             with torch.no_grad():
-                report |= measure_baseline(baseline, tokenizer, data, args.split, args.samples, args.seed)
+                report |= measure_baseline(baseline, tokenizer, data, args.split, args.samples, args.seed, _show)
         return report
     model, _ = load_mmt(path)
     windows = _windows(args, data, model.config.layout, min(args.length, model.config.context))
