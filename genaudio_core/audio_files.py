@@ -57,7 +57,9 @@ class AudioReader:
         self.channels = self._file.num_channels
         if self.channels > MAX_CHANNELS:
             self._file.close()
-            raise GenaudioError(f'{path} has {self.channels} channels; at most {MAX_CHANNELS} are taken. Mix it down first.')
+            raise GenaudioError(
+                f'{path} has {self.channels} channels; at most {MAX_CHANNELS} are taken. Mix it down first.'
+            )
         if self._file.frames == 0 or self.channels == 0:
             self._file.close()
             raise GenaudioError(f'{path} holds no sound: it is 0 seconds long.')
@@ -88,7 +90,9 @@ class AudioReader:
                 return
             if not np.isfinite(block).all():
                 second = position / self.sample_rate
-                raise GenaudioError(f'{self.path} holds samples that are no numbers (NaN or infinite) near {second:.1f} s.')
+                raise GenaudioError(
+                    f'{self.path} holds samples that are no numbers (NaN or infinite) near {second:.1f} s.'
+                )
             position += block.shape[-1]
             yield block
 

@@ -36,8 +36,8 @@ SILENT = 1e-4  # root mean square under which an example says nothing
 # --- text ------------------------------------------------------------------------------------------------------------
 
 _FILLER = frozenset(
-    ('a', 'an', 'the', 'of', 'some', 'sound', 'sounds', 'playing', 'solo', 'track', 'stem', 'just', 'only', 'please', 'my',
-     'this', 'that', 'is', 'with')
+    ('a', 'an', 'the', 'of', 'some', 'sound', 'sounds', 'playing', 'solo', 'track', 'stem', 'just', 'only', 'please',
+     'my', 'this', 'that', 'is', 'with')
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def plain_words(text: str) -> list[str]:
     return [word for word in words if word not in _FILLER] or words
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def _fnv(text: str) -> int:
     value = 0x811C9DC5
     for byte in text.encode():
@@ -316,7 +317,8 @@ def parse(text: str) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
     minus = False
     for index, piece in enumerate(pieces):
         if index % 2:
-            minus = piece.lower().strip() in ('-', 'not', 'without', 'minus', 'no') or (minus and piece.lower() == 'and')
+            sign = piece.lower().strip()
+            minus = sign in ('-', 'not', 'without', 'minus', 'no') or (minus and sign == 'and')
             continue
         if not piece.strip():
             continue

@@ -242,8 +242,8 @@ def separate_file(
         stream = separator.stream(reader.sample_rate, reader.channels, queries)
         targets = [*outputs, *([residual] if residual is not None else [])]
         writers = [
-            stack.enter_context(AudioWriter(stack.enter_context(atomic_write(target)), reader.sample_rate, reader.channels))
-            for target in targets
+            stack.enter_context(AudioWriter(temporary, reader.sample_rate, reader.channels))
+            for temporary in [stack.enter_context(atomic_write(target)) for target in targets]
         ]
         waiting = np.zeros((reader.channels, 0), np.float32)
         taken = given = 0

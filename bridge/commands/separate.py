@@ -20,13 +20,13 @@ FORMATS = ('wav', 'flac', 'mp3')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('files', nargs='+', type=Path, metavar='IN', help='audio files (wav, flac, mp3, ogg, aiff)')
     parser.add_argument('-q', '--query', action='append', default=[], metavar='WORDS',
-                        help='what to pull out; again for another stem. "0.7 violin + 0.3 flute, not cymbals" mixes')  # fmt: skip
+                        help='what to pull out, such as "0.7 violin + 0.3 flute, not cymbals"; again for another stem')
     parser.add_argument('--not', dest='negative', action='append', default=[], metavar='WORDS',
                         help='what to leave out of every stem')  # fmt: skip
     parser.add_argument('--example', action='append', default=[], type=Path, metavar='CLIP',
                         help='a recording of the sound to pull out: one more stem each')  # fmt: skip
     parser.add_argument('--image', action='append', default=[], type=Path, metavar='PICTURE',
-                        help='a picture of what makes the sound (needs --clip-weights and a model trained on CLIP)')  # fmt: skip
+                        help='a picture of what sounds (needs --clip-weights and a model trained on CLIP)')
     parser.add_argument('--residual', action='store_true', help='also write what is left')
     parser.add_argument('-o', '--out', type=Path, default=Path('.'), metavar='DIR', help='folder for the stems')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
@@ -106,7 +106,8 @@ def run(args: argparse.Namespace) -> dict:
 
     kind = args.format.lower().lstrip('.')
     if kind not in FORMATS:
-        raise GenaudioError(f"Cannot write '{args.format}'.{did_you_mean(kind, FORMATS)} There are: {', '.join(FORMATS)}.")
+        hint = did_you_mean(kind, FORMATS)
+        raise GenaudioError(f"Cannot write '{args.format}'.{hint} There are: {', '.join(FORMATS)}.")
     separator = Separator.load(args.model, provider=args.provider, threads=max(1, args.threads))
     queries = _queries(args, separator.query_dim)
     try:

@@ -47,10 +47,13 @@ class _Table:
     def __init__(self):
         self._rows: dict[str, list[dict]] = defaultdict(list)
 
-    def add(self, way: str, label: str, sources: np.ndarray, target: int, estimate: np.ndarray, mix: np.ndarray) -> None:
+    def add(
+        self, way: str, label: str, sources: np.ndarray, target: int, estimate: np.ndarray, mix: np.ndarray
+    ) -> None:
         ratios = bss_eval(sources, estimate, target)
         gain = si_sdr(sources[target], estimate) - si_sdr(sources[target], mix)
-        self._rows[way].append({'label': label, 'sdr': ratios.sdr, 'sir': ratios.sir, 'sar': ratios.sar, 'si_sdri': gain})
+        row = {'label': label, 'sdr': ratios.sdr, 'sir': ratios.sir, 'sar': ratios.sar, 'si_sdri': gain}
+        self._rows[way].append(row)
 
     def result(self) -> dict:
         ways = {}
@@ -108,7 +111,8 @@ def evaluate_mixtures(
 
 
 def evaluate_real(
-    separator: Separator, encoder: QueryEncoder, folder: Path, *, seconds: float = 30.0, progress: Progress | None = None,
+    separator: Separator, encoder: QueryEncoder, folder: Path, *, seconds: float = 30.0,
+    progress: Progress | None = None,
 ) -> dict:
     """Return song -> stem -> ratios, for folders of stems whose names are keys of `REAL_QUERIES`."""
     songs = [f for f in sorted(folder.iterdir()) if f.is_dir()] if folder.is_dir() else []
@@ -120,7 +124,7 @@ def evaluate_real(
             progress(done, len(songs))
         names = [p.stem for p in sorted(song.glob('*.ogg')) if p.stem in REAL_QUERIES]
         stems = [read_audio(song / f'{name}.ogg', 44100) for name in names]
-        start = int(10 * 44100)
+        start = 10 * 44100
         audio = np.stack([s[:2, start : start + int(seconds * 44100)] for s in stems])
         mix = audio.sum(axis=0)
         table, gains = {}, {}
@@ -138,7 +142,8 @@ def evaluate_real(
 
 def as_table(ways: dict) -> list[str]:
     """Return the lines of a Markdown table like the paper's, and the improvement per query."""
-    lines = ['| | SDR mean ± SEM | median | SIR | SAR | SI-SDRi mean ± SEM | median |', '| --- | --- | --- | --- | --- | --- | --- |']
+    lines = ['| | SDR mean ± SEM | median | SIR | SAR | SI-SDRi mean ± SEM | median |']
+    lines.append('| --- | --- | --- | --- | --- | --- | --- |')
     for way, rows in ways.items():
         s, i = rows['sdr'], rows['si_sdri']
         lines.append(

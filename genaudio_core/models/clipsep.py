@@ -60,7 +60,7 @@ class CLIPSepConfig:
 
 
 class UNet(nn.Module):
-    """(B, n_in, H, W) -> (B, n_out, H, W); H and W are multiples of 2**levels. `n_cond` joins at the innermost level."""
+    """(B, n_in, H, W) -> (B, n_out, H, W), H and W multiples of 2**levels; `n_cond` joins at the innermost level."""
 
     def __init__(self, n_in: int, n_out: int, width: int = 64, levels: int = 7, n_cond: int = 0):
         super().__init__()
@@ -274,7 +274,8 @@ def from_published(weights: dict[str, Tensor]) -> CLIPSep:
     model = CLIPSep(config)
     missing = set(model.state_dict()) - set(ours)
     if missing:
-        raise GenaudioError(f'These weights are not of CLIPSep: {sorted(missing)[0]} and {len(missing) - 1} more are missing.')
+        first = sorted(missing)[0]
+        raise GenaudioError(f'These weights are not of CLIPSep: {first} and {len(missing) - 1} more are missing.')
     wanted = model.state_dict()
     for key in wanted:
         if ours[key].shape != wanted[key].shape:

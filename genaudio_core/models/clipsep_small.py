@@ -83,7 +83,8 @@ class SmallUNet(nn.Module):
             _Down(1 if i == 0 else widths[i - 1], widths[i]) for i in range(config.levels)
         )
         self.ups = nn.ModuleList(
-            _Up(widths[i] * (1 if i == config.levels - 1 else 2), widths[i - 1]) for i in range(config.levels - 1, 0, -1)
+            _Up(widths[i] * (1 if i == config.levels - 1 else 2), widths[i - 1])
+            for i in range(config.levels - 1, 0, -1)
         )
         self.out = nn.ConvTranspose2d(widths[0] * 2, config.maps, 4, 2, 1)
 

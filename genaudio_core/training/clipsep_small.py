@@ -3,8 +3,8 @@
     genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60
 
 The learning rate falls with the root of the steps, and a running average of the weights does what a final decay
-would: a run may stop anywhere, and go on. What is saved as ``best.safetensors`` is that average. ``log.csv`` holds training and
-validation (decibels of improvement over the mixture, in the band domain).
+would: a run may stop anywhere, and go on. What is saved as ``best.safetensors`` is that average. ``log.csv`` holds
+training and validation (decibels of improvement over the mixture, in the band domain).
 """
 
 import argparse

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 HELP = 'the bundled audio encoder: "more like this"'
-EXAMPLE = 'genaudio-train fit query-audio --space runs/query/space.npz --sounds data/sounds --out runs/query --minutes 15'
+EXAMPLE = 'genaudio-train fit query-audio --space runs/query/space.npz --sounds data/sounds --out runs/query'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

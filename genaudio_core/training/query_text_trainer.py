@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--space', type=Path, required=True, help='made by genaudio-train query-space')
     parser.add_argument('--recordings', type=Path, help='folder with a manifest.csv whose labels are learned too')
     parser.add_argument('--out', type=Path, required=True)
-    parser.add_argument('--steps', type=int, default=1500)
+    parser.add_argument('--steps', type=int, default=1000)
     parser.add_argument('--seed', type=int, default=1)
 
 

@@ -229,7 +229,8 @@ def add_effects(audio: np.ndarray, sample_rate: int, concept: str, rng: random.R
     if rng.random() < 0.5:
         chain.append(pb.PeakFilter(float(np.exp(rng.uniform(np.log(200), np.log(6000)))), rng.uniform(-6, 6), 0.8))
     if rng.random() < 0.3:
-        chain.append(pb.Compressor(rng.uniform(-30, -12), rng.uniform(1.5, 4), rng.uniform(1, 20), rng.uniform(50, 250)))
+        attack, release = rng.uniform(1, 20), rng.uniform(50, 250)  # ms
+        chain.append(pb.Compressor(rng.uniform(-30, -12), rng.uniform(1.5, 4), attack, release))
     if family in ('guitar', 'synth', 'voice') and rng.random() < 0.15:
         chain.append(pb.Delay(rng.uniform(0.1, 0.5), rng.uniform(0.1, 0.4), rng.uniform(0.1, 0.3)))
     if rng.random() < 0.6:

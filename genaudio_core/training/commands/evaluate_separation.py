@@ -56,9 +56,11 @@ def run(args: argparse.Namespace) -> dict:
         lines += as_table(ways)
     if args.real is not None:
         result['real'] = evaluate_real(separator, encoder, args.real, progress=progress)
-        lines += ['', '| song | stem | query | mixture SI-SDR | SI-SDRi | all asked |', '| --- | --- | --- | --- | --- | --- |']
+        lines += ['', '| song | stem | query | mixture SI-SDR | SI-SDRi | all asked |']
+        lines += ['| --- | --- | --- | --- | --- | --- |']
         lines += [
-            f'| {song} | {stem} | {row["query"]} | {row["mixture_si_sdr"]:.2f} | {row["si_sdri"]:.2f} | {row["si_sdri_all_asked"]:.2f} |'
+            f'| {song} | {stem} | {row["query"]} | {row["mixture_si_sdr"]:.2f} | {row["si_sdri"]:.2f} '
+            f'| {row["si_sdri_all_asked"]:.2f} |'
             for song, stems in result['real'].items() for stem, row in stems.items()
         ]  # fmt: skip
     print(file=sys.stderr)

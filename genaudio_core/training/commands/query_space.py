@@ -10,7 +10,8 @@ EXAMPLE = 'genaudio-train query-space --recordings shared/data/audio -o runs/que
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-o', '--out', type=Path, required=True, help='.npz to write')
     parser.add_argument('--recordings', type=Path, help='folder with a manifest.csv whose labels join the space')
-    parser.add_argument('--sounds', type=Path, help='instead: packed sounds, to collect label -> vectors for `fit clipsep --queries`')
+    parser.add_argument('--sounds', type=Path,
+                        help='instead: packed sounds, to collect label -> vectors for `fit clipsep --queries`')
     parser.add_argument('--run', type=Path, help='with --sounds: folder with space.npz and audio.safetensors')
     parser.add_argument('--per-label', type=int, default=24)
 
