@@ -94,7 +94,8 @@ def test_stems_and_residual_add_up_to_the_file(tmp_path):
     x = noise(n=150_001) * 3
     write_audio(tmp_path / 'in.wav', x, 48000)
     outputs = [tmp_path / 'a.wav', tmp_path / 'b.wav']
-    told = separate_file(fake_separator(), tmp_path / 'in.wav', outputs, [low(0.3), low(0.5)], residual=tmp_path / 'r.wav')
+    queries, rest = [low(0.3), low(0.5)], tmp_path / 'r.wav'
+    told = separate_file(fake_separator(), tmp_path / 'in.wav', outputs, queries, residual=rest)
     parts = [read_audio(p) for p in [*outputs, tmp_path / 'r.wav']]
     assert all(p.shape == x.shape for p in parts)
     assert np.abs(np.sum(parts, axis=0) - x).max() < 1e-6
@@ -116,7 +117,7 @@ def test_bad_requests_in_one_line(tmp_path):
         separator.separate(noise(), 44100, [])
     with pytest.raises(GenaudioError, match='0 seconds'):
         separator.separate(noise(n=0), 44100, [low(0.5)])
-    with pytest.raises(GenaudioError, match='4 numbers|wants 4'):
+    with pytest.raises(GenaudioError, match='the model wants 4'):
         separator.separate(noise(), 44100, [Query('x', ((1.0, np.ones(7, np.float32)),))])
     with pytest.raises(GenaudioError, match='sample rate'):
         separator.separate(noise(), 10, [low(0.5)])

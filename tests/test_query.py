@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import presets_dir
+from genaudio_core.model_card import ModelCard
+from genaudio_core.query import (
+    AudioEncoder,
+    Query,
+    QueryEncoder,
+    TextEncoder,
+    morph,
+    parse,
+    plain_words,
+    text_features,
+    unit,
+)
+
+BUNDLED = presets_dir() / 'models' / 'query-text.onnx'
+NAMES = ['violin', 'drums', 'cymbals', 'flute']
+
+
+class TableSession:
+    """A word table in which every feature of a concept's name points at the concept."""
+
+    def __init__(self, buckets=4096):
+        self.rows = np.zeros((buckets, 128), np.float32)
+        for index, name in enumerate(NAMES):
+            self.rows[text_features(name, buckets), index] += 1
+
+    def run(self, _, feed):
+        total = self.rows[feed['ids']].sum(axis=0) + 1e-3
+        return [total / np.linalg.norm(total)]
+
+
+def text_encoder():
+    card = ModelCard(kind='query-text', details={
+        'buckets': 4096, 'names': NAMES, 'concepts': np.eye(4, 128).tolist(), 'phrases': {'fiddle': 0, 'drum kit': 1},
+    })  # fmt: skip
+    return TextEncoder(TableSession(), card)
+
+
+def encoder():
+    return QueryEncoder(text_encoder())
+
+
+def test_phrases_are_found_in_any_dress():
+    words = text_encoder()
+    for text in ('fiddle', 'Fiddle!', 'the sound of a FIDDLE playing', 'fiddles'):
+        match = words.match(text)
+        assert (match.nearest, match.exact) == ('violin', True)
+
+
+def test_a_typo_goes_where_it_was_meant(capsys):
+    match = text_encoder().match('violni')
+    assert match.nearest == 'violin' and not match.exact
+    text_encoder().encode('violinn')
+    assert capsys.readouterr().err == ''
+
+
+def test_a_stranger_is_told_with_the_nearest_known():
+    told = []
+    text_encoder().encode('xqzt', told.append)
+    assert len(told) == 1 and '\n' not in told[0]
+    assert "'xqzt' is not a sound I know; the nearest is '" in told[0]
+
+
+@pytest.mark.parametrize('text', ['', '   ', '...', '-'])
+def test_empty_queries_in_one_line(text):
+    with pytest.raises(GenaudioError) as caught:
+        encoder().query(text)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(('text', 'positive', 'negative'), [
+    ('violin', [(1, 'violin')], []),
+    ('drums, not cymbals', [(1, 'drums')], [(1, 'cymbals')]),
+    ('0.7 violin + 0.3*flute', [(0.7, 'violin'), (0.3, 'flute')], []),
+    ('drums - cymbals', [(1, 'drums')], [(1, 'cymbals')]),
+    ('strings without violin and flute', [(1, 'strings')], [(1, 'violin'), (1, 'flute')]),
+    ('violin and flute', [(1, 'violin'), (1, 'flute')], []),
+    ('hi-hat', [(1, 'hi-hat')], []),
+])  # fmt: skip
+def test_parse(text, positive, negative):
+    assert parse(text) == (positive, negative)
+
+
+def test_only_negative_or_weightless_is_told():
+    with pytest.raises(GenaudioError, match='only says what not to hear'):
+        encoder().query('not drums')
+    with pytest.raises(GenaudioError, match='weight'):
+        encoder().query('0 violin + flute')
+
+
+def test_mix_and_negative_vectors():
+    query = encoder().query('0.8 violin + 0.6 flute', negative=['drums'])
+    assert_allclose(query.target[[0, 3]], [0.8, 0.6], atol=1e-6)
+    assert query.vector[1] < -0.3 and query.target[1] == 0
+    assert_allclose(np.linalg.norm(query.vector), 1, atol=1e-6)
+
+
+def test_morph_walks_the_sphere():
+    a, b = np.eye(128)[0], np.eye(128)[1]
+    for amount in (0, 0.25, 0.5, 1):
+        v = morph(a, b, amount)
+        assert_allclose(np.linalg.norm(v), 1, atol=1e-6)
+        assert_allclose(np.arctan2(v[1], v[0]), amount * np.pi / 2, atol=1e-6)
+    assert np.isfinite(morph(a, -a, 0.5)).all()
+    assert_allclose(morph(a, a, 0.3), a)
+
+
+def test_clip_queries_keep_their_length():
+    vector = np.full(512, 3.0, np.float32)
+    assert_allclose(Query('x', ((2.0, vector),), normalise=False).target, vector)
+
+
+class MeanSession:
+    def run(self, _, feed):
+        assert np.isfinite(feed['energy']).all()
+        return [unit(np.ones((len(feed['energy']), 128), np.float32))]
+
+
+def audio_encoder():
+    card = ModelCard(kind='query-audio', sample_rate=44100, details={
+        'n_fft': 1024, 'hop_length': 256, 'bands': 32, 'base': 101.0, 'frames': 16})  # fmt: skip
+    return AudioEncoder(MeanSession(), card)
+
+
+@pytest.mark.parametrize(('n', 'rate'), [(300, 44100), (44100, 44100), (30_000, 16000)])
+def test_examples_of_any_length_and_rate(n, rate):
+    audio = np.random.default_rng(0).standard_normal((2, n)).astype(np.float32)
+    assert_allclose(audio_encoder().encode(audio, rate), 128**-0.5, atol=1e-6)
+
+
+def test_bad_examples_in_one_line(tmp_path):
+    bad = ((np.zeros((1, 0)), 'no sound'), (np.zeros((1, 999)), 'silent'), (np.full((1, 9), np.nan), 'NaN'))
+    for audio, what in bad:
+        with pytest.raises(GenaudioError, match=what):
+            audio_encoder().encode(audio.astype(np.float32), 44100)
+    with pytest.raises(GenaudioError, match='no file'):
+        QueryEncoder(text_encoder(), audio_encoder()).audio(tmp_path / 'missing.wav')
+    with pytest.raises(GenaudioError, match='clip-weights'):
+        encoder().image(tmp_path / 'a.png')
+
+
+def test_features_ignore_case_and_punctuation():
+    assert text_features('Bass Guitar!', 512) == text_features('bass guitar', 512)
+    assert plain_words("Fiddler's solo") == ["fiddler's"]
+
+
+bundled = pytest.mark.skipif(not BUNDLED.exists(), reason='presets/models/query-text.onnx is not there')
+
+
+@bundled
+@pytest.mark.parametrize(('said', 'meant'), [
+    ('fiddle', 'violin'), ('bass guitar', 'electric bass'), ('sax', 'saxophone'), ('drum kit', 'drums'),
+    ('vox', 'vocals'), ('piana', 'piano'), ('saxaphone', 'saxophone'), ('gitar', 'acoustic guitar'),
+    ('trumpt', 'trumpet'), ('drumms', 'drums'), ('vocal', 'vocals'), ('the double bass', 'double bass'),
+    ('clarinett', 'clarinet'), ('a woman singing', 'vocals'), ('xylofone', 'xylophone'), ('celo', 'cello'),
+])  # fmt: skip
+def test_the_bundled_encoder_knows_its_words(said, meant, capsys):
+    encoder = TextEncoder.load()
+    assert encoder.match(said).nearest == meant
+    encoder.encode(said)
+    assert capsys.readouterr().err == ''
+
+
+@bundled
+@pytest.mark.parametrize('word', ['democracy', 'spreadsheet', 'qwzx', 'insurance'])
+def test_the_bundled_encoder_knows_its_limits(word):
+    told = []
+    TextEncoder.load().encode(word, told.append)
+    assert len(told) == 1 and 'nearest' in told[0]

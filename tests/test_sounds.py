@@ -1,0 +1,161 @@
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from genaudio_core.errors import GenaudioError
+from genaudio_core.training.lexicon import CONCEPTS, NAMES, PROGRAM_TO_CONCEPT, RECORDING_LABELS, related
+from genaudio_core.training.mixtures import Mixer, MixtureConfig
+from genaudio_core.training.recordings import concept_of, split_of
+from genaudio_core.training.render import (
+    TEST_FONT,
+    Phrase,
+    PhraseBook,
+    PlayedNote,
+    Sampler,
+    find_font,
+    level,
+    perform,
+)
+from genaudio_core.training.sounds import SoundSet, SoundWriter
+
+
+def noise(channels, n, seed=0):
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, (channels, n)).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    with SoundWriter(tmp_path / 's') as writer:
+        for i, label in enumerate(['piano', 'drums', 'violin', 'rain', 'flute']):
+            for split in ('train', 'test'):
+                writer.add(noise(1, 44100, i), 44100, label=label, kind='solo', split=split, source='x')
+        for i, role in enumerate(('drums', 'bass', 'lead')):
+            writer.add(noise(2, 60_000, 9 + i), 44100, label=('drums', 'electric bass', 'violin')[i], kind='stem',
+                       split='train', group='song', role=role)  # fmt: skip
+        writer.add(noise(1, 9000, 20), 44100, label='noise', kind='noise', split='train')
+    return tmp_path / 's'
+
+
+def test_what_goes_in_comes_out(folder):
+    sounds = SoundSet(folder)
+    clip = sounds.select(kind='stem')[1]
+    assert (clip.label, clip.channels, clip.sample_rate, clip.role) == ('electric bass', 2, 44100, 'bass')
+    assert_allclose(sounds.read(clip), noise(2, 60_000, 10), atol=1 / 32767)
+    assert_allclose(sounds.read(clip, 1000, 500), noise(2, 60_000, 10)[:, 1000:1500], atol=1 / 32767)
+    tail = sounds.read(clip, 59_900, 300)
+    assert tail.shape == (2, 300) and not tail[:, 100:].any()
+
+
+def test_a_second_writer_adds_to_what_is_there(folder):
+    before = SoundSet(folder)
+    with SoundWriter(folder) as writer:
+        writer.add(noise(1, 100), 22050, label='organ', kind='solo', split='valid')
+    after = SoundSet(folder)
+    assert after.clips[:-1] == before.clips
+    assert after.clips[-1].shard != before.clips[-1].shard
+    assert after.select(split='valid', label='organ')[0].sample_rate == 22050
+
+
+def test_bands_stay_together(folder):
+    (stems,) = SoundSet(folder).groups(split='train').values()
+    assert [s.role for s in stems] == ['drums', 'bass', 'lead']
+    assert len({s.n_samples for s in stems}) == 1
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path):
+    with pytest.raises(GenaudioError, match='genaudio-train prepare-sounds'):
+        SoundSet(tmp_path)
+
+
+def test_mixtures_repeat_and_differ(folder):
+    mixer = Mixer(SoundSet(folder), 'train', MixtureConfig(seconds=0.2, noise=1.0))
+    first, again = mixer.draw(random.Random(3)), mixer.draw(random.Random(3))
+    assert first.labels == again.labels and np.array_equal(first.mix, again.mix)
+    for seed in range(20):
+        mixture = mixer.draw(random.Random(seed))
+        assert len(set(mixture.labels)) == len(mixture.labels) >= 2
+        assert mixture.noise.any()
+        assert_allclose(mixture.mix, mixture.sources.sum(0) + mixture.noise)
+        assert not any(related(mixer.absent(mixture, random.Random(seed)), label) for label in mixture.labels)
+
+
+def test_two_sources_when_asked(folder):
+    mixer = Mixer(SoundSet(folder), 'test', MixtureConfig(seconds=0.2, noise=0.0, related=0.0))
+    for seed in range(10):
+        mixture = mixer.draw(random.Random(seed), 2)
+        assert len(mixture.labels) == 2 and not related(*mixture.labels)
+
+
+def test_lexicon_is_sound():
+    words = [w for c in CONCEPTS for w in (c.name, *c.synonyms)]
+    doubles = {w for w in words if words.count(w) > 1}
+    assert not doubles
+    assert set(RECORDING_LABELS.values()) <= set(NAMES)
+    assert len(PROGRAM_TO_CONCEPT) >= 98
+    assert related('violin', 'strings') and not related('violin', 'drums')
+
+
+def test_labels_of_recordings():
+    assert concept_of('Dog bark') == 'dog bark'
+    assert concept_of('closed hi-hat') == 'hi-hat'
+    assert concept_of('acoustic guitar') == 'acoustic guitar'
+    assert concept_of('styrofoamnoises') == ''
+
+
+def test_splits_are_fixed_and_fair():
+    names = [f'piece {i}' for i in range(2000)]
+    splits = [split_of(name) for name in names]
+    assert splits == [split_of(name) for name in names]
+    assert 150 < splits.count('test') < 260 and 60 < splits.count('valid') < 150
+
+
+def phrase():
+    notes = [PlayedNote(i * 0.5, i * 0.5 + 0.4, 40 + i % 12, 64) for i in range(60)]
+    return Phrase('p', 'piano', notes, 1.0)
+
+
+def test_a_phrase_is_moved_into_range():
+    flute = next(c for c in CONCEPTS if c.name == 'flute')
+    for seed in range(10):
+        notes = perform(phrase(), flute, 8.0, random.Random(seed))
+        assert notes and all(flute.low <= n.note <= flute.high and 1 <= n.velocity <= 127 for n in notes)
+        assert all(0 <= n.start <= 8.01 and n.end > n.start for n in notes)
+
+
+def test_a_book_gives_what_can_be_played():
+    drums = phrase()._replace(concept='drums')
+    chords = phrase()._replace(polyphony=3.0)
+    book = PhraseBook([phrase(), drums, chords])
+    by_name = {c.name: c for c in CONCEPTS}
+    assert book.choose(by_name['drums'], random.Random(0)) is drums
+    assert book.choose(by_name['violin'], random.Random(0)).polyphony == 1.0
+
+
+def test_level_brings_sounds_to_one_loudness():
+    for gain in (0.001, 0.5):
+        assert_allclose(np.sqrt(np.mean(level(noise(1, 44100) * gain, 0.05) ** 2)), 0.05, rtol=0.02)
+    assert np.abs(level(noise(1, 44100), 10.0)).max() <= 0.951
+    assert not level(np.zeros((1, 5000), np.float32)).any()
+
+
+def test_a_missing_font_names_its_package():
+    with pytest.raises(GenaudioError, match='apt-get install some-soundfont'):
+        find_font('missing.sf2', 'some-soundfont')
+
+
+def test_notes_sound_at_their_pitch_and_time():
+    pytest.importorskip('fluidsynth')
+    try:
+        font = find_font(TEST_FONT[1], TEST_FONT[0])
+    except GenaudioError as error:
+        pytest.skip(str(error))
+    sampler = Sampler(font, 22050)
+    audio = sampler.play([PlayedNote(0.5, 1.2, 69, 100)], 73, False, 1.5).mean(axis=0)
+    sampler.close()
+    assert audio.shape == (33075,)
+    assert np.abs(audio[:10_800]).max() < 1e-3
+    spectrum = np.abs(np.fft.rfft(audio[12_000:23_000] * np.hanning(11_000), 22050))
+    assert abs(spectrum[300:600].argmax() + 300 - 440) < 8
