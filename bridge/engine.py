@@ -120,7 +120,12 @@ class ProcessEngine:
     """
 
     def __init__(
-        self, make: Callable[..., Musician], arguments: tuple = (), *, clock: Clock, notify: Callable[[str], None] = print
+        self,
+        make: Callable[..., Musician],
+        arguments: tuple = (),
+        *,
+        clock: Clock,
+        notify: Callable[[str], None] = print,
     ) -> None:
         self.ready = False
         self.restarts = 0

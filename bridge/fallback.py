@@ -137,7 +137,11 @@ class FallbackMusician:
         if notes and key is not None:  # come home on the tonic or its third
             final = notes[-1]
             home = min(
-                (final.note + d for d in range(-4, 5) if (final.note + d - key[0]) % 12 in (0, key[1][2 % len(key[1])])),
+                (
+                    final.note + d
+                    for d in range(-4, 5)
+                    if (final.note + d - key[0]) % 12 in (0, key[1][2 % len(key[1])])
+                ),
                 key=lambda pitch: abs(pitch - final.note),
                 default=final.note,
             )
@@ -157,7 +161,9 @@ class FallbackMusician:
         notes, beat, pitch = [], request.start, 67
         while beat < request.end - 1e-6:
             root, intervals = self._progression(request, request.bar * math.floor(beat / request.bar + 1e-6))
-            length = rng.choice((0.5, 0.5, 1.0, 1.0, 1.5, 2.0) if request.controls.density <= 0.6 else (0.25, 0.5, 0.5, 1.0))
+            length = rng.choice(
+                (0.5, 0.5, 1.0, 1.0, 1.5, 2.0) if request.controls.density <= 0.6 else (0.25, 0.5, 0.5, 1.0)
+            )
             length = min(length, request.end - beat)
             if abs(beat - round(beat)) < 1e-6:
                 tones = [pitch + d for d in range(-5, 6) if (pitch + d - root) % 12 in intervals]
@@ -262,6 +268,8 @@ def _pattern(
         return [PlannedNote(start, bar * 0.97, n, 68, part) for n in voices]
     if family == 'mallets' or controls.density > 0.7:  # broken chord in eighths
         steps = int(bar * 2)
-        return [PlannedNote(start + i / 2, 0.45, chord[(0, 1, 2, 1)[i % 4] % len(chord)], 70, part) for i in range(steps)]
+        return [
+            PlannedNote(start + i / 2, 0.45, chord[(0, 1, 2, 1)[i % 4] % len(chord)], 70, part) for i in range(steps)
+        ]
     hits = [0.0] if controls.density < 0.3 else [beat + 0.5 for beat in range(int(bar))]
     return [PlannedNote(start + beat, 0.4 if beat else bar * 0.9, n, 66, part) for beat in hits for n in chord]

@@ -39,7 +39,9 @@ def _client(name: str) -> Any:
     try:
         import jack  # OSError where libjack is not installed
     except (ImportError, OSError) as error:
-        raise GenaudioError(f"JACK is not usable here ({error}): pip install 'genaudio[jack]' and install JACK.") from error
+        raise GenaudioError(
+            f"JACK is not usable here ({error}): pip install 'genaudio[jack]' and install JACK."
+        ) from error
     jack.set_error_function(lambda message: None)
     jack.set_info_function(lambda message: None)
     try:

@@ -125,9 +125,7 @@ def run_midi(connection: Connection, setup: Setup) -> None:
 
     try:
         backend = Backend(setup, inbox, notify)
-        engine = ProcessEngine(
-            make_musician, (setup.preset['music.model'],), clock=backend.clock, notify=notify
-        )
+        engine = ProcessEngine(make_musician, (setup.preset['music.model'],), clock=backend.clock, notify=notify)
         session = Session(
             setup.preset, backend.clock, backend.sender, engine, leader=backend.leader(setup.preset),
             horizon=backend.horizon, notify=notify,

@@ -1,8 +1,8 @@
 """Every setting and command by OSC, on loopback.
 
-    /genaudio/set/temperature 0.8      (any setting by its full or short name)
-    /genaudio/command/panic
-    /genaudio/learn density
+/genaudio/set/temperature 0.8      (any setting by its full or short name)
+/genaudio/command/panic
+/genaudio/learn density
 """
 
 import threading

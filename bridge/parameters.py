@@ -84,19 +84,25 @@ PARAMETERS: dict[str, Parameter] = {
     'ports.backend': Parameter(
         'auto', 'jack where its server runs, else rtmidi', choices=('auto', 'jack', 'rtmidi'), live=False
     ),
-    'ports.inputs': Parameter(('genaudio in',), 'part of a port name, or the name of a virtual port to make', live=False),
+    'ports.inputs': Parameter(
+        ('genaudio in',), 'part of a port name, or the name of a virtual port to make', live=False
+    ),
     'ports.outputs': Parameter(('genaudio out',), 'the same for outputs', live=False),
     'ports.connect': Parameter((), 'JACK ports to connect to, by part of their names', live=False),
     'transport.leader': Parameter(
-        'auto', 'who gives tempo and position; auto: MIDI clock as soon as it comes, our own tempo until then',
-        choices=('auto', 'midi', 'jack', 'link', 'internal'), live=False,
+        'auto',
+        'who gives tempo and position; auto: MIDI clock as soon as it comes, our own tempo until then',
+        choices=('auto', 'midi', 'jack', 'link', 'internal'),
+        live=False,
     ),
     'transport.tempo': Parameter(120.0, 'quarter notes a minute where nobody else tells', 20, 400),
     'transport.beats_per_bar': Parameter(4, 'upper figure of the meter', 1, 32, live=False),
     'transport.beat_unit': Parameter(4, 'lower figure of the meter', 1, 16, live=False),
     'transport.latency_ms': Parameter(0.0, 'send this much early', -100, 500),
     'transport.song_position': Parameter(
-        'auto', 'how song position is counted; Ardour 7 sends beats times 24', choices=('auto', 'standard', 'times24'),
+        'auto',
+        'how song position is counted; Ardour 7 sends beats times 24',
+        choices=('auto', 'standard', 'times24'),
         live=False,
     ),
     'player.mode': Parameter('respond', 'how the band plays with you', choices=MODES),

@@ -108,7 +108,9 @@ def parse_preset(
             full = f'{section}.{key}'
             if full not in PARAMETERS:
                 keys = [name.split('.')[1] for name in PARAMETERS if name.startswith(section + '.')]
-                raise GenaudioError(f"unknown key '{full}'.{did_you_mean(key, keys) or ' Known: ' + ', '.join(keys) + '.'}")
+                raise GenaudioError(
+                    f"unknown key '{full}'.{did_you_mean(key, keys) or ' Known: ' + ', '.join(keys) + '.'}"
+                )
             values[full] = PARAMETERS[full].check(full, value)
     values = set_checked(values, changes or {})
     _check_values(values)

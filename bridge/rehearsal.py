@@ -39,7 +39,12 @@ def note_part(notes: Iterable[Note], start: float, tempo: float, channel: int = 
 
 
 def simulate(
-    session: Session, clock: SimulatedClock, sender: SimulatedSender, part: Iterable[Timed], until: float, source: int = 0
+    session: Session,
+    clock: SimulatedClock,
+    sender: SimulatedSender,
+    part: Iterable[Timed],
+    until: float,
+    source: int = 0,
 ) -> None:
     """Play `part` into input `source` until simulated time is `until` seconds; what comes later is not played."""
     waiting = iter(sorted(part, key=lambda item: item[0]))

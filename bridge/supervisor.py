@@ -144,5 +144,3 @@ class Supervisor:
             self.connection.close()
         with contextlib.suppress(OSError):
             os.unlink(self._table)
-
-

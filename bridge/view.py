@@ -78,13 +78,17 @@ def render(snapshot: Mapping[str, Any], lines: list[str]) -> Group:
     table.add_row('engine', f'{snapshot["engine"]}  {stats}  restarts {snapshot["restarts"]}')
     table.add_row(
         'settings',
-        '  '.join(f'{name.split(".")[1]} {values[name]}' for name in values if name.startswith('music.') and values[name]),
+        '  '.join(
+            f'{name.split(".")[1]} {values[name]}' for name in values if name.startswith('music.') and values[name]
+        ),
     )
     bound = '  '.join(f'CC {number} {target}' for number, target in snapshot['controllers'].items())
     if bound:
         table.add_row('controllers', bound)
     keys = '  '.join(f'[bold]{"space" if key == " " else key}[/] {what}' for key, (_, what) in KEYS.items())
-    keys += '  [bold]1..5[/] mode  [bold]+ -[/] temperature  [bold]] \\[[/] density  [bold]> <[/] loudness  [bold]q[/] quit'
+    keys += (
+        '  [bold]1..5[/] mode  [bold]+ -[/] temperature  [bold]] \\[[/] density  [bold]> <[/] loudness  [bold]q[/] quit'
+    )
     return Group(Panel(table, title=f'genaudio  {snapshot["preset"]}'), Text.from_markup(keys), *map(Text, lines))
 
 
@@ -153,5 +157,3 @@ def _read_keys() -> str:
     if select.select([sys.stdin], [], [], 0)[0]:
         return os.read(sys.stdin.fileno(), 64).decode(errors='ignore')
     return ''
-
-

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ available = shutil.which('jackd') is not None
 @contextlib.contextmanager
 def server(period: int = 256) -> Iterator[str]:
     """Run jackd with its dummy driver; sets the environment for clients of this process and its children."""
-    if subprocess.run(['pgrep', '-x', 'jackd'], capture_output=True).returncode:
-        # After several killed servers JACK refuses with "Too many servers". Nobody else runs one now.
+    # After several killed servers JACK refuses with "Too many servers". Clear up if nobody runs one now, and if this
+    # process has not met JACK yet: libjack keeps the registry mapped.
+    if 'jack' not in sys.modules and subprocess.run(['pgrep', '-x', 'jackd'], capture_output=True).returncode:
         for stale in Path('/dev/shm').glob('jack*'):
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
     wanted = {'JACK_DEFAULT_SERVER': NAME, 'JACK_NO_START_SERVER': '1', 'JACK_NO_AUDIO_RESERVATION': '1'}
@@ -44,7 +46,9 @@ def server(period: int = 256) -> Iterator[str]:
 class Desk:
     """A JACK client that sends planned messages on their frames and notes down what arrives, with frames."""
 
-    def __init__(self, name: str = 'desk', inputs: tuple[str, ...] = ('in',), outputs: tuple[str, ...] = ('out',)) -> None:
+    def __init__(
+        self, name: str = 'desk', inputs: tuple[str, ...] = ('in',), outputs: tuple[str, ...] = ('out',)
+    ) -> None:
         import jack
 
         self.client = jack.Client(name, no_start_server=True, servername=os.environ['JACK_DEFAULT_SERVER'])

@@ -43,7 +43,9 @@ def clock_ticks(start: float, beats: float, tempo: float = 120.0, **options) -> 
     return clock_part(start, beats, tempo, **options)
 
 
-def phrase(start: float, tempo: float = 120.0, notes=((0, 60), (1, 64), (2, 67), (3, 72)), length: float = 0.9) -> list[Timed]:
+def phrase(
+    start: float, tempo: float = 120.0, notes=((0, 60), (1, 64), (2, 67), (3, 72)), length: float = 0.9
+) -> list[Timed]:
     """Notes (beat, note) as key events from `start` seconds on."""
     second = 60 / tempo
     played = []

@@ -32,7 +32,9 @@ class TestRespond:
         assert stage.session.missed == 0 and stage.session.units > 0
 
     def test_a_pick_up_belongs_to_the_next_bar(self):
-        stage = play(preset(player__bars_heard=1, player__bars_answered=1), phrase(START, notes=((3.75, 59), (4, 60), (6, 64))))
+        stage = play(
+            preset(player__bars_heard=1, player__bars_answered=1), phrase(START, notes=((3.75, 59), (4, 60), (6, 64)))
+        )
         assert beats(stage)[0] == pytest.approx(8.0, abs=0.02)
 
     def test_notes_after_the_question_are_asked_about_again(self):

@@ -71,7 +71,12 @@ def test_changes_take_short_and_full_names_and_texts():
 
 
 def test_channels_are_given_out_and_drums_go_to_ten():
-    parts = [{'instrument': 'piano'}, {'instrument': 'drums'}, {'instrument': 'bass', 'channel': 1}, {'instrument': 'pad'}]
+    parts = [
+        {'instrument': 'piano'},
+        {'instrument': 'drums'},
+        {'instrument': 'bass', 'channel': 1},
+        {'instrument': 'pad'},
+    ]
     voices = parse_preset({'parts': parts}).voices
     assert [voice.channel for voice in voices] == [1, 9, 0, 2]
 

@@ -10,7 +10,10 @@ from bridge.messages import SONG_POSITION as SPP
 from bridge.transport import SLACK, InternalLeader, JackLeader, Transport
 
 
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 100)), min_size=1, max_size=8), st.sampled_from([3.0, 4.0, 3.5]))
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 100)), min_size=1, max_size=8),
+    st.sampled_from([3.0, 4.0, 3.5]),
+)
 def test_session_beats_go_forward_through_any_jumps_and_keep_the_place_in_the_bar(jumps, bar):
     transport = Transport(ClockFollower(times_24=False), bar)
     time, reached = 0.0, 0.0

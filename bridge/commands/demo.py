@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         'notes_in': len(given), 'notes_out': sum(len(notes) for notes in answer.values()),
         'handover_ms_p50': float(np.percentile(milliseconds, 50)),
         'handover_ms_p99': float(np.percentile(milliseconds, 99)),
+
         'missed_deadlines': session.missed, 'model': str(path or 'rules'), 'out': str(args.out), 'picture': str(picture),
     }  # fmt: skip
 

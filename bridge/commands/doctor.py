@@ -72,7 +72,9 @@ def check_clock(seconds: float = 1.0) -> str:
     assert late is not None
     load = f', load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores' if hasattr(os, 'getloadavg') else ''
     if 1000 * late > JITTER_MS:
-        return f'FIX: messages leave up to {1000 * late:.2f} ms late (99 of 100){load}: close busy programs, or use JACK'
+        return (
+            f'FIX: messages leave up to {1000 * late:.2f} ms late (99 of 100){load}: close busy programs, or use JACK'
+        )
     return f'ok: messages leave within {1000 * late:.3f} ms (99 of 100){load}'
 
 
