@@ -131,7 +131,7 @@ def test_mono_is_heard_on_both_sides_and_nan_is_silence(network, audio):
 
 
 def test_what_does_not_fit_is_told(network):
-    with pytest.raises(GenaudioError, match="no word 'drumz'. Did you mean 'drums'"):
+    with pytest.raises(GenaudioError, match="no word 'drumz'"):
         network.words('drumz')
     with pytest.raises(GenaudioError, match='runs at 44100 or 48000 Hz, not at 96000 Hz'):
         StreamingSeparator(network, network.words('drums'), 96000)

@@ -12,7 +12,7 @@ Notable choices
   cost far less than four times one.
 * The query steers by FiLM (scale and shift per channel) in each query block, and by an offset per band, which is
   the crude equaliser that every sound has.
-* The mask is complex and bounded, one for mid and one for side (or one for both): a wrong guess can be ugly, never loud.
+* The mask is complex and bounded, one for both channels (or for mid and side): a wrong guess is ugly, never loud.
 * It is not told the sample rate. Training plays music up to 15% slower and faster, so 48 kHz sounds to it like music
   a semitone and a half lower.
 
@@ -267,12 +267,12 @@ class StreamSeparator(nn.Module):
         c = self.config
         analysis, synthesis = (torch.from_numpy(w).to(audio) for w in windows(c.n_fft, c.hop))
         spectra = torch.fft.rfft(audio.unfold(-1, c.n_fft, c.hop) * analysis)  # (B, 2, T, F)
-        masks, state = self(torch.view_as_real(spectra.transpose(1, 2)), query, state)
+        masks, after = self(torch.view_as_real(spectra.transpose(1, 2)), query, state)
         masked = apply_masks(spectra.transpose(1, 2), torch.view_as_complex(masks))  # (B, T, Q, 2, F)
         frames = torch.fft.irfft(masked, c.n_fft)[..., -2 * c.hop :] * synthesis[-2 * c.hop :]
         older = F.pad(frames[:, :-1, ..., c.hop :], (0, 0) * 3 + (1, 0))
         out = (frames[..., : c.hop] + older).permute(0, 2, 3, 1, 4)  # (B, Q, 2, T, hop)
-        return out.reshape(*out.shape[:3], -1), state
+        return out.reshape(*out.shape[:3], -1), after
 
 
 def apply_masks(spectra: Tensor, masks: Tensor) -> Tensor:

@@ -252,7 +252,8 @@ def train(
     total = (total_minutes or before + minutes) or 1.0
     rng = np.random.default_rng(seed + trainer.step)
     sets = [SoundSet(path) for path in sounds]
-    data: Iterator = chunks(BandMixtures(sets, 'train', n_queries=n_queries), batch, config.n_fft, config.hop, frames, rng)
+    source = BandMixtures(sets, 'train', n_queries=n_queries)
+    data: Iterator = chunks(source, batch, config.n_fft, config.hop, frames, rng)
     valid = BandMixtures(sets, 'valid', n_queries=4, augment=False)
     state, last_save, last_valid, first = None, begin, begin, trainer.step
     while (now := time.monotonic()) - begin < minutes * 60:
@@ -270,7 +271,8 @@ def train(
             last_save = now
         if now - last_valid > valid_every * 60 and valid.groups:
             scores = improvement(trainer.average, valid, queries, 16)
-            _append(run / 'valid.csv', ('step', 'minutes', 'scores'), (trainer.step, trainer.minutes, json.dumps(scores)))
+            row = (trainer.step, trainer.minutes, json.dumps(scores))
+            _append(run / 'valid.csv', ('step', 'minutes', 'scores'), row)
             last_valid = time.monotonic()
     spent = time.monotonic() - begin
     trainer.minutes = before + spent / 60

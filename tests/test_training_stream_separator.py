@@ -1,0 +1,115 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from genaudio_core.errors import GenaudioError
+from genaudio_core.models.stream_separator import StreamSeparator
+from genaudio_core.training.band_mixtures import BandMixtures, chunks
+from genaudio_core.training.bands import concept_of, split_of
+from genaudio_core.training.sounds import SoundSet, SoundWriter
+from genaudio_core.training.stream_separator import (
+    adapt_queries,
+    load_run,
+    placeholder_queries,
+    separation_loss,
+    si_sdr,
+    train,
+)
+
+RATE = 44100
+
+
+@pytest.fixture(scope='module')
+def sounds(tmp_path_factory):
+    """Two bands of train and one of valid: noise for drums, tones for the others, two seconds."""
+    folder = tmp_path_factory.mktemp('bands')
+    rng = np.random.default_rng(0)
+    t = np.arange(2 * RATE) / RATE
+    with SoundWriter(folder) as writer:
+        for split, group in (('train', 'a'), ('train', 'b'), ('valid', 'c')):
+            for label, hz in (('drums', 0), ('electric bass', 60), ('piano', 440), ('violin', 880)):
+                wave = rng.standard_normal(len(t)) if not hz else np.sin(2 * np.pi * hz * t)
+                writer.add(0.1 * np.stack([wave, 0.5 * wave]), RATE, label=label, kind='stem', split=split, group=group)
+    return SoundSet(folder)
+
+
+def test_programs_and_pieces_have_their_places():
+    assert concept_of(33, 0) == 'electric bass' and concept_of(33, 9) == 'drums' and concept_of(127, 0) == ''
+    names = [f'piece {i}' for i in range(2000)]
+    shares = [sum(split_of(n) == s for n in names) / 2000 for s in ('train', 'valid', 'test')]
+    np.testing.assert_allclose(shares, [0.8, 0.08, 0.12], atol=0.03)
+
+
+def test_a_mixture_is_the_sum_of_its_stems_when_all_are_asked(sounds):
+    source = BandMixtures([sounds], 'valid', n_queries=4, augment=False)
+    drawn = source.draw(np.random.default_rng(1))
+    np.testing.assert_allclose(drawn.targets.sum(0), drawn.mixture, atol=1e-5)
+    assert len(set(drawn.queries)) == 4
+
+
+def test_what_is_asked_but_absent_has_a_silent_target(sounds):
+    source = BandMixtures([sounds], 'train', n_queries=4)
+    rng, silent = np.random.default_rng(2), 0
+    for _ in range(8):
+        drawn = source.draw(rng)
+        assert np.isfinite(drawn.mixture).all() and np.isfinite(drawn.targets).all()
+        silent += sum(not target.any() for target in drawn.targets)
+    assert silent > 0
+
+
+def test_chunks_of_a_slot_follow_each_other_and_targets_are_aligned(sounds):
+    source = BandMixtures([sounds], 'valid', n_queries=4, augment=False)
+    n_fft, hop, frames = 2048, 256, 40
+    stream = chunks(source, 1, n_fft, hop, frames, np.random.default_rng(3))
+    last = None
+    for _ in range(6):
+        mixture, targets, _, fresh = next(stream)
+        start = n_fft - 2 * hop
+        np.testing.assert_allclose(targets[0].sum(0), mixture[0, :, start : start + frames * hop], atol=1e-5)
+        if last is not None and not fresh[0]:
+            np.testing.assert_array_equal(mixture[0, :, : n_fft - hop], last[0, :, frames * hop :])
+        last = mixture
+
+
+def test_loss_prefers_the_target_and_silence_where_there_is_none():
+    rng = torch.Generator().manual_seed(0)
+    target, other = torch.randn(1, 1, 2, 1000, generator=rng), torch.randn(1, 1, 2, 1000, generator=rng)
+    mixture = (target + other)[:, 0]
+    best, lazy = separation_loss(target, target, mixture), separation_loss(mixture[:, None], target, mixture)
+    assert best < -20 and abs(float(lazy)) < 1
+    silent = torch.zeros_like(target)
+    assert separation_loss(silent, silent, mixture) == 0 < separation_loss(target, silent, mixture)
+
+
+def test_si_sdr_does_not_hear_the_level():
+    rng = np.random.default_rng(0)
+    target, noise = rng.standard_normal((2, 5000)), rng.standard_normal((2, 5000))
+    assert si_sdr(target + 0.1 * noise, target) == pytest.approx(20, abs=0.5)
+    assert si_sdr(3 * (target + 0.1 * noise), target) == pytest.approx(si_sdr(target + 0.1 * noise, target))
+
+
+def test_other_query_vectors_are_read_as_the_old_ones_were():
+    torch.manual_seed(0)
+    model, old = StreamSeparator(), placeholder_queries(128)
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((128, 128)))[0].astype(np.float32)
+    new = {word: vectors @ turn for word, vectors in old.items()}
+    with torch.no_grad():
+        before = model.query_in(torch.from_numpy(old['drums']))
+        adapt_queries(model, old, new)
+        after = model.query_in(torch.from_numpy(new['drums']))
+    torch.testing.assert_close(after, before, atol=0.05, rtol=0)
+
+
+def test_a_run_learns_stops_resumes_and_loads(sounds, tmp_path):
+    options = dict(batch=2, frames=24, valid_every=1e9)
+    first = train([sounds.folder], tmp_path, minutes=0.05, total_minutes=1, **options)
+    assert first['step'] >= 1 and np.isfinite(first['loss'])
+    second = train([sounds.folder], tmp_path, minutes=0.05, total_minutes=1, **options)
+    assert second['step'] > first['step'] and second['minutes'] > first['minutes']
+    model, queries = load_run(tmp_path)
+    assert json.loads((tmp_path / 'config.json').read_text()) == model.config.as_dict()
+    assert set(queries) == set(placeholder_queries(128))
+    with pytest.raises(GenaudioError, match='holds no trained live separator'):
+        load_run(tmp_path / 'nothing')
