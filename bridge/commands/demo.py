@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         'handover_ms_p50': float(np.percentile(milliseconds, 50)),
         'handover_ms_p99': float(np.percentile(milliseconds, 99)),
 
-        'missed_deadlines': session.missed, 'model': str(path or 'rules'), 'out': str(args.out), 'picture': str(picture),
+        'missed_deadlines': session.missed, 'model': str(path or 'rules'),
+        'out': str(args.out), 'picture': str(picture),
     }  # fmt: skip
 
 
