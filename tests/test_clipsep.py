@@ -206,6 +206,33 @@ def test_small_loss_is_the_error_in_decibels():
     assert_allclose(error_db(m, x**2, s * x, (s**2).sum((2, 3))), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize('noise_heads', [0, 2])
+def test_small_learns_to_take_the_source_that_is_asked_for(noise_heads):
+    """Low bands belong to one query, high bands to the other: after some steps the masks say so."""
+    from genaudio_core.training.clipsep_small import MAX_SOURCES, loss_of
+
+    torch.manual_seed(8)
+    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=32, levels=4, noise_heads=noise_heads))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    vectors = torch.nn.functional.normalize(torch.randn(3, 128), dim=-1)
+    gain = torch.tensor(0.0)
+    for _ in range(40):
+        sources = torch.rand(4, 2, 32, 32)
+        sources[:, 0, 16:], sources[:, 1, :16] = 0, 0
+        energy = sources.sum(dim=1, keepdim=True)
+        batch = {
+            'energy': energy, 'cross': torch.cat([sources, torch.zeros(4, MAX_SOURCES - 2, 32, 32)], 1),
+            'total': torch.cat([sources.sum((2, 3)), torch.ones(4, MAX_SOURCES - 2)], 1),
+            'present': torch.tensor([1.0, 1, 0, 0]).expand(4, -1),
+            'query': vectors[[0, 1, 1, 1, 2]].expand(4, -1, -1),
+        }  # fmt: skip
+        loss, gain = loss_of(model, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert gain.item() > 6
+
+
 def test_only_what_can_be_used_is_exported():
     from export.kinds import Options
 

@@ -34,7 +34,9 @@ EXAMPLE = (
     'genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60'
 )
 MAX_SOURCES = 4
-ABSENT_WEIGHT = 0.05  # of a query for nothing: one twentieth of a decibel per percent of the mixture let through
+ABSENT_WEIGHT = 1.0  # dB that a query for something absent costs if all of the mixture's energy is let through
+NOISE_SHARE = 0.25  # of the mixture that the noise maps may take for nothing (gamma of the paper)
+NOISE_WEIGHT = 1.0  # dB that noise maps cost beyond that; the paper's 0.1 is for cross entropies
 
 
 class Features:
@@ -113,19 +115,20 @@ def loss_of(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tens
     wanted = masks[:, :MAX_SOURCES]
     if model.config.noise_heads:
         # Noise-invariant training: what is in the mixture without a label may go to one of the noise maps, whichever
-        # source it is counted with. The noise maps must not do the sources' work (see noise_penalty).
+        # source it is counted with. The noise maps must not do the sources' work, hence the price of their size.
         noise = model.noise_masks(maps, batch['query'][:, :2])
         explained = [torch.stack([wanted[:, 0] + noise[:, i], wanted[:, 1] + noise[:, 1 - i]], 1).clamp(max=1.0)
                      for i in (0, 1)]  # fmt: skip
         errors = torch.stack([error_db(m, energy, cross[:, :2], total[:, :2]).mean(dim=1) for m in explained])
-        loss = errors.min(dim=0).values.mean() + 0.1 * torch.relu(noise.sum(1).mean() - 0.25) * 10
+        excess = torch.relu(noise.sum(dim=1).mean() - NOISE_SHARE)
+        loss = errors.min(dim=0).values.mean() + NOISE_WEIGHT * excess
         wanted, cross, total, present = wanted[:, :2], cross[:, :2], total[:, :2], present[:, :2]
         error = error_db(wanted, energy, cross, total)
     else:
         error = error_db(wanted, energy, cross, total)
         loss = (error * present).sum() / present.sum()
     let_through = (masks[:, MAX_SOURCES] ** 2 * energy[:, 0]).sum(dim=(1, 2)) / energy[:, 0].sum(dim=(1, 2))
-    loss = loss + ABSENT_WEIGHT * 100 * let_through.mean() * 0.2
+    loss = loss + ABSENT_WEIGHT * let_through.mean()
     before = error_db(torch.ones_like(wanted), energy, cross, total)
     gain = ((before - error) * present).sum() / present.sum()
     return loss, gain
