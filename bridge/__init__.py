@@ -1,1 +1,1 @@
-"""The live side: ports, clock, scheduler, players, the audio process and the command `genaudio`. Never imports torch."""
+"""The live side: ports, clock, scheduler, players, the audio process, the command `genaudio`. Never imports torch."""

@@ -215,7 +215,9 @@ def encode(score: Score, encoding: Encoding = LIVE, *, start: float | None = Non
     -------
     array (n, fields) int16
     """
-    meters = [(round(meter.beat * RESOLUTION), meter_code(meter.numerator, meter.denominator)) for meter in score.meters]
+    meters = [
+        (round(meter.beat * RESOLUTION), meter_code(meter.numerator, meter.denominator)) for meter in score.meters
+    ]
     table = note_table(score)
     if start is None:
         first = int(table['step'].min()) if len(table) else 0
@@ -322,9 +324,7 @@ def _encode_live_notes(
     return events, np.unique(code)
 
 
-def _live_meters(
-    step: np.ndarray, meters: Sequence[tuple[int, int]], origin: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _live_meters(step: np.ndarray, meters: Sequence[tuple[int, int]], origin: int) -> tuple[np.ndarray, np.ndarray]:
     """Steps and codes of the meter events: at the start, at changes, and bridging rests too long for a beat code."""
     current = 1
     changes: dict[int, int] = {}

@@ -77,6 +77,8 @@ def find_model(name: str | Path) -> Path:
         return path
     bundled = {file.stem: file for file in sorted((presets_dir() / 'models').glob('*.onnx'))}
     if str(name) not in bundled:
-        listing = f' Bundled: {", ".join(bundled)}.' if bundled else ' No model is bundled; give the path of an .onnx file.'
+        listing = (
+            f' Bundled: {", ".join(bundled)}.' if bundled else ' No model is bundled; give the path of an .onnx file.'
+        )
         raise GenaudioError(f"No bundled model '{name}'.{did_you_mean(str(name), bundled)}{listing}")
     return bundled[str(name)]

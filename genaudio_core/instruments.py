@@ -110,7 +110,8 @@ DRUM_ALIASES: dict[int, int] = {22: 42, 26: 46, 58: 43, 23: 42, 24: 49, 25: 38}
 _SPOKEN: dict[str, str] = {
     'fiddle': 'violin', 'double bass': 'contrabass', 'upright bass': 'bass', 'acoustic bass': 'bass',
     'string bass': 'contrabass', 'bass guitar': 'electric-bass', 'fretless bass': 'electric-bass',
-    'guitar': 'steel-string-guitar', 'acoustic guitar': 'steel-string-guitar', 'classical guitar': 'nylon-string-guitar',
+    'guitar': 'steel-string-guitar', 'acoustic guitar': 'steel-string-guitar',
+    'classical guitar': 'nylon-string-guitar',
     'nylon guitar': 'nylon-string-guitar', 'steel guitar': 'steel-string-guitar', 'rhodes': 'electric-piano',
     'wurlitzer': 'electric-piano', 'grand piano': 'piano', 'keys': 'piano', 'upright piano': 'piano',
     'hammond': 'organ', 'pipe organ': 'church-organ', 'vibes': 'vibraphone', 'bells': 'tubular-bells',

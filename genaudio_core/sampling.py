@@ -111,7 +111,9 @@ class Controls:
         for name, settings in self.per_field.items():
             unknown = set(settings) - {'temperature', 'top_p', 'top_k', 'min_p'}
             if name not in LIVE.fields or unknown:
-                raise GenaudioError(f"No such sampling setting: '{name}' {sorted(unknown)}. Fields: {', '.join(LIVE.fields)}.")
+                raise GenaudioError(
+                    f"No sampling setting '{name}' {sorted(unknown)}. Fields: {', '.join(LIVE.fields)}."
+                )
         if self.lowest > self.highest:
             raise GenaudioError(f'the lowest note ({self.lowest}) is above the highest ({self.highest}).')
 
@@ -210,14 +212,17 @@ class Sampler:
     def _draw(self, take: int, name: str, logits: np.ndarray, allowed: np.ndarray) -> int:
         controls = self._controls
         settings: dict[str, Any] = {
-            'temperature': controls.temperature, 'top_p': controls.top_p, 'top_k': controls.top_k, 'min_p': controls.min_p,
+            'temperature': controls.temperature, 'min_p': controls.min_p,
+            'top_p': controls.top_p, 'top_k': controls.top_k,
         }  # fmt: skip
         if controls.published_top_k:
             settings |= {'top_k': -(-len(logits) // 10), 'top_p': 1.0}
         settings |= controls.per_field.get(name, {})
         return sample(logits, self.rngs[take], allowed=allowed, **settings)
 
-    def next_events(self, *, earliest: int = 0, latest: int | None = None, active: np.ndarray | None = None) -> np.ndarray:
+    def next_events(
+        self, *, earliest: int = 0, latest: int | None = None, active: np.ndarray | None = None
+    ) -> np.ndarray:
         """Choose the next event of every take; nothing is fed.
 
         Parameters

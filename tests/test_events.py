@@ -107,7 +107,9 @@ def test_rule_decoding_sets_100_beats_a_minute():
 def live_scores(draw) -> Score:
     tracks = []
     for program, drum in ((0, False), (40, False), (0, True)):
-        grid = st.tuples(st.integers(0, 2000), st.sampled_from(DURATIONS.tolist()), st.integers(30, 80), st.integers(1, 127))
+        grid = st.tuples(
+            st.integers(0, 2000), st.sampled_from(DURATIONS.tolist()), st.integers(30, 80), st.integers(1, 127)
+        )
         chosen = {(step, key): (length, velocity) for step, length, key, velocity in draw(st.lists(grid, max_size=12))}
         notes = [
             Note(step / 12, (3 if drum else length) / 12, key, velocity // 4 * 4 + 2)
@@ -151,7 +153,7 @@ def test_timeline_agrees_with_the_score(score):
         if row[0] == NOTE:
             beat = at / 12
             # 7/8 changes the bar line inside a beat; the score and the events must agree on it.
-            assert place == min(int(round((beat - score.bar_start(beat + 1e-9)) * 12)) // 6, 47)
+            assert place == min(round((beat - score.bar_start(beat + 1e-9)) * 12) // 6, 47)
 
 
 def test_long_rests_are_bridged_by_meter_events():

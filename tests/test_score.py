@@ -116,7 +116,9 @@ def test_a_note_on_of_velocity_zero_ends_a_note():
 def test_programs_belong_to_channels_and_may_change():
     program = mido.Message('program_change', channel=2, program=40)
     later = mido.Message('program_change', channel=2, program=73)
-    score = read_midi(midi_of([program, on(0, 60, channel=2), off(480, 60, 2), later, on(0, 62, channel=2), off(9, 62, 2)]))
+    score = read_midi(
+        midi_of([program, on(0, 60, channel=2), off(480, 60, 2), later, on(0, 62, channel=2), off(9, 62, 2)])
+    )
     assert [(track.program, track.channel) for track in score.tracks] == [(40, 2), (73, 2)]
 
 

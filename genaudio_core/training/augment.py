@@ -6,7 +6,11 @@ from genaudio_core.events import DRUM_PROGRAM
 from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, FAMILY, INSTRUMENTS, PROGRAM_TO_LIVE_CODE
 
 _FAMILY_PROGRAMS = {
-    family: [CODE_TO_PROGRAM[INSTRUMENTS.index(name) + 1] for name, other in FAMILY.items() if other == family and name != DRUMS]
+    family: [
+        CODE_TO_PROGRAM[INSTRUMENTS.index(name) + 1]
+        for name, other in FAMILY.items()
+        if other == family and name != DRUMS
+    ]
     for family in set(FAMILY.values())
 }
 

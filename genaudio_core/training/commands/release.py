@@ -1,4 +1,4 @@
-"""`genaudio-train release`: the best weights of a run as a compact checkpoint with its story, to be exported and shipped."""
+"""`genaudio-train release`: the best weights of a run as a compact checkpoint, to be exported and shipped."""
 
 import argparse
 import json
