@@ -5,6 +5,7 @@ everything is handed over a few periods ahead, and a lost cycle loses nothing: w
 An xrun can lose what a cycle had written, though, hence a second, harmless note-off follows every note-off.
 """
 
+import bisect
 import contextlib
 import os
 import time as wall
@@ -314,6 +315,7 @@ class JackListener:
 
     def __init__(self, name: str, source: str) -> None:
         self._client = _client(name)
+        self._rate = self._client.samplerate  # not known any more after `close`
         self._port = self._client.midi_inports.register('in')
         self._heard: list[tuple[int, bytes]] = []
         self._client.set_process_callback(self._process)
@@ -324,20 +326,29 @@ class JackListener:
         start = self._client.last_frame_time
         self._heard.extend((start + offset, bytes(data)) for offset, data in self._port.incoming_midi_events())
 
-    def compare(self, scheduled: Sequence[tuple[int, int, bytes]]) -> tuple[list[float], list[tuple[int, bytes]]]:
-        """Return the deviations in seconds of what arrived from what was scheduled, and what arrived.
+    def compare(
+        self, scheduled: Sequence[tuple[int, int, bytes]]
+    ) -> tuple[list[float], int, list[tuple[int, bytes]]]:
+        """Hold what arrived against what was scheduled.
 
-        Messages are paired in order; one that never arrived counts as a second late.
+        Returns
+        -------
+        deviations in seconds, each message against the nearest equal one that arrived; messages with none within a
+        quarter of a second (an xrun took them); (0, message) of all that arrived
         """
-        rate = self._client.samplerate
-        waiting: dict[bytes, deque[int]] = {}
+        arrived: dict[bytes, list[int]] = {}
         for frame, message in self._heard:
-            waiting.setdefault(message, deque()).append(frame)
-        late = []
+            arrived.setdefault(message, []).append(frame)
+        off, lost = [], 0
         for frame, _, message in scheduled:
-            arrived = waiting.get(message)
-            late.append(abs(arrived.popleft() - frame % _WRAP) / rate if arrived else 1.0)
-        return late, [(0, message) for _, message in self._heard]
+            frames = arrived.get(message, [])
+            at = bisect.bisect_left(frames, frame % _WRAP)
+            near = min((abs(found - frame % _WRAP) for found in frames[max(at - 1, 0) : at + 1]), default=self._rate)
+            if near > self._rate / 4:
+                lost += 1
+            else:
+                off.append(near / self._rate)
+        return off, lost, [(0, message) for _, message in self._heard]
 
     def close(self) -> None:
         self._client.deactivate()

@@ -80,15 +80,16 @@ def bench_live(
         if listener is not None:
             listener.close()
     if listener is not None:
-        late, sent = listener.compare(getattr(sender, 'scheduled', []))
+        late, lost, sent = listener.compare(getattr(sender, 'scheduled', []))
     else:
-        late = list(sender.jitter) if isinstance(sender, PrecisionSender) else []
+        late, lost = (list(sender.jitter), sender.lost) if isinstance(sender, PrecisionSender) else ([], 0)
     handovers = list(session.handovers)
     path = model_path(model)
     return {
         'handover_ms_p50': _ms(statistics.median(handovers) if handovers else None),
         'handover_ms_p99': _ms(percentile(handovers, 0.99)),
         'handovers': len(handovers), 'out_jitter_ms_p99': _ms(percentile(late, 0.99)), 'messages': len(late),
+        'lost_messages': lost,
         'missed_deadlines': session.missed, 'deadlines': session.units, 'hung_notes': hanging(sent),
         'late_notes': session.scheduler.late, 'minutes': minutes, 'context': contexts[-1] if contexts else 0.0,
         'rebases': engine.stats.get('rebases', 0), 'late_rebases': engine.stats.get('late_rebases', 0),
