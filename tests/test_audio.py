@@ -234,7 +234,11 @@ def test_queries_mix_and_model_change_while_it_plays_and_survive_a_restart(host)
     host.set_mix(Mix.of(2).changed(solo=frozenset({0})))
     told = []
     host.on_notice = told.append
-    out = play(host, x)
+    for _ in range(5):  # a machine that stalls gives dry sound for a moment, as it should: play on until it does not
+        before = host.core.counts.underruns
+        out = play(host, x)
+        if host.core.counts.underruns == before:
+            break
     assert_allclose(out[6:8, 40000:], out[0:2, 40000:], atol=1e-6)
     host.set_model(str(random_model(seed=5)))
     play(host, x)

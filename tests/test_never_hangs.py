@@ -16,10 +16,12 @@ from bridge.sounding import Sounding
 
 BAND = [{'instrument': 'piano'}, {'instrument': 'bass'}, {'instrument': 'drums'}]
 keys = st.tuples(st.integers(0, 2), st.integers(60, 63))
+# The live separator flushes subnormal numbers, for the whole process; hypothesis must not ask for any.
+seconds = st.floats(0, 2, allow_subnormal=False)
 orders = st.lists(
     st.one_of(
-        st.tuples(st.just('on'), st.floats(0, 2), keys), st.tuples(st.just('off'), st.floats(0, 2), keys),
-        st.tuples(st.just('silence'), st.just(0.0), keys), st.tuples(st.just('run'), st.floats(0, 0.5), keys),
+        st.tuples(st.just('on'), seconds, keys), st.tuples(st.just('off'), seconds, keys),
+        st.tuples(st.just('silence'), st.just(0.0), keys), st.tuples(st.just('run'), seconds, keys),
     ),
     max_size=60,
 )  # fmt: skip
