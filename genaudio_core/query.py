@@ -181,7 +181,7 @@ class AudioEncoder:
             resampler = StreamResampler(sample_rate, self.sample_rate, 1)
             mono = np.concatenate([resampler.process(mono), resampler.process(None)], axis=1)
         spectrum = stft(mono[0], self.n_fft, self.hop_length)
-        energy = self._gather @ (spectrum.real**2 + spectrum.imag**2)
+        energy = self._gather @ (np.real(spectrum) ** 2 + np.imag(spectrum) ** 2)
         if energy.shape[1] < self.frames:  # a short sound is heard again and again, as in training
             energy = np.tile(energy, (1, -(-self.frames // energy.shape[1])))
         starts = range(0, energy.shape[1] - self.frames + 1, self.frames // 2)

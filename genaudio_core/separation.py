@@ -12,6 +12,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Separator:
     def masks(self, spectrum: np.ndarray, query: np.ndarray) -> np.ndarray:
         """One window (height, frames) of energies or magnitudes and queries (n, D) -> (n, height, frames) in 0..1."""
         feed = {'spectrum': spectrum[None, None].astype(np.float32), 'query': query.astype(np.float32)}
-        return self._session.run(None, feed)[0]
+        return np.asarray(self._session.run(None, feed)[0])
 
     def stream(self, sample_rate: int, channels: int, queries: Sequence[Query]) -> 'SeparationStream':
         return SeparationStream(self, sample_rate, channels, queries)
@@ -145,7 +146,7 @@ class SeparationStream:
         self._weight[start:stop] += weight
 
     def _take(self, spectra: np.ndarray) -> None:
-        power = (spectra.real**2 + spectra.imag**2).mean(axis=0)
+        power = (np.real(spectra) ** 2 + np.imag(spectra) ** 2).mean(axis=0)
         features = self._gather @ (power if self._separator.front == 'bands' else np.sqrt(power))
         n = spectra.shape[2]
         self._spectra = np.concatenate([self._spectra, spectra], axis=2)
@@ -212,7 +213,7 @@ class SeparationStream:
 def separate_file(
     separator: Separator, path: str | Path, outputs: Sequence[str | Path], queries: Sequence[Query], *,
     residual: str | Path | None = None, on_progress: Callable[[float], None] | None = None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Separate one file into files, block by block.
 
     Parameters
@@ -281,4 +282,4 @@ def separate_file(
     return {
         'seconds': taken / reader.sample_rate, 'sample_rate': reader.sample_rate, 'channels': reader.channels,
         'level_db': [round(float(v), 2) for v in level],
-    }  # pyright: ignore[reportReturnType]
+    }

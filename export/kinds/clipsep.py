@@ -121,8 +121,8 @@ class ClipsepKind(Kind):
         rng = np.random.default_rng(1)
         spectrum = rng.standard_normal((1, 1, d['bands'], d['frames'])).astype(np.float32) ** 2
         query = rng.standard_normal((3, d['query_dim'])).astype(np.float32)
-        together = model.session.run(None, {'spectrum': spectrum, 'query': query})[0]
-        alone = model.session.run(None, {'spectrum': spectrum, 'query': query[1:2]})[0]
+        together = np.asarray(model.session.run(None, {'spectrum': spectrum, 'query': query})[0])
+        alone = np.asarray(model.session.run(None, {'spectrum': spectrum, 'query': query[1:2]})[0])
         error = float(np.abs(together[1:2] - alone).max())
         if error > TOLERANCE or not np.isfinite(together).all():
             raise ParityError(f'a mask depends on the other queries by {error:.2g}')

@@ -41,6 +41,9 @@ class TextTable(nn.Module):
 class OnePhrase(nn.Module):
     """The exported form: the ids of one phrase (n,) -> (dim,). The table is int8 with one scale per row."""
 
+    codes: Tensor
+    scale: Tensor
+
     def __init__(self, table: TextTable):
         super().__init__()
         weight = table.table.weight.detach()

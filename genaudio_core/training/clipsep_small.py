@@ -183,7 +183,7 @@ def run(args: argparse.Namespace) -> dict:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
     config = SmallConfig(width=args.width, max_width=args.max_width, noise_heads=2 if args.nit else 0)
-    model = CLIPSepSmall(config).to(memory_format=torch.channels_last)
+    model = CLIPSepSmall(config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = Average(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ class Sampler:
         import fluidsynth  # LGPL, and only where music is rendered
 
         self.sample_rate = sample_rate
-        self._fluid = fluidsynth.Synth(gain=0.4, samplerate=float(sample_rate), **{
+        self._fluid = fluidsynth.Synth(gain=0.4, samplerate=float(sample_rate), **{  # pyright: ignore[reportArgumentType]
             # Rooms are pedalboard's work: fluidsynth's own would sound the same in every clip.
             'synth.reverb.active': 0, 'synth.chorus.active': 0, 'synth.dynamic-sample-loading': 1,
             'synth.threadsafe-api': 0,
@@ -237,7 +237,10 @@ def add_effects(audio: np.ndarray, sample_rate: int, concept: str, rng: random.R
         wet = rng.uniform(0.03, 0.25)
         chain.append(pb.Reverb(room_size=rng.uniform(0.1, 0.8), damping=rng.uniform(0.2, 0.9), wet_level=wet,
                                dry_level=1 - wet, width=rng.uniform(0.5, 1)))  # fmt: skip
-    return pb.Pedalboard(chain)(np.ascontiguousarray(audio, np.float32), sample_rate) if chain else audio
+    if not chain:
+        return audio
+    board = pb.Pedalboard(chain)  # pyright: ignore[reportPrivateImportUsage]
+    return board(np.ascontiguousarray(audio, np.float32), sample_rate)
 
 
 def level(audio: np.ndarray, loudness: float = LOUDNESS, peak: float = 0.95) -> np.ndarray:
