@@ -21,7 +21,7 @@ SHORT = 16  # events
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--model', type=Path, help='decoder file (default: the bundled live.onnx)')
+    parser.add_argument('--model', default='live', help='bundled name or .onnx file (default: live)')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--context', type=int, default=1023, help='events behind the measured one (default: 1023)')
@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from genaudio_core.continuation import Continuer, Decoder
     from genaudio_core.errors import GenaudioError
-    from genaudio_core.files import presets_dir
+    from genaudio_core.files import find_model
     from genaudio_core.sampling import Controls, Sampler
 
-    path = args.model or presets_dir() / 'models' / 'live.onnx'
+    path = find_model(args.model)
     if args.threads < 1 or args.events < 1:
         raise GenaudioError('--threads and --events must be at least 1.')
     started = time.perf_counter()
