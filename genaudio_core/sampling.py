@@ -138,28 +138,26 @@ def sample(
     ValueError
         If nothing is allowed.
     """
-    logits = logits.astype(np.float64)
-    if allowed is not None:
-        logits = np.where(allowed, logits, -np.inf)
     uniform = rng.random()
-    best = logits.max()
-    if best == -np.inf:
-        raise ValueError('every class is forbidden')
-    if top_k and top_k < len(logits):
-        threshold = np.partition(logits, -top_k)[-top_k]
-        logits = np.where(logits >= threshold, logits, -np.inf)
-    probability = np.exp((logits - best) / temperature)
+    classes = None if allowed is None else allowed.nonzero()[0]
+    if classes is not None:
+        if not len(classes):
+            raise ValueError('every class is forbidden')
+        logits = logits[classes]
+    # Likeliest first: every filter is then a number of classes to keep, and one cumulative sum serves all.
+    order = (-logits).argsort(kind='stable')
+    falling = logits[order].astype(np.float64)
+    cumulative = np.exp((falling - falling[0]) / temperature)
+    n = len(cumulative)
     if min_p:
-        probability[probability < min_p] = 0  # the likeliest is 1 here
-    probability /= probability.sum()
-    if top_p < 1:
-        order = np.argsort(-probability, kind='stable')
-        cumulative = np.cumsum(probability[order])
-        # The class that crosses the border stays, so one always does.
-        cut = order[int(cumulative.searchsorted(top_p)) + 1 :]
-        probability[cut] = 0
-    cumulative = np.cumsum(probability)
-    return min(int(cumulative.searchsorted(uniform * cumulative[-1], side='right')), len(logits) - 1)
+        n = int((cumulative >= min_p).sum())  # the likeliest is 1 here
+    if top_k:
+        n = min(n, top_k)
+    cumulative = cumulative[:n].cumsum()
+    if top_p < 1:  # the class that crosses the border stays, so one always does
+        n = min(int(cumulative.searchsorted(top_p * cumulative[-1])) + 1, n)
+    drawn = min(int(cumulative[:n].searchsorted(uniform * cumulative[n - 1], side='right')), n - 1)
+    return int(order[drawn]) if classes is None else int(classes[order[drawn]])
 
 
 class Sampler:
