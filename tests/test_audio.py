@@ -234,10 +234,9 @@ def test_queries_mix_and_model_change_while_it_plays_and_survive_a_restart(host)
     host.set_mix(Mix.of(2).changed(solo=frozenset({0})))
     told = []
     host.on_notice = told.append
-    for _ in range(5):  # a machine that stalls gives dry sound for a moment, as it should: play on until it does not
-        before = host.core.counts.underruns
+    for _ in range(20):  # blocks come as fast as they can here, and the worker takes a change up when it gets to it
         out = play(host, x)
-        if host.core.counts.underruns == before:
+        if np.allclose(out[6:8, 40000:], out[0:2, 40000:], atol=1e-6):
             break
     assert_allclose(out[6:8, 40000:], out[0:2, 40000:], atol=1e-6)
     host.set_model(str(random_model(seed=5)))

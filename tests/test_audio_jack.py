@@ -139,10 +139,7 @@ def close(*clients):
             one.client.close()
 
 
-def test_recorded_stems_are_the_engines_and_null_with_the_rest():
-    x = np.tile(music(2.0), 2)
-    stems = ['drums_1', 'drums_2', 'bass_1', 'bass_2', 'rest_1', 'rest_2']
-    x[:, 0] = 0.5  # so that its first frame can be found
+def record(x: np.ndarray, stems: list[str]) -> tuple[dict, Recorder]:
     with jackd(), Isolate('--query', 'drums', '--query', 'bass', '--margin', '0') as isolate:
         isolate.wait_for('latency')
         player, recorder = Player(x), Recorder([*stems, 'input'], RATE * 120)
@@ -159,13 +156,24 @@ def test_recorded_stems_are_the_engines_and_null_with_the_rest():
             while player.at < x.shape[1] + 8192 and time.monotonic() < end:
                 time.sleep(0.02)
             player.client.set_freewheel(False)
-            figures = isolate.finish()
+            return isolate.finish(), recorder
         finally:
             close(player, recorder)
+
+
+def test_recorded_stems_are_the_engines_and_null_with_the_rest():
+    x = np.tile(music(2.0), 2)
+    stems = ['drums_1', 'drums_2', 'bass_1', 'bass_2', 'rest_1', 'rest_2']
+    x[:, 0] = 0.5  # so that its first frame can be found
+    for _ in range(4):
+        # The player is recorded too. Where JACK dropped a block of it on a busy machine, the recording is no measure.
+        figures, recorder = record(x, stems)
+        first = int(np.flatnonzero(recorder.samples[-1])[0])
+        if np.array_equal(recorder.samples[-1, first : first + x.shape[1]], x[0]):
+            break
     latency = figures['latency_samples']
     assert latency == 512 and figures['faults'] == 0
-    # The player is recorded too: the stems must lie exactly the stated latency behind it.
-    first = int(np.flatnonzero(recorder.samples[-1])[0])
+    # The stems must lie exactly the stated latency behind the player.
     assert_allclose(recorder.samples[-1, first : first + x.shape[1]], x[0], atol=0)
     recorded = recorder.samples[:-1, first + latency : first + latency + x.shape[1]]
     assert_allclose(recorded[:2] + recorded[2:4] + recorded[4:], x, atol=1e-6)
