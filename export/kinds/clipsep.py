@@ -70,10 +70,11 @@ class ClipsepKind(Kind):
 
     def _input(self, source: CLIPSep | CLIPSepSmall, seed: int = 0) -> dict[str, Tensor]:
         rng = np.random.default_rng(seed)
+        config: Any = source.config  # a type checker may think of a model that is both
         if isinstance(source, CLIPSepSmall):
-            height, frames = source.config.bands, SMALL_FRAMES
+            height, frames = config.bands, SMALL_FRAMES
         else:
-            height, frames = source.config.n_fft // 2 + 1, source.config.frames
+            height, frames = config.n_fft // 2 + 1, config.frames
         spectrum = rng.standard_normal((1, 1, height, frames)) ** 2 * 10 ** rng.uniform(-3, 2)
         query = rng.standard_normal((2, source.config.query_dim)) / source.config.query_dim**0.5
         return {'spectrum': torch.from_numpy(spectrum).float(), 'query': torch.from_numpy(query).float()}
