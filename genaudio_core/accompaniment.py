@@ -117,12 +117,17 @@ class _Session:
     def feed_at(self, row: np.ndarray, onset: int) -> None:
         """Feed an event at an absolute onset: its beat code follows from the event before."""
         self.make_room()
-        row = row.copy()
-        beat, position = divmod(onset - self.origin, RESOLUTION)
-        base = int(self.continuer.steps[0, -1]) // RESOLUTION if self.encoding.relative_beat else 0
-        row[1] = int(np.clip(beat - base + 1, 1, self.encoding.max_beat))
-        row[2] = position + 1
-        self.feed(row)
+        self.feed(_placed(self.continuer, row, onset - self.origin))
+
+
+def _placed(continuer: Continuer, row: np.ndarray, step: int) -> np.ndarray:
+    """A copy of an event with beat and position codes that put it at `step` after the past of a continuer."""
+    encoding, row = continuer.encoding, row.copy()
+    beat, position = divmod(step, RESOLUTION)
+    base = int(continuer.steps[0, -1]) // RESOLUTION if encoding.relative_beat else 0
+    row[1] = int(np.clip(beat - base + 1, 1, encoding.max_beat))
+    row[2] = position + 1
+    return row
 
 
 def infill(
@@ -191,10 +196,7 @@ def _likelihood(writer: Writer, ahead: np.ndarray, encoding) -> float:
     for index in notes:
         if not continuer.room:
             break
-        row = ahead[index].astype(np.int64)
-        beat, position = divmod(int(steps[index]) - writer.origin, RESOLUTION)
-        base = int(continuer.steps[0, -1]) // RESOLUTION if encoding.relative_beat else 0
-        row[1], row[2] = int(np.clip(beat - base + 1, 1, encoding.max_beat)), position + 1
+        row = _placed(continuer, ahead[index].astype(np.int64), int(steps[index]) - writer.origin)
         total += continuer_log_probability(continuer, row)
         count += 1
         continuer.feed(row)

@@ -13,7 +13,7 @@ if ((${#missing[@]})) && command -v apt-get >/dev/null; then
     sudo=$([ "$(id -u)" = 0 ] || echo 'sudo -n')
     $sudo apt-get -qq update &&
         DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
-        echo "Could not install ${missing[*]}: the tests that need them are skipped (in CI they fail)." >&2
+        echo "Could not install ${missing[*]}: the tests that need them are skipped." >&2
 fi
 
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
