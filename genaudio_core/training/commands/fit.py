@@ -8,6 +8,7 @@ EXAMPLE = 'genaudio-train fit mmt --data data/scores.safetensors --out runs/live
 TRAINERS = {
     'mmt': 'genaudio_core.training.mmt',
     'clipsep': 'genaudio_core.training.clipsep_small',
+    'clipsonic': 'genaudio_core.training.clipsonic',
     'query-text': 'genaudio_core.training.query_text_trainer',
     'query-audio': 'genaudio_core.training.query_audio_trainer',
     'remi': 'genaudio_core.training.remi',
