@@ -105,7 +105,11 @@ class JackLeader:
 
 
 class LinkLeader:
-    """Ableton Link, through the optional package `LinkPython-extern` (``pip install 'genaudio[link]'``)."""
+    """Ableton Link, through the optional package `LinkPython-extern` (``pip install 'genaudio[link]'``).
+
+    Link's beat always runs, and most programs leave "Start Stop Sync" off. So the music rolls with the beat, until
+    somebody is seen to start by that sync: from then on it stops and starts with the others.
+    """
 
     name = 'Ableton Link'
 
@@ -115,6 +119,7 @@ class LinkLeader:
         self.rolling = False
         self.line = Line(0.0, 0.0, tempo)
         self._bar = bar
+        self._synced = False  # somebody starts and stops by Link
         self._link = link.Link(tempo)
         self._link.enabled = True
         self._link.startStopSyncEnabled = True
@@ -127,12 +132,17 @@ class LinkLeader:
         state = self._link.captureSessionState()
         micros = self._link.clock().micros()
         tempo, beat = state.tempo(), state.beatAtTime(micros, self._bar)
+        self._synced = self._synced or state.isPlaying()
+        rolls = state.isPlaying() or not self._synced
         changes: list[Change] = []
-        if not self.rolling or abs(self.line.beat_at(time) - beat) > 0.1:
+        if not rolls:
+            if self.rolling:
+                changes.append(Change('stop', time, beat))
+        elif not self.rolling or abs(self.line.beat_at(time) - beat) > 0.1:
             changes.append(Change('start', time, beat))
         elif abs(tempo - self.line.tempo) > 1e-3:
             changes.append(Change('tempo', time, beat))
-        self.rolling = True  # Link's beat always runs
+        self.rolling = rolls
         self.line = Line(time, beat, tempo)
         return changes
 

@@ -1,6 +1,7 @@
 """The walls of the house: the live side and the core load no torch, and nothing imports the bridge."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,16 @@ def test_nothing_imports_the_bridge(folder):
             names = [node.module or ''] if isinstance(node, ast.ImportFrom) else (
                 [alias.name for alias in node.names] if isinstance(node, ast.Import) else [])  # fmt: skip
             assert not any(name.split('.')[0] == 'bridge' for name in names), path
+
+
+def test_live_code_reads_no_wall_clock():
+    """NTP or a person may set the system's clock at any moment: nothing that plays may look at it."""
+    wall = re.compile(r'\b(time|wall)\.time\(|\bdatetime\b|\b(gm|local)time\(')
+    found = [
+        f'{path.name}:{number}'
+        for folder in ('bridge', 'bridge/players', 'genaudio_core')
+        for path in (ROOT / folder).glob('*.py')
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if wall.search(line)
+    ]
+    assert found == []

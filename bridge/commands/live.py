@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bridge.learned import Learned
 from bridge.osc import OscServer
 from bridge.preset import Preset, find_preset, load_preset
 from bridge.supervisor import Supervisor
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--folder', default='.', help='where takes you keep are written (default: here)')
     parser.add_argument('--name', default='genaudio', help='client name that other programs see (default: genaudio)')
     parser.add_argument('--seconds', type=float, help='end after this long')
+    parser.add_argument('--forget', action='store_true', help='drop the controllers learned for this preset')
     parser.add_argument('--no-view', action='store_true', help='only print what happens')
 
 
@@ -81,7 +83,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ends: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, frame: ends.append(caught))
-    supervisor = Supervisor(preset, view.say, folder=args.folder, client_name=args.name)
+    learned = Learned(view.say)
+    if args.forget:
+        learned.forget(preset.name)
+    supervisor = Supervisor(learned.apply(preset), view.say, folder=args.folder, client_name=args.name)
     osc = None
     reloader = Reloader(path, changes)
     until = time.monotonic() + args.seconds if args.seconds else None
@@ -94,13 +99,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 if not supervisor.poll(0.05):
                     raise GenaudioError('The MIDI process could not be kept alive; see the lines above.')
                 view.show(supervisor.snapshot)
+                if supervisor.snapshot.get('preset') == preset.name:
+                    learned.remember(preset, supervisor.snapshot['controllers'])
                 for key in view.pressed():
                     if key == 'q':
                         ends.append(0)
                     elif message := message_for_key(key, supervisor.snapshot.get('values', {})):
                         supervisor.send(**message)
                 if (reloaded := reloader.look(view)) is not None:
-                    supervisor.send(preset=reloaded)
+                    preset = reloaded
+                    supervisor.send(preset=learned.apply(preset))
     finally:
         if osc is not None:
             osc.close()

@@ -302,6 +302,7 @@ def main() -> None:
     parser.add_argument('--space', type=Path, help='.npz of a query space; default: the vectors the run began with')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--frames', type=int, default=160)
+    parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
     parser.add_argument('--hop', type=int, default=256)
     parser.add_argument('--lr', type=float, default=2e-3)
     parser.add_argument('--threads', type=int, default=1)
@@ -311,7 +312,7 @@ def main() -> None:
     dim = next(iter(table.values())).shape[-1] if table else StreamSeparatorConfig.query_dim
     print(train(
         args.sounds, args.run, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
-        frames=args.frames, lr=args.lr, queries=table, config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
+        frames=args.frames, n_queries=args.queries, lr=args.lr, queries=table, config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
     ))  # fmt: skip
 
 

@@ -1,0 +1,76 @@
+"""Learned controllers, kept between sessions: what a musician bound by `learn` is bound next time, preset by preset."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from platformdirs import user_config_path
+
+from bridge.parameters import COMMANDS, PARAMETERS
+from bridge.preset import Preset
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
+
+
+class Learned:
+    """The file of learned controllers.
+
+    Parameters
+    ----------
+    notify : callable
+        Gets one line for the person when the file cannot be read or written; the music goes on either way.
+    path : Path, optional
+        Default: ``controllers.json`` in the user's configuration folder.
+    """
+
+    def __init__(self, notify: Callable[[str], None], path: Path | None = None) -> None:
+        self._notify = notify
+        self.path = path or user_config_path('genaudio', appauthor=False) / 'controllers.json'
+        self._all: dict[str, dict[str, str]] = {}
+        self._writable = True
+        try:
+            loaded = json.loads(self.path.read_text(encoding='utf-8'))
+            self._all = {str(preset): dict(bound) for preset, bound in loaded.items()}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            # Left as it is: somebody may want to mend it.
+            self._writable = False
+            notify(
+                f'{self.path} holds no learned controllers ({error}): mend or delete it. Learning lasts until the end.'
+            )
+
+    def bound(self, preset: str) -> dict[int, str]:
+        """Return controller -> target of a preset; what this version does not know is left out."""
+        return {
+            int(number): target for number, target in self._all.get(preset, {}).items()
+            if number.isdigit() and int(number) < 120 and (target in PARAMETERS or target in COMMANDS)
+        }  # fmt: skip
+
+    def apply(self, preset: Preset) -> Preset:
+        """Return `preset` with what was learned for it; learned bindings win over the preset's own."""
+        return replace(preset, controllers={**preset.controllers, **self.bound(preset.name)})
+
+    def forget(self, preset: str) -> None:
+        """Drop what was learned for a preset."""
+        if self._all.pop(preset, None) is not None:
+            self._write()
+
+    def remember(self, preset: Preset, bound: Mapping[int, str]) -> None:
+        """Keep the bindings of a running session that differ from `preset`'s own (without `apply`)."""
+        new = {str(number): target for number, target in bound.items() if preset.controllers.get(number) != target}
+        if new != self._all.get(preset.name, {}):
+            self._all[preset.name] = new
+            self._write()
+
+    def _write(self) -> None:
+        if not self._writable:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.path) as unfinished:
+                Path(unfinished).write_text(json.dumps(self._all, indent=1, sort_keys=True) + '\n', encoding='utf-8')
+        except (OSError, GenaudioError) as error:
+            self._writable = False
+            self._notify(f'Learned controllers are not kept: {self.path} cannot be written ({error}).')

@@ -1,0 +1,80 @@
+"""Ports through python-rtmidi, on a real MIDI system (its JACK side): they go, they come back, and that is told."""
+
+import pytest
+from jack_server import Desk, available, server
+
+from bridge.clock import RealClock
+from bridge.messages import note_off, note_on
+from bridge.ports import PortSet, apis, find_port, wait_until
+from genaudio_core.errors import GenaudioError
+
+needs_jack = [
+    pytest.mark.jack,
+    pytest.mark.skipif(not available, reason='needs jackd'),
+    pytest.mark.skipif('UNIX_JACK' not in apis(), reason='this python-rtmidi has no JACK'),
+]
+
+
+class Known:
+    """A set of ports on JACK that are another client's, and what it says and gets."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[int, bytes, float]] = []
+        self.said: list[str] = []
+        self.ports = PortSet(
+            ['keys'], ['keys'], RealClock(), lambda *event: self.got.append(event), api='UNIX_JACK',
+            notify=self.said.append, patience=0.05,
+        )  # fmt: skip
+        self.lost: list[int] = []
+
+    def looks(self, words: str) -> bool:
+        return wait_until(lambda: (self.lost.extend(self.ports.look()), any(words in s for s in self.said))[1], 10)
+
+
+@pytest.fixture(scope='module')
+def jack_running():
+    with server(256):
+        yield
+
+
+def press(desk: Desk, known: Known) -> bool:
+    """Whether a key of the desk arrives; JACK may drop what a busy client should have heard, so more than once."""
+    for _ in range(5):
+        frame, before = desk.frame() + 3000, len(known.got)
+        desk.send('out', [(frame, note_on(0, 60, 90)), (frame + 100, note_off(0, 60))])
+        if wait_until(lambda before=before: len(known.got) > before, 2):
+            return True
+    return False
+
+
+@pytest.mark.usefixtures('jack_running')
+class TestHotPlug:
+    pytestmark = needs_jack
+
+    def test_a_keyboard_that_is_unplugged_and_comes_back(self):
+        desk = Desk('keys', ('in',), ('out',))
+        known = Known()
+        try:
+            assert press(desk, known)
+            desk.close()
+            assert known.looks("input 'keys' is gone") and known.looks("output 'keys' is gone")
+            assert known.lost == [0]  # the session ends what that input held
+            with pytest.raises(OSError, match='not there'):
+                known.ports.write(0, note_on(0, 60, 90))
+            with Desk('keys', ('in',), ('out',)) as again:
+                assert known.looks("input 'keys' is back") and known.looks("output 'keys' is back")
+                assert press(again, known)
+                known.ports.write(0, note_on(0, 61, 90))
+                assert wait_until(lambda: any(message[1] == 61 for *_, message in list(again.heard)), 5)
+                known.ports.close()
+        finally:
+            known.ports.close()
+
+
+def test_part_of_a_name():
+    names = ['Launchkey MK3:0', 'Launchkey MK3:1', 'Digital Piano']
+    assert find_port('piano', names, 'input') == 'Digital Piano'
+    assert find_port('Launchkey MK3:1', names, 'input') == 'Launchkey MK3:1'
+    assert find_port('drum', names, 'input') is None
+    with pytest.raises(GenaudioError, match='Several MIDI inputs'):
+        find_port('launch', names, 'input')
