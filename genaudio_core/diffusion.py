@@ -8,6 +8,7 @@
   order at the same cost. Both take ``predict(x, t) -> x0`` and integrate from t = 1 to t = 0.
 """
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -57,7 +58,7 @@ def ddim(predict: Predict, noise: np.ndarray, steps: int, shift: float = 1.0) ->
     """Return a clean sample, by `steps` evaluations of `predict`."""
     times = time_steps(steps, shift)
     x, clean = noise, noise
-    for t, after in zip(times[:-1], times[1:], strict=True):
+    for t, after in itertools.pairwise(times):
         alpha, sigma = schedule(t, shift)
         clean = predict(x, float(t))
         epsilon = (x - alpha * clean) / sigma
@@ -70,7 +71,7 @@ def dpm_solver(predict: Predict, noise: np.ndarray, steps: int, shift: float = 1
     """As `ddim`, with the slope of the clean sample taken from the step before (multistep, second order)."""
     times = time_steps(steps, shift)
     x, clean, before, last_h = noise, noise, None, 0.0
-    for i, (t, after) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for i, (t, after) in enumerate(itertools.pairwise(times)):
         alpha, sigma = schedule(t, shift)
         alpha_next, sigma_next = schedule(after, shift)
         h = float(np.log(alpha_next / sigma_next) - np.log(alpha / sigma))

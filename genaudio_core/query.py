@@ -208,6 +208,7 @@ class Query:
     positive: tuple[tuple[float, np.ndarray], ...]
     negative: tuple[tuple[float, np.ndarray], ...] = field(default=())
     normalise: bool = True  # False for CLIP, whose vectors CLIPSep takes at their own length
+    n_words: int | None = None  # how many of the positive vectors, the first ones, come from words; None: all
 
     @property
     def target(self) -> np.ndarray:
@@ -297,7 +298,7 @@ class QueryEncoder:
         left_out = [(weight, self.text(words)) for weight, words in minus]
         left_out += [(1.0, self.text(words)) for words in negative]
         label = name or text.strip() or Path(str((*examples, *images)[0])).stem
-        return Query(label, tuple(wanted), tuple(left_out))
+        return Query(label, tuple(wanted), tuple(left_out), n_words=len(positive))
 
 
 _PART = re.compile(r'\s*(?P<sign>[+,;&]|-\s|\bnot\b|\bwithout\b|\bminus\b|\bno\b|\band\b|\bplus\b)\s*', re.IGNORECASE)

@@ -9,12 +9,14 @@ ABOUT = 'Prepare data, train, evaluate and study the models.'
 COMMANDS = {
     'prepare': 'make one compact data file from folders of scores',
     'prepare-sounds': 'render scores and pack recordings: labelled sounds to train separators on',
+    'prepare-bands': 'render windows of MIDI bands as stems, to train the live separator on',
     'prepare-synthesis': 'pack spectrograms of single sounds, to train synthesis on',
     'query-space': 'make the space that queries live in, and what the encoders make of each label',
     'fit': 'train a model from a data file; resumes where it stopped',
     'finetune': 'make a personal model from a handful of your own files',
     'release': 'pack the best weights of a run, to be exported and shipped',
     'evaluate-separation': 'measure a separator on unseen mixtures: SDR, SIR, SAR, SI-SDR',
+    'evaluate-stems': 'measure the live separator on unseen bands and real songs',
     'evaluate': 'measure a trained model against held-out music',
     'attention': 'draw what the attention heads of a music model look at',
 }

@@ -6,7 +6,7 @@ saxophone today and a flute tomorrow, so that a model learns the timbre and not 
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.score import Score, Track, read_midi
+from genaudio_core.soundfont import SAMPLE_RATE as SAMPLE_RATE
+from genaudio_core.soundfont import PlayedNote
+from genaudio_core.soundfont import Sampler as Sampler
+from genaudio_core.soundfont import find_font as find_font
 from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT, Concept
 
-SAMPLE_RATE = 44100
-_FONT_FOLDERS = ('/usr/share/sounds/sf2', '/usr/share/sounds/sf3', '/usr/share/soundfonts')
 # Debian package -> file. TimGM6mb (GPL) is heard in tests only: its sound is in no training clip.
 TRAIN_FONTS: dict[str, str] = {
     'fluid-soundfont-gm': 'FluidR3_GM.sf2',
@@ -26,75 +28,6 @@ TRAIN_FONTS: dict[str, str] = {
 }
 TEST_FONT = ('timgm6mb-soundfont', 'TimGM6mb.sf2')
 LOUDNESS = 0.08  # root mean square that stems are brought to, full scale 1
-DRUM_BANK = 128
-
-
-class PlayedNote(NamedTuple):
-    """One note of a performance."""
-
-    start: float  # seconds
-    end: float  # seconds
-    note: int  # 0..127
-    velocity: int  # 1..127
-
-
-def find_font(file_name: str, package: str = '') -> Path:
-    """Return the path of an installed SoundFont.
-
-    Raises
-    ------
-    GenaudioError
-        If it is not installed; the message names the Debian package.
-    """
-    for folder in _FONT_FOLDERS:
-        if (path := Path(folder) / file_name).is_file():
-            return path
-    raise GenaudioError(f'The SoundFont {file_name} is missing. Install it: apt-get install {package}')
-
-
-class Sampler:
-    """Plays notes through one SoundFont. Not thread-safe; `close` frees the synthesizer."""
-
-    def __init__(self, path: str | Path, sample_rate: int = SAMPLE_RATE):
-        import fluidsynth  # LGPL, and only where music is rendered
-
-        self.sample_rate = sample_rate
-        self._fluid = fluidsynth.Synth(gain=0.4, samplerate=float(sample_rate), **{  # pyright: ignore[reportArgumentType]
-            # Rooms are pedalboard's work: fluidsynth's own would sound the same in every clip.
-            'synth.reverb.active': 0, 'synth.chorus.active': 0, 'synth.dynamic-sample-loading': 1,
-            'synth.threadsafe-api': 0,
-        })  # fmt: skip
-        self._font = self._fluid.sfload(str(path))
-        if self._font < 0:
-            raise GenaudioError(f'{path} is no SoundFont that fluidsynth can read.')
-
-    def close(self) -> None:
-        self._fluid.delete()
-
-    def play(self, notes: Sequence[PlayedNote], program: int, is_drum: bool, seconds: float) -> np.ndarray:
-        """Return float32 (2, n_samples) of the notes on one program; ringing notes are cut at the end."""
-        channel = 9 if is_drum else 0
-        self._fluid.system_reset()
-        self._fluid.program_select(channel, self._font, DRUM_BANK if is_drum else 0, program)
-        events = [(n.start, 1, n.note, n.velocity) for n in notes] + [(n.end, 0, n.note, 0) for n in notes]
-        n_total = int(seconds * self.sample_rate)
-        position, parts = 0, []
-        # At one instant a key is let go before it is struck again, or the new note would be cut at birth.
-        for time, is_on, note, velocity in sorted(events):
-            target = min(int(time * self.sample_rate), n_total)
-            if target > position:
-                parts.append(self._fluid.get_samples(target - position))
-                position = target
-            if position >= n_total:
-                break
-            if is_on:
-                self._fluid.noteon(channel, note, velocity)
-            else:
-                self._fluid.noteoff(channel, note)
-        if position < n_total:
-            parts.append(self._fluid.get_samples(n_total - position))
-        samples = np.concatenate(parts).reshape(-1, 2).T
-        return samples.astype(np.float32) / 32768
 
 
 class Phrase(NamedTuple):

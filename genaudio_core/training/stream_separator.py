@@ -1,12 +1,12 @@
 """The training loop of the live separator.
 
-    python -m genaudio_core.training.stream_separator --sounds DIR [DIR ...] --run runs/stems --minutes 60
+    genaudio-train fit stems --sounds data/bands --space runs/query/space.npz --out runs/stems --minutes 60
 
 * One process, one or two threads, no accelerator needed: the batch is small and the network smaller.
 * Stops after `--minutes` and resumes where it stopped (network, optimiser, average, step). The learning rate falls
   with the minutes spent of all that were planned (`--total-minutes`).
-* ``log.csv`` holds the losses, ``valid.csv`` the SI-SDR improvement by family; ``model.safetensors`` is the running
-  average of the weights, which is what gets exported; ``last.pt`` is for resuming.
+* ``log.csv`` holds the losses, ``valid.csv`` the SI-SDR improvement by family; ``best.safetensors`` is the running
+  average of the weights and the words it knows, which is what gets exported; ``last.pt`` is for resuming.
 """
 
 import argparse
@@ -27,8 +27,12 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.models.stream_separator import State, StreamSeparator, StreamSeparatorConfig
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, chunks, family
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
+from genaudio_core.training.loop import read_checkpoint, write_checkpoint
 from genaudio_core.training.sounds import SoundSet
 
+HELP = 'the live separator, on stems of bands'
+EXAMPLE = 'genaudio-train fit stems --sounds data/bands --space runs/query/space.npz --out runs/stems --minutes 60'
+WORDS = 'query_words'  # the tensor of a checkpoint that holds the vectors of the words it was trained with
 QueryTable = dict[str, np.ndarray]  # word -> vectors (n, D), one of which is drawn
 
 
@@ -195,11 +199,13 @@ class Trainer:
         return state.detach()
 
     def save(self) -> None:
-        from safetensors.torch import save_file
-
         save_queries(self.run / 'queries.npz', self.queries)
-        save_file(self.average.state_dict(), self.run / 'model.safetensors')
-        (self.run / 'config.json').write_text(json.dumps(self.model.config.as_dict(), indent=1))
+        words = sorted(self.queries)
+        vectors = torch.from_numpy(np.stack([self.queries[word][0] for word in words]))
+        loss = float(np.mean(self.losses[-100:])) if self.losses else None
+        info = {'step': self.step, 'minutes': round(self.minutes, 1), 'loss': loss, 'words': words}
+        weights = {**self.average.state_dict(), WORDS: vectors}
+        write_checkpoint(self.run / 'best.safetensors', weights, self.model.config.as_dict(), info)
         torch.save(
             {
                 'config': self.model.config.as_dict(), 'model': self.model.state_dict(),
@@ -211,22 +217,22 @@ class Trainer:
         (self.run / 'last.tmp').replace(self.run / 'last.pt')
 
 
-def load_run(run: Path) -> tuple[StreamSeparator, QueryTable]:
-    """Return the averaged network of a run folder and the query vectors it was trained with.
+def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndarray]]:
+    """Return the averaged network of a checkpoint and the vectors (D,) of the words it was trained with.
 
     Raises
     ------
     GenaudioError
-        If the folder holds no run.
+        If it is missing, damaged, or of another model.
     """
-    from safetensors.torch import load_file
-
+    weights, config, info = read_checkpoint(checkpoint)
     try:
-        model = StreamSeparator(StreamSeparatorConfig(**json.loads((run / 'config.json').read_text())))
-        model.load_state_dict(load_file(run / 'model.safetensors'))
-        return model.eval(), load_queries(run / 'queries.npz')
-    except OSError as error:
-        raise GenaudioError(f'{run} holds no trained live separator: {error}.') from error
+        words = dict(zip(info['words'], weights.pop(WORDS).float().numpy(), strict=True))
+        model = StreamSeparator(StreamSeparatorConfig(**config))
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise GenaudioError(f'{checkpoint} is no checkpoint of a live separator.') from error
+    return model.eval(), words
 
 
 def train(
@@ -293,28 +299,27 @@ def _append(path: Path, header: Sequence[str], row: Sequence[Any]) -> None:
         writer.writerow([f'{v:.5g}' if isinstance(v, float) else v for v in row])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--sounds', nargs='+', type=Path, required=True)
-    parser.add_argument('--run', type=Path, required=True)
-    parser.add_argument('--minutes', type=float, default=60.0)
-    parser.add_argument('--total-minutes', type=float, help='the learning rate reaches its end here')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--sounds', nargs='+', type=Path, required=True, help='folders made by prepare-bands')
     parser.add_argument('--space', type=Path, help='.npz of a query space; default: the vectors the run began with')
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--frames', type=int, default=160)
+    parser.add_argument('--out', type=Path, required=True, help='folder of the run')
+    parser.add_argument('--minutes', type=float, default=60.0, help='stop after this long; run again to go on')
+    parser.add_argument('--total-minutes', type=float, help='the learning rate reaches its end here')
+    parser.add_argument('--batch', type=int, default=4)
+    parser.add_argument('--frames', type=int, default=128, help='of a chunk; state goes on from chunk to chunk')
     parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
     parser.add_argument('--hop', type=int, default=256)
-    parser.add_argument('--lr', type=float, default=2e-3)
+    parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--threads', type=int, default=1)
-    args = parser.parse_args()
+    parser.add_argument('--seed', type=int, default=0)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     table = queries_of_space(args.space) if args.space else None
     dim = next(iter(table.values())).shape[-1] if table else StreamSeparatorConfig.query_dim
-    print(train(
-        args.sounds, args.run, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
-        frames=args.frames, n_queries=args.queries, lr=args.lr, queries=table, config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
-    ))  # fmt: skip
-
-
-if __name__ == '__main__':
-    main()
+    return train(
+        args.sounds, args.out, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
+        frames=args.frames, n_queries=args.queries, lr=args.rate, queries=table, seed=args.seed,
+        config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
+    )  # fmt: skip

@@ -233,7 +233,7 @@ class SynthesisData:
                 self.query = file.get_tensor('query').astype(np.float32)
                 self.split, self.start = file.get_tensor('split'), file.get_tensor('start').astype(bool)
         except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise GenaudioError(f'{path} is no synthesis pack; make one with genaudio-train prepare-synthesis.') from error
+            raise GenaudioError(f'{path} is no synthesis pack; make one: genaudio-train prepare-synthesis') from error
 
     def rows(self, split: str, start: bool | None = None) -> np.ndarray:
         """Return the numbers (n,) of the items of a split."""

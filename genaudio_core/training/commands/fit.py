@@ -8,7 +8,10 @@ EXAMPLE = 'genaudio-train fit mmt --data data/scores.safetensors --out runs/live
 TRAINERS = {
     'mmt': 'genaudio_core.training.mmt',
     'clipsep': 'genaudio_core.training.clipsep_small',
+    'stems': 'genaudio_core.training.stream_separator',
     'clipsonic': 'genaudio_core.training.clipsonic',
+    'vocoder': 'genaudio_core.training.vocoder',
+    'synth-prior': 'genaudio_core.training.synthesis_prior',
     'query-text': 'genaudio_core.training.query_text_trainer',
     'query-audio': 'genaudio_core.training.query_audio_trainer',
     'remi': 'genaudio_core.training.remi',
