@@ -20,7 +20,7 @@ def random_model(hop: int = 256, stereo: str = 'shared', seed: int = 0) -> Path:
     torch.manual_seed(seed)
     model = StreamSeparator(StreamSeparatorConfig(hop=hop, stereo=stereo)).eval()
     rng = np.random.default_rng(seed)
-    words = {word: rng.standard_normal((1, 128)).astype(np.float32) for word in ('drums', 'bass', 'piano')}
+    words = {word: rng.standard_normal(128).astype(np.float32) for word in ('drums', 'bass', 'piano')}
     kind = StreamSeparatorKind()
     path = Path(tempfile.mkdtemp(prefix='genaudio-stems-')) / f'stems-{hop}-{stereo}-{seed}.onnx'
     write_model(path, kind.build((model, words), Options()), kind.card((model, words), Options()))

@@ -128,7 +128,7 @@ def test_too_many_parameters_are_refused():
 
 
 def test_the_export_is_checked_and_a_wrong_graph_is_caught(model, tmp_path):
-    kind, source = StreamSeparatorKind(), (model, {'drums': np.ones((1, 128), np.float32)})
+    kind, source = StreamSeparatorKind(), (model, {'drums': np.ones(128, np.float32)})
     path = tmp_path / 'm.onnx'
     write_model(path, kind.build(source, Options()), kind.card(source, Options()))
     assert kind.check(source, path, Options())['parity'] < 1e-4

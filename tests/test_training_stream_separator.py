@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from genaudio_core.training.bands import concept_of, split_of
 from genaudio_core.training.sounds import SoundSet, SoundWriter
 from genaudio_core.training.stream_separator import (
     adapt_queries,
-    load_run,
+    load_separator,
     placeholder_queries,
     separation_loss,
     si_sdr,
@@ -108,8 +106,45 @@ def test_a_run_learns_stops_resumes_and_loads(sounds, tmp_path):
     assert first['step'] >= 1 and np.isfinite(first['loss'])
     second = train([sounds.folder], tmp_path, minutes=0.05, total_minutes=1, **options)
     assert second['step'] > first['step'] and second['minutes'] > first['minutes']
-    model, queries = load_run(tmp_path)
-    assert json.loads((tmp_path / 'config.json').read_text()) == model.config.as_dict()
-    assert set(queries) == set(placeholder_queries(128))
-    with pytest.raises(GenaudioError, match='holds no trained live separator'):
-        load_run(tmp_path / 'nothing')
+    _, words = load_separator(tmp_path / 'best.safetensors')
+    assert set(words) == set(placeholder_queries(128)) and words['drums'].shape == (128,)
+    with pytest.raises(GenaudioError, match='No checkpoint'):
+        load_separator(tmp_path / 'nothing')
+
+
+def test_it_is_released_and_exported(sounds, tmp_path):
+    """From the run to a file that plays, by the commands a person types."""
+    from export.cli import main as export
+    from genaudio_core.separation_stream import MaskNetwork
+    from genaudio_core.training.cli import main
+
+    run, packed, onnx = tmp_path / 'run', tmp_path / 'stems.safetensors', tmp_path / 'stems.onnx'
+    fit = ['fit', 'stems', '--sounds', str(sounds.folder), '--out', str(run), '--minutes', '0.01', '--frames', '24']
+    assert main(fit) == 0
+    assert main(['release', str(run), '-o', str(packed), '--note', 'a test']) == 0
+    assert export(['one', str(packed), str(onnx), '--kind', 'stream_separator']) == 0
+    network = MaskNetwork.load(onnx)
+    np.testing.assert_allclose(network.words('drums')[0], placeholder_queries(128)['drums'][0], atol=1e-3)
+
+
+def test_windows_of_a_piece_become_aligned_stems(tmp_path, phrase):
+    """Through a real SoundFont, where one is installed; the fastest and the slowest instrument start together."""
+    from genaudio_core.score import write_midi
+    from genaudio_core.soundfont import any_font
+    from genaudio_core.training.bands import render_bands
+
+    try:
+        font = any_font()
+    except GenaudioError as error:
+        pytest.skip(str(error))
+    pytest.importorskip('fluidsynth')
+    for i in range(12):
+        write_midi(phrase, tmp_path / f'piece-{i}.mid')
+    counts = render_bands([tmp_path], tmp_path / 'out', train_fonts=[font], test_fonts=[font], seconds=2.0)
+    assert sum(counts.values()) >= 12
+    sounds = SoundSet(tmp_path / 'out')
+    stems = [clips for split in ('train', 'valid', 'test') for clips in sounds.groups(split=split).values()]
+    for clips in stems:
+        assert len({clip.label for clip in clips}) == len(clips) == 2
+        audio = [sounds.read(clip) for clip in clips]
+        assert all(a.shape == (2, 2 * RATE) and np.abs(a).max() > 0.01 for a in audio)

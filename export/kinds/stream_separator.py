@@ -12,6 +12,7 @@ from genaudio_core.model_card import ModelCard
 from genaudio_core.models.stream_separator import StreamSeparator
 from genaudio_core.runtime import load_model
 from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator, separate_offline
+from genaudio_core.training.stream_separator import load_separator
 
 TOLERANCE = 1e-4  # of masks, which are about 0 to 1
 STEPS = 40  # of recurrence: errors that grow would show
@@ -22,15 +23,13 @@ class StreamSeparatorKind(Kind):
     variants = ('fp32',)
 
     def load(self, checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndarray]]:
-        from genaudio_core.training.stream_separator import load_run
-
-        return load_run(checkpoint if checkpoint.is_dir() else checkpoint.parent)
+        return load_separator(checkpoint / 'best.safetensors' if checkpoint.is_dir() else checkpoint)
 
     def build(self, source: Any, options: Options) -> bytes:
         return build(source[0]).SerializeToString()
 
     def card(self, source: Any, options: Options) -> ModelCard:
-        model, queries = source
+        model, words = source
         c = model.config
         return ModelCard(
             kind=self.name, sample_rate=c.sample_rate, block_size=c.hop, latency=2 * c.hop,
@@ -39,7 +38,7 @@ class StreamSeparatorKind(Kind):
                 'sample_rates': [44100, 48000], 'n_fft': c.n_fft, 'hop': c.hop, 'query_dim': c.query_dim,
                 'n_masks': model.n_masks, 'channels': 2,
                 # Words whose vectors it was trained with, so that it can be used without a query encoder.
-                'words': {word: np.round(vectors[0], 5).tolist() for word, vectors in sorted(queries.items())},
+                'words': {word: np.round(vector, 5).tolist() for word, vector in sorted(words.items())},
             },
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
+from genaudio_core.soundfont import DRUM_BANK
 from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
 from genaudio_core.training.sounds import SoundWriter
 
@@ -71,10 +72,15 @@ class Renderer:
     """
 
     def __init__(self, soundfonts: Sequence[Path | str]):
-        import tinysoundfont  # its wheel is an extra of the training side
+        import fluidsynth  # extra `sounds`
 
-        self.synth = tinysoundfont.Synth(gain=-9, samplerate=SAMPLE_RATE)
-        self.fonts = {Path(path).stem: self.synth.sfload(str(path), max_voices=160) for path in soundfonts}
+        self.synth = fluidsynth.Synth(gain=0.2, samplerate=float(SAMPLE_RATE), **{  # pyright: ignore[reportArgumentType]
+            'synth.reverb.active': 0, 'synth.chorus.active': 0, 'synth.dynamic-sample-loading': 1,
+            'synth.threadsafe-api': 0,
+        })  # fmt: skip
+        self.fonts = {Path(path).stem: self.synth.sfload(str(path)) for path in soundfonts}
+        if broken := [name for name, number in self.fonts.items() if number < 0]:
+            raise GenaudioError(f'fluidsynth cannot read the SoundFont {broken[0]}.')
 
     def window(
         self, events: Events, start: float, seconds: float, font: str, rng: np.random.Generator
@@ -122,12 +128,7 @@ class Renderer:
         if not any(start - lead_in <= when < start + seconds for when in notes):
             return None
         synth, now, current = self.synth, start - lead_in, {}
-        synth.sounds_off()
-        for channel in range(16):
-            synth.control_change(channel, 121, 0)
-            synth.control_change(channel, 7, 100)
-            synth.control_change(channel, 10, 64)
-            synth.pitchbend(channel, 8192)
+        synth.system_reset()
         pieces: list[np.ndarray] = []
         sounding: set[tuple[int, int]] = set()
         for when, message, program in wanted:
@@ -139,9 +140,9 @@ class Renderer:
                     now += count / SAMPLE_RATE
             if message.type == 'control_change':
                 if message.control in (1, 7, 10, 11, 64, 6, 38, 100, 101):
-                    synth.control_change(channel, message.control, message.value)
+                    synth.cc(channel, message.control, message.value)
             elif message.type == 'pitchwheel':
-                synth.pitchbend(channel, message.pitch + 8192)
+                synth.pitch_bend(channel, message.pitch)
             elif when >= start - lead_in:
                 key = message.note if channel == 9 else message.note + semitones
                 if not 0 <= key <= 127:
@@ -164,18 +165,13 @@ class Renderer:
         return audio
 
     def _select(self, channel: int, font: str, program: int, is_drums: bool) -> None:
-        sfid = self.fonts[font]
-        for bank, preset in ((128, program), (128, 0)) if is_drums else ((0, program),):
-            if self.synth.sfpreset_name(sfid, min(bank, 127), preset) is not None or is_drums:
-                try:
-                    self.synth.program_select(channel, sfid, 0 if is_drums else bank, preset, is_drums)
-                    return
-                except (RuntimeError, ValueError):
-                    continue
+        # A kit or a variation that the font lacks sounds as its standard one.
+        for bank, preset in ((DRUM_BANK, program), (DRUM_BANK, 0)) if is_drums else ((0, program),):
+            if self.synth.program_select(channel, self.fonts[font], bank, preset) == 0:
+                return
 
     def _generate(self, count: int) -> np.ndarray:
-        buffer = self.synth.generate(count)
-        return np.frombuffer(bytes(buffer), np.float32).reshape(-1, 2).T
+        return self.synth.get_samples(count).reshape(-1, 2).T.astype(np.float32) / 32768
 
 
 def render_bands(

@@ -1,0 +1,28 @@
+"""`genaudio-train prepare-bands`: see HELP."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+HELP = 'render windows of MIDI bands as stems, to train the live separator on'
+EXAMPLE = 'genaudio-train prepare-bands data/freedoom data/easyrpg_rtp -o data/bands'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folders', nargs='+', type=Path, help='folders of .mid files with several instruments')
+    parser.add_argument('-o', '--out', type=Path, required=True, help='folder to make')
+    parser.add_argument('--seconds', type=float, default=8.0, help='length of a window')
+    parser.add_argument('--per-minute', type=float, default=3.0, help='windows for each minute of music')
+    parser.add_argument('--seed', type=int, default=1)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from genaudio_core.training.bands import render_bands
+    from genaudio_core.training.render import TEST_FONT, TRAIN_FONTS, find_font
+
+    counts = render_bands(
+        args.folders, args.out, train_fonts=[find_font(file, package) for package, file in TRAIN_FONTS.items()],
+        test_fonts=[find_font(TEST_FONT[1], TEST_FONT[0])], seconds=args.seconds, per_minute=args.per_minute,
+        seed=args.seed,
+    )  # fmt: skip
+    return {'folder': str(args.out), **counts}
