@@ -41,7 +41,7 @@ def _slug(name: str) -> str:
     return re.sub(r'[^\w-]+', '-', name.lower()).strip('-')[:60] or 'stem'
 
 
-class _Clip:
+class ClipProcess:
     """CLIP in a process of its own (torch stays out of this one), with the interface of `QueryEncoder`'s parts."""
 
     def __init__(self, weights: Path, model: str):
@@ -84,7 +84,7 @@ def _queries(args: argparse.Namespace, query_dim: int) -> list:
         return found + [encoder.query(examples=[p], negative=args.negative, name=p.stem) for p in args.example]
     if args.example:
         raise GenaudioError('CLIP does not hear: an --example needs the bundled model.')
-    clip = _Clip(args.clip_weights, args.clip_model)
+    clip = ClipProcess(args.clip_weights, args.clip_model)
 
     def weighted(parts: list[tuple[float, str]]) -> tuple[tuple[float, np.ndarray], ...]:
         return tuple((weight, clip.encode(words)) for weight, words in parts)

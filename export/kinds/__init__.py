@@ -18,6 +18,9 @@ KINDS = {
     'query-text': 'export.kinds.query:QueryTextKind',
     'query-audio': 'export.kinds.query:QueryAudioKind',
     'stream_separator': 'export.kinds.stream_separator:StreamSeparatorKind',
+    'synth-denoiser': 'export.kinds.synthesis:DenoiserKind',
+    'synth-prior': 'export.kinds.synthesis:PriorKind',
+    'synth-vocoder': 'export.kinds.synthesis:VocoderKind',
 }
 """kind -> where its class is."""
 
@@ -35,6 +38,9 @@ SOURCES = {
         'export/kinds/stream_separator.py', 'export/stream_graph.py', 'genaudio_core/models/stream_separator.py',
         'genaudio_core/models/gru.py', 'genaudio_core/lowdelay.py',
     ),
+    'synth-denoiser': ('export/kinds/synthesis.py', 'genaudio_core/models/clipsonic.py', 'genaudio_core/patches.py'),
+    'synth-prior': ('export/kinds/synthesis.py', 'genaudio_core/models/clipsonic.py'),
+    'synth-vocoder': ('export/kinds/synthesis.py', 'genaudio_core/models/vocoder.py', 'genaudio_core/mel.py'),
 }  # fmt: skip
 """kind -> files that decide what an export of it looks like; when one changes, its models are exported again."""
 

@@ -17,6 +17,7 @@ COMMANDS = {
     'release': 'pack the best weights of a run, to be exported and shipped',
     'evaluate-separation': 'measure a separator on unseen mixtures: SDR, SIR, SAR, SI-SDR',
     'evaluate-stems': 'measure the live separator on unseen bands and real songs',
+    'evaluate-synthesis': 'measure made sounds: Frechet distance, query match, samplers, vocoders',
     'evaluate': 'measure a trained model against held-out music',
     'attention': 'draw what the attention heads of a music model look at',
 }

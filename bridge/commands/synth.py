@@ -1,0 +1,111 @@
+"""`genaudio synth`: see HELP."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from genaudio_core.errors import GenaudioError
+
+HELP = 'Make a sound from words, from an example or from a picture: 44.1 kHz, as many takes as you like.'
+EXAMPLE = 'genaudio synth "snare drum" --seconds 1 --takes 4 --seed 7 -o snare.wav'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('words', nargs='?', default='',
+                        help='what to make, such as "snare drum" or "0.6 rain + 0.4 snare, not cymbals"')  # fmt: skip
+    parser.add_argument('--example', action='append', default=[], type=Path, metavar='CLIP',
+                        help='a recording of such a sound; again for a blend')  # fmt: skip
+    parser.add_argument('--image', action='append', default=[], type=Path, metavar='PICTURE',
+                        help='a picture of what sounds (needs --clip-weights and a model trained on CLIP)')
+    parser.add_argument('--not', dest='negative', action='append', default=[], metavar='WORDS',
+                        help='what it must not sound like')  # fmt: skip
+    parser.add_argument('--seconds', type=float, default=2.0, help='length (default: 2)')
+    parser.add_argument('--takes', type=int, default=1, help='how many different ones to make')
+    parser.add_argument('--seed', type=int, default=1, help='the same seed makes the same sound')
+    parser.add_argument('--guidance', type=float, default=3.0,
+                        help='how strictly to keep to the query: 1 freely, 3 usual, 6 very')  # fmt: skip
+    parser.add_argument('--pitch', type=float, default=0.0, help='semitones to transpose the sound by, like a tape')
+    parser.add_argument('--prior', action=argparse.BooleanOptionalAction, default=False,
+                        help='lead words through the diffusion prior: more variety between takes')  # fmt: skip
+    parser.add_argument('--steps', type=int, help='steps of the sampler: more is cleaner and slower')
+    parser.add_argument('-o', '--out', type=Path, required=True, metavar='FILE',
+                        help='wav, flac, aiff, ogg or mp3; several takes are numbered FILE-1, FILE-2, ...')
+    parser.add_argument('--model', type=Path, help='.onnx file of a denoiser (default: the bundled one)')
+    parser.add_argument('--vocoder', type=Path, help='.onnx file of a vocoder (default: the bundled one)')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--clip-weights', type=Path, help='your own CLIP weights, for models trained on CLIP')
+    parser.add_argument('--clip-model', default='ViT-B-32', help="open_clip's name of the model")
+
+
+def outputs(path: Path, takes: int) -> list[Path]:
+    """Return the files to write: `path` itself, or numbered ones beside it."""
+    if takes == 1:
+        return [path]
+    return [path.with_name(f'{path.stem}-{n:0{len(str(takes))}d}{path.suffix}') for n in range(1, takes + 1)]
+
+
+def _query(args: argparse.Namespace, query_dim: int):
+    from genaudio_core.query import QUERY_DIM, Query, QueryEncoder
+
+    if not args.words.strip() and not args.example and not args.image:
+        raise GenaudioError('Nothing to make. Say it in words (genaudio synth "snare drum") or by --example CLIP.')
+    for path in args.image:
+        if not path.is_file():
+            raise GenaudioError(f'There is no picture {path}.')
+    if query_dim == QUERY_DIM:
+        if args.image:
+            raise GenaudioError(
+                'The bundled model has never seen a picture. Pictures need a model trained on CLIP (--model) and '
+                '--clip-weights; or use words: genaudio synth "violin".'
+            )
+        return QueryEncoder().query(args.words, examples=args.example, negative=args.negative)
+    if args.clip_weights is None:
+        raise GenaudioError('This model was trained on CLIP: give --clip-weights FILE (and --clip-model).')
+    if args.example:
+        raise GenaudioError('CLIP does not hear: an --example needs the bundled model.')
+    from bridge.commands.separate import ClipProcess
+    from genaudio_core.query import parse
+
+    clip = ClipProcess(args.clip_weights, args.clip_model)
+    positive, minus = parse(args.words) if args.words.strip() else ([], [])
+    wanted = [(weight, clip.encode(words)) for weight, words in positive]
+    wanted += [(1.0, clip.image(path)) for path in args.image]
+    left_out = [(weight, clip.encode(words)) for weight, words in [*minus, *((1.0, w) for w in args.negative)]]
+    return Query(args.words or args.image[0].stem, tuple(wanted), tuple(left_out), n_words=len(positive))
+
+
+def run(args: argparse.Namespace) -> dict:
+    import time
+
+    from genaudio_core.audio_files import WRITABLE, write_audio
+    from genaudio_core.files import check_writable
+    from genaudio_core.synthesis import MAX_TAKES, Synthesizer
+
+    began = time.monotonic()
+    if args.out.suffix.lower() not in WRITABLE:
+        raise GenaudioError(f"Cannot write '{args.out.suffix}' files; use one of {', '.join(WRITABLE)}.")
+    if not 1 <= args.takes <= MAX_TAKES:
+        raise GenaudioError(f'{args.takes} takes cannot be made at once (1 to {MAX_TAKES}).')
+    files = [check_writable(path) for path in outputs(args.out, args.takes)]
+    synthesizer = Synthesizer.load(args.model, vocoder=args.vocoder, threads=max(1, args.threads))
+    query = _query(args, synthesizer.query_dim)
+    shown = False
+
+    def progress(share: float) -> None:
+        nonlocal shown
+        if sys.stderr.isatty() and args.takes > 1:
+            shown = True
+            print(f'\rtake {round(share * args.takes) + 1} of {args.takes}', end='', file=sys.stderr, flush=True)
+
+    audio = synthesizer.make(
+        query, args.seconds, args.takes, args.seed, args.guidance, args.steps, args.pitch,
+        way='prior' if args.prior else 'words', on_progress=progress,
+    )  # fmt: skip
+    if shown:
+        print(file=sys.stderr)
+    for path, take in zip(files, audio, strict=True):
+        write_audio(path, take[None], synthesizer.sample_rate)
+    return {
+        'files': [str(path) for path in files], 'query': query.name, 'seconds': audio.shape[1] / 44100,
+        'sample_rate': synthesizer.sample_rate, 'seed': args.seed, 'took_s': round(time.monotonic() - began, 2),
+    }  # fmt: skip
