@@ -17,6 +17,8 @@ COMMANDS = {
     'infill': 'write some bars of a MIDI file anew',
     'arrange': 'spread a MIDI file over other instruments',
     'separate': 'pull sounds out of recordings, by words, by example or by picture',
+    'compose': 'make a mix from an audio script: music, speech and sound effects',
+    'synth': 'make a sound from words or from an example',
     'bench': 'measure how fast this machine plays',
     'isolate': 'pull sounds out of a live input while they play',
     'demo': 'hear and see what genaudio does, without any set-up',

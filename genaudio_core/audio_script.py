@@ -1,0 +1,498 @@
+"""The audio script: a table whose rows become a mix. Reading, checking, and where each row stands in time.
+
+Columns (in brackets the keys of WavJourney's JSON, Liu et al. 2023, which are read too):
+
+========================  ================================================================================
+Audio Type (audio_type)   Music, Speech or Sound effect
+Layout (layout)           Foreground: one after the other. Background: under the rows between Begin and End
+ID (id)                   background only: what Begin and End have in common
+Character (character)     speech only
+Volume dB (vol)           integrated loudness of the row, in LUFS; a usual value stands in where it is empty
+Action (action)           background only: Begin or End
+Content or Description    what is said, or what is heard (text, desc); the name of a sound file plays that file
+Duration (len)            seconds or Auto; background lasts from Begin to End, speech as long as it takes
+File (file)               a recording to use instead of making one; Content is then only a note
+Fade in, Fade out         seconds; optional
+========================  ================================================================================
+
+`read_script` reads CSV, TOML (``[[rows]]``) and JSON and collects every fault of the whole script, so that a person
+mends it in one go; `timeline` places the rows, to the sample. Nothing is made here.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genaudio_core.errors import GenaudioError, did_you_mean
+
+MUSIC, SPEECH, EFFECT = 'music', 'speech', 'sound effect'
+TYPES = (MUSIC, SPEECH, EFFECT)
+FOREGROUND, BACKGROUND = 'foreground', 'background'
+BEGIN, END = 'begin', 'end'
+AUTO_SECONDS = {MUSIC: 10.0, EFFECT: 2.0}
+"""Length of a foreground row whose Duration is Auto; a row that plays a file lasts as long as its file."""
+USUAL_VOLUME = {
+    (SPEECH, FOREGROUND): -20.0, (EFFECT, FOREGROUND): -24.0, (MUSIC, FOREGROUND): -24.0,
+    (EFFECT, BACKGROUND): -34.0, (MUSIC, BACKGROUND): -32.0,
+}  # fmt: skip
+"""Volume (LUFS) of a row whose Volume is empty."""
+MIN_VOLUME, MAX_VOLUME = -70.0, 0.0  # LUFS; what is under -70 the measurement calls silence
+MAX_SECONDS = 600.0  # of one row
+MAX_FADE = 60.0  # seconds
+MAX_ROWS, MAX_BYTES = 2000, 4 << 20
+SUFFIXES = ('.wav', '.flac', '.ogg', '.mp3', '.aiff', '.aif', '.mid', '.midi')
+
+_COLUMNS: dict[str, str] = {
+    'audiotype': 'kind', 'type': 'kind', 'layout': 'layout', 'id': 'id', 'character': 'character',
+    'volumedb': 'volume', 'volume': 'volume', 'vol': 'volume', 'volumelufs': 'volume', 'action': 'action',
+    'contentordescription': 'content', 'content': 'content', 'description': 'content', 'desc': 'content',
+    'text': 'content', 'duration': 'duration', 'durationseconds': 'duration', 'durations': 'duration',
+    'len': 'duration', 'length': 'duration', 'file': 'file', 'fadein': 'fade_in', 'fadeout': 'fade_out',
+}  # fmt: skip
+_SHOWN = (
+    'Audio Type', 'Layout', 'ID', 'Character', 'Volume dB', 'Action', 'Content', 'Description', 'Duration', 'File',
+    'Fade in', 'Fade out',
+)  # fmt: skip
+_KINDS: dict[str, str] = {
+    'music': MUSIC, 'speech': SPEECH, 'sound effect': EFFECT, 'soundeffect': EFFECT, 'sfx': EFFECT, 'effect': EFFECT,
+    'sound effects': EFFECT,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checked row."""
+
+    number: int  # counted from 1, without the header
+    kind: str  # one of TYPES
+    layout: str = FOREGROUND
+    content: str = ''
+    volume: float = -24.0  # LUFS
+    id: str = ''  # background only
+    action: str = ''  # background only: BEGIN or END
+    character: str = ''  # speech only
+    seconds: float | None = None  # None: Auto
+    file: Path | None = None  # a recording (or MIDI file) to play
+    fade_in: float | None = None  # seconds; None: the usual
+    fade_out: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it in a list: its ID or character, or the first words of its content."""
+        return self.id or self.character or ' '.join(self.content.split()[:4]) or self.kind
+
+
+@dataclass(frozen=True)
+class Script:
+    """All rows, and the settings that a TOML file may hold beside them."""
+
+    rows: tuple[Row, ...]
+    path: Path | None = None
+    voices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # character -> voice, pitch, speed
+
+    @property
+    def foreground(self) -> list[Row]:
+        return [row for row in self.rows if row.layout == FOREGROUND]
+
+    @property
+    def backgrounds(self) -> list[Row]:
+        """The rows that begin a background."""
+        return [row for row in self.rows if row.layout == BACKGROUND and row.action == BEGIN]
+
+
+class Faults:
+    """What is wrong, row by row, until it is told all at once."""
+
+    def __init__(self, where: Callable[[int], str] = lambda number: f'row {number}'):
+        self._where = where
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, number: int, text: str) -> None:
+        """Note a fault of a row (0: of the script as a whole)."""
+        self._found.append((number, text))
+
+    def of(self, number: int) -> list[str]:
+        """The faults of one row."""
+        return [text for row, text in self._found if row == number]
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    @property
+    def lines(self) -> list[str]:
+        """One line per fault, in the order of the rows; a fault of the whole script comes first."""
+        told = [f'{self._where(number)}: {text}' if number else text for number, text in sorted(self._found)]
+        return list(dict.fromkeys(told))
+
+    def tell(self, path: Path | None) -> None:
+        """Raise what was found, if anything."""
+        if not self._found:
+            return
+        lines = self.lines
+        name = path.name if path else 'The script'
+        count = 'a fault' if len(lines) == 1 else f'{len(lines)} faults'
+        raise GenaudioError('\n'.join([f'{name} has {count}; nothing was made:', *(f'  {line}' for line in lines)]))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_script(path: str | Path, extra_check: Callable[[Script, Faults], None] | None = None) -> Script:
+    """Read and check a script: .csv, .toml or .json.
+
+    Parameters
+    ----------
+    extra_check : callable, optional
+        Adds faults that only the makers know (a missing voice); called with what could be read of the script.
+
+    Raises
+    ------
+    GenaudioError
+        With every fault of the script, one line each, or because the file cannot be read.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in ('.csv', '.tsv', '.toml', '.json'):
+        raise GenaudioError(f"An audio script is a .csv, .toml or .json file, not '{path.name}'.")
+    text = _text_of(path)
+    voices: Mapping[str, Any] = {}
+    lines: list[int] | None = None
+    faults_at_top: list[str] = []
+    if suffix in ('.csv', '.tsv'):
+        raw, lines = _read_csv(text, path)
+    else:
+        try:
+            tree = tomllib.loads(text) if suffix == '.toml' else json.loads(text)
+        except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise GenaudioError(f'{path}: not a {suffix[1:].upper()} file: {error}.') from error
+        if isinstance(tree, dict):
+            voices = tree.get('voices', {})
+            unknown = set(tree) - {'rows', 'voices'}
+            faults_at_top = [
+                f"unknown section '{key}'.{did_you_mean(key, ('rows', 'voices'))}" for key in sorted(unknown)
+            ]
+            tree = tree.get('rows', [])
+        raw = tree
+        if not isinstance(raw, list) or not all(isinstance(row, dict) for row in raw):
+            how = '[[rows]] above each row' if suffix == '.toml' else 'a list of objects, one for each row'
+            raise GenaudioError(f'{path}: write {how}.')
+    faults = Faults((lambda number: f'row {number} (line {lines[number - 1]})') if lines else lambda n: f'row {n}')
+    for text in faults_at_top:
+        faults.add(0, text)
+    script = parse_rows(raw, faults, path=path, voices=voices)
+    if extra_check is not None:
+        extra_check(script, faults)
+    faults.tell(path)
+    return script
+
+
+def _text_of(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise GenaudioError(f'{path} is a folder; give an audio script.')
+        raw = path.read_bytes()
+    except OSError as error:
+        raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
+    if len(raw) > MAX_BYTES:
+        raise GenaudioError(f'{path}: too large for an audio script ({len(raw) >> 20} MiB).')
+    # Spreadsheets save UTF-8 with a mark at the front, or UTF-16 ("Unicode text").
+    encoding = 'utf-16' if raw[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig'
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise GenaudioError(f'{path}: not UTF-8 text. Save it as "CSV UTF-8".') from error
+
+
+def _plain(name: Any) -> str:
+    return re.sub(r'[^a-z]', '', str(name).lower())
+
+
+def _read_csv(text: str, path: Path) -> tuple[list[dict[str, str]], list[int]]:
+    """Rows as mappings and the line each ends on. The separator is what makes most of the header known."""
+    if '\0' in text:
+        raise GenaudioError(f'{path}: not a CSV file.')
+    first = next((line for line in text.splitlines() if line.strip()), '')
+    separator = max(',;\t', key=lambda mark: sum(_plain(name) in _COLUMNS for name in first.split(mark)))
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator, skipinitialspace=True)
+    rows: list[dict[str, str]] = []
+    lines: list[int] = []
+    header: list[str] | None = None
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if header is None:
+                header = [cell.strip() for cell in cells]
+                if not any(_plain(name) in _COLUMNS for name in header):
+                    raise GenaudioError(f'{path}: the first line must name the columns: {", ".join(_SHOWN)}.')
+                continue
+            row = {name: cell for name, cell in zip(header, cells, strict=False) if cell.strip()}
+            if any(cell.strip() for cell in cells[len(header) :]):
+                row['\0'] = 'more'  # told as a fault of this row
+            rows.append(row)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise GenaudioError(f'{path}, line {reader.line_num}: {error}.') from error
+    return rows, lines
+
+
+# --- checking --------------------------------------------------------------------------------------------------------
+
+
+def parse_rows(
+    raw: Sequence[Mapping[str, Any]],
+    faults: Faults,
+    *,
+    path: Path | None = None,
+    voices: Mapping[str, Any] | None = None,
+) -> Script:
+    """Turn mappings into rows, adding every fault found, of single rows and between rows, to `faults`.
+
+    Rows that cannot be understood are left out of what is returned, so that the others can still be checked.
+    """
+    if not raw:
+        faults.add(0, 'The script is empty: write at least one foreground row.')
+    if len(raw) > MAX_ROWS:
+        faults.add(0, f'The script has {len(raw)} rows; at most {MAX_ROWS} are taken.')
+        raw = raw[:MAX_ROWS]
+    folder = path.parent if path else Path()
+    rows = []
+    vague = set()  # IDs of rows that could not be understood: their partners are not at fault
+    for number, cells in enumerate(raw, 1):
+        row = _parse_row(number, cells, folder, faults)
+        if row is not None:
+            rows.append(row)
+        else:
+            vague |= {str(value).strip() for name, value in cells.items() if _plain(name) == 'id'}
+    _check_order(rows, vague, faults)
+    return Script(tuple(rows), path, _checked_voices(voices or {}, faults))
+
+
+def _cells(number: int, raw: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
+    """Known columns -> values that are not empty."""
+    cells: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name == '\0':
+            faults.add(number, 'more cells than columns; put quotes around a text that has the separator in it.')
+            continue
+        key = _COLUMNS.get(_plain(name))
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if key is None:
+            known = f' Known: {", ".join(_SHOWN)}.'
+            faults.add(number, f"unknown column '{name}'.{did_you_mean(str(name), _SHOWN) or known}")
+            continue
+        if isinstance(value, (dict, list)):
+            faults.add(number, f"'{name}' is one value, not a list or table.")
+            continue
+        if isinstance(value, str):  # one line, nothing invisible: it goes into file names, XML and terminals
+            value = ' '.join(''.join(c if c.isprintable() else ' ' for c in value).split())
+        cells[key] = value
+    return cells
+
+
+def _parse_row(number: int, raw: Mapping[str, Any], folder: Path, faults: Faults) -> Row | None:
+    cells = _cells(number, raw, faults)
+    kind = _word(number, cells.get('kind'), 'Audio Type', _KINDS, ('Music', 'Speech', 'Sound effect'), faults)
+    layout = _word(
+        number, cells.get('layout', FOREGROUND), 'Layout', {FOREGROUND: FOREGROUND, BACKGROUND: BACKGROUND},
+        ('Foreground', 'Background'), faults,
+    )  # fmt: skip
+    if kind is None or layout is None:
+        return None
+    action = ''
+    if 'action' in cells:
+        if layout == FOREGROUND:
+            faults.add(number, 'a foreground row has no Action; Begin and End are for background rows.')
+        else:
+            words = {BEGIN: BEGIN, 'start': BEGIN, END: END, 'stop': END}
+            action = _word(number, cells['action'], 'Action', words, ('Begin', 'End'), faults) or '?'
+    elif layout == BACKGROUND:
+        faults.add(number, 'a background row needs an Action: Begin or End.')
+        action = '?'
+    name = str(cells.get('id', ''))
+    if layout == BACKGROUND and not name:
+        faults.add(number, 'a background row needs an ID, so that its End is found.')
+    if layout == BACKGROUND and kind == SPEECH:
+        faults.add(number, 'speech is always foreground. For a murmur in the background write a Sound effect.')
+    character = str(cells.get('character', ''))
+    content = str(cells.get('content', ''))
+    file = _file(number, cells, content, folder, faults) if action != END else None
+    if action != END and not content and file is None:
+        wanted = 'what is said' if kind == SPEECH else 'what is heard'
+        faults.add(number, f'Content or Description is missing: write {wanted}.')
+    volume = USUAL_VOLUME.get((kind, layout), -24.0)
+    if 'volume' in cells:
+        volume = _number(number, cells['volume'], 'Volume dB', MIN_VOLUME, MAX_VOLUME, 'dB', faults, volume)
+    seconds = _seconds(number, cells, kind, layout, faults)
+    fades = {
+        key: _number(number, cells[key], shown, 0.0, MAX_FADE, 's', faults, None)
+        for key, shown in (('fade_in', 'Fade in'), ('fade_out', 'Fade out'))
+        if key in cells
+    }
+    return Row(number, kind, layout, content, volume, name, action, character, seconds, file, **fades)
+
+
+def _word(
+    number: int, value: Any, column: str, words: Mapping[str, str], shown: Iterable[str], faults: Faults
+) -> str | None:
+    if value is None:
+        faults.add(number, f'{column} is missing: {", ".join(shown)}.')
+        return None
+    plain = ' '.join(str(value).lower().replace('_', ' ').replace('-', ' ').split())
+    if plain in words:
+        return words[plain]
+    hint = did_you_mean(plain, shown) or f' Known are: {", ".join(shown)}.'
+    faults.add(number, f"unknown {column} '{value}'.{hint}")
+    return None
+
+
+def _number(
+    number: int, value: Any, column: str, low: float, high: float, unit: str, faults: Faults, default: Any
+) -> Any:
+    text = str(value).strip().replace('\N{MINUS SIGN}', '-')
+    found = re.fullmatch(r'([+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(db|lufs|s|sec|seconds)?', text, re.IGNORECASE)
+    if isinstance(value, bool) or found is None:
+        faults.add(number, f"{column} is a number, not '{value}'.")
+        return default
+    result = float(found[1].replace(',', '.'))
+    if not (math.isfinite(result) and low <= result <= high):
+        faults.add(number, f'{column} must be in range {low:g}..{high:g} {unit}, not {result:g}.')
+        return default
+    return result
+
+
+def _seconds(number: int, cells: Mapping[str, Any], kind: str, layout: str, faults: Faults) -> float | None:
+    value = cells.get('duration', 'auto')
+    if str(value).strip().lower() in ('auto', 'automatic', '-'):
+        return None
+    if layout == BACKGROUND:
+        faults.add(number, 'a background row lasts from Begin to End: its Duration is Auto.')
+        return None
+    if kind == SPEECH:
+        faults.add(
+            number, 'speech lasts as long as it takes: its Duration is Auto. (Sound effect "silence" is a pause.)'
+        )
+        return None
+    seconds = _number(number, value, 'Duration', 0.0, MAX_SECONDS, 's', faults, None)
+    if seconds == 0:
+        faults.add(number, 'Duration must be more than 0 s, or Auto.')
+        return None
+    return seconds
+
+
+def _file(number: int, cells: Mapping[str, Any], content: str, folder: Path, faults: Faults) -> Path | None:
+    """The recording that a row plays: its File, or a content that is nothing but the name of a sound file."""
+    name = str(cells['file']) if 'file' in cells else content if content.lower().endswith(SUFFIXES) else ''
+    if not name:
+        return None
+    if not name.lower().endswith(SUFFIXES):
+        faults.add(number, f"'{name}' is no sound file; known are {', '.join(SUFFIXES)}.")
+        return None
+    file = folder / name
+    try:
+        if file.is_file():
+            return file
+    except (OSError, ValueError):  # too long for a name, or a zero byte in it: a text after all
+        pass
+    faults.add(number, f'there is no file {file}.')
+    return None
+
+
+def _checked_voices(voices: Any, faults: Faults) -> dict[str, dict[str, Any]]:
+    if not isinstance(voices, dict) or not all(isinstance(voice, dict) for voice in voices.values()):
+        faults.add(0, "voices: write [voices.NAME] and below it voice = 'en-gb', pitch = 50, speed = 160.")
+        return {}
+    return voices
+
+
+def _check_order(rows: Sequence[Row], vague: set[str], faults: Faults) -> None:
+    """What only the rows together tell: Begin and End, and one music at a time."""
+    if rows and not vague and not any(row.layout == FOREGROUND for row in rows):
+        faults.add(0, 'The script has no foreground row, so it lasts no time.')
+    open_rows: dict[str, Row] = {}
+    started: dict[str, int] = {}  # ID -> foreground rows so far when it began
+    foreground = 0
+    for row in rows:
+        if row.layout == FOREGROUND:
+            foreground += 1
+        if row.kind == MUSIC and row.action in ('', BEGIN):
+            for other in open_rows.values():
+                if other.kind == MUSIC and other.id != row.id:
+                    faults.add(
+                        row.number,
+                        f"this music overlaps the music '{other.id}' of row {other.number}; one at a time: "
+                        f"end '{other.id}' first.",
+                    )
+        if not row.id or row.layout != BACKGROUND or row.id in vague:
+            continue
+        if row.action == BEGIN:
+            if row.id in open_rows:
+                faults.add(row.number, f"'{row.id}' begins twice; it began in row {open_rows[row.id].number} already.")
+                continue
+            open_rows[row.id], started[row.id] = row, foreground
+        elif row.action == END:
+            begun = open_rows.pop(row.id, None)
+            if begun is None:
+                hint = did_you_mean(row.id, open_rows)
+                faults.add(row.number, f"'{row.id}' ends here and never began.{hint}")
+            elif begun.kind != row.kind:
+                faults.add(
+                    row.number, f"'{row.id}' ends as {row.kind}, but row {begun.number} began it as {begun.kind}."
+                )
+            elif started[row.id] == foreground and not vague:
+                faults.add(row.number, f"'{row.id}' lasts no time: no foreground row between its Begin and End.")
+    for row in open_rows.values():
+        faults.add(row.number, f"'{row.id}' never ends: add a row with Action End and this ID.")
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """A row with its place in time, in samples."""
+
+    row: Row
+    start: int
+    end: int  # the sample after its last
+
+    @property
+    def n_samples(self) -> int:
+        return self.end - self.start
+
+
+def timeline(script: Script, lengths: Mapping[int, int]) -> list[Part]:
+    """Place every row that sounds: foreground in sequence, background from its Begin to its End.
+
+    Parameters
+    ----------
+    lengths : mapping
+        Row number of each foreground row -> its length in samples.
+
+    Returns
+    -------
+    list of Part
+        In the order of the rows. They start and end exactly where the foreground rows around Begin and End do.
+    """
+    parts: list[Part] = []
+    begun: dict[str, tuple[int, int]] = {}  # ID -> (its place in parts, start)
+    now = 0
+    for row in script.rows:
+        if row.layout == FOREGROUND:
+            parts.append(Part(row, now, now + lengths[row.number]))
+            now += lengths[row.number]
+        elif row.action == BEGIN:
+            begun[row.id] = (len(parts), now)
+            parts.append(Part(row, now, now))
+        else:
+            index, start = begun.pop(row.id)
+            parts[index] = Part(parts[index].row, start, now)
+    return parts
