@@ -191,7 +191,7 @@ class VocoderKind(_Part):
         return load_vocoder(checkpoint)
 
     def shapes(self) -> dict[str, Any]:
-        return {'mel': {0: None, 1: torch.export.Dim('frames', min=2, max=1 << 20)}}
+        return {'mel': {0: torch.export.Dim.STATIC, 1: torch.export.Dim('frames', min=2, max=1 << 20)}}
 
     def inputs(self, model: Any, size: int, seed: int) -> dict[str, Tensor]:
         rng = np.random.default_rng(seed)

@@ -74,7 +74,8 @@ class Vocoder(nn.Module):
         filters = mel_filters(c.n_fft // 2 + 1, c.bands)[:, : c.bins]
         places = filters / np.maximum(filters.max(axis=1, keepdims=True), 1e-9)
         spread = places / np.maximum(places.sum(axis=0), 1e-3)
-        self.register_buffer('spread', torch.from_numpy(spread.astype(np.float32)), persistent=False)
+        # Rounded to half precision, as the file stores it.
+        self.register_buffer('spread', torch.from_numpy(spread.astype(np.float16).astype(np.float32)), persistent=False)
 
     def magnitude_and_phase(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Log mels (B, frames, bands) -> log magnitudes (full scale about 0) and phases, both (B, frames, bins)."""
