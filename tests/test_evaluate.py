@@ -21,6 +21,7 @@ from genaudio_core.analysis.evaluation import (
     describe_continuations,
     excerpts,
     likelihood,
+    source_shares,
     unconditional,
 )
 from genaudio_core.decoder import Decoder
@@ -90,7 +91,7 @@ def test_a_checkpoint_is_measured_as_the_graph_it_would_ship(
     assert json.loads((tmp_path / 'report.json').read_text()) == report
     assert report['truth']['pieces'] == report['unconditional']['pieces'] == report['continuation']['pieces'] == 2
     assert report['truth_continuation']['stops_early'] == 0
-    found = excerpts(ScoreData(data), 'test', LIVE, 2, beats=12)
+    found = excerpts(ScoreData(data), 'test', LIVE, 2, beats=12, balance=0.5)
     expected = np.mean([pitch_class_entropy(trim(piece.table, 64)) for piece in found])
     assert report['truth']['pitch_class_entropy'][0] == pytest.approx(expected)
     # The same seed measures the same music, and it can be read.
@@ -153,6 +154,21 @@ def test_sources_take_turns(data):
     found = excerpts(ScoreData(data), 'train', LIVE, 4, beats=16)
     assert [excerpt.source for excerpt in found] == ['band', 'orchestra', 'band', 'orchestra']
     assert all(isinstance(excerpt, Excerpt) and excerpt.meter == (4, 4) for excerpt in found)
+
+
+def test_truth_has_the_proportions_of_training(tmp_path):
+    long = [make_piece(f'long-{i}', seed=i, bars=90, source='orchestra') for i in range(5)]
+    short = [make_piece(f'short-{i}', seed=50 + i, bars=10, source='band') for i in range(5)]
+    splits = np.array([0, 2, 2, 2, 2] * 2, np.uint8)  # one of each to train on
+    pack([*long, *short], splits, tmp_path / 'x.safetensors', [])
+    data = ScoreData(tmp_path / 'x.safetensors')
+    orchestra = data.sources.index('orchestra')
+    assert [source_shares(data, b)[orchestra] for b in (0.0, 0.5, 1.0)] == pytest.approx([0.5, 0.75, 0.9])
+    found = excerpts(data, 'test', LIVE, 4, beats=16, balance=0.5)
+    assert [excerpt.source for excerpt in found].count('orchestra') == 3
+    # Once the large source has no more, the others fill up; one that is left out never comes.
+    assert len(excerpts(data, 'test', LIVE, 8, beats=16, balance=0.5)) == 8
+    assert {e.source for e in excerpts(data, 'test', LIVE, 8, beats=16, exclude=('band',))} == {'orchestra'}
 
 
 def test_likelihood_adds_up():

@@ -32,13 +32,15 @@ def baseline_likelihood(
 
 
 def measure_baseline(
-    model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, n: int, seed: int, progress: Progress
-) -> dict:
+    model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, n: int, seed: int, balance: float,
+    exclude: tuple[str, ...], progress: Progress,
+) -> dict:  # fmt: skip
     """Truth and unconditional samples side by side."""
     began, tables = time.perf_counter(), []
     for i in range(n):
         tables.append(tokenizer.decode(model.sample([tokenizer.begin], tokenizer.end, seed + i)))
         progress('pieces out of nothing', i + 1, n)
     made = Music(tables, time.perf_counter() - began)
-    truth = Music([piece.table for piece in excerpts(data, split, LIVE, n, beats=PUBLISHED_BEATS / 2)])
+    found = excerpts(data, split, LIVE, n, beats=PUBLISHED_BEATS / 2, balance=balance, exclude=exclude)
+    truth = Music([piece.table for piece in found])
     return {'truth': describe(truth, PUBLISHED_BEATS), 'unconditional': describe(made, PUBLISHED_BEATS)}

@@ -66,28 +66,55 @@ class Music:
     seconds: float = 0.0
 
 
-def excerpts(data: ScoreData, split: str, encoding: Encoding, n: int, *, beats: float) -> list[Excerpt]:
+def source_shares(data: ScoreData, balance: float, exclude: tuple[str, ...] = ()) -> dict[int, float]:
+    """Source number -> its share of what a model hears in training (``score_batches.Sampler``); shares add up to 1."""
+    pieces = data.indices('train')
+    notes = np.array([data.n_notes(int(index)) for index in pieces], float)
+    totals = np.bincount(data.source[pieces], notes, minlength=len(data.sources)) ** balance
+    if not totals.any():  # nothing to train on: all alike
+        totals += 1
+    totals[[number for number, name in enumerate(data.sources) if name in exclude]] = 0
+    return {number: float(total / max(totals.sum(), 1e-9)) for number, total in enumerate(totals)}
+
+
+def excerpts(
+    data: ScoreData, split: str, encoding: Encoding, n: int, *, beats: float, balance: float = 0.0,
+    exclude: tuple[str, ...] = (),
+) -> list[Excerpt]:  # fmt: skip
     """Beginnings of up to `n` pieces of a split that are longer than `beats`, in a fixed shuffle.
 
-    Sources take turns, so that a large one does not crowd out the others.
+    Parameters
+    ----------
+    balance : float
+        Sources are drawn in proportion to their notes in training to this power: 0 all alike, 1 by size. What a
+        model makes out of nothing has the proportions it was trained with, and is held against the same.
+    exclude : sources to leave out
 
     Raises
     ------
     GenaudioError
         If there is none.
     """
-    by_source: dict[int, list[int]] = {}
+    shares = source_shares(data, balance, exclude)
+    queues: dict[int, list[int]] = {}
     for index in np.random.default_rng(0).permutation(data.indices(split)):
-        by_source.setdefault(int(data.source[index]), []).append(int(index))
+        source = int(data.source[index])
+        if shares[source]:
+            queues.setdefault(source, []).append(int(index))
     found: list[Excerpt] = []
-    queues = [by_source[source] for source in sorted(by_source)]
-    while len(found) < n and any(queues):
-        for queue in queues:
-            while queue and len(found) < n:
-                excerpt = _excerpt(data, queue.pop(0), encoding, beats)
-                if excerpt is not None:
-                    found.append(excerpt)
-                    break
+    given = dict.fromkeys(queues, 0)
+    while len(found) < n and queues:
+        # The source that lags furthest behind its share; the largest first.
+        source = max(queues, key=lambda s: (shares[s] * (len(found) + 1) - given[s], shares[s], -s))
+        queue = queues[source]
+        excerpt = None
+        while queue and excerpt is None:
+            excerpt = _excerpt(data, queue.pop(0), encoding, beats)
+        if excerpt is None:
+            del queues[source]
+            continue
+        given[source] += 1
+        found.append(excerpt)
     if not found:
         raise GenaudioError(f"{data.path} holds no {split} piece longer than {beats:g} beats. Try another --split.")
     return found
@@ -215,7 +242,8 @@ def describe_continuations(music: Music, given_beats: float, beats: float) -> di
 
 def measure(
     decoder: Decoder, data: ScoreData, split: str, n: int, *, given: float = 16, beats: float = 16,
-    controls: Controls | None = None, seed: int = 1, progress: Progress = _no_progress,
+    controls: Controls | None = None, seed: int = 1, balance: float = 0.5, exclude: tuple[str, ...] = (),
+    progress: Progress = _no_progress,
 ) -> dict:  # fmt: skip
     """Truth, unconditional samples and continuations side by side.
 
@@ -224,9 +252,10 @@ def measure(
     n : int
         Samples of each kind.
     given, beats : beats given to a continuation, and asked of it
+    balance, exclude : as in training, so that truth has the sources in the proportions the model knows
     """
     controls = controls or Controls(allow_end=True)
-    pieces = excerpts(data, split, decoder.encoding, n, beats=given + beats)
+    pieces = excerpts(data, split, decoder.encoding, n, beats=given + beats, balance=balance, exclude=exclude)
     truth = Music([piece.table for piece in pieces])
     made = unconditional(decoder, n, PUBLISHED_BEATS, controls, seed, progress)
     continued = continuations(decoder, pieces, given, beats, controls, seed, progress)

@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--given', type=float, default=16, help='beats given to a continuation')
     parser.add_argument('--beats', type=float, default=16, help='beats asked of a continuation')
     parser.add_argument('--published-sampling', action='store_true', help="the paper's top-k instead of our defaults")
-    parser.add_argument('--exclude', default='', help='sources to leave out of the likelihood, comma-separated')
+    parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
+    parser.add_argument(
+        '--balance', type=float, default=0.5, help='proportions of the sources in the truth, as the model was trained'
+    )
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--out', type=Path, help='write the report as JSON, too')
@@ -53,11 +56,14 @@ def run(args: argparse.Namespace) -> dict | None:
     return None
 
 
+def _excluded(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name for name in args.exclude.split(',') if name)
+
+
 def _windows(args: argparse.Namespace, data, encoding, length: int) -> dict:
     from genaudio_core.training.score_batches import fixed_windows
 
-    exclude = tuple(name for name in args.exclude.split(',') if name)
-    windows = fixed_windows(data, encoding, length, args.split, per_source=args.pieces, exclude=exclude)
+    windows = fixed_windows(data, encoding, length, args.split, per_source=args.pieces, exclude=_excluded(args))
     if not windows:
         raise GenaudioError(f'{args.data} holds no {args.split} pieces. Try another --split.')
     return windows
@@ -76,7 +82,7 @@ def _decoder(args: argparse.Namespace, data, path: Path, *, with_likelihood: boo
         controls = PUBLISHED_SAMPLING if args.published_sampling else None
         report |= measure(
             decoder, data, args.split, args.samples, given=args.given, beats=args.beats, controls=controls,
-            seed=args.seed, progress=_show,
+            seed=args.seed, balance=args.balance, exclude=_excluded(args), progress=_show,
         )  # fmt: skip
     return report
 
@@ -104,7 +110,7 @@ def _checkpoint(args: argparse.Namespace, data) -> dict:
         report = {'nll': baseline_likelihood(baseline, tokenizer, data, args.split, args.pieces)}
         if args.samples:
             with torch.no_grad():
-                report |= measure_baseline(baseline, tokenizer, data, args.split, args.samples, args.seed, _show)
+                report |= measure_baseline(baseline, tokenizer, data, args.split, args.samples, args.seed, args.balance, _excluded(args), _show)
         return report
     model, _ = load_mmt(path)
     windows = _windows(args, data, model.config.layout, min(args.length, model.config.context))
