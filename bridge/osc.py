@@ -3,6 +3,7 @@
 /genaudio/set/temperature 0.8      (any setting by its full or short name)
 /genaudio/command/panic
 /genaudio/learn density
+/genaudio/pad 36 takes/snare.wav   (a sound file onto a pad)
 """
 
 import threading
@@ -32,6 +33,8 @@ def translate(address: str, values: list[Any]) -> dict[str, Any]:
         return {'command': parts[1]}
     if parts == ['learn'] and len(values) == 1 and isinstance(values[0], str):
         return {'learn': values[0]}
+    if parts == ['pad'] and len(values) == 2 and isinstance(values[0], int) and isinstance(values[1], str):
+        return {'pad': values[0], 'file': values[1]}
     hint = did_you_mean(address, [PREFIX + 'set/', PREFIX + 'command/', PREFIX + 'learn'])
     raise GenaudioError(f"OSC: '{address}' with {len(values)} values means nothing.{hint}")
 

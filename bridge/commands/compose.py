@@ -147,7 +147,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     count = Counter(row.kind for row in [*script.foreground, *script.backgrounds])
     if args.check:
         return {'script': str(args.script), 'faults': 0, 'rows': len(script.rows), **count}
-    out: Path = args.out
+    assert args.out is not None
+    out = Path(args.out)
     for row in script.rows:
         if row.file is not None and out.exists() and out.samefile(row.file):
             raise GenaudioError(f'{out} is a recording that row {row.number} plays; give another -o.')

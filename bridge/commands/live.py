@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.learned import Learned
 from bridge.osc import OscServer
+from bridge.pads_jack import PadsProcess
 from bridge.preset import Preset, find_preset, load_preset
 from bridge.supervisor import Supervisor
 from bridge.view import View, message_for_key
@@ -87,17 +88,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.forget:
         learned.forget(preset.name)
     supervisor = Supervisor(learned.apply(preset), view.say, folder=args.folder, client_name=args.name)
-    osc = None
+    osc = pads = None
+
+    def send(**message: Any) -> None:
+        if 'pad' not in message:
+            supervisor.send(**message)
+        elif pads is None:
+            view.say('OSC: this preset has no [pads] table.')
+        else:
+            pads.load(message['pad'], message['file'])
+
     reloader = Reloader(path, changes)
     until = time.monotonic() + args.seconds if args.seconds else None
     try:
-        osc = OscServer(args.osc, supervisor.send, view.say) if args.osc is not None else None
+        pads = PadsProcess(preset.pads, f'{args.name}-pads') if preset.pads else None
+        osc = OscServer(args.osc, send, view.say) if args.osc is not None else None
         view.say(f'{preset["about.title"] or preset.name}: ports {", ".join(preset["ports.inputs"])} and '
                  f'{", ".join(preset["ports.outputs"])}. Ctrl-C ends.')  # fmt: skip
         with view.running():
             while not ends and (until is None or time.monotonic() < until):
                 if not supervisor.poll(0.05):
                     raise GenaudioError('The MIDI process could not be kept alive; see the lines above.')
+                for told in pads.poll() if pads else ():
+                    view.say(told)
                 view.show(supervisor.snapshot)
                 if supervisor.snapshot.get('preset') == preset.name:
                     learned.remember(preset, supervisor.snapshot['controllers'])
@@ -112,6 +125,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     finally:
         if osc is not None:
             osc.close()
+        if pads is not None:
+            pads.stop()
         supervisor.stop()
     final = supervisor.snapshot
     names = ('heard', 'played', 'missed', 'units', 'late', 'restarts', 'kept')

@@ -1,0 +1,96 @@
+"""``genaudio pads``: sound files on MIDI notes."""
+
+import argparse
+import signal
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from genaudio_core.errors import GenaudioError
+
+HELP = 'play sound files by MIDI notes; what appears in a folder goes to the next pad'
+EXAMPLE = 'genaudio pads takes/ 36=kick.wav --connect "MPK mini" --connect system:playback'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('what', nargs='+', metavar='FOLDER|NOTE=FILE|PRESET.toml',
+                        help='a folder to watch, files on notes, or a file with a [pads] table')  # fmt: skip
+    parser.add_argument('--first', type=int, default=36, metavar='NOTE', help='lowest pad of the folder (default: 36)')
+    parser.add_argument(
+        '--pads', type=int, default=16, help='how many pads the folder fills, then again from the first'
+    )
+    parser.add_argument('--channel', type=int, help='listen to one MIDI channel only, 1 to 16 (default: all)')
+    parser.add_argument('--connect', action='append', default=[], metavar='PORT',
+                        help='connect JACK ports by part of their names, MIDI in and audio out')  # fmt: skip
+    parser.add_argument('--osc', type=int, metavar='PORT', help='listen for /genaudio/pad NOTE FILE on 127.0.0.1')
+    parser.add_argument('--name', default='genaudio-pads', help='JACK client name (default: genaudio-pads)')
+    parser.add_argument('--seconds', type=float, help='end after this long')
+
+
+def read_pads(path: Path) -> list[Any]:
+    """Return the pads of a TOML file; its paths count from its own folder.
+
+    Raises
+    ------
+    GenaudioError
+        If there is no right [pads] table in it.
+    """
+    from bridge.pads import parse_pads
+
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GenaudioError(f'{path}: not a TOML file: {error}.') from error
+    if 'pads' not in table:
+        raise GenaudioError(f'{path} has no [pads] table.')
+    return list(parse_pads(table['pads'], path.parent).values())
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    import multiprocessing
+
+    from bridge import pads_jack
+    from bridge.osc import OscServer
+    from bridge.pads import Pad, check_note
+    from genaudio_core.command import notice
+
+    folder, pads = None, []
+    for item in args.what:
+        note, equals, file = item.partition('=')
+        if equals and note.strip().isdecimal():
+            pads.append(Pad(check_note(note), Path(file)))
+        elif item.endswith('.toml'):
+            pads += read_pads(Path(item))
+        elif Path(item).is_dir() and folder is None:
+            folder = Path(item)
+        else:
+            raise GenaudioError(f"'{item}' is neither a folder nor NOTE=FILE such as 36=kick.wav (one folder at most).")
+    check_note(args.first)
+    if not 1 <= args.pads <= 128 - args.first:
+        raise GenaudioError(f'--pads must be 1 to {128 - args.first}, not {args.pads}.')
+    if args.channel is not None and not 1 <= args.channel <= 16:
+        raise GenaudioError(f'--channel must be 1 to 16, not {args.channel}.')
+    ends: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, frame: ends.append(caught))
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+
+    def send(**message: Any) -> None:
+        if 'pad' in message:
+            theirs.send(f'load {message["pad"]} {message["file"]}')
+        elif message.get('command') == 'panic':
+            theirs.send('silence')
+
+    osc = OscServer(args.osc, send, notice) if args.osc is not None else None
+    try:
+        return pads_jack.run(
+            pads, folder, name=args.name, channel=None if args.channel is None else args.channel - 1,
+            first=args.first, n_pads=args.pads, connect=args.connect, seconds=args.seconds, orders=ours,
+            lines=sys.stdin if sys.stdin is not None and not sys.stdin.closed else None, ended=lambda: bool(ends),
+        )  # fmt: skip
+    finally:
+        if osc is not None:
+            osc.close()
