@@ -57,6 +57,12 @@ def test_what_is_asked_but_absent_has_a_silent_target(sounds):
     assert silent > 0
 
 
+def test_a_mixture_is_as_long_as_asked_at_any_speed(sounds):
+    source = BandMixtures([sounds], 'train', n_queries=2, n_samples=30001)
+    rng = np.random.default_rng(4)
+    assert all(abs(source.draw(rng).mixture.shape[-1] - 30001) <= 1 for _ in range(12))
+
+
 def test_chunks_of_a_slot_follow_each_other_and_targets_are_aligned(sounds):
     source = BandMixtures([sounds], 'valid', n_queries=4, augment=False)
     n_fft, hop, frames = 2048, 256, 40

@@ -8,8 +8,8 @@ Notable choices
   teach what masks what in music, the second that anything can stand beside anything.
 * A window keeps drums, bass and a few more parts, not all that a game score has: asked for the eighth part of a dense
   window, far below the rest, a young network learns that silence is the safe answer, and stays there.
-* A mixture is as long as its windows (8 s) and is given out in consecutive chunks, so the network learns to use its
-  memory (truncated back-propagation through time).
+* A mixture is given out in a few consecutive chunks, so the network learns to use its memory (truncated
+  back-propagation through time). More than a few, and a batch is the same handful of mixtures for a dozen steps.
 * Effects, levels, pan and speed are drawn anew each time: the same 8 seconds never come back.
 """
 
@@ -60,10 +60,15 @@ class BandMixtures:
         'train', 'valid' or 'test'.
     augment
         Effects, levels and speed; off for evaluation.
+    n_samples
+        Length of a mixture, from anywhere in its windows; None takes all of them.
     """
 
-    def __init__(self, sounds: Sequence[SoundSet], split: str, *, n_queries: int = 2, augment: bool = True):
-        self.n_queries, self.augment = n_queries, augment
+    def __init__(
+        self, sounds: Sequence[SoundSet], split: str, *, n_queries: int = 2, augment: bool = True,
+        n_samples: int | None = None,
+    ):  # fmt: skip
+        self.n_queries, self.augment, self.n_samples = n_queries, augment, n_samples
         self.groups: list[list[tuple[SoundSet, Clip]]] = []
         for one in sounds:
             self.groups += [[(one, clip) for clip in clips] for clips in one.groups(split=split).values()]
@@ -76,15 +81,18 @@ class BandMixtures:
         """Return a new mixture."""
         coherent = not self.augment or rng.random() < 0.5
         entries = self.groups[rng.integers(len(self.groups))] if coherent else self._thrown_together(rng)
-        samples = min(clip.n_samples for _, clip in entries)
+        samples, start = min(clip.n_samples for _, clip in entries), 0
         up, down = self._speed(rng)
+        if self.n_samples is not None:
+            whole, samples = samples, min(samples, -(-self.n_samples * down // up))
+            start = int(rng.integers(0, whole - samples + 1))
         stems: dict[str, np.ndarray] = {}
         labels: dict[str, list[str]] = {}
         kept = self._kept([family(clip.label) for _, clip in entries], rng) if self.augment and coherent else None
         for source, clip in entries:
             if kept is not None and family(clip.label) not in kept:
                 continue
-            audio = source.read(clip, 0, samples)
+            audio = source.read(clip, start, samples)
             if audio.shape[0] == 1:
                 audio = np.repeat(audio, 2, 0)
             name = family(clip.label)
@@ -183,7 +191,7 @@ class BandMixtures:
 def chunks(
     source: BandMixtures, batch: int, n_fft: int, hop: int, frames: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[list[str]], np.ndarray]]:
-    """Yield batches of consecutive pieces of `batch` mixtures at a time, without end.
+    """Yield batches of consecutive chunks of `batch` mixtures at a time, without end.
 
     Yields
     ------

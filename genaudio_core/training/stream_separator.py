@@ -32,6 +32,7 @@ from genaudio_core.training.sounds import SoundSet
 
 HELP = 'the live separator, on stems of bands'
 EXAMPLE = 'genaudio-train fit stems --sounds data/bands --space runs/query/space.npz --out runs/stems --minutes 60'
+CHUNKS = 4  # of a mixture that follow each other
 WORDS = 'query_words'  # the tensor of a checkpoint that holds the vectors of the words it was trained with
 QueryTable = dict[str, np.ndarray]  # word -> vectors (n, D), one of which is drawn
 
@@ -258,7 +259,8 @@ def train(
     total = (total_minutes or before + minutes) or 1.0
     rng = np.random.default_rng(seed + trainer.step)
     sets = [SoundSet(path) for path in sounds]
-    source = BandMixtures(sets, 'train', n_queries=n_queries)
+    n_samples = config.n_fft + (CHUNKS * frames - 1) * config.hop
+    source = BandMixtures(sets, 'train', n_queries=n_queries, n_samples=n_samples)
     data: Iterator = chunks(source, batch, config.n_fft, config.hop, frames, rng)
     valid = BandMixtures(sets, 'valid', n_queries=4, augment=False)
     state, last_save, last_valid, first = None, begin, begin, trainer.step
