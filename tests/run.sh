@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# JACK with its dummy driver for ports and audio, and a synthesiser with a small SoundFont (GPL-2, for tests only).
-packages=(jackd2 libportaudio2 libfluidsynth3 timgm6mb-soundfont)
+# JACK with its dummy driver for ports and audio, and a synthesiser with a small SoundFont (GPL-2, for tests only), a voice.
+packages=(jackd2 libportaudio2 libfluidsynth3 timgm6mb-soundfont espeak-ng)
 missing=()
 for package in "${packages[@]}"; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
