@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -248,7 +249,7 @@ def test_pads_in_jack_and_a_take_loaded_while_another_plays(tmp_path):
             [sys.executable, '-m', 'bridge.cli', *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        stack.callback(process.wait)
+        stack.enter_context(process)
         stack.callback(process.kill)
         reader = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
         reader.start()
@@ -283,6 +284,43 @@ def test_pads_in_jack_and_a_take_loaded_while_another_plays(tmp_path):
     assert told['faults'] == 0 and told['played'] == 2 and told['pads']['36'] == 'new.wav'
     assert np.nanstd(new) > 0.05
     assert any('There is no file' in line for line in said)
+
+
+@pytest.mark.jack
+@pytest.mark.skipif(not available, reason='needs jackd')
+def test_a_live_preset_has_pads_and_osc_changes_them(tmp_path):
+    """Beside the band: a strike is heard, a take comes by OSC, is heard, and the live session ends as always."""
+    udp = pytest.importorskip('pythonosc.udp_client')
+    beep(tmp_path / 'a.wav', 0.5)
+    beep(tmp_path / 'b.wav', 0.25)
+    (tmp_path / 'p.toml').write_text('[music]\nmodel = "rules"\n[ports]\nbackend = "jack"\n[pads]\n36 = "a.wav"\n')
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, '-m', 'bridge.cli', 'live', str(tmp_path / 'p.toml'), '--no-view', '--osc', str(port)]
+    said = []
+    with server(512), Desk('desk') as desk, contextlib.ExitStack() as stack:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        stack.enter_context(process)
+        stack.callback(process.kill)
+        threading.Thread(target=lambda: said.extend(process.stdout), daemon=True).start()
+        wait_for(lambda: any('Pads: JACK client' in line for line in said), process, 60)
+        recorder = Recorder()
+        stack.callback(recorder.client.close)
+        recorder.client.connect('genaudio-pads:out_1', 'recorder:in')
+        desk.connect('desk:out', 'genaudio-pads:in')
+        for value in (0.5, 0.25):
+            time.sleep(0.2)
+            at = desk.frame() + RATE // 4
+            desk.send('out', [(at, on(36))])
+            time.sleep(0.8)
+            assert np.nanmax(recorder.between(at, at + 4800)) == pytest.approx(value)
+            client = udp.SimpleUDPClient('127.0.0.1', port)
+            client.send_message('/genaudio/pad', [36, str(tmp_path / 'b.wav')])
+            client._sock.close()
+            wait_for(lambda: any('pad 36: b.wav' in line for line in said), process)
+        process.terminate()
+        assert process.wait(timeout=20) == 0, said
 
 
 def wait_for(condition, process, seconds=30):
