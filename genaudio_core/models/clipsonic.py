@@ -11,6 +11,8 @@ What differs in `Denoiser`, the bundled model, and why:
   two-dimensional U-Net costs some thirty times as much for a picture of this size.
 * A *kind* tells the model where its query comes from: `NOTHING` (guidance), `HEARD` (an audio embedding) or `WORDS`
   (the text vector of the label). The paper has only the second; its ZS row is a text vector that claims to be heard.
+* Feed-forward layers see two tokens on each side. Without that, steady sounds flickered for a long time: tokens
+  agree on their loudness only once attention has learnt to look at the neighbours.
 * Blocks are joined by long skips (U-ViT, Bao et al., 2023); the time and the query scale and shift every layer norm
   through one shared projection (PixArt's adaLN-single) and are also tokens of their own.
 
@@ -27,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+REACH = 5  # tokens that a feed-forward layer sees: two on each side
 NOTHING, HEARD, WORDS = 0, 1, 2
 """What a query is; see the module's docstring."""
 
@@ -42,6 +45,7 @@ class DenoiserConfig:
     heads: int = 4
     hidden: float = 2.5  # of the feed-forward layers, in widths
     query_dim: int = 128
+    along: bool = True  # feed-forward layers also see the neighbours in time
     shift: float = 2.0  # of the noise schedule; see genaudio_core/diffusion.py
     codec: dict = field(default_factory=dict)  # PatchCodec.to_dict()
 
@@ -91,6 +95,16 @@ class Block(nn.Module):
         self.mix = nn.Linear(width, width)
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
+        self.along = nn.Parameter(torch.zeros(REACH, 1, width)) if config.along else None
+
+    def beside(self, x: Tensor) -> Tensor:
+        """x (B, n, width) and a weighted sum of its neighbours in time."""
+        if self.along is None:
+            return x
+        n, padded = x.shape[1], F.pad(x, (0, 0, REACH // 2, REACH // 2))
+        for i in range(REACH):
+            x = x + self.along[i] * padded[:, i : i + n]
+        return x
 
     def forward(self, x: Tensor, shared: Tensor, skip: Tensor | None) -> Tensor:
         """x (B, n, width), shared (B, 6, width) -> (B, n, width)."""
@@ -103,7 +117,7 @@ class Block(nn.Module):
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, n, width)
         x = x + gate * self.mix(attended)
         normed = F.layer_norm(x, (width,)) * (1 + scale2) + shift2
-        return x + gate2 * self.down(F.gelu(self.up(normed), approximate='tanh'))
+        return x + gate2 * self.down(F.gelu(self.up(self.beside(normed)), approximate='tanh'))
 
 
 class Denoiser(nn.Module):

@@ -91,11 +91,27 @@ def load_denoiser(path: Path) -> tuple[Denoiser | UNet, dict]:
     """
     weights, config, info = read_checkpoint(path)
     try:
-        model = make_denoiser(DenoiserConfig(**config))
+        model = make_denoiser(DenoiserConfig(**({'along': False} | config)))  # the first ones had none
         model.load_state_dict(weights)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise GenaudioError(f'{path} is no checkpoint of a synthesis model.') from error
     return model.eval(), info
+
+
+def begin_with(model: torch.nn.Module, path: Path) -> None:
+    """Load the weights of a checkpoint of like shape; what it lacks stays as it is.
+
+    Raises
+    ------
+    GenaudioError
+        If shapes differ, or it has parts that the model lacks.
+    """
+    weights = read_checkpoint(path)[0]
+    own = model.state_dict()
+    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
+    if wrong:
+        raise GenaudioError(f'{path} is of another shape: {wrong[0]} does not fit. Leave --start-from out.')
+    model.load_state_dict(own | {name: value.float() for name, value in weights.items()})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +125,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--keep', type=int, default=128, help='numbers of a token')
     parser.add_argument('--words', type=float, default=WORD_SHARE,
                         help='share of queries that are the text of the label (0: the paper)')  # fmt: skip
+    parser.add_argument('--start-from', type=Path, metavar='CHECKPOINT',
+                        help='begin with the weights of another run; what it lacks begins at zero')  # fmt: skip
     add_run_arguments(parser, rate=2e-3, batch=48, average=0.995, log_every=150)
 
 
@@ -116,11 +134,13 @@ def run(args: argparse.Namespace) -> dict:
     torch.manual_seed(args.seed)
     data = SynthesisData(args.data)
     codec_path = args.out / 'codec.json'
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.start_from and not codec_path.exists():  # weights mean something only with their own codec
+        codec_path.write_text(json.dumps(read_checkpoint(args.start_from)[1].get('codec')))
     if codec_path.exists():  # a pack made anew must not move the ground under a run
         codec = PatchCodec(**json.loads(codec_path.read_text()))
     else:
         codec = make_codec(data, args.net, args.patch, args.keep)
-        args.out.mkdir(parents=True, exist_ok=True)
         codec_path.write_text(json.dumps(codec.to_dict()))
     unet = args.net == 'unet'
     config = DenoiserConfig(
@@ -128,6 +148,8 @@ def run(args: argparse.Namespace) -> dict:
         shift=1.0 if unet else 2.0, codec=codec.to_dict(),
     )  # fmt: skip
     model = make_denoiser(config)
+    if args.start_from:
+        begin_with(model, args.start_from)
     space = QuerySpace.load(args.space)
     concepts = np.stack([space.vector(name) if name in space.names else space.concepts[0] for name in data.names])
     batches = Batches(data, codec, concepts.astype(np.float32), config, args.seed)
