@@ -91,7 +91,8 @@ def load_denoiser(path: Path) -> tuple[Denoiser | UNet, dict]:
     """
     weights, config, info = read_checkpoint(path)
     try:
-        model = make_denoiser(DenoiserConfig(**({'along': False} | config)))  # the first ones had none
+        config.setdefault('along', False)  # the first checkpoints had no such layer
+        model = make_denoiser(DenoiserConfig(**config))
         model.load_state_dict(weights)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise GenaudioError(f'{path} is no checkpoint of a synthesis model.') from error

@@ -144,7 +144,8 @@ def run(args: argparse.Namespace) -> dict:
         if held is None:
             return {'valid': float('nan')}
         audio, mel = (part.to(args.device) for part in held)
-        return {'valid': spectral_distance(sound_of(*averaged(mel), audio.shape[1]), audio).item()}
+        real, imag = averaged(mel)
+        return {'valid': spectral_distance(sound_of(real, imag, audio.shape[1]), audio).item()}
 
     settings = {'width': args.width, 'depth': args.depth, 'batch': args.batch, 'frames': args.frames,
                 'seed': args.seed, 'rate': args.rate, 'codec': codec is not None}  # fmt: skip
