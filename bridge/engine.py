@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from bridge.clock import Clock
 from bridge.musician import HeardNote, Musician, Piece, Request
 
+GRACE = 0.0003  # seconds to wait for the next message before the last ones are worked in: they come in pairs
 STUCK = 8.0  # seconds without a sign of life, while messages wait, after which the engine is killed
 MAX_WAITING = 1000  # messages it has not taken, after which the engine counts as hanging
 TOLD_AT_ONCE = 100  # notes in one message: small enough to fit into a pipe that is writable
@@ -300,7 +301,7 @@ def _serve(connection: Connection, musician: Musician) -> None:
 
     while True:
         while not waiting:
-            if connection.poll(0):
+            if connection.poll(GRACE):
                 receive()
             elif not musician.rest():
                 connection.poll(None)

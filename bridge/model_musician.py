@@ -77,6 +77,8 @@ class ModelMusician:
         self._head = 0
         self._continuer: Continuer | None = None
         self._rebase: Rebase | None = None
+        self._spare: Continuer | None = None
+        self._behind = False  # something was heard that the cache does not hold yet
 
     @classmethod
     def load(cls, path: str | Path) -> 'ModelMusician':
@@ -119,7 +121,8 @@ class ModelMusician:
                 step, instrument, pitch, int(duration_code(np.array(steps))),
                 int(velocity_code(np.array(note.velocity))),
             )  # fmt: skip
-        self._sync()
+        # What is heard just before a question would be fed twice over: `rest` or the question itself does it once.
+        self._behind = True
 
     def choose(self, request: int, take: int) -> None:
         self._chosen[request] = take
@@ -141,7 +144,13 @@ class ModelMusician:
         }  # fmt: skip
 
     def rest(self) -> bool:
-        """Begin a re-base when the past grows long; it runs in a thread and is adopted when it is done."""
+        """Take in what was heard; begin a re-base when the past grows long.
+
+        A re-base runs in a thread and is adopted when it is done.
+        """
+        if self._behind:
+            self._sync()
+            return True
         self._adopt()
         continuer = self._continuer
         if continuer is None or self._rebase is not None or continuer.room > REBASE_AT * continuer.context:
@@ -196,6 +205,7 @@ class ModelMusician:
 
     def _sync(self) -> Continuer:
         """Make the cache hold what is wanted; return the continuer."""
+        self._behind = False
         self._adopt()
         wanted = self._wanted()
         codes = {event.instrument for event in wanted}
@@ -320,7 +330,8 @@ class ModelMusician:
         if bridge:
             continuer.feed(np.array(bridge, np.int64))
         single = request.takes == 1
-        work = continuer if single else continuer.fork(request.takes)
+        work = continuer if single else continuer.fork(request.takes, self._spare)
+        self._spare = None if single else work  # what an answer forked is free again when the next one begins
         rngs = [np.random.default_rng([request.seed, start, take]) for take in range(request.takes)]
         sampler = Sampler(work, _sampling(request), rngs)
         own: list[list[_Event]] = [[] for _ in range(request.takes)]

@@ -197,14 +197,23 @@ class Continuer:
             raise ValueError(f'cannot rewind to {length}: there are {self.length} events')
         self.length = length
 
-    def fork(self, takes: int = 1) -> Continuer:
-        """A new continuer with `takes` copies of this past (of take 0, where there are several)."""
-        return self.select(np.zeros(takes, np.int64))
+    def fork(self, takes: int = 1, spare: Continuer | None = None) -> Continuer:
+        """A continuer with `takes` copies of this past (of take 0, where there are several); see `select`."""
+        return self.select(np.zeros(takes, np.int64), spare)
 
-    def select(self, takes: np.ndarray | int) -> Continuer:
-        """A new continuer with copies of these takes, in this order; ``select(2)`` goes on with take 2 alone."""
+    def select(self, takes: np.ndarray | int, spare: Continuer | None = None) -> Continuer:
+        """A continuer with copies of these takes, in this order; ``select(2)`` goes on with take 2 alone.
+
+        Parameters
+        ----------
+        spare : Continuer, optional
+            One that nobody needs any more. It is overwritten and returned if it fits (decoder, number of takes):
+            fresh memory costs the system several times what the copy does.
+        """
         rows = np.atleast_1d(np.asarray(takes, np.int64))
-        other = Continuer(self.decoder, len(rows))
+        fits = spare is not None and spare.decoder is self.decoder and spare.takes == len(rows)
+        other = spare if fits and spare is not self else Continuer(self.decoder, len(rows))
+        assert other is not None
         for name in ('_events', '_hidden', '_beats', '_step', '_phase', '_bar_origin', '_bar'):
             getattr(other, name)[:, : self.length] = getattr(self, name)[rows, : self.length]
         other._buffers.copy_from(self._buffers, rows, self.length)

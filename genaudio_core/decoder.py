@@ -254,7 +254,9 @@ class Buffers:
         """Take over the first `length` events of the takes `rows` of another cache of the same decoder."""
         for name in self._caches:
             if self._arrays:
-                self._arrays[name][:, :, :length] = other._arrays[name][rows, :, :length]
+                mine, theirs = self._arrays[name], other._arrays[name]
+                for i, row in enumerate(rows.tolist()):  # indexing by `rows` would copy twice
+                    mine[i, :, :length] = theirs[row, :, :length]
             else:
                 self._caches[name].update_inplace(np.ascontiguousarray(other._caches[name].numpy()[rows]))
 

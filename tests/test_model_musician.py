@@ -33,21 +33,27 @@ def check_cache(musician):
     assert (np.diff(steps) >= 0).all()
 
 
+def hear(musician, *heard):
+    """As in the engine: what was heard is worked in when no more messages wait."""
+    musician.hear(list(heard))
+    assert musician.rest()
+
+
 def test_one_more_note_costs_one_step(musician):
     for i in range(8):
-        musician.hear([note(i, i / 2)])
+        hear(musician, note(i, i / 2))
     before = musician._continuer.length
-    musician.hear([note(8, 4.0)])
+    hear(musician, note(8, 4.0))
     assert musician._continuer.length == before + 1 and musician.rewound == 0
     check_cache(musician)
 
 
 def test_a_held_note_is_corrected_and_only_what_follows_is_fed_again(musician):
     for i in range(10):
-        musician.hear([note(i, i / 2)])
-    musician.hear([note(10, 5.0, 72, 1.0, held=True), note(11, 5.5)])
+        hear(musician, note(i, i / 2))
+    hear(musician, note(10, 5.0, 72, 1.0, held=True), note(11, 5.5))
     length = musician._continuer.length
-    musician.hear([note(10, 5.0, 72, 3.0)])
+    hear(musician, note(10, 5.0, 72, 3.0))
     assert musician._continuer.length == length
     assert musician.rewound == 2
     check_cache(musician)
@@ -103,13 +109,25 @@ def test_an_answer_that_is_given_up_half_way_leaves_a_true_memory(musician):
         next(answer)
     answer.close()
     musician.forget(1, 4.5)
-    musician.hear([note(20, 4.6)])
+    hear(musician, note(20, 4.6))
     check_cache(musician)
 
 
+def test_what_is_heard_together_is_fed_once(musician, monkeypatch):
+    hear(musician, *(note(i, i / 2) for i in range(8)))
+    fed = []
+    feed = type(musician._continuer).feed
+    monkeypatch.setattr(type(musician._continuer), 'feed', lambda self, rows: (fed.append(len(rows)), feed(self, rows)))
+    musician.hear([note(8, 4.0, held=True)])
+    musician.hear([note(8, 4.0, duration=0.5)])
+    next(musician.answer(Request(1, 5.0, 6.0, ('piano',))))
+    assert fed == [1]
+    assert not musician.rest()
+
+
 def test_a_long_rest_is_bridged(musician):
-    musician.hear([note(0, 0.0)])
-    musician.hear([note(1, 500.0)])
+    hear(musician, note(0, 0.0))
+    hear(musician, note(1, 500.0))
     check_cache(musician)
     notes = [n for piece in musician.answer(Request(1, 800.0, 804.0, ('piano',))) for n in piece.notes]
     assert all(800.0 <= n.beat < 804.0 for n in notes)
@@ -138,6 +156,6 @@ def test_a_session_outlives_the_context_many_times(musician, bar):
 
 def test_a_context_that_fills_before_the_background_is_done(musician):
     for i in range(400):
-        musician.hear([note(i, i / 4, 60 + i % 12)])
+        hear(musician, note(i, i / 4, 60 + i % 12))
     assert musician.late_rebases > 0
     check_cache(musician)
