@@ -112,7 +112,9 @@ class MusicPlan:
     def controls(self) -> Controls:
         """As the sampler takes them."""
         return Controls(
-            temperature=self.temperature, density=self.density, velocity_scale=self.loudness,
+            # A bed that falls silent for a bar sounds like a fault; the model's own rests may be as long.
+            max_rest=2.0 if self.density < 0 else 1.0, temperature=self.temperature, density=self.density,
+            velocity_scale=self.loudness,
             instruments=self.instruments, pitch_classes=pitch_classes(self.key) if self.key else None,
         )  # fmt: skip
 

@@ -105,10 +105,17 @@ class Effects:
     def __init__(self, load: Callable[[], Any], encode: Callable[[str], Any]):
         self._load, self._encode = load, encode
         self._synthesizer: Any = None
+        self._queries: dict[str, Any] = {}
+
+    def _query(self, words: str) -> Any:
+        if words not in self._queries:  # once for each text: the encoder tells what it is unsure of
+            self._queries[words] = self._encode(words)
+        return self._queries[words]
 
     def fault(self, row: Row) -> str:
         try:
             self._synthesizer = self._synthesizer or self._load()
+            self._query(row.content)
         except GenaudioError as error:
             return str(error)
         return ''
@@ -116,7 +123,8 @@ class Effects:
     def make(self, row: Row, n_samples: int | None, seed: int) -> Made:
         self._synthesizer = self._synthesizer or self._load()
         seconds = (n_samples or round(AUTO_SECONDS[EFFECT] * SAMPLE_RATE)) / SAMPLE_RATE
-        return Made(self._synthesizer.make(self._encode(row.content), seconds=seconds, takes=1, seed=seed))
+        audio = self._synthesizer.make(self._query(row.content), seconds=seconds, takes=1, seed=seed)
+        return Made(audio, f"made by the sound model from '{row.content}'")
 
 
 class Music:

@@ -257,6 +257,10 @@ class PluginRenderer:
 
     def render(self, score: Score, n_samples: int) -> np.ndarray:
         plugin = self._load()
+        # At a reset pedalboard strikes middle C, and not every plug-in lets go of it by itself. The times differ
+        # because it refuses many messages at one time.
+        released = [(bytes((0x80, note, 0)), note / SAMPLE_RATE) for note in range(128)]
+        plugin(released, duration=0.05, sample_rate=SAMPLE_RATE, reset=True)
         messages = []
         for track in score.tracks:
             if track.is_drum:
@@ -266,6 +270,6 @@ class PluginRenderer:
                 messages.append((bytes((0x90, n.note, n.velocity)), start))
                 messages.append((bytes((0x80, n.note, 0)), max(end, start + 0.02)))
         messages.sort(key=lambda message: (message[1], message[0][0] == 0x90))
-        audio = plugin(messages, duration=n_samples / SAMPLE_RATE, sample_rate=SAMPLE_RATE, reset=True)
+        audio = plugin(messages, duration=n_samples / SAMPLE_RATE, sample_rate=SAMPLE_RATE, reset=False)
         audio = np.atleast_2d(audio)[:2, :n_samples]
         return np.pad(audio, ((0, 0), (0, n_samples - audio.shape[1]))).astype(np.float32)

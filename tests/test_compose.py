@@ -77,6 +77,22 @@ def test_effects_ask_the_sound_model_for_as_long_as_is_needed():
     assert [stem.part.n_samples for stem in made.mixdown.stems] == [int(7.5 * RATE), 2 * RATE]
 
 
+def test_an_effect_without_words_is_told_and_each_text_is_understood_once():
+    said = []
+
+    def encode(words):
+        said.append(words)
+        if words == '!!!':
+            raise GenaudioError('no word in it')
+        return words
+
+    effects = Effects(Beeper, encode)
+    assert effects.fault(Row(1, EFFECT, content='!!!')) == 'no word in it'
+    assert effects.fault(Row(2, EFFECT, content='rain')) == ''
+    effects.make(Row(2, EFFECT, content='rain'), None, 1)
+    assert said == ['!!!', 'rain']
+
+
 def test_a_fault_while_making_names_its_row():
     class Broken(NoiseMaker):
         def make(self, row, n_samples, seed):

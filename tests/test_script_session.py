@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -126,6 +127,31 @@ def test_a_midi_file_plays_through_the_soundfont(tmp_path):
     assert loud[: 44100 - 64].max() < dither < 10 * dither < loud[44100 : 44100 + 2000].max()
     assert loud[2 * 44100 + 2000 : 2 * 44100 + 20000].max() > 3 * loud[int(1.9 * 44100) : 2 * 44100 - 64].max()
     assert np.array_equal(maker.make(row, None, 0).audio, audio)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path('/usr/share/dpf').is_dir() or not shutil.which('g++'), reason='needs dpf-source and g++')
+def test_an_instrument_plug_in_plays_to_the_sample(tmp_path):
+    """A VST3 that is built here, in a process of its own: notes begin and end on their samples, twice the same."""
+    shutil.copytree(Path(__file__).parent / 'beep_plugin', tmp_path / 'beep')
+    subprocess.run(['make', '-C', tmp_path / 'beep', 'vst3'], check=True, capture_output=True)
+    code = f"""
+import numpy as np
+from genaudio_core.score import Note, Score, Tempo, Track
+from genaudio_core.soundfont import PluginRenderer
+plug_in = PluginRenderer({str(tmp_path / 'beep/bin/beep.vst3')!r})
+assert plug_in.fault() == '', plug_in.fault()
+tracks = [Track(0, notes=[Note(1, 1, 69, 127), Note(3, 0.5, 57, 64)]), Track(0, is_drum=True, notes=[Note(0, 1, 36)])]
+score = Score(tracks, [Tempo(0, 60)])
+audio = plug_in.render(score, 4 * 44100)
+heard = np.abs(audio[0]) > 1e-6
+changes = np.flatnonzero(np.diff(np.convolve(heard, np.ones(64), 'same') > 0))
+assert audio.shape == (2, 4 * 44100) and abs(audio[0, 44100] - 0.5) < 1e-6 and not heard[:44100].any()
+assert not heard[88200:132300].any() and heard[132300] and not heard[154350:].any(), changes
+assert np.array_equal(plug_in.render(score, 4 * 44100), audio)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @real_parts
