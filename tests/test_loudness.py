@@ -14,7 +14,7 @@ def sine(frequency, seconds, rate=48000, level_db=0.0, channels=1, phase=0.0):
 
 @pytest.mark.parametrize('rate', [44100, 48000])
 def test_the_standards_own_calibration(rate):
-    """BS.1770: 997 Hz at full scale in one channel reads -3.01; EBU Tech 3341 case 1: stereo at -23 dBFS reads -23.0."""
+    """BS.1770: 997 Hz at full scale in one channel reads -3.01. EBU Tech 3341: stereo at -23 dBFS reads -23.0."""
     assert integrated_loudness(sine(997, 5, rate), rate) == pytest.approx(-3.01, abs=0.02)
     assert integrated_loudness(sine(1000, 20, rate, -23, 2), rate) == pytest.approx(-23.0, abs=0.05)
 
@@ -34,7 +34,7 @@ def test_agrees_with_pyloudnorm():
     pyloudnorm = pytest.importorskip('pyloudnorm')
     rng = np.random.default_rng(5)
     for rate in (44100, 48000):
-        noise = rng.standard_normal((2, rate * 13)) * np.repeat(rng.uniform(0.001, 0.3, 13), rate)
+        noise = rng.standard_normal((2, rate * 5)) * np.repeat(rng.uniform(0.001, 0.3, 5), rate)
         meter = pyloudnorm.Meter(rate, filter_class='DeMan')
         assert integrated_loudness(noise, rate) == pytest.approx(meter.integrated_loudness(noise.T), abs=0.02)
 
