@@ -110,7 +110,9 @@ def _checkpoint(args: argparse.Namespace, data) -> dict:
         report = {'nll': baseline_likelihood(baseline, tokenizer, data, args.split, args.pieces)}
         if args.samples:
             with torch.no_grad():
-                report |= measure_baseline(baseline, tokenizer, data, args.split, args.samples, args.seed, args.balance, _excluded(args), _show)
+                report |= measure_baseline(
+                    baseline, tokenizer, data, args.split, args.samples, args.seed, args.balance, _excluded(args), _show
+                )
         return report
     model, _ = load_mmt(path)
     windows = _windows(args, data, model.config.layout, min(args.length, model.config.context))
