@@ -49,14 +49,17 @@ def export(job: Job, source_hash: str, source: Any = None) -> Result:
     options = Options(job.variant, job.target, job.held_out, job.max_loss, job.options)
     source = kind.load(job.checkpoint) if source is None else source
     data = kind.build(source, options)
+    card = kind.card(source, options)
+    if training := training_of(job.checkpoint):
+        card = replace(card, details={**card.details, 'training': training})
     card = replace(
-        kind.card(source, options), name=job.name, variant=job.variant, target=job.target, licence=job.licence,
+        card, name=job.name, variant=job.variant, target=job.target, licence=job.licence,
         training_data=job.training_data, source_hash=source_hash, tools=tool_versions(),
     )  # fmt: skip
     with atomic_write(job.output) as temporary:
         write_model(temporary, data, card)
         # What is checked is the file itself, through the loader that everybody uses.
-        metrics = kind.check(source, temporary, options)
+        metrics = {**job.measured, **kind.check(source, temporary, options)}
         temporary.write_bytes(with_card(data, replace(card, metrics=metrics)))
         read_card(temporary, job.kind)
     return Result(
@@ -64,6 +67,17 @@ def export(job: Job, source_hash: str, source: Any = None) -> Result:
         ratio=job.checkpoint.stat().st_size / job.output.stat().st_size,
         seconds=time.monotonic() - started, metrics=metrics,
     )  # fmt: skip
+
+
+def training_of(checkpoint: Path) -> dict[str, Any]:
+    """Return what a checkpoint of ours says on its training: steps, losses, hardware, settings. Empty for any other."""
+    from genaudio_core.training.loop import read_checkpoint_info  # loads torch: only where something is exported
+
+    try:
+        info = read_checkpoint_info(checkpoint)
+    except GenaudioError:
+        return {}
+    return {key: value for key, value in info.items() if not isinstance(value, list)}  # no vocabularies
 
 
 def verify(path: Path, job: Job | None) -> Result:

@@ -12,6 +12,7 @@
     licence = "CC BY 4.0"
     training_data = ["Mutopia (public domain, CC BY)", "Groove MIDI (CC BY 4.0)"]
     options = { window = 512 }                   # what only this kind understands
+    measured = { si_sdr_improvement_db = 5.1 }   # what genaudio-train evaluate found, for the card
 
 Paths are relative to the manifest.
 """
@@ -28,6 +29,7 @@ VARIANTS, TARGETS = ('fp32', 'fp16', 'int8'), ('cpu', 'cuda')
 _TYPES: dict[str, type | tuple[type, ...]] = {
     'name': str, 'file': str, 'kind': str, 'checkpoint': str, 'variants': list, 'target': str, 'held_out': str,
     'max_loss': (int, float), 'licence': str, 'training_data': list, 'options': dict,
+    'measured': dict,
 }  # fmt: skip
 
 
@@ -46,6 +48,7 @@ class Job:
     licence: str = ''
     training_data: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
     published: bool = False  # the checkpoint is in its authors' layout
 
     @property
@@ -133,6 +136,7 @@ def _jobs(row: Any, folder: Path) -> list[Job]:
             target=target, held_out=folder / row['held_out'] if 'held_out' in row else None,
             max_loss=row.get('max_loss'), licence=row.get('licence', ''),
             training_data=[str(item) for item in row.get('training_data', [])], options=row.get('options', {}),
+            measured=row.get('measured', {}),
         )  # fmt: skip
         jobs.append(job)
     return jobs

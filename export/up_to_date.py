@@ -52,7 +52,7 @@ def source_hash(job: Job) -> str:
     asked = {
         'name': job.name, 'kind': job.kind, 'variant': job.variant, 'target': job.target, 'max_loss': job.max_loss,
         'held_out': job.held_out.name if job.held_out else None, 'licence': job.licence,
-        'training_data': job.training_data, 'options': job.options,
+        'training_data': job.training_data, 'options': job.options, 'measured': job.measured,
     }  # fmt: skip
     digest.update(json.dumps(asked, sort_keys=True, default=str).encode())
     for name in (*_ALWAYS, *SOURCES.get(job.kind, ())):

@@ -44,7 +44,7 @@ def model(name: str) -> MMT:
 @functools.cache
 def checkpoint(name: str) -> Path:
     path = folder() / f'{name}.safetensors'
-    save_checkpoint(path, model(name), CONFIGS[name].to_dict())
+    save_checkpoint(path, model(name), CONFIGS[name].to_dict(), step=7, names=['a vocabulary'])
     return path
 
 
@@ -52,7 +52,9 @@ def checkpoint(name: str) -> Path:
 def file(name: str) -> Path:
     """The exported file."""
     output = folder() / f'{name}.onnx'
-    export(Job(name, 'decoder', checkpoint(name), output, licence='MIT', training_data=['none']), 'hash of ' + name)
+    measured = {'nll_per_note': 3.9}
+    job = Job(name, 'decoder', checkpoint(name), output, licence='MIT', training_data=['none'], measured=measured)
+    export(job, 'hash of ' + name)
     return output
 
 

@@ -177,3 +177,9 @@ def test_one_writes_where_told(tmp_path, capsys):
     assert main(['one', str(tmp_path / 'none.safetensors'), str(output), '--kind', 'decoder']) == 2
     assert main(['one', str(checkpoint('live')), str(output), '--kind', 'decodr']) == 2
     assert output.exists()  # a failed export leaves the older file in place
+
+
+def test_the_card_tells_of_training_and_of_what_was_measured():
+    card = read_card(file('live'))
+    assert card.details['training'] == {'step': 7}
+    assert card.metrics['nll_per_note'] == 3.9 and card.metrics['parity'] < 1e-3

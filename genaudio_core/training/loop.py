@@ -202,6 +202,22 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
     GenaudioError
         If it is missing, damaged, or no checkpoint of ours.
     """
+    metadata = _metadata(path)
+    return load_file(path), json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
+
+
+def read_checkpoint_info(path: Path) -> dict:
+    """What a checkpoint says on its making, without its weights.
+
+    Raises
+    ------
+    GenaudioError
+        As `read_checkpoint` does.
+    """
+    return json.loads(_metadata(path).get('info', '{}'))
+
+
+def _metadata(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
@@ -209,12 +225,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
     try:
         with safe_open(path, 'pt') as file:
             metadata = file.metadata() or {}
-        weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise GenaudioError(f'{path} is no safetensors checkpoint, or it is damaged ({error}).') from None
     if 'config' not in metadata:
         raise GenaudioError(f'{path} does not say how to rebuild its model; export needs best.safetensors of a run.')
-    return weights, json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
+    return metadata
 
 
 def limit_threads(threads: int | None) -> None:
