@@ -29,7 +29,7 @@ from genaudio_core.runtime import LoadedModel, load_model
 DENOISER_KIND, PRIOR_KIND, VOCODER_KIND = 'synth-denoiser', 'synth-prior', 'synth-vocoder'
 NOTHING, HEARD, WORDS = 0, 1, 2  # kinds of queries, as in models/clipsonic.py
 WAYS = ('words', 'prior', 'zero-shot')
-STEPS = 20  # evaluations of the denoiser; see docs/training/synthesis.md
+STEPS = 12  # evaluations of the denoiser; see docs/training/synthesis.md
 PRIOR_STEPS = 16
 REFINE = 12  # rounds of Griffin and Lim's iteration that follow the vocoder
 FALLBACK_ROUNDS = 48  # and that stand in for it
@@ -39,7 +39,7 @@ MAX_TAKES = 64
 MAX_PITCH = 24.0  # semitones
 LOUDNESS = 0.2  # root mean square of the loudest 50 ms, full scale 1
 PEAK = 0.97
-SPARE = 0.08  # seconds painted beyond what was asked for: the attack may come that late
+SPARE = 0.035  # seconds painted beyond what was asked for: the attack may come that late
 FADE_IN, FADE_OUT = 0.0005, 0.008  # seconds
 
 
@@ -227,7 +227,8 @@ class Synthesizer:
             other = np.repeat(minus[None], takes, axis=0).astype(np.float32), WORDS if way == 'words' else HEARD
         else:
             other = np.zeros_like(vectors), NOTHING
-        rows = max(self._tokens, -(-frames // self._codec.frames))
+        # Up to two frames may be missing at the end, so that two seconds are one window and not two.
+        rows = max(self._tokens, -(-(frames - 2) // self._codec.frames))
         noise = np.stack([
             _generator(seed, take).standard_normal((rows, self._codec.size), np.float32) for take in range(takes)
         ])  # fmt: skip
@@ -235,7 +236,8 @@ class Synthesizer:
         rows_out = SOLVERS[solver](
             lambda x, t: self._predict(x, t, asked, guidance), noise, steps or STEPS, self._shift
         )
-        return np.maximum(self._codec.decode(rows_out)[:, :frames], LOG_FLOOR)
+        mel = np.maximum(self._codec.decode(rows_out)[:, :frames], LOG_FLOOR)
+        return np.pad(mel, ((0, 0), (0, frames - mel.shape[1]), (0, 0)), 'edge')
 
     # --- making ------------------------------------------------------------------------------------------------------
 

@@ -166,6 +166,21 @@ def test_only_the_first_window_begins(synthesizer, monkeypatch):
     assert windows > 2 and starts == ([1] + [0] * (windows - 1)) * 2
 
 
+@pytest.mark.parametrize('seconds, windows', [(0.3, 1), (2.0, 1), (2.1, 2), (4.0, 3)])
+def test_two_seconds_are_one_window(synthesizer, monkeypatch, seconds, windows):
+    starts = []
+    real = synthesizer._session
+
+    class Spy:
+        def run(self, names, feed):
+            starts.append(int(feed['start'][0]))
+            return real.run(names, feed)
+
+    monkeypatch.setattr(synthesizer, '_session', Spy())
+    synthesizer.make(words(), seconds, steps=2, guidance=1.0)
+    assert len(starts) == 2 * windows
+
+
 def asked(synthesizer, monkeypatch, query, **options):
     """Return the (vector, kind) pairs that the denoiser was asked for."""
     seen = {}
