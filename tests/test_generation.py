@@ -7,7 +7,7 @@ from genaudio_core.accompaniment import accompany, infill
 from genaudio_core.arranging import arrange
 from genaudio_core.errors import GenaudioError
 from genaudio_core.events import LIVE, MMT
-from genaudio_core.generation import continue_score, end_of, generate
+from genaudio_core.generation import balanced, continue_score, end_of, generate
 from genaudio_core.instruments import instrument_code
 from genaudio_core.sampling import Controls
 from genaudio_core.score import Meter, Note, Score, Track
@@ -39,6 +39,15 @@ def notes_of(score: Score, before: float | None = None) -> list:
         for note in track.notes
         if before is None or note.beat < before
     )
+
+
+def test_timing_is_freer_and_pitch_tighter_out_of_nothing_unless_told_otherwise():
+    drawn = balanced(Controls(temperature=0.5, per_field={'beat': {'temperature': 2.0}}))
+    assert drawn.per_field['pitch'] == {'temperature': pytest.approx(0.48)}
+    assert drawn.per_field['position'] == {'temperature': pytest.approx(0.55), 'top_p': 1.0}
+    assert drawn.per_field['beat'] == {'temperature': 2.0}
+    published = Controls(published_top_k=True)
+    assert balanced(published) == published
 
 
 def test_the_given_part_stays_and_the_new_one_begins_where_it_ends(phrase):
