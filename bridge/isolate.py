@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bridge.audio import AudioHost
+from bridge.awake import awake
 from bridge.mixer import Mix
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
@@ -265,11 +266,12 @@ def run(
         )
         controls = Controls(host, words, list(queries), mix)
         until = time.monotonic() + seconds if seconds else float('inf')
-        while not ends and not controls.ended and time.monotonic() < until:
-            host.poll()
-            if told := audio.poll() or (plugins.poll() if plugins else None):
-                on_notice(told)
-            _listen(lines, controls, on_notice)
+        with awake():
+            while not ends and not controls.ended and time.monotonic() < until:
+                host.poll()
+                if told := audio.poll() or (plugins.poll() if plugins else None):
+                    on_notice(told)
+                _listen(lines, controls, on_notice)
         return host.status() | {
             'sample_rate': sample_rate, 'block': block, 'hop': host.hop, 'latency_samples': host.latency,
             'blocks': host.core.counts.blocks, 'faults': audio.faults,

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from bridge.awake import awake
 from bridge.clock import Clock, RealClock
 from bridge.engine import ProcessEngine, raise_priority
 from bridge.inbox import Inbox
@@ -138,7 +139,8 @@ def run_midi(connection: Connection, setup: Setup) -> None:
     session.takes.folder = Path(setup.folder)
     tell('started', {'backend': backend.name, 'pid': os.getpid()})
     try:
-        _loop(connection, session, engine, backend, inbox, stop, tell)
+        with awake():
+            _loop(connection, session, engine, backend, inbox, stop, tell)
     finally:
         session.close()
         backend.close()

@@ -77,7 +77,8 @@ def training_of(checkpoint: Path) -> dict[str, Any]:
         info = read_checkpoint_info(checkpoint)
     except GenaudioError:
         return {}
-    return {key: value for key, value in info.items() if not isinstance(value, list)}  # no vocabularies
+    # Vocabularies, as lists or long tables, are the kind's own business.
+    return {key: v for key, v in info.items() if not isinstance(v, list) and not (isinstance(v, dict) and len(v) > 40)}
 
 
 def verify(path: Path, job: Job | None) -> Result:
