@@ -21,3 +21,12 @@ def phrase() -> Score:
     bass = [Note(i, 1.0, 36 + (0, 7)[i % 2], 90) for i in range(16)]
     tracks = [Track(0, notes=sorted(melody + chords)), Track(33, notes=bass)]
     return Score(tracks, [Tempo(0.0, 96.0)], [Meter(0.0, 4, 4)])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on a JACK server run in real time: where the machine stands still for a moment, JACK loses what a client
+    should have heard, and no code of ours can bring it back. Such a test may try again; one that is wrong fails thrice.
+    """
+    for item in items:
+        if item.get_closest_marker('jack'):
+            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
