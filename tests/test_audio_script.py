@@ -196,9 +196,21 @@ def test_missing_file_and_folder(tmp_path):
         read_script(tmp_path / 'dir.csv')
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(['type', 'layout', 'id', 'action', 'content', 'duration', 'vol', 'x']),
-                                st.one_of(st.text(max_size=8), st.floats(), st.integers(), st.booleans(), st.none(),
-                                          st.sampled_from(['music', 'speech', 'begin', 'end', 'background', 'a'])))))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(['type', 'layout', 'id', 'action', 'content', 'duration', 'vol', 'x']),
+            st.one_of(
+                st.text(max_size=8),
+                st.floats(allow_subnormal=False),
+                st.integers(),
+                st.booleans(),
+                st.none(),
+                st.sampled_from(['music', 'speech', 'begin', 'end', 'background', 'a']),
+            ),
+        )
+    )
+)
 def test_whatever_is_written_is_understood_or_told(rows):
     """No input makes it fall over; rows come back only if they are whole."""
     faults = Faults()
