@@ -187,8 +187,12 @@ def test_small_masks_do_not_hear_the_level():
     assert pad_frames(33, 4) == 15
 
 
-def test_small_queries_are_independent():
-    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=64, levels=4)).eval()
+@pytest.mark.parametrize('film', [0, 8])
+def test_small_queries_are_independent(film):
+    torch.manual_seed(3)
+    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=64, levels=4, film=film)).eval()
+    for parameter in model.parameters():  # FiLM begins at zero, where it would prove nothing
+        parameter.data += 0.1 * torch.randn_like(parameter)
     energy, query = torch.rand(1, 1, 64, 32), torch.randn(1, 3, 128)
     with torch.inference_mode():
         assert_allclose(model(energy, query)[:, 1:2], model(energy, query[:, 1:2]), atol=1e-6)
@@ -206,13 +210,31 @@ def test_small_loss_is_the_error_in_decibels():
     assert_allclose(error_db(m, x**2, s * x, (s**2).sum((2, 3))), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize('noise_heads', [0, 2])
-def test_small_learns_to_take_the_source_that_is_asked_for(noise_heads):
+def test_a_steered_decoder_begins_as_the_late_fusion_it_grew_from(tmp_path):
+    from genaudio_core.training.clipsep_small import start_from
+    from genaudio_core.training.loop import save_checkpoint
+
+    torch.manual_seed(4)
+    sizes = {'width': 4, 'max_width': 8, 'bands': 64, 'levels': 4}
+    late = CLIPSepSmall(SmallConfig(**sizes)).eval()
+    grown = CLIPSepSmall(SmallConfig(**sizes, film=8)).eval()
+    save_checkpoint(tmp_path / 'late.safetensors', late, late.config.to_dict(), step=1)
+    start_from(grown, tmp_path / 'late.safetensors')
+    energy, query = torch.rand(2, 1, 64, 32), torch.randn(2, 3, 128)
+    with torch.inference_mode():
+        assert_allclose(grown(energy, query), late(energy, query), atol=1e-5)
+    save_checkpoint(tmp_path / 'grown.safetensors', grown, grown.config.to_dict(), step=1)
+    with pytest.raises(GenaudioError, match='other layers'):
+        start_from(late, tmp_path / 'grown.safetensors')
+
+
+@pytest.mark.parametrize(('noise_heads', 'film'), [(0, 0), (2, 0), (0, 8), (2, 8)])
+def test_small_learns_to_take_the_source_that_is_asked_for(noise_heads, film):
     """Low bands belong to one query, high bands to the other: after some steps the masks say so."""
-    from genaudio_core.training.clipsep_small import MAX_SOURCES, loss_of
+    from genaudio_core.training.clipsep_small import loss_of
 
     torch.manual_seed(8)
-    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=32, levels=4, noise_heads=noise_heads))
+    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=32, levels=4, noise_heads=noise_heads, film=film))
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     vectors = torch.nn.functional.normalize(torch.randn(3, 128), dim=-1)
     gain = torch.tensor(0.0)
@@ -221,10 +243,9 @@ def test_small_learns_to_take_the_source_that_is_asked_for(noise_heads):
         sources[:, 0, 16:], sources[:, 1, :16] = 0, 0
         energy = sources.sum(dim=1, keepdim=True)
         batch = {
-            'energy': energy, 'cross': torch.cat([sources, torch.zeros(4, MAX_SOURCES - 2, 32, 32)], 1),
-            'total': torch.cat([sources.sum((2, 3)), torch.ones(4, MAX_SOURCES - 2)], 1),
-            'present': torch.tensor([1.0, 1, 0, 0]).expand(4, -1),
-            'query': vectors[[0, 1, 1, 1, 2]].expand(4, -1, -1),
+            'energy': energy, 'cross': torch.cat([sources, torch.zeros(4, 1, 32, 32)], 1),
+            'total': torch.cat([sources.sum((2, 3)), torch.ones(4, 1)], 1),
+            'present': torch.tensor([1.0, 1, 0]).expand(4, -1), 'query': vectors.expand(4, -1, -1),
         }  # fmt: skip
         loss, gain = loss_of(model, batch)
         optimiser.zero_grad()

@@ -9,6 +9,9 @@ What differs, and why:
   close partials (an ideal mask reaches 17 dB on our pairs of instruments, 16.6 at 2048/512) and halve the frames.
 * 192 bands instead of 256 sampled bins, base 101 instead of 21 (finer in the bass); see ``spectrogram.py``.
 * The last layer is one transposed convolution, not interpolation and 3x3: it was a third of the cost.
+* With `film`, the query also steers every level of the decoder (scale and shift per channel; the paper's middle fusion
+  goes half as far). The encoder still runs once for all queries, the decoder once for each: late fusion alone has to
+  draw every sound that could be asked for in the same K maps, and a small network has no room for that.
 * The loss is the error of the masked mixture in decibels, not the cross entropy of a binary mask: it is what the
   evaluation measures, and it needs no threshold.
 
@@ -38,6 +41,7 @@ class SmallConfig:
     maps: int = 32
     query_dim: int = 128
     noise_heads: int = 0  # 2 trains noise-invariantly (NIT)
+    film: int = 0  # width of what the decoder is told of the query; 0: nothing, late fusion alone
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -61,18 +65,26 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    def __init__(self, n_in: int, n_out: int):
+    def __init__(self, n_in: int, n_out: int, film: int):
         super().__init__()
         self.conv = nn.Conv2d(n_in, n_out, 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(n_out)
+        self.film = nn.Linear(film, 2 * n_out) if film else None
+        if self.film is not None:  # begins as if there were no query
+            nn.init.zeros_(self.film.weight)
+            nn.init.zeros_(self.film.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, told: Tensor | None) -> Tensor:
         # The convolution comes first, at the low resolution: a quarter of the cost of doing it after.
-        return F.interpolate(F.relu(self.norm(self.conv(x))), scale_factor=2.0, mode='bilinear', align_corners=False)
+        x = self.norm(self.conv(x))
+        if self.film is not None and told is not None:
+            scale, shift = self.film(told)[:, :, None, None].chunk(2, 1)
+            x = x * (1 + scale) + shift
+        return F.interpolate(F.relu(x), scale_factor=2.0, mode='bilinear', align_corners=False)
 
 
 class SmallUNet(nn.Module):
-    """(B, 1, bands, frames) -> (B, maps, bands, frames)."""
+    """(B, 1, bands, frames) -> (B, maps, bands, frames); told of N queries (B, N, film): (B * N, maps, ...)."""
 
     def __init__(self, config: SmallConfig):
         super().__init__()
@@ -83,21 +95,24 @@ class SmallUNet(nn.Module):
             _Down(1 if i == 0 else widths[i - 1], widths[i]) for i in range(config.levels)
         )
         self.ups = nn.ModuleList(
-            _Up(widths[i] * (1 if i == config.levels - 1 else 2), widths[i - 1])
+            _Up(widths[i] * (1 if i == config.levels - 1 else 2), widths[i - 1], config.film)
             for i in range(config.levels - 1, 0, -1)
         )
         self.out = nn.ConvTranspose2d(widths[0] * 2, config.maps, 4, 2, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
         skips = []
         for i, down in enumerate(self.downs):
             x = down(x)
             if i == 0:
                 x = x + self.position
             skips.append(x)
+        if told is not None:  # from here on a row for each query
+            skips = [skip[:, None].expand(-1, told.shape[1], -1, -1, -1).flatten(0, 1) for skip in skips]
+            told = told.flatten(0, 1)
         x = skips.pop()
         for up in self.ups:
-            x = torch.cat([up(x), skips.pop()], dim=1)
+            x = torch.cat([up(x, told), skips.pop()], dim=1)
         return self.out(x)
 
 
@@ -113,26 +128,33 @@ class CLIPSepSmall(nn.Module):
         self.scale = nn.Parameter(torch.full((c.maps,), 4.0 / c.maps**0.5))
         self.bias = nn.Parameter(torch.zeros(1))
         self.noise = nn.ModuleList(nn.Linear(c.maps, c.maps) for _ in range(c.noise_heads))
+        self.tell = nn.Linear(c.query_dim, c.film) if c.film else None
         nn.init.normal_(self.query.weight, std=1.0)
 
-    def maps(self, energy: Tensor) -> Tensor:
-        """(B, 1, bands, frames) -> (B, maps, bands, frames)."""
-        return self.unet(log_features(energy))
+    def maps(self, energy: Tensor, query: Tensor) -> Tensor:
+        """(B, 1, bands, frames) and queries (B, N, query_dim) -> (B, N or 1, maps, bands, frames)."""
+        x = log_features(energy)
+        if self.tell is None:
+            return self.unet(x)[:, None]
+        maps = self.unet(x, F.relu(self.tell(query * query.shape[-1] ** 0.5)))
+        return maps.unflatten(0, (-1, query.shape[1]))
 
     def combine(self, maps: Tensor, choice: Tensor) -> Tensor:
-        """Mask logits (B, N, bands, frames) of choices (B, N, maps) in 0..1."""
+        """Mask logits (B, N, bands, frames) of maps (B, N or 1, maps, ...) and choices (B, N, maps) in 0..1."""
         weight = choice * self.scale
-        return torch.einsum('bnk,bkft->bnft', weight, maps) + self.bias
+        if maps.shape[1] == 1:
+            return torch.einsum('bnk,bkft->bnft', weight, maps[:, 0]) + self.bias
+        return torch.einsum('bnk,bnkft->bnft', weight, maps) + self.bias
 
     def forward(self, energy: Tensor, query: Tensor) -> Tensor:
         """Energies (B, 1, bands, frames) and queries (B, N, query_dim) -> masks (B, N, bands, frames) in 0..1."""
-        return torch.sigmoid(self.combine(self.maps(energy), torch.sigmoid(self.query(query))))
+        return torch.sigmoid(self.combine(self.maps(energy, query), torch.sigmoid(self.query(query))))
 
-    def noise_masks(self, maps: Tensor, query: Tensor) -> Tensor:
-        """Noise masks (B, noise_heads, bands, frames), from the mean of the queries' features (B, N, query_dim)."""
+    def noise_masks(self, energy: Tensor, query: Tensor) -> Tensor:
+        """Noise masks (B, noise_heads, bands, frames), from the mean of the queries (B, N, query_dim)."""
         mean = self.query(query).mean(dim=1)
         choice = torch.stack([torch.sigmoid(head(mean)) for head in self.noise], dim=1)
-        return torch.sigmoid(self.combine(maps, choice))
+        return torch.sigmoid(self.combine(self.maps(energy, query.mean(dim=1, keepdim=True)), choice))
 
 
 def pad_frames(frames: int, levels: int) -> int:

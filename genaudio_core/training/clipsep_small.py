@@ -2,9 +2,9 @@
 
     genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60
 
-The learning rate falls with the root of the steps, and a running average of the weights does what a final decay
-would: a run may stop anywhere, and go on. What is saved as ``best.safetensors`` is that average. ``log.csv`` holds
-training and validation (decibels of improvement over the mixture, in the band domain).
+The learning rate falls with the minutes spent of all that were planned (`--total-minutes`), and a running average of
+the weights smooths what is left: a run may stop anywhere, and go on. What is saved as ``best.safetensors`` is that
+average. ``log.csv`` holds training and validation (decibels of improvement over the mixture, in the band domain).
 """
 
 import argparse
@@ -24,7 +24,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.spectrogram import bands_to_bins
-from genaudio_core.training.loop import read_checkpoint, save_checkpoint
+from genaudio_core.training.loop import Optimizers, cosine, read_checkpoint, save_checkpoint
 from genaudio_core.training.mixtures import Mixer, Mixture, MixtureConfig
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.sounds import SoundSet
@@ -34,6 +34,7 @@ EXAMPLE = (
     'genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60'
 )
 MAX_SOURCES = 4
+SHARE_ABSENT = 0.2  # of mixtures in which one of two queries is for something absent
 ABSENT_WEIGHT = 1.0  # dB that a query for something absent costs if all of the mixture's energy is let through
 NOISE_SHARE = 0.25  # of the mixture that the noise maps may take for nothing (gamma of the paper)
 NOISE_WEIGHT = 1.0  # dB that noise maps cost beyond that; the paper's 0.1 is for cross entropies
@@ -79,25 +80,35 @@ class QueryBook:
 
 
 def make_batch(
-    mixer: Mixer, features: Features, book: QueryBook, rng: random.Random, size: int, frames: int,
-    n_sources: int | None = None,
+    mixer: Mixer, features: Features, book: QueryBook, rng: random.Random, size: int, frames: int, *,
+    n_queries: int = MAX_SOURCES + 1, share_absent: float = 1.0, n_sources: int | None = None,
 ) -> dict[str, Tensor]:
-    """Return a batch; sources beyond a mixture's own have weight 0, the last query is for something absent."""
+    """Return a batch in which `n_queries` are asked of each mixture.
+
+    They are for its sources in random order; where those do not suffice, and for the last one with probability
+    `share_absent`, for something absent ('present' (size, n_queries) is 0 there).
+    """
     bands, dim = features.config.bands, features.config.query_dim
     energy = torch.zeros(size, 1, bands, frames)
-    cross = torch.zeros(size, MAX_SOURCES, bands, frames)
-    total = torch.ones(size, MAX_SOURCES)
-    present = torch.zeros(size, MAX_SOURCES)
-    query = torch.zeros(size, MAX_SOURCES + 1, dim)
+    cross = torch.zeros(size, n_queries, bands, frames)
+    total = torch.ones(size, n_queries)
+    present = torch.zeros(size, n_queries)
+    query = torch.zeros(size, n_queries, dim)
     for b in range(size):
         mixture = mixer.draw(rng, n_sources)
-        n = len(mixture.labels)
         e, c, t = features(mixture, frames)
         level = e.mean() + 1e-12
-        energy[b, 0], cross[b, :n], total[b, :n], present[b, :n] = e / level, c / level, t / level, 1.0
-        for i, label in enumerate(mixture.labels):
+        energy[b, 0] = e / level
+        wanted = n_queries - 1 if rng.random() < share_absent else n_queries
+        sources = rng.sample(range(len(mixture.labels)), min(wanted, len(mixture.labels)))
+        for i in range(n_queries):
+            if i < len(sources):
+                source = sources[i]
+                label = mixture.labels[source]
+                cross[b, i], total[b, i], present[b, i] = c[source] / level, t[source] / level, 1.0
+            else:
+                label = mixer.absent(mixture, rng)
             query[b, i] = torch.from_numpy(book.draw(label, rng))
-        query[b, MAX_SOURCES] = torch.from_numpy(book.draw(mixer.absent(mixture, rng), rng))
     return {'energy': energy, 'cross': cross, 'total': total, 'present': present, 'query': query}
 
 
@@ -110,27 +121,23 @@ def error_db(mask: Tensor, energy: Tensor, cross: Tensor, total: Tensor) -> Tens
 def loss_of(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the loss and the mean improvement in dB over taking the mixture itself."""
     energy, cross, total, present = (batch[key] for key in ('energy', 'cross', 'total', 'present'))
-    maps = model.maps(energy)
-    masks = torch.sigmoid(model.combine(maps, torch.sigmoid(model.query(batch['query']))))
-    wanted = masks[:, :MAX_SOURCES]
+    masks = model(energy, batch['query'])
+    error = error_db(masks, energy, cross, total)
     if model.config.noise_heads:
         # Noise-invariant training: what is in the mixture without a label may go to one of the noise maps, whichever
         # source it is counted with. The noise maps must not do the sources' work, hence the price of their size.
-        noise = model.noise_masks(maps, batch['query'][:, :2])
-        explained = [torch.stack([wanted[:, 0] + noise[:, i], wanted[:, 1] + noise[:, 1 - i]], 1).clamp(max=1.0)
+        noise = model.noise_masks(energy, batch['query'][:, :2])
+        explained = [torch.stack([masks[:, 0] + noise[:, i], masks[:, 1] + noise[:, 1 - i]], 1).clamp(max=1.0)
                      for i in (0, 1)]  # fmt: skip
         errors = torch.stack([error_db(m, energy, cross[:, :2], total[:, :2]).mean(dim=1) for m in explained])
         excess = torch.relu(noise.sum(dim=1).mean() - NOISE_SHARE)
         loss = errors.min(dim=0).values.mean() + NOISE_WEIGHT * excess
-        wanted, cross, total, present = wanted[:, :2], cross[:, :2], total[:, :2], present[:, :2]
-        error = error_db(wanted, energy, cross, total)
     else:
-        error = error_db(wanted, energy, cross, total)
-        loss = (error * present).sum() / present.sum()
-    let_through = (masks[:, MAX_SOURCES] ** 2 * energy[:, 0]).sum(dim=(1, 2)) / energy[:, 0].sum(dim=(1, 2))
-    loss = loss + ABSENT_WEIGHT * let_through.mean()
-    before = error_db(torch.ones_like(wanted), energy, cross, total)
-    gain = ((before - error) * present).sum() / present.sum()
+        loss = (error * present).sum() / present.sum().clamp(min=1)
+    let_through = (masks**2 * energy).sum(dim=(2, 3)) / energy.sum(dim=(2, 3))
+    loss = loss + ABSENT_WEIGHT * (let_through * (1 - present)).sum() / (1 - present).sum().clamp(min=1)
+    before = error_db(torch.ones_like(masks), energy, cross, total)
+    gain = ((before - error) * present).sum() / present.sum().clamp(min=1)
     return loss, gain
 
 
@@ -162,17 +169,37 @@ def load_small(path: Path) -> tuple[CLIPSepSmall, dict]:
     return model.eval(), info
 
 
+def start_from(model: CLIPSepSmall, checkpoint: Path) -> None:
+    """Load what a checkpoint has of `model`: a network grows, what is new in it begins as it does anew.
+
+    Raises
+    ------
+    GenaudioError
+        If it has something else, or in another shape.
+    """
+    weights, _, _ = read_checkpoint(checkpoint)
+    own = model.state_dict()
+    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
+    if wrong:
+        raise GenaudioError(f'{checkpoint} has other layers than this network ({wrong[0]}).')
+    model.load_state_dict(weights, strict=False)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', type=Path, required=True, help='folder made by prepare-sounds')
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
     parser.add_argument('--queries', type=Path, help='.npz of label -> (n, 128): what the encoders make of each label')
     parser.add_argument('--out', type=Path, required=True, help='folder of the run')
     parser.add_argument('--minutes', type=float, default=60, help='stop after this long; run again to go on')
+    parser.add_argument('--total-minutes', type=float, help='the learning rate reaches its end here')
     parser.add_argument('--batch', type=int, default=16)
     parser.add_argument('--rate', type=float, default=2e-3)
+    parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
     parser.add_argument('--width', type=int, default=24)
     parser.add_argument('--max-width', type=int, default=192)
+    parser.add_argument('--film', type=int, default=64, help='width of what steers the decoder; 0: late fusion alone')
     parser.add_argument('--frames', type=int, default=128)
+    parser.add_argument('--start-from', type=Path, help='weights of another run; what they lack begins as it does anew')
     parser.add_argument('--noise', type=float, help='share of mixtures with unlabelled noise')
     parser.add_argument('--two', action='store_true', help='two sources in every mixture')
     parser.add_argument('--nit', action='store_true', help='train noise-invariantly (implies --two)')
@@ -182,23 +209,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    config = SmallConfig(width=args.width, max_width=args.max_width, noise_heads=2 if args.nit else 0)
+    config = SmallConfig(width=args.width, max_width=args.max_width, noise_heads=2 if args.nit else 0, film=args.film)
     model = CLIPSepSmall(config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if args.start_from and not (args.out / 'last.pt').exists():
+        start_from(model, args.start_from)
     average = Average(model)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+    optimiser = Optimizers(model, muon=args.optimizer == 'muon', axes=(2, 4))
     args.out.mkdir(parents=True, exist_ok=True)
     state_path = args.out / 'last.pt'
     step, spent = 0, 0.0
     if state_path.exists():
         state = torch.load(state_path, weights_only=True)
         model.load_state_dict(state['model'])
-        optimiser.load_state_dict(state['optimiser'])
+        optimiser.resume(state['optimiser'])
         average.state, step, spent = state['average'], state['step'], state['spent']
         notice(f'going on from step {step}')
     mixing = MixtureConfig(seconds=args.frames * config.hop_length / config.sample_rate)
     if args.noise is not None:
         mixing = MixtureConfig(seconds=mixing.seconds, noise=args.noise, noise_db=(-6.0, 3.0))
-    n_sources = 2 if args.nit or args.two else None
+    two = args.nit or args.two
+    # The decoder runs for each query: two are asked at a time where it is steered, all where that costs nothing.
+    n_queries, share_absent = (2, SHARE_ABSENT) if config.film else (MAX_SOURCES + 1, 1.0)
+    if two:
+        n_queries, share_absent = 3, 1.0
     space = QuerySpace.load(args.space)
     variants: dict[str, np.ndarray] = {}
     if args.queries:
@@ -214,6 +247,7 @@ def run(args: argparse.Namespace) -> dict:
     losses: list[float] = []
     gains: list[float] = []
     result: dict = {}
+    total_minutes = args.total_minutes or spent + args.minutes
 
     def save() -> None:
         with atomic_write(state_path) as temporary:
@@ -226,7 +260,10 @@ def run(args: argparse.Namespace) -> dict:
         sounds = SoundSet(args.sounds)
         if not held and sounds.select(split='valid', kind='solo'):
             watch, draw = Mixer(sounds, 'valid', quiet), random.Random(9)
-            held.extend(make_batch(watch, features, exact, draw, 16, args.frames, 2) for _ in range(4))
+            held.extend(
+                make_batch(watch, features, exact, draw, 16, args.frames, n_queries=2, share_absent=0.0, n_sources=2)
+                for _ in range(8)
+            )
         if held:
             with torch.inference_mode():
                 valid = float(np.mean([loss_of(plain, batch)[1].item() for batch in held]))
@@ -252,17 +289,17 @@ def run(args: argparse.Namespace) -> dict:
         now = time.monotonic()
         spent += (now - log_at) / 60
         log_at = now
-        rate = args.rate * min(1.0, (step + 1) / 50, math.sqrt(400 / (step + 1)))
-        for group in optimiser.param_groups:
-            group['lr'] = rate
+        rate = args.rate * min(1.0, (step + 1) / 50) * cosine(spent / total_minutes)
         rng = random.Random(args.seed * 1_000_003 + step)
-        batch = make_batch(mixer, features, book, rng, args.batch, args.frames, n_sources)
+        batch = make_batch(
+            mixer, features, book, rng, args.batch, args.frames, n_queries=n_queries, share_absent=share_absent,
+            n_sources=2 if two else None,
+        )  # fmt: skip
         batch['energy'] = batch['energy'].contiguous(memory_format=torch.channels_last)
         loss, gain = loss_of(model, batch)
-        optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        optimiser.step(rate)
         average.update(model, step)
         losses.append(loss.item())
         gains.append(gain.item())

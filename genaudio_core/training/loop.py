@@ -7,6 +7,7 @@ takes the very steps it would have taken.
 
 import csv
 import json
+import math
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 
@@ -32,10 +34,17 @@ def learning_rate(step: int, peak: float, warmup: int, decay_begin: int, decay_s
     return rate
 
 
+def cosine(progress: float) -> float:
+    """Share of the peak rate after `progress` (0..1) of the time planned; 3% at the end and beyond."""
+    return max(0.03, 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum with orthogonalised updates for weight matrices (Jordan et al., 2024), in the gradients' precision.
 
-    torch's own rounds to bfloat16 first, which CPUs without that type emulate slowly; hence ours.
+    Weights with three axes are taken as a batch of matrices, those with four (convolutions) as one matrix per layer
+    with a row per output channel. torch's own takes matrices only, and rounds to bfloat16 first, which CPUs without
+    that type emulate slowly; hence ours.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0):
@@ -51,36 +60,44 @@ class Muon(torch.optim.Optimizer):
                 if 'momentum' not in state:
                     state['momentum'] = torch.zeros_like(parameter.grad)
                 state['momentum'].lerp_(parameter.grad, 1 - group['momentum'])
-                update = orthogonal(parameter.grad.lerp(state['momentum'], group['momentum']))
+                update = parameter.grad.lerp(state['momentum'], group['momentum'])
+                if parameter.ndim == 4:
+                    update = update.flatten(1)
+                update = orthogonal(update)
                 # 0.2 sqrt(max) gives updates the size AdamW's have, so one learning rate serves both.
-                scale = 0.2 * max(parameter.shape) ** 0.5
+                scale = 0.2 * max(update.shape[-2:]) ** 0.5
                 parameter.mul_(1 - group['lr'] * group['weight_decay'])
-                parameter.add_(update, alpha=-group['lr'] * scale)
+                parameter.add_(update.view(parameter.shape), alpha=-group['lr'] * scale)
 
 
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Roughly the nearest matrix with all singular values one, by a quintic Newton-Schulz iteration."""
+    """Roughly the nearest matrix (..., m, n) with all singular values one, by a quintic Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.bfloat16() if matrix.is_cuda else matrix
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(iterations):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).to(matrix.dtype)
 
 
 class Optimizers:
-    """Muon for the matrices inside the network, AdamW for everything else, under one learning rate."""
+    """Muon for the matrices inside the network, AdamW for everything else, under one learning rate.
 
-    def __init__(self, model: nn.Module, *, weight_decay: float = 0.01, muon: bool = True):
+    `axes` are the numbers of axes of what counts as matrices (see `Muon`): 4 adds convolutions, 3 batches of matrices.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, weight_decay: float = 0.01, muon: bool = True, axes: tuple[int, ...] = (2,)
+    ):
         embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
         # Output layers behave like embeddings: one row per class.
         heads = {id(p) for name, p in model.named_parameters() if 'heads.linear' in name}
         matrices, others = [], []
         for parameter in model.parameters():
-            inner = parameter.ndim == 2 and id(parameter) not in embeddings | heads
+            inner = parameter.ndim in axes and parameter.shape[0] > 1 and id(parameter) not in embeddings | heads
             (matrices if inner and muon else others).append(parameter)
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
@@ -101,6 +118,14 @@ class Optimizers:
     def load_state_dict(self, states: list[dict]) -> None:
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
+
+    def resume(self, states: object) -> None:
+        """Load what a run saved; if that was another optimiser's, say so and begin its moments anew."""
+        sizes = [[len(group['params']) for group in part.param_groups] for part in self.parts]
+        if not isinstance(states, list) or [[len(g['params']) for g in s['param_groups']] for s in states] != sizes:
+            notice('another optimiser than before: its moments begin anew')
+            return
+        self.load_state_dict(states)
 
 
 class Run:

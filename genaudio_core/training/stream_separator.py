@@ -27,7 +27,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.models.stream_separator import State, StreamSeparator, StreamSeparatorConfig
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, chunks, family
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
-from genaudio_core.training.loop import read_checkpoint, write_checkpoint
+from genaudio_core.training.loop import Optimizers, cosine, read_checkpoint, write_checkpoint
 from genaudio_core.training.sounds import SoundSet
 
 HELP = 'the live separator, on stems of bands'
@@ -141,7 +141,7 @@ def improvement(
 class Trainer:
     """Network, optimiser and average of a run folder."""
 
-    def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, lr: float):
+    def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, lr: float, muon: bool = True):
         self.run, self.lr = run, lr
         run.mkdir(parents=True, exist_ok=True)
         self.step, self.minutes, self.losses = 0, 0.0, []
@@ -151,11 +151,11 @@ class Trainer:
             config = StreamSeparatorConfig(**saved['config'])
         self.model = StreamSeparator(config)
         self.average = StreamSeparator(config)
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr, betas=(0.9, 0.98), weight_decay=1e-3)
+        self.optimiser = Optimizers(self.model, weight_decay=1e-3, muon=muon, axes=(2, 3))
         if saved:
             self.model.load_state_dict(saved['model'])
             self.average.load_state_dict(saved['average'])
-            self.optimiser.load_state_dict(saved['optimiser'])
+            self.optimiser.resume(saved['optimiser'])
             self.step, self.minutes = saved['step'], saved['minutes']
             old = load_queries(run / 'queries.npz')
             if {w: v.shape for w, v in old.items()} != {w: v.shape for w, v in queries.items()} or any(
@@ -185,12 +185,9 @@ class Trainer:
         start = self.model.config.n_fft - 2 * hop
         heard = mixture[..., start + hop : start + target.shape[-1]]
         loss = separation_loss(estimate[..., hop:], target[..., hop:], heard)
-        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        for group in self.optimiser.param_groups:
-            group['lr'] = rate
-        self.optimiser.step()
+        self.optimiser.step(rate)
         self.step += 1
         with torch.no_grad():
             keep = min(0.998, 1 - 1 / (1 + self.step / 5))
@@ -239,7 +236,7 @@ def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndar
 def train(
     sounds: Sequence[Path], run: Path, *, minutes: float, total_minutes: float | None = None, batch: int = 8,
     frames: int = 160, n_queries: int = 2, lr: float = 2e-3, queries: QueryTable | None = None,
-    config: StreamSeparatorConfig | None = None, seed: int = 0, valid_every: float = 15.0,
+    config: StreamSeparatorConfig | None = None, seed: int = 0, valid_every: float = 15.0, muon: bool = True,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train for `minutes` of wall time; see the module's notes.
@@ -253,7 +250,7 @@ def train(
     if queries is None:  # a run goes on with the vectors it began with
         table = run / 'queries.npz'
         queries = load_queries(table) if table.exists() else placeholder_queries(config.query_dim)
-    trainer = Trainer(run, config, queries, lr)
+    trainer = Trainer(run, config, queries, lr, muon)
     config = trainer.model.config
     before, begin = trainer.minutes, time.monotonic()
     total = (total_minutes or before + minutes) or 1.0
@@ -266,8 +263,7 @@ def train(
     state, last_save, last_valid, first = None, begin, begin, trainer.step
     while (now := time.monotonic()) - begin < minutes * 60:
         trainer.minutes = before + (now - begin) / 60
-        progress = min(1.0, trainer.minutes / total)
-        rate = lr * min(1.0, (trainer.step + 1) / 100) * max(0.03, 0.5 * (1 + math.cos(math.pi * progress)))
+        rate = lr * min(1.0, (trainer.step + 1) / 100) * cosine(trainer.minutes / total)
         state = trainer.train_step(next(data), state, rng, rate)
         if trainer.step % 20 == 0:
             loss = float(np.mean(trainer.losses[-20:]))
@@ -312,6 +308,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
     parser.add_argument('--hop', type=int, default=256)
     parser.add_argument('--rate', type=float, default=2e-3)
+    parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--seed', type=int, default=0)
 
@@ -323,5 +320,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return train(
         args.sounds, args.out, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
         frames=args.frames, n_queries=args.queries, lr=args.rate, queries=table, seed=args.seed,
+        muon=args.optimizer == 'muon',
         config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
     )  # fmt: skip
