@@ -209,7 +209,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    config = SmallConfig(width=args.width, max_width=args.max_width, noise_heads=2 if args.nit else 0, film=args.film)
+    space = QuerySpace.load(args.space)
+    config = SmallConfig(width=args.width, max_width=args.max_width, noise_heads=2 if args.nit else 0, film=args.film,
+                         query_dim=space.dim)  # fmt: skip
     model = CLIPSepSmall(config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if args.start_from and not (args.out / 'last.pt').exists():
         start_from(model, args.start_from)
@@ -232,7 +234,6 @@ def run(args: argparse.Namespace) -> dict:
     n_queries, share_absent = (2, SHARE_ABSENT) if config.film else (MAX_SOURCES + 1, 1.0)
     if two:
         n_queries, share_absent = 3, 1.0
-    space = QuerySpace.load(args.space)
     variants: dict[str, np.ndarray] = {}
     if args.queries:
         with np.load(args.queries, allow_pickle=False) as data:
@@ -269,7 +270,8 @@ def run(args: argparse.Namespace) -> dict:
                 valid = float(np.mean([loss_of(plain, batch)[1].item() for batch in held]))
         row = {'step': step, 'minutes': round(spent, 2), 'loss': round(float(np.mean(losses or [0])), 4),
                'gain_db': round(float(np.mean(gains or [0])), 3), 'valid_gain_db': round(valid, 3)}  # fmt: skip
-        save_checkpoint(args.out / 'best.safetensors', plain, config.to_dict(), **row)
+        asked = {'queries': space.queries} if space.queries else {}  # the user's own encoder: for the card
+        save_checkpoint(args.out / 'best.safetensors', plain, config.to_dict(), **row, **asked)
         path = args.out / 'log.csv'
         new = not path.exists()
         with path.open('a', newline='') as file:

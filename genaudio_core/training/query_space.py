@@ -8,6 +8,7 @@
 * A concept's vector is the mean over its phrases. Synonyms share it exactly; other words get their own place.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,10 +59,21 @@ class QuerySpace:
     centre : (384,)
     turn : (384, QUERY_DIM)
     concepts : (n_concepts, QUERY_DIM), in the order of `names`
+    queries : dict or None
+        What a card says of an encoder of the user's own (`QuerySource.to_dict`); None for the bundled ones. Such a
+        space has its own dimension, and nothing to turn.
     """
 
-    def __init__(self, centre: np.ndarray, turn: np.ndarray, concepts: np.ndarray, names: Sequence[str]):
+    def __init__(
+        self, centre: np.ndarray, turn: np.ndarray, concepts: np.ndarray, names: Sequence[str],
+        queries: dict | None = None,
+    ):
         self.centre, self.turn, self.concepts, self.names = centre, turn, concepts, list(names)
+        self.queries = queries
+
+    @property
+    def dim(self) -> int:
+        return self.concepts.shape[1]
 
     @classmethod
     def build(cls, extra_phrases: Sequence[str] = ()) -> 'QuerySpace':
@@ -95,12 +107,14 @@ class QuerySpace:
 
     def save(self, path: str | Path) -> None:
         with open(path, 'wb') as file:
-            np.savez(file, centre=self.centre, turn=self.turn, concepts=self.concepts, names=np.array(self.names))
+            np.savez(file, centre=self.centre, turn=self.turn, concepts=self.concepts, names=np.array(self.names),
+                     queries=np.array(json.dumps(self.queries)))  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path) -> 'QuerySpace':
         try:
             with np.load(path, allow_pickle=False) as data:
-                return cls(data['centre'], data['turn'], data['concepts'], [str(n) for n in data['names']])
+                queries = json.loads(str(data['queries'])) if 'queries' in data else None
+                return cls(data['centre'], data['turn'], data['concepts'], [str(n) for n in data['names']], queries)
         except (OSError, KeyError, ValueError) as error:
             raise GenaudioError(f'{path} is no query space; make one with: genaudio-train query-space') from error
