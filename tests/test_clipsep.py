@@ -210,6 +210,18 @@ def test_small_loss_is_the_error_in_decibels():
     assert_allclose(error_db(m, x**2, s * x, (s**2).sum((2, 3))), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize('film', [0, 8])
+def test_summed_kernels_are_summed_maps(film):
+    """What `combine` computes is the paper's: maps of all kinds, weighted by the query."""
+    torch.manual_seed(2)
+    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=64, levels=4, film=film)).eval()
+    x, choice = torch.randn(2 * (3 if film else 1), 8, 32, 16), torch.rand(2, 3, 32)
+    with torch.inference_mode():
+        maps = model.unet.out(x).unflatten(0, (2, -1))  # (B, N or 1, maps, bands, frames)
+        expected = torch.einsum('bnk,bnkft->bnft', choice * model.scale, maps.expand(-1, 3, -1, -1, -1)) + model.bias
+        assert_allclose(model.combine(x, choice), expected, atol=1e-4)
+
+
 def test_a_steered_decoder_begins_as_the_late_fusion_it_grew_from(tmp_path):
     from genaudio_core.training.clipsep_small import start_from
     from genaudio_core.training.loop import save_checkpoint

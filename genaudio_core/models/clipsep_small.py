@@ -84,7 +84,7 @@ class _Up(nn.Module):
 
 
 class SmallUNet(nn.Module):
-    """(B, 1, bands, frames) -> (B, maps, bands, frames); told of N queries (B, N, film): (B * N, maps, ...)."""
+    """(B, 1, bands, frames) -> (B, C, bands / 2, frames / 2); told of N queries (B, N, film): (B * N, C, ...)."""
 
     def __init__(self, config: SmallConfig):
         super().__init__()
@@ -98,7 +98,7 @@ class SmallUNet(nn.Module):
             _Up(widths[i] * (1 if i == config.levels - 1 else 2), widths[i - 1], config.film)
             for i in range(config.levels - 1, 0, -1)
         )
-        self.out = nn.ConvTranspose2d(widths[0] * 2, config.maps, 4, 2, 1)
+        self.out = nn.ConvTranspose2d(widths[0] * 2, config.maps, 4, 2, 1)  # see `CLIPSepSmall.combine`
 
     def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
         skips = []
@@ -113,7 +113,7 @@ class SmallUNet(nn.Module):
         x = skips.pop()
         for up in self.ups:
             x = torch.cat([up(x, told), skips.pop()], dim=1)
-        return self.out(x)
+        return x
 
 
 class CLIPSepSmall(nn.Module):
@@ -131,30 +131,40 @@ class CLIPSepSmall(nn.Module):
         self.tell = nn.Linear(c.query_dim, c.film) if c.film else None
         nn.init.normal_(self.query.weight, std=1.0)
 
-    def maps(self, energy: Tensor, query: Tensor) -> Tensor:
-        """(B, 1, bands, frames) and queries (B, N, query_dim) -> (B, N or 1, maps, bands, frames)."""
+    def _unmapped(self, energy: Tensor, query: Tensor) -> Tensor:
+        """(B, 1, bands, frames) and queries (B, N, query_dim) -> what the maps are made of, (B * N or B, C, ...)."""
         x = log_features(energy)
-        if self.tell is None:
-            return self.unet(x)[:, None]
-        maps = self.unet(x, F.relu(self.tell(query * query.shape[-1] ** 0.5)))
-        return maps.unflatten(0, (-1, query.shape[1]))
+        return self.unet(x) if self.tell is None else self.unet(x, F.relu(self.tell(query * query.shape[-1] ** 0.5)))
 
-    def combine(self, maps: Tensor, choice: Tensor) -> Tensor:
-        """Mask logits (B, N, bands, frames) of maps (B, N or 1, maps, ...) and choices (B, N, maps) in 0..1."""
+    def combine(self, x: Tensor, choice: Tensor) -> Tensor:
+        """Mask logits (B, N, bands, frames) of choices (B, N, maps) in 0..1: sum_k choice_k scale_k map_k + bias.
+
+        Maps are linear in `x`, so kernels are summed instead of maps: the last layer, which was most of the network's
+        arithmetic, then has one channel per query, not K.
+        """
+        batch, n, _ = choice.shape
         weight = choice * self.scale
-        if maps.shape[1] == 1:
-            return torch.einsum('bnk,bkft->bnft', weight, maps[:, 0]) + self.bias
-        return torch.einsum('bnk,bnkft->bnft', weight, maps) + self.bias
+        kernel = torch.einsum('bnk,ikyx->bnyxi', weight, self.unet.out.weight).flatten(2, 3)  # (B, N, 16, C)
+        assert self.unet.out.bias is not None
+        bias = weight @ self.unet.out.bias + self.bias
+        height, width = x.shape[2:]
+        if len(x) == batch:  # one picture for all queries of a mixture
+            taps = torch.matmul(kernel.flatten(1, 2), x.flatten(2))
+        else:
+            taps = torch.matmul(kernel.flatten(0, 1), x.flatten(2))
+        taps = taps.reshape(batch * n, 16, height * width)
+        logits = F.fold(taps, (2 * height, 2 * width), kernel_size=4, stride=2, padding=1)
+        return logits.reshape(batch, n, 2 * height, 2 * width) + bias[:, :, None, None]
 
     def forward(self, energy: Tensor, query: Tensor) -> Tensor:
         """Energies (B, 1, bands, frames) and queries (B, N, query_dim) -> masks (B, N, bands, frames) in 0..1."""
-        return torch.sigmoid(self.combine(self.maps(energy, query), torch.sigmoid(self.query(query))))
+        return torch.sigmoid(self.combine(self._unmapped(energy, query), torch.sigmoid(self.query(query))))
 
     def noise_masks(self, energy: Tensor, query: Tensor) -> Tensor:
         """Noise masks (B, noise_heads, bands, frames), from the mean of the queries (B, N, query_dim)."""
         mean = self.query(query).mean(dim=1)
         choice = torch.stack([torch.sigmoid(head(mean)) for head in self.noise], dim=1)
-        return torch.sigmoid(self.combine(self.maps(energy, query.mean(dim=1, keepdim=True)), choice))
+        return torch.sigmoid(self.combine(self._unmapped(energy, query.mean(dim=1, keepdim=True)), choice))
 
 
 def pad_frames(frames: int, levels: int) -> int:
