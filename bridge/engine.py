@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from bridge.clock import Clock
 from bridge.musician import HeardNote, Musician, Piece, Request
+from bridge.priority import ordinary, raise_priority, real_time
 
 GRACE = 0.0003  # seconds to wait for the next message before the last ones are worked in: they come in pairs
 STUCK = 8.0  # seconds without a sign of life, while messages wait, after which the engine is killed
@@ -265,13 +266,6 @@ class ProcessEngine:
         self._connection.close()
 
 
-def raise_priority(niceness: int) -> None:
-    """Ask the system to prefer this process (POSIX niceness, -20 first); where it refuses, we stay as we are."""
-    if hasattr(os, 'setpriority'):
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, niceness)
-
-
 def run_engine(connection: Connection, make: Callable[..., Musician], arguments: tuple) -> None:
     """The engine process: reads messages, composes, sends pieces, until told to close or left alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; our parent decides
@@ -290,8 +284,13 @@ def run_engine(connection: Connection, make: Callable[..., Musician], arguments:
 
 
 def _serve(connection: Connection, musician: Musician) -> None:
+    """Take messages in and answer, in real time until the first note of an answer is out.
+
+    From then on it composes ahead of the clock and leaves the processor to others.
+    """
     waiting: deque[tuple] = deque()
     read = 0
+    real_time()
 
     def receive() -> None:
         nonlocal read
@@ -320,10 +319,12 @@ def _serve(connection: Connection, musician: Musician) -> None:
             request: Request = message[1]
             for piece in musician.answer(request):
                 connection.send(('piece', piece))
+                ordinary()
                 while connection.poll(0):
                     receive()
                 if any(item[0] == 'cancel' and item[1] == request.id for item in waiting):
                     break
                 if any(item[0] == 'close' for item in waiting):
                     return
+            real_time()
         connection.send(('read', (read - len(waiting), musician.stats())))

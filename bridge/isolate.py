@@ -16,6 +16,7 @@ import numpy as np
 from bridge.audio import AudioHost
 from bridge.awake import awake
 from bridge.mixer import Mix
+from bridge.priority import SWITCH
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import presets_dir
@@ -227,7 +228,7 @@ def run(
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(SWITCH)
     host, audio, plugins = None, None, None
     try:
         host = AudioHost(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.awake import awake
 from bridge.clock import Clock, RealClock
 from bridge.engine import ProcessEngine
 from bridge.make_musician import make_musician, model_path
@@ -74,8 +73,7 @@ def bench_live(
         part = clock_part(start, 4.0 * bars + 1, tempo, jitter=lambda tick: rng.uniform(-jitter, jitter))
         for turn in range(bars // 4):
             part += note_part(ode(turn), start + turn * 16 * 60 / tempo, tempo)
-        with awake():
-            perform(session, engine, clock, part, start + 4 * bars * 60 / tempo + 0.1)
+        perform(session, engine, clock, part, start + 4 * bars * 60 / tempo + 0.1)
         contexts.append(float(engine.stats.get('context', 0)))
     finally:
         session.close()

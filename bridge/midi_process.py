@@ -18,12 +18,13 @@ from typing import Any
 
 from bridge.awake import awake
 from bridge.clock import Clock, RealClock
-from bridge.engine import ProcessEngine, raise_priority
+from bridge.engine import ProcessEngine
 from bridge.inbox import Inbox
 from bridge.jack_midi import JackMidi, is_running
 from bridge.make_musician import make_musician
 from bridge.ports import PortSet
 from bridge.preset import Preset
+from bridge.priority import SWITCH, in_real_time, raise_priority
 from bridge.sender import PrecisionSender, Sender
 from bridge.session import Session
 from bridge.sounding import Sounding
@@ -103,7 +104,7 @@ class Backend:
 
 def run_midi(connection: Connection, setup: Setup) -> None:
     """Run the port process until the parent says so, or is gone."""
-    sys.setswitchinterval(0.0005)  # the JACK callback and the sender wait for the interpreter no longer than this
+    sys.setswitchinterval(SWITCH)
     raise_priority(-15)
     stop: list[str] = []
     inbox = Inbox()
@@ -139,7 +140,7 @@ def run_midi(connection: Connection, setup: Setup) -> None:
     session.takes.folder = Path(setup.folder)
     tell('started', {'backend': backend.name, 'pid': os.getpid()})
     try:
-        with awake():
+        with awake(), in_real_time():
             _loop(connection, session, engine, backend, inbox, stop, tell)
     finally:
         session.close()

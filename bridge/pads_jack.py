@@ -17,6 +17,7 @@ import numpy as np
 
 from bridge.audio_jack import open_client
 from bridge.pads import Bank, Folder, Pad, PadPlayer, check_note
+from bridge.priority import SWITCH
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 
@@ -200,7 +201,7 @@ def run(
         If no server runs, or a pad's file cannot be used.
     """
     # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(SWITCH)
     jack = JackPads(name, channel, connect)
     try:
         for pad in pads:

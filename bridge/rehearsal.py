@@ -3,12 +3,15 @@
 `demo`, `bench live` and the tests use it. The part is a list of (seconds, MIDI bytes).
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import wait
 
 from bridge import messages
+from bridge.awake import awake
 from bridge.clock import Clock, SimulatedClock
 from bridge.engine import ProcessEngine
+from bridge.priority import SWITCH, in_real_time
 from bridge.sender import SimulatedSender
 from bridge.session import Session
 from genaudio_core.score import Note
@@ -66,13 +69,19 @@ def simulate(
 
 
 def perform(session: Session, engine: ProcessEngine, clock: Clock, part: Iterable[Timed], until: float) -> None:
-    """Play `part` into the session in real time, until `until` on the bridge clock."""
+    """Play `part` into the session in real time, until `until` on the bridge clock, as the port process would."""
     waiting = iter(sorted(part, key=lambda item: item[0]))
     event = next(waiting, None)
-    while clock.now() < until:
-        wake = session.step()
-        target = min(wake, event[0] if event else until, until)
-        wait([engine.connection], max(target - clock.now(), 0))
-        while event is not None and event[0] <= clock.now():
-            session.receive(0, event[1], event[0])
-            event = next(waiting, None)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    try:
+        with awake(), in_real_time():
+            while clock.now() < until:
+                wake = session.step()
+                target = min(wake, event[0] if event else until, until)
+                wait([engine.connection], max(target - clock.now(), 0))
+                while event is not None and event[0] <= clock.now():
+                    session.receive(0, event[1], event[0])
+                    event = next(waiting, None)
+    finally:
+        sys.setswitchinterval(before)

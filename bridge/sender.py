@@ -13,6 +13,7 @@ from typing import Protocol
 
 from bridge.clock import Clock
 from bridge.messages import note_off
+from bridge.priority import real_time
 from bridge.sounding import Sounding
 
 SPIN = 0.0006  # seconds before the due time in which the thread no longer sleeps
@@ -192,6 +193,7 @@ class PrecisionSender:
             self.lost += 1
 
     def _run(self) -> None:
+        real_time()
         while True:
             with self._changed:
                 if self._closed:

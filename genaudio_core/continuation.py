@@ -158,7 +158,8 @@ class Continuer:
         ----------
         chosen : (takes, fields), or (fields,) for all takes
         """
-        chosen = np.broadcast_to(chosen, (self.takes, len(self.encoding.fields)))
+        if chosen.ndim < 2:
+            chosen = np.broadcast_to(chosen, (self.takes, len(self.encoding.fields)))
         places = [self._place(take, self.length, row) for take, row in enumerate(chosen.tolist())]
         return np.array([place[1] for place in places]), np.array([place[2] for place in places])
 

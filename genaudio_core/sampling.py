@@ -20,6 +20,7 @@ SCALES = {
     'lydian': (0, 2, 4, 6, 7, 9, 11), 'pentatonic': (0, 2, 4, 7, 9), 'minor pentatonic': (0, 3, 5, 7, 10),
     'blues': (0, 3, 5, 6, 7, 10), 'whole tone': (0, 2, 4, 6, 8, 10), 'chromatic': tuple(range(12)),
 }  # fmt: skip
+_DRUM_DURATION_CODE = int(duration_code(np.array(DRUM_DURATION)))
 _TONICS = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11}
 
 
@@ -263,7 +264,7 @@ class Sampler:
                     row[:] = 0
                     active[take] = False
         drums = chosen[:, column['instrument']] == DRUMS_CODE
-        chosen[drums, column['duration']] = duration_code(np.array(DRUM_DURATION))
+        chosen[drums, column['duration']] = _DRUM_DURATION_CODE
         if encoding.has_velocity and self._controls.velocity_scale != 1:
             velocity = np.rint(chosen[:, column['velocity']] * self._controls.velocity_scale)
             top = encoding.sizes[column['velocity']] - 1

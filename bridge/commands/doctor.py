@@ -17,6 +17,7 @@ from bridge.make_musician import make_musician, model_path
 from bridge.messages import note_off
 from bridge.musician import HeardNote, Musician, Request
 from bridge.ports import HAS_VIRTUAL, apis, list_ports
+from bridge.priority import may_be_real_time
 from bridge.sender import PrecisionSender
 from genaudio_core.errors import GenaudioError
 
@@ -77,6 +78,8 @@ def check_clock(seconds: float = 1.0) -> str:
         advice = 'close busy programs, or use JACK'
         if may_keep_awake() is False:
             advice += ', and let your user write /dev/cpu_dma_latency (it keeps the processor from sleeping)'
+        if not may_be_real_time():
+            advice += ", and allow your user real-time threads ('@audio - rtprio 95' in /etc/security/limits.conf)"
         return f'FIX: messages leave up to {1000 * late:.2f} ms late (99 of 100){load}: {advice}'
     return f'ok: messages leave within {1000 * late:.3f} ms (99 of 100){load}'
 
