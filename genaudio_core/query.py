@@ -6,7 +6,7 @@ The space is described in ``training/query_space.py``; here are the encoders tha
 * `TextEncoder`: hashed words, word pairs and character n-grams, summed (a table in an .onnx file, about 2 MB).
   Phrases of the lexicon are looked up exactly; everything else, typos included, goes through the n-grams.
 * `AudioEncoder`: a small network over log band energies, in the same space ("more like this").
-* CLIP (``clip_encoder.py``, extra `clip`) has a space of its own, for models trained on it and for pictures.
+* CLIP and CLAP, the user's own, have spaces of their own, for models trained on them (``query_process.py``).
 
 `Query` holds weighted positive and negative vectors; `Query.vector` is what a separator gets, `morph` turns one query
 into another along the sphere.
@@ -272,7 +272,7 @@ class QueryEncoder:
         """
         if self._image is None:
             raise GenaudioError(
-                'A picture needs CLIP weights of your own: pip install "genaudio[clip]", then --clip-weights FILE.'
+                'The bundled encoders see no pictures: those need a model trained on CLIP, and its --encoder.'
             )
         return self._image.image(path)
 

@@ -20,6 +20,7 @@ from genaudio_core.audio_files import AudioReader, AudioWriter
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
 from genaudio_core.query import Query
+from genaudio_core.query_process import QuerySource
 from genaudio_core.runtime import LoadedModel, load_model
 from genaudio_core.spectrogram import StreamingISTFT, StreamingSTFT, bands_to_bins, bins_to_bins, good_size
 
@@ -38,6 +39,8 @@ class Separator:
     sample_rate : int
         Hz, the model's own; files may have any.
     query_dim : int
+    asked : QuerySource
+        Which encoder its queries come from.
     """
 
     def __init__(self, model: LoadedModel):
@@ -48,6 +51,7 @@ class Separator:
         self.n_fft, self.hop_length = int(details['n_fft']), int(details['hop_length'])
         self.frames, self.height = int(details['frames']), int(details['bands'])
         self.query_dim = int(details['query_dim'])
+        self.asked = QuerySource.of(model.card)
         self.front = details['front']
         self._base = float(details.get('base') or 0)
 
@@ -92,7 +96,7 @@ class SeparationStream:
         if self._vectors.shape[1] != separator.query_dim:
             raise GenaudioError(
                 f'The query has {self._vectors.shape[1]} numbers, the model wants {separator.query_dim}: '
-                'it was trained on another encoder (CLIP models need --clip-weights).'
+                'it was trained on another encoder (CLIP and CLAP models need --encoder).'
             )
         self.n_queries = len(queries)
         ratio = sample_rate / separator.sample_rate

@@ -16,7 +16,7 @@ def fake_model(monkeypatch):
 
     monkeypatch.setattr(Separator, 'load', classmethod(lambda cls, *_, **__: fake_separator()))
 
-    def queries(args, query_dim):
+    def queries(args, separator):
         return [low(0.5, name) for name in [*args.query, *(p.stem for p in args.example)]]
 
     monkeypatch.setattr(separate, '_queries', queries)

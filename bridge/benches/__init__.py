@@ -7,6 +7,7 @@ modules are loaded to build the command line.
 BENCHES = {
     'continue': 'bridge.benches.continuation',
     'live': 'bridge.benches.live',
+    'separate': 'bridge.benches.separate',
     'stems': 'bridge.benches.stems',
 }
 """name -> module."""

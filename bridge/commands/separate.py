@@ -1,11 +1,10 @@
 """`genaudio separate`: see HELP."""
 
 import argparse
-import json
 import re
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,77 +25,95 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--example', action='append', default=[], type=Path, metavar='CLIP',
                         help='a recording of the sound to pull out: one more stem each')  # fmt: skip
     parser.add_argument('--image', action='append', default=[], type=Path, metavar='PICTURE',
-                        help='a picture of what sounds (needs --clip-weights and a model trained on CLIP)')
+                        help='a picture of what sounds (needs a --model trained on CLIP, and --encoder)')
     parser.add_argument('--residual', action='store_true', help='also write what is left')
     parser.add_argument('-o', '--out', type=Path, default=Path('.'), metavar='DIR', help='folder for the stems')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
     parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--clip-weights', type=Path, help='your own CLIP weights, for models trained on CLIP')
-    parser.add_argument('--clip-model', default='ViT-B-32', help="open_clip's name of the model")
+    parser.add_argument('--encoder', '--clip-weights', type=Path, metavar='WEIGHTS',
+                        help='your own CLIP or CLAP, for models trained on it (open_clip file, transformers folder)')
+    parser.add_argument('--encoder-model', default='ViT-B-32', help="open_clip's name of the model in that file")
 
 
 def _slug(name: str) -> str:
     return re.sub(r'[^\w-]+', '-', name.lower()).strip('-')[:60] or 'stem'
 
 
-class ClipProcess:
-    """CLIP in a process of its own (torch stays out of this one), with the interface of `QueryEncoder`'s parts."""
-
-    def __init__(self, weights: Path, model: str):
-        self.weights, self.model = weights, model
-
-    def _ask(self, *arguments: str) -> np.ndarray:
-        command = [sys.executable, '-m', 'genaudio_core.models.clip_encoder', '--model', self.model,
-                   '--weights', str(self.weights), *arguments]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines()
-            raise GenaudioError(lines[-1] if lines else 'CLIP could not be run.')
-        return np.array(json.loads(done.stdout)[0], np.float32)
-
-    def encode(self, text: str) -> np.ndarray:
-        return self._ask('--text', text)
-
-    def image(self, path: str | Path) -> np.ndarray:
-        return self._ask('--image', str(path))
-
-
-def _queries(args: argparse.Namespace, query_dim: int) -> list:
-    from genaudio_core.query import QUERY_DIM, Query, QueryEncoder, parse
-
-    if query_dim != QUERY_DIM and args.clip_weights is None:
-        raise GenaudioError('This model was trained on CLIP: give --clip-weights FILE (and --clip-model).')
-    if query_dim == QUERY_DIM and args.image:
-        raise GenaudioError(
-            'The bundled model has never seen a picture. Pictures need a model trained on CLIP (--model, made by '
-            'genaudio-export import clipsep) and --clip-weights; or use words: -q "violin".'
-        )
+def _queries(args: argparse.Namespace, separator: Any) -> list:
+    if not args.query and not args.example and not args.image:
+        raise GenaudioError('Nothing to listen for. Say it in words (-q "violin") or by --example CLIP.')
     for path in args.image:
         if not path.is_file():
             raise GenaudioError(f'There is no picture {path}.')
-    if not args.query and not args.example and not args.image:
-        raise GenaudioError('Nothing to listen for. Say it in words (-q "violin") or by --example CLIP.')
-    if query_dim == QUERY_DIM:
-        encoder = QueryEncoder()
-        found = [encoder.query(text, negative=args.negative) for text in args.query]
-        return found + [encoder.query(examples=[p], negative=args.negative, name=p.stem) for p in args.example]
-    if args.example:
-        raise GenaudioError('CLIP does not hear: an --example needs the bundled model.')
-    clip = ClipProcess(args.clip_weights, args.clip_model)
+    source = separator.asked
+    if not source.bundled:
+        return _foreign_queries(args, separator)
+    if args.image:
+        raise GenaudioError(
+            'This model has never seen a picture. Pictures need a model trained on CLIP (--model, docs/queries.md says '
+            'how) and your CLIP weights (--encoder); or use words: -q "violin".'
+        )
+    if args.encoder is not None:
+        raise GenaudioError('This model is asked through the bundled encoders; it has no use for an --encoder.')
+    from genaudio_core.query import QueryEncoder
 
-    def weighted(parts: list[tuple[float, str]]) -> tuple[tuple[float, np.ndarray], ...]:
-        return tuple((weight, clip.encode(words)) for weight, words in parts)
+    encoder = QueryEncoder()
+    found = [encoder.query(text, negative=args.negative) for text in args.query]
+    return found + [encoder.query(examples=[p], negative=args.negative, name=p.stem) for p in args.example]
 
-    negative = weighted([(1.0, words) for words in args.negative])
-    found = []
-    for text in args.query:
-        positive, minus = parse(text)
+
+def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
+    """Queries through the encoder that the separator was trained on, which is the user's own."""
+    from genaudio_core.query import Query, parse
+    from genaudio_core.query_process import PROBE, EncoderProcess
+
+    source = separator.asked
+    family = source.encoder.upper()
+    if args.image and 'image' not in source.inputs:
+        raise GenaudioError(f'This model was trained on {family}, whose space has no pictures: use words or --example.')
+    if args.example and 'audio' not in source.inputs:
+        raise GenaudioError(f'This model was trained on {family}, which does not hear: use words or --image.')
+    if args.encoder is None:
+        raise GenaudioError(
+            f'This model was trained on {family}: give its weights by --encoder, a file of open_clip or a folder of '
+            'transformers.'
+        )
+    parsed = [parse(text) for text in args.query]
+    for text, (positive, _) in zip(args.query, parsed, strict=True):
         if not positive:
-            raise GenaudioError(f"The query '{text}' is empty. Say what to listen for.")
-        found.append(Query(text, weighted(positive), weighted(minus) + negative, normalise=False))
-    return found + [Query(p.stem, ((1.0, clip.image(p)),), negative, normalise=False) for p in args.image]
+            raise GenaudioError(f"The query '{text}' says nothing to listen for, such as -q \"violin\".")
+    words = sorted({words for sides in parsed for side in sides for _, words in side} | {*args.negative, PROBE})
+    asked: dict[str, list] = {'text': words}
+    if args.image:
+        asked['image'] = args.image
+    if args.example:
+        asked['audio'] = args.example
+    told = EncoderProcess(args.encoder, args.encoder_model).ask(**asked)
+    vectors = dict(zip(words, told['text'], strict=True))
+    if told['family'] != source.encoder:
+        raise GenaudioError(f'{args.encoder} holds {told["family"].upper()}; this model was trained on {family}.')
+    if len(vectors[PROBE]) != separator.query_dim:
+        raise GenaudioError(
+            f'The vectors of {args.encoder} have {len(vectors[PROBE])} numbers; the {family} that this model was '
+            f'trained on gives {separator.query_dim}.'
+        )
+    if not source.describes(vectors[PROBE]):
+        notice(f'{args.encoder} places words elsewhere than the {family} this model was trained on; other weights?')
+
+    def side(parts: list[tuple[float, str]]) -> tuple[tuple[float, np.ndarray], ...]:
+        return tuple((weight, vectors[words]) for weight, words in parts)
+
+    normalise, left_out = source.normalised, side([(1.0, words) for words in args.negative])
+    found = [
+        Query(text, side(positive), side(minus) + left_out, normalise=normalise)
+        for text, (positive, minus) in zip(args.query, parsed, strict=True)
+    ]
+    for name, paths in (('audio', args.example), ('image', args.image)):
+        for path, vector in zip(paths, told.get(name, ()), strict=True):
+            found.append(Query(path.stem, ((1.0, vector),), left_out, normalise=normalise))
+    return found
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -109,7 +126,7 @@ def run(args: argparse.Namespace) -> dict:
         hint = did_you_mean(kind, FORMATS)
         raise GenaudioError(f"Cannot write '{args.format}'.{hint} There are: {', '.join(FORMATS)}.")
     separator = Separator.load(args.model, provider=args.provider, threads=max(1, args.threads))
-    queries = _queries(args, separator.query_dim)
+    queries = _queries(args, separator)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

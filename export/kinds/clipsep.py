@@ -13,11 +13,13 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.model_card import ModelCard
 from genaudio_core.models.clipsep import CLIPSep, CLIPSepConfig, from_published
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
+from genaudio_core.query_process import QuerySource
 from genaudio_core.runtime import load_model
 from genaudio_core.training.loop import read_checkpoint
 
 TOLERANCE = 1e-3  # of masks in 0..1; a U-Net of 7 levels adds up its rounding
 OPSET = 20
+PUBLISHED = QuerySource('clip', ('text', 'image'), normalised=False)  # ViT-B/32
 SMALL_FRAMES = 192  # 4.46 s at 44.1 kHz; a multiple of 64
 
 
@@ -60,12 +62,14 @@ class ClipsepKind(Kind):
     variants = ('fp32',)
 
     def load(self, checkpoint: Path) -> CLIPSep | CLIPSepSmall:
-        weights, config, _ = read_checkpoint(checkpoint)
+        weights, config, info = read_checkpoint(checkpoint)
         try:
             model = CLIPSep(CLIPSepConfig(**config)) if 'fusion' in config else CLIPSepSmall(SmallConfig(**config))
             model.load_state_dict(weights)
         except (TypeError, RuntimeError) as error:
             raise GenaudioError(f'{checkpoint} is no checkpoint of CLIPSep.') from error
+        # A checkpoint trained on somebody else's encoder says so; see genaudio_core/query_process.py.
+        model.asked = info.get('queries')  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
         return model.eval()
 
     def _input(self, source: CLIPSep | CLIPSepSmall, seed: int = 0) -> dict[str, Tensor]:
@@ -93,6 +97,7 @@ class ClipsepKind(Kind):
         c = source.config
         small = isinstance(source, CLIPSepSmall)
         frames = SMALL_FRAMES if small else c.frames
+        asked = getattr(source, 'asked', None) or (QuerySource() if small else PUBLISHED).to_dict()
         return ModelCard(
             kind=self.name, sample_rate=c.sample_rate, latency=None,
             details={
@@ -100,7 +105,7 @@ class ClipsepKind(Kind):
                 'front': 'bands' if small else 'magnitude', 'n_fft': c.n_fft, 'hop_length': c.hop_length,
                 'frames': frames, 'bands': c.bands if small else c.n_fft // 2 + 1,
                 'base': c.base if small else 0.0, 'query_dim': c.query_dim,
-                'query_space': 'genaudio-128' if c.query_dim == 128 else 'clip-vit-b-32',
+                'queries': asked,
             },
         )  # fmt: skip
 

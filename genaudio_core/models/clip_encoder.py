@@ -1,15 +1,5 @@
-"""CLIP as query encoder, with the user's own weights, in a process of its own.
+"""CLIP through open_clip as query encoder, with the user's own weights in one file. Nothing is downloaded."""
 
-    python -m genaudio_core.models.clip_encoder --model ViT-B-32 --weights open_clip.safetensors --image a.jpg
-
-prints one JSON list of vectors (not normalised, as CLIPSep was trained). `genaudio separate` runs it so: torch stays
-out of the program that separates. Nothing is downloaded: `--weights` is a file that open_clip reads, or 'random' for
-tests.
-"""
-
-import argparse
-import json
-import sys
 from pathlib import Path
 
 import torch
@@ -21,14 +11,23 @@ TEMPLATES = ('a photo of {}', 'a photo of the {}', 'a photo of one {}', 'a photo
 
 
 class ClipEncoder:
-    """Text and pictures -> CLIP vectors (n, 512), not normalised."""
+    """Text and pictures -> CLIP vectors, not normalised.
+
+    Attributes
+    ----------
+    family : str
+    inputs : tuple of str
+        What it takes.
+    """
+
+    family, inputs = 'clip', ('text', 'image')
 
     def __init__(self, model, preprocess, tokenizer):
         self.model, self.preprocess, self.tokenizer = model.eval(), preprocess, tokenizer
 
     @classmethod
     def load(cls, model_name: str = 'ViT-B-32', weights: str | Path = 'random') -> 'ClipEncoder':
-        """Load an open_clip model with weights from a file.
+        """Load an open_clip model with weights from a file ('random', for tests, needs none).
 
         Raises
         ------
@@ -69,34 +68,24 @@ class ClipEncoder:
         GenaudioError
             If it cannot be read.
         """
-        from PIL import Image
-
-        try:
-            with Image.open(path) as picture:
-                pixels = self.preprocess(picture.convert('RGB'))
-        except FileNotFoundError:
-            raise GenaudioError(f'There is no picture {path}.') from None
-        except Exception as error:  # PIL raises many kinds for broken files
-            raise GenaudioError(f'{path} is no picture that can be read.') from error
+        pixels = self.preprocess(read_picture(path))
         return self.model.encode_image(pixels[None]).float()[0]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--model', default='ViT-B-32')
-    parser.add_argument('--weights', required=True)
-    parser.add_argument('--text', action='append', default=[])
-    parser.add_argument('--image', action='append', default=[])
-    args = parser.parse_args()
+def read_picture(path: str | Path):
+    """Return a picture (PIL, RGB).
+
+    Raises
+    ------
+    GenaudioError
+        If it is missing or cannot be read.
+    """
+    from PIL import Image
+
     try:
-        encoder = ClipEncoder.load(args.model, args.weights)
-        vectors = [encoder.text(t) for t in args.text] + [encoder.image(i) for i in args.image]
-    except GenaudioError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(json.dumps([[round(v, 6) for v in vector.tolist()] for vector in vectors]))
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+        with Image.open(path) as picture:
+            return picture.convert('RGB')
+    except FileNotFoundError:
+        raise GenaudioError(f'There is no picture {path}.') from None
+    except Exception as error:  # PIL raises many kinds for broken files
+        raise GenaudioError(f'{path} is no picture that can be read.') from error

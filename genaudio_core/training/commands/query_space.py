@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-HELP = 'Make the space that queries live in (needs the teacher), or what the encoders make of each label.'
-EXAMPLE = 'genaudio-train query-space --recordings shared/data/audio -o runs/query/space.npz'
+HELP = 'Make the space that queries live in: ours (needs the teacher) or that of your CLIP or CLAP.'
+EXAMPLE = '''genaudio-train query-space --recordings shared/data/audio -o runs/query/space.npz
+  genaudio-train query-space --encoder clip-vit-base-patch32 --own mine -o clip.npz --variants clip-variants.npz'''
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='instead: packed sounds, to collect label -> vectors for `fit clipsep --queries`')
     parser.add_argument('--run', type=Path, help='with --sounds: folder with space.npz and audio.safetensors')
     parser.add_argument('--per-label', type=int, default=24)
+    parser.add_argument('--encoder', type=Path, metavar='WEIGHTS',
+                        help='instead: your own CLIP or CLAP, a file of open_clip or a folder of transformers')
+    parser.add_argument('--encoder-model', default='ViT-B-32', help="open_clip's name of the model in that file")
+    parser.add_argument('--own', type=Path, nargs='+', default=[],
+                        help='with --encoder: folders of pictures, videos or recordings, in folders named after sounds')
+    parser.add_argument('--variants', type=Path, help='with --encoder: .npz to write for `fit clipsep --queries`')
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -21,6 +28,8 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.files import atomic_write, check_writable
 
     check_writable(args.out)
+    if args.encoder is not None:
+        return _own(args)
     if args.sounds is None:
         from genaudio_core.training.query_space import QuerySpace
         from genaudio_core.training.recordings import read_manifest
@@ -39,3 +48,24 @@ def run(args: argparse.Namespace) -> dict:
     with atomic_write(args.out) as temporary, open(temporary, 'wb') as file:
         np.savez(file, **table)  # pyright: ignore[reportArgumentType]
     return {'queries': str(args.out), 'labels': len(table)}
+
+
+def _own(args: argparse.Namespace) -> dict:
+    import numpy as np
+
+    from genaudio_core.command import notice
+    from genaudio_core.files import atomic_write, check_writable
+    from genaudio_core.query_process import EncoderProcess
+    from genaudio_core.training.own_space import build_own_space
+
+    if args.variants:
+        check_writable(args.variants)
+    space, variants = build_own_space(EncoderProcess(args.encoder, args.encoder_model), args.own, notice)
+    with atomic_write(args.out) as temporary:
+        space.save(temporary)
+    if args.variants:
+        with atomic_write(args.variants) as temporary, open(temporary, 'wb') as file:
+            np.savez(file, **variants)  # pyright: ignore[reportArgumentType]
+    assert space.queries is not None
+    return {'space': str(args.out), 'encoder': space.queries['encoder'], 'dim': space.dim,
+            'variants': sum(map(len, variants.values()))}  # fmt: skip

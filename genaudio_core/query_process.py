@@ -1,0 +1,97 @@
+"""What a separator is to be asked with, and the user's own encoders (CLIP, CLAP), which run in another process.
+
+A separator's card says under ``details['queries']`` where the vectors come from that it was trained on::
+
+    encoder     'genaudio' (bundled), or the family of the user's own: 'clip', 'clap'
+    inputs      what that encoder takes: text, audio, image
+    normalised  whether vectors are brought to length one
+    probe       the first numbers of the unit vector of PROBE: tells other weights of the same family apart
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genaudio_core.errors import GenaudioError
+from genaudio_core.model_card import ModelCard
+
+BUNDLED = 'genaudio'
+PROBE, PROBE_NUMBERS, PROBE_COSINE = 'violin', 16, 0.98
+
+
+@dataclass(frozen=True)
+class QuerySource:
+    """Where a separator's queries come from."""
+
+    encoder: str = BUNDLED
+    inputs: tuple[str, ...] = ('text', 'audio')
+    normalised: bool = True
+    probe: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, card: ModelCard) -> 'QuerySource':
+        """Return what a card says; older cards name the space only."""
+        told = card.details.get('queries')
+        if told:
+            return cls(
+                str(told['encoder']), tuple(told['inputs']), bool(told['normalised']), tuple(told.get('probe') or ())
+            )
+        if str(card.details.get('query_space', '')).startswith('clip'):
+            return cls('clip', ('text', 'image'), normalised=False)
+        return cls()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {'encoder': self.encoder, 'inputs': list(self.inputs), 'normalised': self.normalised,
+                'probe': list(self.probe)}  # fmt: skip
+
+    @property
+    def bundled(self) -> bool:
+        return self.encoder == BUNDLED
+
+    def describes(self, vector: np.ndarray) -> bool:
+        """Whether `vector`, of PROBE, comes from the very encoder that this was written with (if that is known)."""
+        if not self.probe:
+            return True
+        first, known = vector[: len(self.probe)], np.asarray(self.probe)
+        cosine = float(first @ known) / max(float(np.linalg.norm(first) * np.linalg.norm(known)), 1e-9)
+        return cosine > PROBE_COSINE
+
+
+def probe_of(vector: np.ndarray) -> tuple[float, ...]:
+    """Return what a card keeps of the vector of PROBE."""
+    unit = vector / max(float(np.linalg.norm(vector)), 1e-9)
+    return tuple(round(float(v), 4) for v in unit[:PROBE_NUMBERS])
+
+
+class EncoderProcess:
+    """An encoder of the user's own: a folder of transformers, or a file of open_clip's `model`."""
+
+    def __init__(self, weights: str | Path, model: str = 'ViT-B-32'):
+        self.weights, self.model = weights, model
+
+    def ask(self, **asked: list) -> dict[str, Any]:
+        """Return ``family``, ``inputs`` and, for each of `asked` (text, image, audio), float32 (n, dim).
+
+        Raises
+        ------
+        GenaudioError
+            One line if the encoder cannot be loaded or something cannot be encoded.
+        """
+        if not Path(self.weights).exists():
+            raise GenaudioError(f'There is no encoder {self.weights}: give a file of CLIP weights or a folder.')
+        command = [sys.executable, '-m', 'genaudio_core.models.encoder_process', '--model', self.model,
+                   '--weights', str(self.weights)]  # fmt: skip
+        request = json.dumps({name: [str(thing) for thing in things] for name, things in asked.items()})
+        done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ['the encoder could not be run'])[-1]
+            if 'ModuleNotFoundError' in reason or 'ImportError' in reason:
+                reason = f"The encoder needs more than is installed ({reason}): pip install 'genaudio[clip]'"
+            raise GenaudioError(reason)
+        told = json.loads(done.stdout.strip().splitlines()[-1])
+        return {**told, **{name: np.array(told[name], np.float32) for name in asked}}
