@@ -67,6 +67,14 @@ class _Table:
         return ways
 
 
+def only_instruments(mixer: Mixer) -> None:
+    """Leave `mixer` the labels that have rendered solos, and of those the solos alone."""
+    kept = {label: clips for label, clips in mixer.by_label.items() if any(c.kind == 'solo' for c in clips)}
+    mixer.by_label = {label: [c for c in clips if c.kind == 'solo'] for label, clips in kept.items()}
+    mixer.weights = [w for label, w in zip(mixer.labels, mixer.weights, strict=True) if label in kept]
+    mixer.labels = sorted(kept)
+
+
 def evaluate_mixtures(
     separator: Separator, encoder: QueryEncoder, sounds: SoundSet, *, split: str = 'test', n: int = 100,
     seconds: float = 6.0, noise: bool = False, examples: bool = True, music_only: bool = True, seed: int = 0,
@@ -76,10 +84,7 @@ def evaluate_mixtures(
     settings = MixtureConfig(seconds=seconds, noise=1.0 if noise else 0.0, noise_db=(-6.0, 3.0), related=0.0)
     mixer = Mixer(sounds, split, settings)
     if music_only:
-        kept = {label: clips for label, clips in mixer.by_label.items() if any(c.kind == 'solo' for c in clips)}
-        mixer.by_label = {label: [c for c in clips if c.kind == 'solo'] for label, clips in kept.items()}
-        mixer.weights = [w for label, w in zip(mixer.labels, mixer.weights, strict=True) if label in kept]
-        mixer.labels = sorted(kept)
+        only_instruments(mixer)
     if len(mixer.labels) < 4:
         raise GenaudioError(f"Too few labels in the split '{split}' of {sounds.folder}.")
     rng, table = random.Random(seed), _Table()

@@ -23,12 +23,13 @@ class MixtureConfig:
     band: float = 0.15  # of taking the stems of one band
     noise: float = 0.2  # of unlabelled noise
     noise_db: tuple[float, float] = (-20.0, -3.0)  # level of the noise against a source
+    noise_in_source: bool = False  # the noise is part of one source, as in recordings that hold more than their label
     gain_db: float = 4.0  # standard deviation of a source's level
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Sources (n, n_samples) with their labels, and the noise (n_samples,) that is in the mixture too."""
+    """Sources (n, n_samples) with their labels, and the noise (n_samples,) that is in the mixture beside them."""
 
     sources: np.ndarray
     labels: tuple[str, ...]
@@ -106,6 +107,9 @@ class Mixer:
             audio = self.crop(rng.choice(self.noises), rng)
             if audio is not None:
                 noise = audio * 10 ** (rng.uniform(*config.noise_db) / 20)
+        if config.noise_in_source and noise.any():
+            sources[rng.randrange(len(sources))] += noise
+            noise = np.zeros_like(noise)
         return Mixture(np.stack(sources).astype(np.float32), tuple(labels), noise.astype(np.float32))
 
     def absent(self, mixture: Mixture, rng: random.Random) -> str:
