@@ -1,4 +1,4 @@
-"""Make the packed sounds: rendered solos and bands, and the real recordings.
+"""Make the packed sounds: rendered solos and bands, the real recordings, and synthetic singing made of their voices.
 
 Every random choice comes from `seed` and the piece, so the same command makes the same sounds.
 """
@@ -27,6 +27,7 @@ from genaudio_core.training.render import (
     perform,
     read_phrases,
 )
+from genaudio_core.training.singing import need_world, render_singing
 from genaudio_core.training.sounds import SoundWriter
 
 # How many files to read of each source: all of the bands, enough of the rest for variety.
@@ -219,12 +220,46 @@ def add_recordings(writer: SoundWriter, folder: Path, rng: random.Random, progre
     return made
 
 
+def add_singing(
+    writer: SoundWriter, pieces: dict[str, list[Phrase]], recordings: Path, rng: random.Random, *, size: float = 1.0,
+    progress: Progress = _quiet,
+) -> float:
+    """Add synthetic singing of all splits, solo and in choirs; return the seconds made."""
+    voices, made = read_manifest(recordings), 0.0
+    for split, n_solos, n_choirs, seconds in (('train', 60, 24, 16.0), ('test', 10, 4, 12.0), ('valid', 4, 2, 12.0)):
+        made += render_singing(
+            writer, pieces, voices, split, rng, n_solos=max(1, round(n_solos * size)),
+            n_choirs=max(1, round(n_choirs * size)), seconds=seconds, progress=progress,
+        )  # fmt: skip
+    return made
+
+
+def prepare_singing(
+    out: Path, scores: Path, recordings: Path, *, seed: int = 1, size: float = 1.0, progress: Progress = _quiet
+) -> dict[str, float]:
+    """Add synthetic singing to what `out` already holds (or begin it); return what was made.
+
+    Raises
+    ------
+    GenaudioError
+        If pyworld is missing, or there are no scores or voices.
+    """
+    need_world()
+    began = time.monotonic()
+    pieces = gather_pieces(scores, seed, scale=min(1.0, max(size, 0.05)), progress=progress)
+    with SoundWriter(out) as writer:
+        made = add_singing(writer, pieces, recordings, random.Random(f'{seed} singing'), size=size, progress=progress)
+    return {'singing_hours': round(made / 3600, 3), 'minutes': round((time.monotonic() - began) / 60, 2)}
+
+
 def prepare_sounds(
     out: Path, scores: Path, recordings: Path | None, *, seed: int = 1, size: float = 1.0, progress: Progress = _quiet,
 ) -> dict[str, float]:
     """Make a folder of packed sounds; `size` 1.0 is about five hours. Return what was made."""
     if (out / 'index.jsonl').exists():
         raise GenaudioError(f'{out} already holds sounds. Give another folder, or remove it first.')
+    if recordings is not None:
+        need_world()
     began = time.monotonic()
     rng = random.Random(seed)
     pieces = gather_pieces(scores, seed, scale=min(1.0, max(size, 0.05) * 1.0), progress=progress)
@@ -244,6 +279,9 @@ def prepare_sounds(
         hours['bands'] = bands('train', fonts, 120)
         if recordings is not None:
             hours['recordings'] = add_recordings(writer, recordings, rng, progress=progress)
+            # A generator of its own: with or without singing, the rest comes out the same.
+            own = random.Random(f'{seed} singing')
+            hours['singing'] = add_singing(writer, pieces, recordings, own, size=size, progress=progress)
         made += solos('test', test_font, 1.5, 12) + solos('valid', fonts, 0.6, 12)
         hours['bands'] += bands('test', test_font, 10) + bands('valid', fonts, 6)
         # The bulk comes last, so that training can begin on what is already there.

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-HELP = 'Pack labelled sounds to train separators on: scores rendered through SoundFonts, recordings, your own stems.'
+HELP = 'Pack labelled sounds to train separators on: scores rendered and sung, recordings, your own stems.'
 EXAMPLE = '''genaudio-train prepare-sounds --scores data --recordings shared/data/audio -o data/sounds
   genaudio-train prepare-sounds --own mine -o data/mine     (mine/violin/*.wav, mine/my song/drums.wav, videos too)'''
 
@@ -17,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--own', type=Path, nargs='+', default=[], help='folders of sounds named by folder, and of songs as stems'
     )
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder to make')
+    parser.add_argument('--singing', action='store_true',
+                        help='only synthetic singing (of --scores, by --recordings), added to what the folder holds')
     parser.add_argument('--size', type=float, default=1.0, help='1 makes about five hours, 0.01 a toy for tests')
     parser.add_argument('--seed', type=int, default=1)
 
@@ -25,12 +27,14 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.command import notice
     from genaudio_core.errors import GenaudioError
     from genaudio_core.training.own_sounds import pack_own_sounds
-    from genaudio_core.training.prepare import prepare_sounds
+    from genaudio_core.training.prepare import prepare_singing, prepare_sounds
     from genaudio_core.training.sounds import SoundWriter
 
     if args.scores is None and not args.own:
         raise GenaudioError('Give --scores, --own or both.')
-    if (args.out / 'index.jsonl').exists():
+    if args.singing and (args.scores is None or args.recordings is None or args.own):
+        raise GenaudioError('--singing needs --scores (melodies) and --recordings (voices), and nothing else.')
+    if (args.out / 'index.jsonl').exists() and not args.singing:
         raise GenaudioError(f'{args.out} already holds sounds. Give another folder, or remove it first.')
     last = 0.0
 
@@ -42,7 +46,12 @@ def run(args: argparse.Namespace) -> dict:
             print(f'\r{stage}: {done}{of}   ', end='', file=sys.stderr, flush=True)
 
     result: dict = {'folder': str(args.out)}
-    if args.scores is not None:
+    if args.singing:
+        result |= prepare_singing(
+            args.out, args.scores, args.recordings, seed=args.seed, size=args.size, progress=progress
+        )
+        print(file=sys.stderr)
+    elif args.scores is not None:
         result |= prepare_sounds(
             args.out, args.scores, args.recordings, seed=args.seed, size=args.size, progress=progress
         )
