@@ -88,8 +88,8 @@ class AudioReader:
             block = self._file.read(block_size)
             if block.shape[-1] == 0:
                 return
-            if not np.isfinite(block).all():
-                second = position / self.sample_rate
+            if not (finite := np.isfinite(block).all(axis=0)).all():
+                second = (position + int(finite.argmin())) / self.sample_rate
                 raise GenaudioError(
                     f'{self.path} holds samples that are no numbers (NaN or infinite) near {second:.1f} s.'
                 )

@@ -1,7 +1,8 @@
 """CLIPSep-small beside its baselines, trained alike: one network, other sources of the query.
 
     text    what ours is asked by: the words' places in the query space
-    nit     the same, trained noise-invariantly
+    nit     the same, trained noise-invariantly: it goes on from text's weights, where those stand after `warmup` steps
+            (from the start the noise heads, which an order is chosen for as in pit, do the queries' work)
     bert    BERTSep: the sentence encoder's own vectors (all-MiniLM-L6-v2; needs the teacher), as they are
     label   LabelSep: a learned vector for each label, which no other word can reach
     pit     no query at all: two masks, and the better order of the two (an oracle chooses in tests too)
@@ -58,6 +59,7 @@ class Plan:
     max_width: int = 160
     film: int = 0
     rate: float = 2e-3
+    warmup: int = 300  # steps after which nit goes on from text's weights
     optimizer: str = 'adam'  # Muon's matrices cost more here than forward and backward
     noise: float = 1 / 3  # share of mixtures with unlabelled noise
     seed: int = 1
@@ -66,6 +68,8 @@ class Plan:
         for way in self.ways:
             if way not in WAYS:
                 raise GenaudioError(f"There is no way '{way}'.{did_you_mean(way, WAYS)} There are: {', '.join(WAYS)}.")
+        if 'nit' in self.ways and 'text' not in self.ways:
+            raise GenaudioError("'nit' goes on from the weights of 'text': name both.")
         if not self.ways or min(self.batch, self.frames) < 1 or not 0 <= self.noise <= 1:
             raise GenaudioError('Batch and frames must be at least 1, the share of noise 0 to 1.')
 
@@ -168,12 +172,22 @@ class Rows:
         model.load_state_dict(self.averages[way].state)
         return model.eval()
 
+    def _fork(self) -> None:
+        """Give the noise-invariant network the weights of the plain one; its noise heads are its own."""
+        if 'nit' in self.models:
+            self.models['nit'].load_state_dict(self.models['text'].state_dict(), strict=False)
+            self.averages['nit'].state |= {k: v.clone() for k, v in self.averages['text'].state.items()}
+
     def learn(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Take a step with every network; return way -> improvement in dB (of the training mixtures)."""
         # It falls with the root of the steps and weights are averaged: a run may stop anywhere, and go on.
         rate = self.plan.rate * min(1.0, (self.step + 1) / WARMUP, (FALL / (self.step + 1)) ** 0.5)
         gains = {}
+        if self.step == self.plan.warmup:
+            self._fork()
         for way, model in self.models.items():
+            if way == 'nit' and self.step < self.plan.warmup:
+                continue
             own = {**batch, 'query': self.query(way, batch['query'])}
             loss, gain = (pit_loss if WAYS[way][0] == 'none' else loss_of)(model, own)
             loss.backward()
@@ -202,7 +216,7 @@ def train(rows: Rows, sounds: SoundSet, steps: int, *, minutes: float = float('i
         if rows.step % 50 == 0 or rows.step == steps:
             rows.save()
             row = {'step': rows.step, 'minutes': round((time.monotonic() - began) / 60, 2)}
-            row |= {way: round(float(np.mean([w[way] for w in window])), 3) for way in rows.models}
+            row |= {way: round(float(np.mean([w.get(way, np.nan) for w in window])), 3) for way in rows.models}
             new = not path.exists()
             with path.open('a', newline='') as file:
                 writer = csv.DictWriter(file, list(row))
