@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from genaudio_core.models.gru import GRU
-from genaudio_core.models.stream_separator import BAND_GROUPS, N_FEATURES, Block, State, StreamSeparator
+from genaudio_core.models.stream_separator import BAND_GROUPS, LOCAL, N_FEATURES, SLOW, Block, State, StreamSeparator
 
 OPSET = 18
 
@@ -79,16 +79,17 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
     """Return the graph of one frame.
 
     Inputs: spectrum (2, 2, F) in planes (real and imaginary; left and right), query (Q, D), trunk_bands (L, K, N),
-    trunk_global (L, G), query_bands (L', Q, K, N), query_global (L', Q, G). Outputs: masks (Q, M, 2, F), real and
-    imaginary, and the next state, as ``next_...``.
+    trunk_global (L, G), query_bands (L', Q, K, N), query_global (L', Q, G), levels (2, F) if the network weighs
+    bins one by one. Outputs: masks (Q, M, 2, F), real and imaginary, and the next state, as ``next_...``.
     """
     c, g = model.config, _Graph()
     trunk: Any = model.trunk  # torch's types of module lists know only Module
     query_blocks: Any = model.query_blocks
     k, n, wide = model.n_bands, c.width, c.global_width
-    x = _encode(g, model)
+    x, lifted = _encode(g, model)
+    alone = _local(g, model, lifted) if model.local is not None else None
 
-    nexts: dict[str, list[str]] = {name: [] for name in State._fields}
+    nexts: dict[str, list[str]] = {name: [] for name in State._fields if name != 'levels' or alone}
     for block, (bands, whole) in zip(trunk, _states(g, 'trunk', len(model.trunk)), strict=True):
         whole = g.op('Unsqueeze', whole, g.shape(0))
         x, bands, whole = _block(g, block, x, bands, whole, n_bands=k, width=n, one=True)
@@ -105,7 +106,9 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
         x, bands, whole = _block(g, block, x, bands, whole, n_bands=k, width=n, one=False)
         nexts['query_bands'].append(g.op('Reshape', bands, g.shape(1, -1, k, n)))
         nexts['query_global'].append(whole)
-    g.name(_decode(g, model, _steer(g, x, steering[-1])), 'masks')
+    g.name(_decode(g, model, _steer(g, x, steering[-1]), alone[0] if alone else None), 'masks')
+    if alone:
+        nexts['levels'].append(alone[1])
     for name, parts in nexts.items():
         value = parts[0] if len(parts) == 1 else g.op('Concat', *parts, axis=0)
         g.name(value, f'next_{name}')
@@ -113,10 +116,12 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
     def info(name: str, *shape: int | str) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
 
-    states = {
+    states: dict[str, tuple[int | str, ...]] = {
         'trunk_bands': (c.trunk_blocks, k, n), 'trunk_global': (c.trunk_blocks, wide),
         'query_bands': (c.query_blocks, 'queries', k, n), 'query_global': (c.query_blocks, 'queries', wide),
     }  # fmt: skip
+    if alone:
+        states['levels'] = (len(SLOW), model.n_bins)
     graph = helper.make_graph(
         g.nodes, 'stream_separator',
         [
@@ -144,8 +149,8 @@ def _states(g: _Graph, name: str, count: int) -> list[tuple[str, str]]:
     return list(zip(parts(f'{name}_bands'), parts(f'{name}_global'), strict=True))
 
 
-def _encode(g: _Graph, model: StreamSeparator) -> str:
-    """The bands (1, K, N) of the spectrum; see `StreamSeparator._features`.
+def _encode(g: _Graph, model: StreamSeparator) -> tuple[str, tuple[str, str, str]]:
+    """The bands (1, K, N) of the spectrum, and level, side level and pan (1, F); see `StreamSeparator._features`.
 
     Everything is kept in planes, bins last: products with a broadcast inner axis of two are ten times slower.
     """
@@ -156,21 +161,39 @@ def _encode(g: _Graph, model: StreamSeparator) -> str:
     power = g.op('ReduceSum', g.op('Mul', four, four), g.shape(0), keepdims=0)  # (4, F)
     power = g.op('Add', power, g.weight(np.full((4, f), 1e-4, np.float32)))
     root = g.op('Sqrt', power)
-    lifted = g.op('Sqrt', g.op('Sqrt', root))  # a constant factor of it is part of the weights below
+    lifted = g.op('Mul', g.op('Sqrt', g.op('Sqrt', root)), g.number(1e-3**0.25))  # (4, F)
     mid_and_side, left, right = g.ops('Split', [lifted, g.shape(2, 1, 1)], 3, axis=0)
     mid, _ = g.ops('Split', [four, g.shape(1, 3)], 2, axis=1)
     ratio, _ = g.ops('Split', [g.op('Div', lifted, root), g.shape(1, 3)], 2, axis=0)
     direction = g.op('Reshape', g.op('Mul', mid, ratio), g.shape(2, f))
-    features = g.op('Concat', mid_and_side, g.op('Sub', left, right), direction, axis=0)  # (5, F)
+    pan = g.op('Sub', left, right)
+    features = g.op('Concat', mid_and_side, pan, direction, axis=0)  # (5, F)
     groups = g.ops('Split', [features, g.shape(*(k * bins for k, bins in BAND_GROUPS))], len(BAND_GROUPS), axis=1)
     encoded = []
     for part, (count, bins), weight in zip(groups, BAND_GROUPS, model.encode, strict=True):
         part = g.op('Reshape', part, g.shape(N_FEATURES, count, bins))
         part = g.op('Reshape', g.op('Transpose', part, perm=[1, 0, 2]), g.shape(count, 1, N_FEATURES * bins))
         w = weight.detach().numpy().reshape(count, bins, N_FEATURES, n).swapaxes(1, 2).reshape(count, -1, n)
-        encoded.append(g.op('MatMul', part, g.weight(w * np.float32(1e-3**0.25))))
+        encoded.append(g.op('MatMul', part, g.weight(w)))
     x = g.op('Reshape', g.op('Concat', *encoded, axis=0), g.shape(1, model.n_bands, n))
-    return g.op('Add', x, g.weight(model.encode_bias))
+    level, side = g.ops('Split', [mid_and_side, g.shape(1, 1)], 2, axis=0)
+    return g.op('Add', x, g.weight(model.encode_bias)), (level, side, pan)
+
+
+def _local(g: _Graph, model: StreamSeparator, lifted: tuple[str, str, str]) -> tuple[str, str]:
+    """Features of single bins (LOCAL, F) and the next slow means (2, F); see `StreamSeparator._local_features`."""
+    level, side, pan = lifted
+    picture = g.op('Unsqueeze', level, g.shape(0))  # (1, 1, F)
+    around = [
+        g.op('Squeeze', g.op('AveragePool', picture, kernel_shape=[n], pads=[n // 2, n // 2], count_include_pad=0),
+             g.shape(0))
+        for n in (5, 33)
+    ]  # fmt: skip
+    over = g.op('Sub', level, g.op('Concat', *around, 'levels', axis=0))  # (4, F), over neighbours and over the past
+    neighbours, past = g.ops('Split', [over, g.shape(2, len(SLOW))], 2, axis=0)
+    levels = g.op('Add', 'levels', g.op('Mul', past, g.weight(np.array(model.slow, np.float32)[:, None])))
+    found = g.op('Concat', level, neighbours, pan, g.op('Mul', pan, pan), side, past, axis=0)
+    return g.op('Mul', found, g.weight(np.array([1, 8, 8, 4, 16, 4, 4, 4], np.float32)[:, None])), levels
 
 
 def _block(
@@ -216,10 +239,11 @@ def _steer(g: _Graph, x: str, film: tuple[str, str]) -> str:
     return g.op('Add', g.op('Mul', x, film[0]), film[1])
 
 
-def _decode(g: _Graph, model: StreamSeparator, x: str) -> str:
-    """Masks (Q, M, 2, F) of x (Q, K, N)."""
+def _decode(g: _Graph, model: StreamSeparator, x: str, alone: str | None) -> str:
+    """Masks (Q, M, 2, F) of x (Q, K, N) and the features of single bins (LOCAL, F)."""
     n_masks = model.n_masks
-    hidden = g.op('Transpose', g.op('Relu', g.linear(x, model.decode_in)), perm=[1, 0, 2])
+    wide = g.op('Relu', g.linear(x, model.decode_in))
+    hidden = g.op('Transpose', wide, perm=[1, 0, 2])
     groups = g.ops('Split', [hidden, g.shape(*(count for count, _ in BAND_GROUPS))], len(BAND_GROUPS), axis=0)
     made = []
     for part, (count, bins), weight, bias in zip(groups, BAND_GROUPS, model.decode, model.decode_bias, strict=True):
@@ -233,6 +257,17 @@ def _decode(g: _Graph, model: StreamSeparator, x: str) -> str:
         part = g.op('Reshape', part, g.shape(count, -1, n_masks * 2, bins))
         part = g.op('Transpose', part, perm=[1, 2, 0, 3])
         made.append(g.op('Reshape', part, g.shape(0, n_masks, 2, count * bins)))
-    mask = g.op('Tanh', g.op('Concat', *made, axis=3))
+    mask = g.op('Concat', *made, axis=3)
+    if alone is not None:
+        layer: Any = model.local
+        halves = np.array([[[0.5]], [[1.0]]], np.float32)  # as above
+        weight = g.weight((layer.weight.detach().numpy().reshape(2, LOCAL, -1) * halves).reshape(2 * LOCAL, -1).T)
+        bias = g.weight((layer.bias.detach().numpy().reshape(2, LOCAL, 1) * halves).reshape(-1))
+        weigh = g.op('Transpose', g.op('Add', g.op('MatMul', wide, weight), bias), perm=[0, 2, 1])  # (Q, 2 LOCAL, K)
+        band_of_bin = np.repeat(np.arange(model.n_bands), [bins for count, bins in BAND_GROUPS for _ in range(count)])
+        weigh = g.op('Gather', weigh, g.weight(band_of_bin), axis=2)
+        weigh = g.op('Reshape', weigh, g.shape(-1, 1, 2, LOCAL, model.n_bins))
+        mask = g.op('Add', mask, g.op('ReduceSum', g.op('Mul', weigh, alone), g.shape(3), keepdims=0))
+    mask = g.op('Tanh', mask)
     mask = g.op('Mul', mask, g.weight(np.array([[0.6], [0.5]], np.float32)))
     return g.op('Add', mask, g.weight(np.array([[0.5], [0.0]], np.float32)))

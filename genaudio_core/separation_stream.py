@@ -31,13 +31,7 @@ CROSSFADE = 0.05  # seconds from one model to the next
 MAX_QUERIES = 8
 
 
-class NetworkState(NamedTuple):
-    """What the graph remembers; see ``models/stream_separator.py``."""
-
-    trunk_bands: np.ndarray  # (trunk blocks, K, N)
-    trunk_global: np.ndarray  # (trunk blocks, G)
-    query_bands: np.ndarray  # (query blocks, Q, K, N)
-    query_global: np.ndarray  # (query blocks, Q, G)
+NetworkState = dict[str, np.ndarray]  # what the graph remembers, by the names of its inputs; `models.stream_separator`
 
 
 class MaskNetwork:
@@ -62,7 +56,7 @@ class MaskNetwork:
             raise GenaudioError(f'{model.path} has an incomplete model card ({error}). Export it again.') from None
         shapes = {i.name: i.shape for i in self.session.get_inputs()}
         self._planes = np.empty((2, 2, self.n_fft // 2 + 1), np.float32)
-        self._shapes = [tuple(shapes[name]) for name in NetworkState._fields]
+        self._shapes = {name: shape for name, shape in shapes.items() if name not in ('spectrum', 'query')}
 
     @classmethod
     def load(cls, path: str | Path) -> 'MaskNetwork':
@@ -87,9 +81,10 @@ class MaskNetwork:
 
     def initial_state(self, n_queries: int) -> NetworkState:
         """Return the state before the first frame."""
-        return NetworkState(*(
-            np.zeros([n if isinstance(n, int) else n_queries for n in shape], np.float32) for shape in self._shapes
-        ))  # fmt: skip
+        return {
+            name: np.zeros([n if isinstance(n, int) else n_queries for n in shape], np.float32)
+            for name, shape in self._shapes.items()
+        }
 
     def step(
         self, spectrum: np.ndarray, query: np.ndarray, state: NetworkState
@@ -97,9 +92,9 @@ class MaskNetwork:
         """Take a spectrum (2, F) complex64 and queries (Q, D); return masks (Q, M, F) complex64 and the state."""
         planes, masks = self._planes, np.empty((len(query), self.n_masks, spectrum.shape[-1]), np.complex64)
         planes[0], planes[1] = np.real(spectrum), np.imag(spectrum)
-        parts, *after = self.session.run(None, {'spectrum': planes, 'query': query, **state._asdict()})
+        parts, *after = self.session.run(None, {'spectrum': planes, 'query': query, **state})
         masks.real, masks.imag = parts[:, :, 0], parts[:, :, 1]
-        return masks, NetworkState(*after)
+        return masks, dict(zip(self._shapes, after, strict=True))
 
 
 def apply_masks(spectrum: np.ndarray, masks: np.ndarray) -> np.ndarray:

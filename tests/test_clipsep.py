@@ -223,21 +223,20 @@ def test_summed_kernels_are_summed_maps(film):
 
 
 def test_a_steered_decoder_begins_as_the_late_fusion_it_grew_from(tmp_path):
-    from genaudio_core.training.clipsep_small import start_from
-    from genaudio_core.training.loop import save_checkpoint
+    from genaudio_core.training.loop import begin_with, save_checkpoint
 
     torch.manual_seed(4)
     sizes = {'width': 4, 'max_width': 8, 'bands': 64, 'levels': 4}
     late = CLIPSepSmall(SmallConfig(**sizes)).eval()
     grown = CLIPSepSmall(SmallConfig(**sizes, film=8)).eval()
     save_checkpoint(tmp_path / 'late.safetensors', late, late.config.to_dict(), step=1)
-    start_from(grown, tmp_path / 'late.safetensors')
+    begin_with(grown, tmp_path / 'late.safetensors')
     energy, query = torch.rand(2, 1, 64, 32), torch.randn(2, 3, 128)
     with torch.inference_mode():
         assert_allclose(grown(energy, query), late(energy, query), atol=1e-5)
     save_checkpoint(tmp_path / 'grown.safetensors', grown, grown.config.to_dict(), step=1)
-    with pytest.raises(GenaudioError, match='other layers'):
-        start_from(late, tmp_path / 'grown.safetensors')
+    with pytest.raises(GenaudioError, match='does not fit'):
+        begin_with(late, tmp_path / 'grown.safetensors')
 
 
 @pytest.mark.parametrize(('noise_heads', 'film'), [(0, 0), (2, 0), (0, 8), (2, 8)])

@@ -10,10 +10,15 @@ from genaudio_core.models.gru import GRU
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig
 
 
-@pytest.fixture(scope='module', params=['shared', 'mid_side'])
+@pytest.fixture(scope='module', params=['shared', 'mid_side', 'local'])
 def model(request):
     torch.manual_seed(1)
-    return StreamSeparator(StreamSeparatorConfig(stereo=request.param)).eval()
+    local = request.param == 'local'
+    model = StreamSeparator(StreamSeparatorConfig(stereo='shared' if local else request.param, local=local)).eval()
+    if model.local is not None:
+        torch.nn.init.normal_(model.local.weight, std=0.1)
+        torch.nn.init.normal_(model.local.bias, std=0.1)
+    return model
 
 
 def inputs(frames=12, batch=1, queries=2, seed=0):
@@ -108,11 +113,12 @@ def test_separate_is_aligned_with_its_input(model):
         for bias in model.decode_bias:
             real_and_imaginary = bias.view(bias.shape[0], 1, -1, 2)
             real_and_imaginary[..., 0], real_and_imaginary[..., 1] = np.log(1.1 / 0.1), 0.0
-        saved = [w.clone() for w in model.decode]
-        for weight in model.decode:
+        weights = [*model.decode, *([] if model.local is None else model.local.parameters())]
+        saved = [w.clone() for w in weights]
+        for weight in weights:
             weight.zero_()
         out, _ = model.separate(audio, torch.zeros(1, 1, 128))
-        for weight, before in zip(model.decode, saved, strict=True):
+        for weight, before in zip(weights, saved, strict=True):
             weight.copy_(before)
         for bias in model.decode_bias:
             bias.zero_()
@@ -140,3 +146,26 @@ def test_the_export_is_checked_and_a_wrong_graph_is_caught(model, tmp_path):
     finally:
         with torch.no_grad():
             model.film[0].bias.sub_(0.1)
+
+
+def test_bins_weighed_one_by_one_begin_as_if_they_were_not(tmp_path):
+    """A network grows: new parts are silent at first, and what they see does not depend on how frames are cut."""
+    torch.manual_seed(9)
+    plain = StreamSeparator(StreamSeparatorConfig(width=8, global_width=8)).eval()
+    grown = StreamSeparator(StreamSeparatorConfig(width=8, global_width=8, local=True)).eval()
+    grown.load_state_dict(plain.state_dict(), strict=False)
+    spectra, query = torch.randn(2, 12, 2, plain.n_bins, 2), torch.randn(2, 3, 128)
+    with torch.inference_mode():
+        assert torch.allclose(grown(spectra, query)[0], plain(spectra, query)[0], atol=1e-6)
+        for parameter in grown.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+        whole, _ = grown(spectra, query)
+        first, state = grown(spectra[:, :5], query)
+        rest, _ = grown(spectra[:, 5:], query, state)
+    assert torch.allclose(torch.cat([first, rest], 1), whole, atol=1e-4)
+    assert not torch.allclose(whole, plain(spectra, query)[0], atol=1e-2)
+
+
+def test_only_one_mask_can_weigh_bins_one_by_one():
+    with pytest.raises(ValueError, match='shared'):
+        StreamSeparator(StreamSeparatorConfig(local=True, stereo='mid_side'))

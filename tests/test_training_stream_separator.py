@@ -154,3 +154,10 @@ def test_windows_of_a_piece_become_aligned_stems(tmp_path, phrase):
         assert len({clip.label for clip in clips}) == len(clips) == 2
         audio = [sounds.read(clip) for clip in clips]
         assert all(a.shape == (2, 2 * RATE) and np.abs(a).max() > 0.01 for a in audio)
+
+
+def test_a_window_of_drums_alone_keeps_its_drums():
+    """Drums and bass are passed over now and then; never both when there is nothing else."""
+    rng = np.random.default_rng(3)
+    assert all(BandMixtures._kept(['drums', 'bass'], rng) for _ in range(200))
+    assert all(BandMixtures._kept(['drums'], rng) == {'drums'} for _ in range(50))

@@ -12,6 +12,9 @@ Notable choices
   cost far less than four times one.
 * The query steers by FiLM (scale and shift per channel) in each query block, and by an offset per band, which is
   the crude equaliser that every sound has.
+* With `local`, the decoder also weighs a few features of each bin by itself (`LOCAL`: how far it stands out among its
+  neighbours, where it is in the stereo image, how much louder it is than it was), band by band and query by query:
+  width channels say what plays in a band, but not which of its forty bins belongs to whom.
 * The mask is complex and bounded, one for both channels (or for mid and side): a wrong guess is ugly, never loud.
 * It is not told the sample rate. Training plays music up to 15% slower and faster, so 48 kHz sounds to it like music
   a semitone and a half lower.
@@ -19,6 +22,7 @@ Notable choices
 Shapes: B batch, Q queries, T frames, F bins, K bands, N width, G global width, D query dimension.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -32,6 +36,9 @@ from genaudio_core.models.gru import GRU
 # (bands, bins per band) from the lowest bin up, for 1025 bins; with 44.1 kHz: to 1, 3.6, 9.1, 17.7 and 22 kHz.
 BAND_GROUPS: tuple[tuple[int, int], ...] = ((6, 8), (6, 20), (6, 42), (4, 100), (1, 205))
 N_FEATURES = 5  # per bin: |mid|, |side|, |left| - |right|, and the compressed mid, real and imaginary
+# Features of a single bin: level, over its 5 and 33 neighbours, pan, pan squared, side level, over two slow means.
+LOCAL = 8
+SLOW = (0.07, 0.5)  # seconds: time constants of a bin's mean level
 MAX_PARAMETERS = 2_000_000
 
 
@@ -51,6 +58,7 @@ class StreamSeparatorConfig:
     trunk_blocks: int = 2
     query_blocks: int = 1
     stereo: str = 'shared'  # one mask for both channels; 'mid_side' has two
+    local: bool = False  # whether bins are weighed one by one, too; with one mask only
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,6 +71,7 @@ class State(NamedTuple):
     trunk_global: Tensor  # (trunk blocks, B, G)
     query_bands: Tensor  # (query blocks, B, Q, K, N)
     query_global: Tensor  # (query blocks, B, Q, G)
+    levels: Tensor  # (2 or 0, B, F): slow means of each bin's level, if the network is `local`
 
     def detach(self) -> 'State':
         return State(*(part.detach() for part in self))
@@ -144,6 +153,14 @@ class StreamSeparator(nn.Module):
             per_band(n, 2 * width, bins * 2 * self.n_masks) for n, bins in BAND_GROUPS
         )  # fmt: skip
         self.decode_bias = nn.ParameterList(torch.zeros(n, 1, bins * 2 * self.n_masks) for n, bins in BAND_GROUPS)
+        if config.local and self.n_masks > 1:
+            raise ValueError("local weighing of bins needs stereo = 'shared'")
+        self.local = nn.Linear(2 * width, 2 * LOCAL) if config.local else None
+        if self.local is not None:  # begins as if it were not there
+            nn.init.zeros_(self.local.weight)
+            nn.init.zeros_(self.local.bias)
+        # Share of the way that a slow mean goes to the newest level in a hop.
+        self.slow = [1 - math.exp(-config.hop / config.sample_rate / seconds) for seconds in SLOW]
         n_parameters = sum(parameter.numel() for parameter in self.parameters())
         if n_parameters > MAX_PARAMETERS:
             raise ValueError(f'{n_parameters} parameters are too many to stay in a processor cache: {MAX_PARAMETERS}')
@@ -156,6 +173,7 @@ class StreamSeparator(nn.Module):
             like.new_zeros(c.trunk_blocks, batch, c.global_width),
             like.new_zeros(c.query_blocks, batch, n_queries, self.n_bands, c.width),
             like.new_zeros(c.query_blocks, batch, n_queries, c.global_width),
+            like.new_zeros(len(SLOW) if c.local else 0, batch, self.n_bins),
         )
 
     def _features(self, spectra: Tensor) -> Tensor:
@@ -170,6 +188,25 @@ class StreamSeparator(nn.Module):
         direction = mid * (lifted[:, :, 0] / power[:, :, 0].sqrt())[..., None]
         levels = torch.stack([lifted[:, :, 0], lifted[:, :, 1], lifted[:, :, 2] - lifted[:, :, 3]], -1)
         return torch.cat([levels, direction], -1)
+
+    @torch.no_grad()  # of the input alone: nothing to learn here
+    def _local_features(self, features: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (T, B, F, 5) and slow means (2, B, F) -> features of bins (T, B, LOCAL, F), and the next means."""
+        frames = len(features)
+        level, side, pan = features[..., 0], features[..., 1], features[..., 2]
+        time = torch.arange(frames + 1)
+        means = []
+        for share, before in zip(self.slow, levels, strict=True):
+            # Means before each frame, and after the last, as one product: a scan would be a loop over frames.
+            age = time[:, None] - 1 - time[:-1]
+            weights = torch.where(age >= 0, share * (1 - share) ** age.clamp(min=0), 0.0)
+            means.append((weights @ level.flatten(1)).view(frames + 1, *level.shape[1:])
+                         + ((1 - share) ** time)[:, None, None] * before)  # fmt: skip
+        found = [level]
+        found += [8 * (level - F.avg_pool1d(level, n, 1, n // 2, count_include_pad=False)) for n in (5, 33)]
+        found += [4 * pan, (4 * pan).square(), 4 * side]
+        found += [4 * (level - mean[:-1]) for mean in means]
+        return torch.stack(found, 2), torch.stack([mean[-1] for mean in means])
 
     def forward(self, spectra: Tensor, query: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Return the masks of some frames and the state after them.
@@ -225,19 +262,30 @@ class StreamSeparator(nn.Module):
             query_bands.append(bands.reshape(batch, n_queries, self.n_bands, -1))
             query_global.append(whole.reshape(batch, n_queries, -1))
         x = F.relu(self.decode_in(self._steer(x, self.film[-1](told))))
+        levels, bins_alone, weigh = state.levels, None, None
+        if self.local is not None:
+            bins_alone, levels = self._local_features(features, levels)
+            bins_alone = bins_alone.flatten(0, 1)  # (T * B, LOCAL, F)
+            weigh = self.local(x).reshape(frames * batch, n_queries, self.n_bands, 2, LOCAL)
 
         by_band = x.reshape(frames * rows, self.n_bands, -1).transpose(0, 1)
-        masks, start = [], 0
+        masks, start, first_bin = [], 0, 0
         for (count, bins), weight, bias in zip(BAND_GROUPS, self.decode, self.decode_bias, strict=True):
             part = torch.bmm(by_band[start : start + count], weight) + bias  # (count, T * rows, bins * M * 2)
             part = part.reshape(count, -1, bins, self.n_masks * 2).transpose(0, 1)
+            if bins_alone is not None and weigh is not None:
+                seen = bins_alone[..., first_bin : first_bin + count * bins].unflatten(-1, (count, bins))
+                wanted = weigh[:, :, start : start + count].permute(0, 2, 1, 3, 4).flatten(2, 3)
+                alone = torch.matmul(wanted, seen.transpose(1, 2))  # (T * B, count, Q * 2, bins)
+                alone = alone.unflatten(2, (n_queries, 2)).permute(0, 2, 1, 4, 3)
+                part = part + alone.reshape(part.shape)
             masks.append(part.reshape(-1, count * bins, self.n_masks * 2))
-            start += count
+            start, first_bin = start + count, first_bin + count * bins
         mask = torch.cat(masks, 1).reshape(frames, batch, n_queries, self.n_bins, self.n_masks, 2)
         mask = mask.permute(1, 0, 2, 4, 3, 5)  # (B, T, Q, M, F, 2)
         real = 1.2 * torch.sigmoid(mask[..., 0]) - 0.1
         imaginary = 0.5 * torch.tanh(mask[..., 1])
-        after = State(*map(torch.stack, (trunk_bands, trunk_global, query_bands, query_global)))
+        after = State(*map(torch.stack, (trunk_bands, trunk_global, query_bands, query_global)), levels)
         return torch.stack([real, imaginary], -1), after
 
     @staticmethod

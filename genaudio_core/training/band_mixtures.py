@@ -123,7 +123,8 @@ class BandMixtures:
         others = sorted(set(names) - {'drums', 'bass'})
         rng.shuffle(others)
         kept = {name for name in ('drums', 'bass') if name in names and rng.random() < 0.8}
-        return kept | set(others[: max(int(rng.integers(1, 4)), 2 - len(kept))])
+        kept |= set(others[: max(int(rng.integers(1, 4)), 2 - len(kept))])
+        return kept or set(names)  # nothing but drums or bass in this window, and both passed over
 
     @staticmethod
     def _main_parts(stems: dict[str, np.ndarray]) -> list[str]:

@@ -25,7 +25,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.spectrogram import bands_to_bins
-from genaudio_core.training.loop import Optimizers, cosine, read_checkpoint, save_checkpoint
+from genaudio_core.training.loop import Optimizers, begin_with, cosine, read_checkpoint, save_checkpoint
 from genaudio_core.training.mixtures import Mixer, Mixture, MixtureConfig
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.sounds import SoundSet
@@ -40,7 +40,7 @@ ABSENT_WEIGHT = 1.0  # dB that a query for something absent costs if all of the 
 # Of the mixture's energy, what the noise maps may take for nothing, and the dB that taking all beyond that would cost.
 # The paper counts bins (gamma 0.25), and its loss weighs them nearly alike. Ours counts energy, of which a quarter of
 # the bins can hold everything: noise maps that are free there did the sources' work (1.9 dB instead of 3.6).
-NOISE_SHARE, NOISE_WEIGHT = 0.1, 3.0
+NOISE_SHARE, NOISE_WEIGHT = 0.1, 5.0
 
 
 class Features:
@@ -178,22 +178,6 @@ def load_small(path: Path) -> tuple[CLIPSepSmall, dict]:
     return model.eval(), info
 
 
-def start_from(model: CLIPSepSmall, checkpoint: Path) -> None:
-    """Load what a checkpoint has of `model`: a network grows, what is new in it begins as it does anew.
-
-    Raises
-    ------
-    GenaudioError
-        If it has something else, or in another shape.
-    """
-    weights, _, _ = read_checkpoint(checkpoint)
-    own = model.state_dict()
-    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
-    if wrong:
-        raise GenaudioError(f'{checkpoint} has other layers than this network ({wrong[0]}).')
-    model.load_state_dict(weights, strict=False)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', type=Path, required=True, help='folder made by prepare-sounds')
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
@@ -223,7 +207,7 @@ def run(args: argparse.Namespace) -> dict:
                          query_dim=space.dim)  # fmt: skip
     model = CLIPSepSmall(config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if args.start_from and not (args.out / 'last.pt').exists():
-        start_from(model, args.start_from)
+        begin_with(model, args.start_from)
     average = Average(model)
     optimiser = Optimizers(model, muon=args.optimizer == 'muon', axes=(2, 4))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from genaudio_core.mel import BANDS, LOG_FLOOR, unpack_mel
 from genaudio_core.models.clipsonic import HEARD, NOTHING, WORDS, Denoiser, DenoiserConfig, UNet, make_denoiser
 from genaudio_core.patches import PatchCodec
 from genaudio_core.training.averaged import add_run_arguments, train
-from genaudio_core.training.loop import read_checkpoint
+from genaudio_core.training.loop import begin_with, read_checkpoint
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.synthesis_data import FRAMES, Balanced, SynthesisData
 
@@ -97,22 +97,6 @@ def load_denoiser(path: Path) -> tuple[Denoiser | UNet, dict]:
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise GenaudioError(f'{path} is no checkpoint of a synthesis model.') from error
     return model.eval(), info
-
-
-def begin_with(model: torch.nn.Module, path: Path) -> None:
-    """Load the weights of a checkpoint of like shape; what it lacks stays as it is.
-
-    Raises
-    ------
-    GenaudioError
-        If shapes differ, or it has parts that the model lacks.
-    """
-    weights = read_checkpoint(path)[0]
-    own = model.state_dict()
-    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
-    if wrong:
-        raise GenaudioError(f'{path} is of another shape: {wrong[0]} does not fit. Leave --start-from out.')
-    model.load_state_dict(own | {name: value.float() for name, value in weights.items()})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -231,6 +231,27 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
     return load_file(path), json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
 
 
+def begin_with(model: nn.Module, path: Path, without: tuple[str, ...] = ()) -> None:
+    """Load the weights of a checkpoint of like shape; what it lacks stays as it is, so that a network may grow.
+
+    Parameters
+    ----------
+    without
+        Tensors of the checkpoint that are no weights.
+
+    Raises
+    ------
+    GenaudioError
+        If shapes differ, or it has parts that the model lacks.
+    """
+    weights = {name: value for name, value in read_checkpoint(path)[0].items() if name not in without}
+    own = model.state_dict()
+    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
+    if wrong:
+        raise GenaudioError(f'{path} is of another shape: {wrong[0]} does not fit. Leave --start-from out.')
+    model.load_state_dict(own | {name: value.float() for name, value in weights.items()})
+
+
 def read_checkpoint_info(path: Path) -> dict:
     """What a checkpoint says on its making, without its weights.
 

@@ -27,7 +27,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.models.stream_separator import State, StreamSeparator, StreamSeparatorConfig
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, chunks, family
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
-from genaudio_core.training.loop import Optimizers, cosine, read_checkpoint, write_checkpoint
+from genaudio_core.training.loop import Optimizers, begin_with, cosine, read_checkpoint, write_checkpoint
 from genaudio_core.training.sounds import SoundSet
 
 HELP = 'the live separator, on stems of bands'
@@ -141,7 +141,8 @@ def improvement(
 class Trainer:
     """Network, optimiser and average of a run folder."""
 
-    def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, lr: float, muon: bool = True):
+    def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, lr: float, muon: bool = True,
+                 start_from: Path | None = None):  # fmt: skip
         self.run, self.lr = run, lr
         run.mkdir(parents=True, exist_ok=True)
         self.step, self.minutes, self.losses = 0, 0.0, []
@@ -165,6 +166,8 @@ class Trainer:
                 adapt_queries(self.model, old, queries)
                 adapt_queries(self.average, old, queries)
         else:
+            if start_from:
+                begin_with(self.model, start_from, without=(WORDS,))
             self.average.load_state_dict(self.model.state_dict())
         self.queries = queries
 
@@ -237,6 +240,7 @@ def train(
     sounds: Sequence[Path], run: Path, *, minutes: float, total_minutes: float | None = None, batch: int = 8,
     frames: int = 160, n_queries: int = 2, lr: float = 2e-3, queries: QueryTable | None = None,
     config: StreamSeparatorConfig | None = None, seed: int = 0, valid_every: float = 15.0, muon: bool = True,
+    start_from: Path | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train for `minutes` of wall time; see the module's notes.
@@ -250,7 +254,7 @@ def train(
     if queries is None:  # a run goes on with the vectors it began with
         table = run / 'queries.npz'
         queries = load_queries(table) if table.exists() else placeholder_queries(config.query_dim)
-    trainer = Trainer(run, config, queries, lr, muon)
+    trainer = Trainer(run, config, queries, lr, muon, start_from)
     config = trainer.model.config
     before, begin = trainer.minutes, time.monotonic()
     total = (total_minutes or before + minutes) or 1.0
@@ -307,6 +311,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--frames', type=int, default=128, help='of a chunk; state goes on from chunk to chunk')
     parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
     parser.add_argument('--hop', type=int, default=256)
+    parser.add_argument('--local', action=argparse.BooleanOptionalAction, default=True,
+                        help='let the decoder weigh bins one by one, too')  # fmt: skip
+    parser.add_argument('--start-from', type=Path, help='weights of another run; what they lack begins anew')
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
     parser.add_argument('--threads', type=int, default=1)
@@ -320,6 +327,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return train(
         args.sounds, args.out, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
         frames=args.frames, n_queries=args.queries, lr=args.rate, queries=table, seed=args.seed,
-        muon=args.optimizer == 'muon',
-        config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
+        muon=args.optimizer == 'muon', start_from=args.start_from,
+        config=StreamSeparatorConfig(hop=args.hop, query_dim=dim, local=args.local),
     )  # fmt: skip
