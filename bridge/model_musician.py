@@ -203,10 +203,14 @@ class ModelMusician:
                 unique[event[:3]] = event
         return list(unique.values())
 
-    def _sync(self) -> Continuer:
-        """Make the cache hold what is wanted; return the continuer."""
+    def _sync(self, *, adopt: bool = True) -> Continuer:
+        """Make the cache hold what is wanted; return the continuer.
+
+        Adopting a re-base feeds it what was heard since: not while somebody waits for an answer.
+        """
         self._behind = False
-        self._adopt()
+        if adopt:
+            self._adopt()
         wanted = self._wanted()
         codes = {event.instrument for event in wanted}
         if self._continuer is None or not codes <= self._instruments:
@@ -322,7 +326,7 @@ class ModelMusician:
             bar = round(request.bar * RESOLUTION)
             self._origin = start // bar * bar
         self.expect(request.instruments, request.bar)
-        continuer = self._sync()
+        continuer = self._sync(adopt=False)
         if continuer.room < 2 * LAST_RESORT:
             self._make_room_now(continuer)
             continuer = self._rebuild(codes)
