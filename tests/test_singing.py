@@ -55,6 +55,16 @@ def test_melodies_are_sung_at_their_pitch_and_time(speech):
     assert 0.2 < loud[3] / loud[1] < 0.9  # softer where the note is
 
 
+def test_a_syllable_at_the_very_end_can_be_held(speech):
+    """Shorter than what keeps its own speed, and the last frame is its last: nothing is read beyond it."""
+    voice = analyse(speech)
+    assert voice is not None
+    n = len(voice.f0)
+    voice = voice._replace(f0=np.full(n, 150.0), syllables=[(n - 10, n)])
+    audio = sing(voice, [PlayedNote(0, 1, 60, 100)], 1.0, random.Random(0))
+    assert np.isfinite(audio).all()
+
+
 def test_nothing_to_sing(speech):
     voice = analyse(speech)
     assert voice is not None

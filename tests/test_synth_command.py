@@ -1,5 +1,6 @@
 """`genaudio synth`, with a synthesizer that is no model: files, numbers, errors of one line."""
 
+import argparse
 import json
 
 import numpy as np
@@ -97,3 +98,23 @@ def test_clip_models_need_clip_weights(fake, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fake, 'query_dim', 512)
     assert main(['synth', 'piano', '-o', str(tmp_path / 'x.wav')]) != 0
     assert '--clip-weights' in capsys.readouterr().err
+
+
+def test_words_and_pictures_go_to_clip_in_one_question(fake, tmp_path, monkeypatch):
+    from bridge.commands.synth import _query
+    from genaudio_core.query_process import EncoderProcess
+
+    calls = []
+
+    def answer(self, **asked):
+        calls.append(asked)
+        return {name: np.arange(len(things) * 512, dtype=np.float32).reshape(-1, 512) for name, things in asked.items()}
+
+    monkeypatch.setattr(EncoderProcess, 'ask', answer)
+    (tmp_path / 'a.png').write_bytes(b'x')
+    args = argparse.Namespace(words='piano, not drums', example=[], image=[tmp_path / 'a.png'], negative=['hiss'],
+                              clip_weights='w', clip_model='ViT-B-32')  # fmt: skip
+    query = _query(args, 512)
+    assert calls == [{'text': ['piano', 'drums', 'hiss'], 'image': [tmp_path / 'a.png']}]
+    assert [vector[0] for _, vector in query.positive] == [0, 0] and query.n_words == 1
+    assert [vector[0] for _, vector in query.negative] == [512, 1024]

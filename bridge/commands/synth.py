@@ -63,14 +63,16 @@ def _query(args: argparse.Namespace, query_dim: int):
         raise GenaudioError('This model was trained on CLIP: give --clip-weights FILE (and --clip-model).')
     if args.example:
         raise GenaudioError('CLIP does not hear: an --example needs the bundled model.')
-    from bridge.commands.separate import ClipProcess
     from genaudio_core.query import parse
+    from genaudio_core.query_process import EncoderProcess
 
-    clip = ClipProcess(args.clip_weights, args.clip_model)
     positive, minus = parse(args.words) if args.words.strip() else ([], [])
-    wanted = [(weight, clip.encode(words)) for weight, words in positive]
-    wanted += [(1.0, clip.image(path)) for path in args.image]
-    left_out = [(weight, clip.encode(words)) for weight, words in [*minus, *((1.0, w) for w in args.negative)]]
+    minus += [(1.0, words) for words in args.negative]
+    clip = EncoderProcess(args.clip_weights, args.clip_model)
+    told = clip.ask(text=[words for _, words in [*positive, *minus]], image=args.image)
+    texts = iter(told['text'])
+    wanted = [(weight, next(texts)) for weight, _ in positive] + [(1.0, vector) for vector in told['image']]
+    left_out = [(weight, next(texts)) for weight, _ in minus]
     return Query(args.words or args.image[0].stem, tuple(wanted), tuple(left_out), n_words=len(positive))
 
 

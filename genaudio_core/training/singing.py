@@ -132,7 +132,7 @@ def sing(
         at += 1
         length = end - begin
         head = min(round(1000 * ONSET / PERIOD), length // 2, stop - start)
-        body = np.linspace(start + head, stop - 1, length - head) if length > head else np.zeros(0)
+        body = np.linspace(min(start + head, stop - 1), stop - 1, length - head) if length > head else np.zeros(0)
         where[begin:end] = np.round(np.concatenate([np.arange(start, start + head), body])).astype(int)
         t = np.arange(length) * PERIOD / 1000
         glide = np.exp(-t / rng.uniform(0.02, 0.07))
