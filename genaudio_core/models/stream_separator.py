@@ -285,7 +285,8 @@ class StreamSeparator(nn.Module):
         mask = mask.permute(1, 0, 2, 4, 3, 5)  # (B, T, Q, M, F, 2)
         real = 1.2 * torch.sigmoid(mask[..., 0]) - 0.1
         imaginary = 0.5 * torch.tanh(mask[..., 1])
-        after = State(*map(torch.stack, (trunk_bands, trunk_global, query_bands, query_global)), levels)
+        bands, wholes = torch.stack(trunk_bands), torch.stack(trunk_global)
+        after = State(bands, wholes, torch.stack(query_bands), torch.stack(query_global), levels)
         return torch.stack([real, imaginary], -1), after
 
     @staticmethod
