@@ -14,6 +14,7 @@ from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig  # noqa
 from genaudio_core.training import separation_baselines as baselines  # noqa: E402
 from genaudio_core.training.cli import main  # noqa: E402
 from genaudio_core.training.lexicon import NAMES  # noqa: E402
+from genaudio_core.training.loop import save_checkpoint  # noqa: E402
 from genaudio_core.training.mixtures import Mixer, MixtureConfig  # noqa: E402
 from genaudio_core.training.query_space import QuerySpace, unit  # noqa: E402
 from genaudio_core.training.separation_baselines import WAYS, OneHotBook, Plan, Rows, pit_loss, train  # noqa: E402
@@ -87,6 +88,12 @@ def test_nit_goes_on_from_the_plain_weights(tmp_path, sounds, space):
     for name, value in text.items():
         assert_allclose(rows.models['nit'].state_dict()[name], value)
     assert_allclose(rows.models['nit'].noise[0].weight.detach(), begun['noise.0.weight'])
+    save_checkpoint(tmp_path / 'm.safetensors', rows.models['text'], rows.models['text'].config.to_dict())
+    from_there = Rows(tmp_path / 'other', SMALL, space, tmp_path / 'm.safetensors')
+    for way in ('text', 'nit'):
+        for name, value in text.items():
+            assert_allclose(from_there.models[way].state_dict()[name], value, rtol=1e-6)
+            assert_allclose(from_there.averages[way].state[name], value, rtol=1e-6)
     with pytest.raises(GenaudioError, match='name both'):
         Plan(ways=('nit', 'pit'))
     with pytest.raises(GenaudioError, match="Did you mean 'label'"):

@@ -34,7 +34,7 @@ from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import atomic_write
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.training.clipsep_small import Average, Features, error_db, loss_of, make_batch
-from genaudio_core.training.loop import Optimizers
+from genaudio_core.training.loop import Optimizers, begin_with
 from genaudio_core.training.mixtures import Mixer, MixtureConfig
 from genaudio_core.training.query_space import QuerySpace, encode_with_teacher
 from genaudio_core.training.sounds import SoundSet
@@ -109,9 +109,14 @@ def pit_loss(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Ten
 
 
 class Rows:
-    """The networks of a run folder, with their optimisers and averages."""
+    """The networks of a run folder, with their optimisers and averages.
 
-    def __init__(self, folder: Path, plan: Plan, space: QuerySpace | None = None):
+    `start_from` is a checkpoint of CLIPSep-small that the ways with text queries begin with.
+    """
+
+    def __init__(
+        self, folder: Path, plan: Plan, space: QuerySpace | None = None, start_from: Path | None = None
+    ):
         self.folder, self.plan = folder, plan
         self.step = 0
         state_path, table_path = folder / 'last.pt', folder / 'tables.npz'
@@ -142,6 +147,8 @@ class Rows:
             config = SmallConfig(width=plan.width, max_width=plan.max_width, film=plan.film, noise_heads=heads,
                                  query_dim=self.tables[source].shape[1])  # fmt: skip
             model = CLIPSepSmall(config)
+            if start_from is not None and state is None and source == 'text':
+                begin_with(model, start_from)
             self.models[way] = model
             self.averages[way] = Average(model)
             self.optimisers[way] = Optimizers(model, muon=plan.optimizer == 'muon', axes=(2, 4))

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--width', type=int, default=16)
     parser.add_argument('--film', type=int, default=0, help='width of what steers the decoder; 0: late fusion alone')
     parser.add_argument('--optimizer', choices=('adam', 'muon'), default='adam')
+    parser.add_argument('--rate', type=float, default=2e-3)
+    parser.add_argument('--warmup', type=int, default=300, help="steps after which nit goes on from text's weights")
+    parser.add_argument('--start-from', type=Path, help='checkpoint that the ways with text queries begin with')
     parser.add_argument('--noise', type=float, default=1 / 3, help='share of mixtures with unlabelled noise')
     parser.add_argument('-n', '--number', type=int, default=200, help='test mixtures; 0 only trains')
     parser.add_argument('--seed', type=int, default=1)
@@ -42,11 +45,12 @@ def run(args: argparse.Namespace) -> dict:
         check_writable(args.report)
     sounds = SoundSet(args.sounds)
     plan = Plan(ways=tuple(args.ways.split(',')), batch=args.batch, frames=args.frames, width=args.width,
-                film=args.film, optimizer=args.optimizer, noise=args.noise, seed=args.seed)  # fmt: skip
+                film=args.film, optimizer=args.optimizer, rate=args.rate,
+                warmup=args.warmup, noise=args.noise, seed=args.seed)  # fmt: skip
     begun = (args.out / 'last.pt').exists()
     if not begun and args.space is None:
         raise GenaudioError('Give --space FILE, which genaudio-train query-space makes.')
-    rows = Rows(args.out, plan, None if begun else QuerySpace.load(args.space))
+    rows = Rows(args.out, plan, None if begun else QuerySpace.load(args.space), args.start_from)
     train(rows, sounds, args.steps, minutes=args.minutes)
     result: dict = about(rows)
     if not args.number:
