@@ -15,7 +15,7 @@ from genaudio_core.models.clipsep import CLIPSep, CLIPSepConfig, from_published
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.query_process import QuerySource
 from genaudio_core.runtime import load_model
-from genaudio_core.training.loop import read_checkpoint
+from genaudio_core.training.loop import rebuild
 
 TOLERANCE = 1e-3  # of masks in 0..1; a U-Net of 7 levels adds up its rounding
 OPSET = 20
@@ -62,15 +62,13 @@ class ClipsepKind(Kind):
     variants = ('fp32',)
 
     def load(self, checkpoint: Path) -> CLIPSep | CLIPSepSmall:
-        weights, config, info = read_checkpoint(checkpoint)
-        try:
-            model = CLIPSep(CLIPSepConfig(**config)) if 'fusion' in config else CLIPSepSmall(SmallConfig(**config))
-            model.load_state_dict(weights)
-        except (TypeError, RuntimeError) as error:
-            raise GenaudioError(f'{checkpoint} is no checkpoint of CLIPSep.') from error
+        def build(config: dict) -> CLIPSep | CLIPSepSmall:
+            return CLIPSep(CLIPSepConfig(**config)) if 'fusion' in config else CLIPSepSmall(SmallConfig(**config))
+
+        model, info = rebuild(checkpoint, build, 'CLIPSep')
         # A checkpoint trained on somebody else's encoder says so; see genaudio_core/query_process.py.
         model.asked = info.get('queries')  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-        return model.eval()
+        return model
 
     def _input(self, source: CLIPSep | CLIPSepSmall, seed: int = 0) -> dict[str, Tensor]:
         rng = np.random.default_rng(seed)

@@ -8,12 +8,11 @@ import torch
 
 from export.graph import torch_to_onnx
 from export.kinds import Kind, Options, ParityError
-from genaudio_core.errors import GenaudioError
 from genaudio_core.model_card import ModelCard
 from genaudio_core.models.query_encoder import AudioNet, AudioNetConfig, OnePhrase, TextTable, TextTableConfig
 from genaudio_core.query import AUDIO_KIND, TEXT_KIND, TextEncoder, text_features
 from genaudio_core.runtime import load_model
-from genaudio_core.training.loop import read_checkpoint
+from genaudio_core.training.loop import rebuild
 
 OPSET = 20
 TEXT_TOLERANCE = 0.999  # cosine between the int8 table and the float one
@@ -25,13 +24,7 @@ class QueryTextKind(Kind):
     variants = ('fp32',)
 
     def load(self, checkpoint: Path) -> tuple[TextTable, dict]:
-        weights, config, info = read_checkpoint(checkpoint)
-        try:
-            model = TextTable(TextTableConfig(**config))
-            model.load_state_dict(weights)
-        except (TypeError, RuntimeError) as error:
-            raise GenaudioError(f'{checkpoint} is no checkpoint of the text encoder.') from error
-        return model.eval(), info
+        return rebuild(checkpoint, lambda config: TextTable(TextTableConfig(**config)), 'the text encoder')
 
     def build(self, source: Any, options: Options) -> bytes:
         n = torch.export.Dim('features', min=2, max=65536)
@@ -79,13 +72,7 @@ class QueryAudioKind(Kind):
     variants = ('fp32',)
 
     def load(self, checkpoint: Path) -> tuple[AudioNet, dict]:
-        weights, config, info = read_checkpoint(checkpoint)
-        try:
-            model = AudioNet(AudioNetConfig(**config))
-            model.load_state_dict(weights)
-        except (TypeError, RuntimeError) as error:
-            raise GenaudioError(f'{checkpoint} is no checkpoint of the audio encoder.') from error
-        return model.eval(), info
+        return rebuild(checkpoint, lambda config: AudioNet(AudioNetConfig(**config)), 'the audio encoder')
 
     def _energy(self, model: AudioNet, n: int) -> torch.Tensor:
         rng = np.random.default_rng(n)

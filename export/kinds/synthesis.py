@@ -4,6 +4,7 @@ Weights that are exact in half precision (all of a released checkpoint) are stor
 of half the size, computed in single precision, bit for bit the same. onnxruntime folds the casts when it loads.
 """
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,13 @@ class _Part(Kind):
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
 
+    @abstractmethod
     def inputs(self, model: Any, size: int, seed: int) -> dict[str, Tensor]:
-        raise NotImplementedError
+        """Random inputs; `size` says how many or how long."""
 
+    @abstractmethod
     def shapes(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """Which axes of which inputs may have any size."""
 
     def build(self, source: Any, options: Options) -> bytes:
         proto = torch_to_onnx(

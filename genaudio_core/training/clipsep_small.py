@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 
 from genaudio_core.command import notice
-from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.spectrogram import bands_to_bins
-from genaudio_core.training.loop import Optimizers, begin_with, cosine, read_checkpoint, save_checkpoint
+from genaudio_core.training.loop import Optimizers, begin_with, cosine, rebuild, save_checkpoint
 from genaudio_core.training.mixtures import Mixer, Mixture, MixtureConfig
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.sounds import SoundSet
@@ -169,13 +168,7 @@ class Average:
 
 def load_small(path: Path) -> tuple[CLIPSepSmall, dict]:
     """Return the model of a checkpoint and what is known about it."""
-    weights, config, info = read_checkpoint(path)
-    try:
-        model = CLIPSepSmall(SmallConfig(**config))
-        model.load_state_dict(weights)
-    except (TypeError, RuntimeError) as error:
-        raise GenaudioError(f'{path} is no checkpoint of CLIPSep-small.') from error
-    return model.eval(), info
+    return rebuild(path, lambda config: CLIPSepSmall(SmallConfig(**config)), 'CLIPSep-small')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from genaudio_core.diffusion import schedule
-from genaudio_core.errors import GenaudioError
 from genaudio_core.mel import BANDS, LOG_FLOOR, unpack_mel
 from genaudio_core.models.clipsonic import HEARD, NOTHING, WORDS, Denoiser, DenoiserConfig, UNet, make_denoiser
 from genaudio_core.patches import PatchCodec
 from genaudio_core.training.averaged import add_run_arguments, train
-from genaudio_core.training.loop import begin_with, read_checkpoint
+from genaudio_core.training.loop import begin_with, read_checkpoint, rebuild
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.synthesis_data import FRAMES, Balanced, SynthesisData
 
@@ -89,14 +88,12 @@ def load_denoiser(path: Path) -> tuple[Denoiser | UNet, dict]:
     GenaudioError
         If it is no checkpoint of a denoiser.
     """
-    weights, config, info = read_checkpoint(path)
-    try:
+
+    def build(config: dict) -> Denoiser | UNet:
         config.setdefault('along', False)  # the first checkpoints had no such layer
-        model = make_denoiser(DenoiserConfig(**config))
-        model.load_state_dict(weights)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise GenaudioError(f'{path} is no checkpoint of a synthesis model.') from error
-    return model.eval(), info
+        return make_denoiser(DenoiserConfig(**config))
+
+    return rebuild(path, build, 'a synthesis model')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

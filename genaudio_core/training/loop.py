@@ -11,8 +11,9 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
+
+Network = TypeVar('Network', bound=nn.Module)
 
 
 def learning_rate(step: int, peak: float, warmup: int, decay_begin: int, decay_steps: int) -> float:
@@ -229,6 +232,31 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
     """
     metadata = _metadata(path)
     return load_file(path), json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
+
+
+def rebuild(path: Path, build: Callable[[dict], Network], what: str) -> tuple[Network, dict]:
+    """Return the network of a checkpoint, in eval mode, and what is known about it.
+
+    Parameters
+    ----------
+    build
+        Makes the network of the checkpoint's configuration.
+    what
+        It is, for the one line that tells when the checkpoint is of something else.
+
+    Raises
+    ------
+    GenaudioError
+        If it is missing, damaged, or of another network.
+    """
+    weights, config, info = read_checkpoint(path)
+    try:
+        model = build(config)
+        model.load_state_dict(weights)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        line = str(error).splitlines()[0]
+        raise GenaudioError(f'{path} is no checkpoint of {what} ({line}).') from error
+    return model.eval(), info
 
 
 def begin_with(model: nn.Module, path: Path, without: tuple[str, ...] = ()) -> None:

@@ -10,7 +10,7 @@ import torch
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.models.mmt import CONFIGS, MMT, MMTConfig
 from genaudio_core.training.fitting import Task, add_run_arguments, fit, launch
-from genaudio_core.training.loop import read_checkpoint
+from genaudio_core.training.loop import rebuild
 from genaudio_core.training.score_batches import Sampler, collate, fixed_windows
 from genaudio_core.training.score_data import ScoreData
 
@@ -51,14 +51,7 @@ def load_mmt(path: Path) -> tuple[MMT, dict]:
     GenaudioError
         If the checkpoint is none of ours or of another layout.
     """
-    weights, config, info = read_checkpoint(path)
-    try:
-        model = MMT(MMTConfig(**config))
-        model.load_state_dict(weights)
-    except (TypeError, ValueError, RuntimeError) as error:
-        line = str(error).splitlines()[0]
-        raise GenaudioError(f'{path} is a checkpoint of another layout than the music model ({line}).') from None
-    return model.eval(), info
+    return rebuild(path, lambda config: MMT(MMTConfig(**config)), 'this layout of the music model')
 
 
 @torch.no_grad()

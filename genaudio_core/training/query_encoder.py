@@ -232,12 +232,10 @@ def audio_accuracy(model: AudioNet, space: QuerySpace, sounds: SoundSet, gather:
 
 def audio_vectors(run: Path, sounds: Path, per_label: int, seed: int = 5) -> dict[str, np.ndarray]:
     """Return label -> (per_label, dim): what the audio encoder in `run` makes of training clips of each label."""
-    from genaudio_core.training.loop import read_checkpoint
+    from genaudio_core.training.loop import rebuild
 
-    weights, settings, _ = read_checkpoint(run / 'audio.safetensors')
-    model = AudioNet(AudioNetConfig(**settings))
-    model.load_state_dict(weights)
-    model.eval()
+    checkpoint = run / 'audio.safetensors'
+    model, _ = rebuild(checkpoint, lambda config: AudioNet(AudioNetConfig(**config)), 'the audio encoder')
     config = model.config
     gather = torch.from_numpy(bands_to_bins(config.n_fft // 2 + 1, config.bands, config.base)).T.contiguous()
     mixing = MixtureConfig(seconds=config.frames * config.hop_length / config.sample_rate)

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from genaudio_core.diffusion import schedule
-from genaudio_core.errors import GenaudioError
 from genaudio_core.models.clipsonic import Prior, PriorConfig
 from genaudio_core.training.averaged import add_run_arguments, train
-from genaudio_core.training.loop import read_checkpoint
+from genaudio_core.training.loop import rebuild
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.synthesis_data import Balanced, SynthesisData
 
@@ -57,13 +56,7 @@ def load_prior(path: Path) -> tuple[Prior, dict]:
     GenaudioError
         If it is no checkpoint of a prior.
     """
-    weights, config, info = read_checkpoint(path)
-    try:
-        model = Prior(PriorConfig(**config))
-        model.load_state_dict(weights)
-    except (TypeError, RuntimeError) as error:
-        raise GenaudioError(f'{path} is no checkpoint of a prior.') from error
-    return model.eval(), info
+    return rebuild(path, lambda config: Prior(PriorConfig(**config)), 'a prior')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from genaudio_core.mel import HOP, N_FFT, level_gain, log_mel, mel_magnitude
 from genaudio_core.models.vocoder import Vocoder, VocoderConfig
 from genaudio_core.patches import PatchCodec
 from genaudio_core.training.averaged import add_run_arguments, train
-from genaudio_core.training.loop import read_checkpoint
+from genaudio_core.training.loop import rebuild
 from genaudio_core.training.sounds import Clip, SoundSet
 
 HELP = 'the bundled vocoder: mel spectrograms into sound'
@@ -109,13 +109,7 @@ def load_vocoder(path: Path) -> tuple[Vocoder, dict]:
     GenaudioError
         If it is no checkpoint of a vocoder.
     """
-    weights, config, info = read_checkpoint(path)
-    try:
-        model = Vocoder(VocoderConfig(**config))
-        model.load_state_dict(weights)
-    except (TypeError, RuntimeError) as error:
-        raise GenaudioError(f'{path} is no checkpoint of a vocoder.') from error
-    return model.eval(), info
+    return rebuild(path, lambda config: Vocoder(VocoderConfig(**config)), 'a vocoder')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
