@@ -83,6 +83,7 @@ def test_nit_goes_on_from_the_plain_weights(tmp_path, sounds, space):
     train(rows, sounds, SMALL.warmup)
     for name, value in rows.models['nit'].state_dict().items():
         assert_allclose(value, begun[name])  # has waited
+    assert rows.trained == ['text', 'bert', 'label', 'pit']
     text = {name: value.clone() for name, value in rows.models['text'].state_dict().items()}
     rows._fork()
     for name, value in text.items():
@@ -141,6 +142,7 @@ class Oracle:
     def __init__(self, wrong=()):
         self.names, self.plan, self.step = list(NAMES), SMALL, 1
         self.models = {way: self.averaged(way) for way in ('text', 'label', 'pit')}
+        self.trained = list(self.models)
         self.wrong = wrong
 
     def query(self, way, one_hot):

@@ -40,7 +40,7 @@ def evaluate(
     frames: int = FRAMES, seed: int = 0, progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return way -> {sdr, si_sdri: {mean, sem, median, n}, ahead: {mean, sem} of text in dB of SI-SDR}."""
-    models = {way: rows.averaged(way) for way in rows.models}
+    models = {way: rows.averaged(way) for way in rows.trained}
     config = next(iter(models.values())).config
     n_samples = (frames - 1) * config.hop_length
     settings = MixtureConfig(

@@ -173,6 +173,11 @@ class Rows:
         table = self.tables[WAYS[way][0]]
         return table.expand(len(one_hot), -1, -1) if WAYS[way][0] == 'none' else one_hot @ table
 
+    @property
+    def trained(self) -> list[str]:
+        """The ways that have taken steps: nit waits for text's weights."""
+        return [way for way in self.models if way != 'nit' or self.step > self.plan.warmup]
+
     def averaged(self, way: str) -> CLIPSepSmall:
         """Return the network to be used: its running average."""
         model = CLIPSepSmall(self.models[way].config)
