@@ -12,6 +12,7 @@ from bridge.make_musician import make_musician, model_path
 from bridge.phrases import ode
 from bridge.ports import wait_until
 from bridge.preset import parse_preset
+from bridge.probe import probe
 from bridge.rehearsal import clock_part, note_part, perform
 from bridge.sender import PrecisionSender, Sender
 from bridge.session import Session
@@ -64,6 +65,7 @@ def bench_live(
     engine = ProcessEngine(make_musician, (model,), clock=clock, notify=notice)
     session = Session(preset, clock, sender, engine, horizon=horizon, notify=lambda line: None)
     contexts: list[float] = []
+    machine: list[float] = []
     try:
         if not wait_until(lambda: (session.step(), engine.ready)[1], 120):
             raise GenaudioError('The music engine did not start within two minutes.')
@@ -73,7 +75,8 @@ def bench_live(
         part = clock_part(start, 4.0 * bars + 1, tempo, jitter=lambda tick: rng.uniform(-jitter, jitter))
         for turn in range(bars // 4):
             part += note_part(ode(turn), start + turn * 16 * 60 / tempo, tempo)
-        perform(session, engine, clock, part, start + 4 * bars * 60 / tempo + 0.1)
+        with probe() as machine:
+            perform(session, engine, clock, part, start + 4 * bars * 60 / tempo + 0.1)
         contexts.append(float(engine.stats.get('context', 0)))
     finally:
         session.close()
@@ -89,6 +92,7 @@ def bench_live(
         'handover_ms_p50': _ms(statistics.median(handovers) if handovers else None),
         'handover_ms_p99': _ms(percentile(handovers, 0.99)),
         'handovers': len(handovers), 'out_jitter_ms_p99': _ms(percentile(late, 0.99)), 'messages': len(late),
+        'machine_late_ms_p99': _ms(percentile(machine, 0.99)), 'machine_late_ms_worst': _ms(max(machine, default=None)),
         'lost_messages': lost,
         'missed_deadlines': session.missed, 'deadlines': session.units, 'hung_notes': hanging(sent),
         'late_notes': session.scheduler.late, 'minutes': minutes, 'context': contexts[-1] if contexts else 0.0,
