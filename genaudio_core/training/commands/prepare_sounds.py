@@ -32,8 +32,6 @@ def run(args: argparse.Namespace) -> dict:
 
     if args.scores is None and not args.own:
         raise GenaudioError('Give --scores, --own or both.')
-    if args.singing and (args.scores is None or args.recordings is None or args.own):
-        raise GenaudioError('--singing needs --scores (melodies) and --recordings (voices), and nothing else.')
     if (args.out / 'index.jsonl').exists() and not args.singing:
         raise GenaudioError(f'{args.out} already holds sounds. Give another folder, or remove it first.')
     last = 0.0
@@ -47,6 +45,8 @@ def run(args: argparse.Namespace) -> dict:
 
     result: dict = {'folder': str(args.out)}
     if args.singing:
+        if args.scores is None or args.recordings is None or args.own:
+            raise GenaudioError('--singing needs --scores (melodies) and --recordings (voices), and nothing else.')
         result |= prepare_singing(
             args.out, args.scores, args.recordings, seed=args.seed, size=args.size, progress=progress
         )
