@@ -191,6 +191,8 @@ class AudioHost:
         Of the device: Hz, samples per callback.
     margin_ms
         Extra safety in milliseconds; None adapts it.
+    hop
+        Samples; the network's own, or a whole part of it for less delay.
     standby
         Keep a second worker ready (60 MB), so that one that dies is replaced in milliseconds, not seconds.
     """
@@ -198,9 +200,9 @@ class AudioHost:
     def __init__(
         self, model: str, queries: np.ndarray, *, sample_rate: int, block: int, mix: Mix | None = None,
         margin_ms: float | None = None, on_notice: Callable[[str], None] = lambda text: None, realtime: bool = True,
-        standby: bool = True,
+        standby: bool = True, hop: int | None = None,
     ):  # fmt: skip
-        from genaudio_core.separation_stream import MaskNetwork, check_queries
+        from genaudio_core.separation_stream import MaskNetwork, check_hop, check_queries
 
         network = MaskNetwork.load(model)  # told here, in one line, rather than from the worker
         queries = check_queries(queries, network)
@@ -210,7 +212,7 @@ class AudioHost:
                 f'The device runs at {sample_rate} Hz and the live separator at {rates} Hz. '
                 f'Set the device (jackd -r {network.sample_rates[-1]}) and start again.'
             )
-        self.hop, self.query_dim = network.hop, network.query_dim
+        self.hop, self.query_dim = check_hop(hop, network), network.query_dim
         self.network = network
         self.n_stems = len(queries)
         self.on_notice = on_notice
@@ -227,7 +229,7 @@ class AudioHost:
         )  # fmt: skip
         self.spec = WorkerSpec(
             str(model), queries, mix or Mix.of(self.n_stems), sample_rate, self.inbox.name, self.outbox.name,
-            self.gauges.name, realtime,
+            self.gauges.name, realtime, self.hop,
         )  # fmt: skip
         self._process: Any = None
         self._pipe: Any = None
@@ -420,7 +422,7 @@ class AudioHost:
         p50, p99, worst = gauges.percentiles(50, 99, 100)
         hop_seconds = self.hop / self.core.sample_rate
         return {
-            'ready': self.ready, 'latency_ms': self.latency_ms,
+            'ready': self.ready, 'worker_pid': self.worker_pid, 'latency_ms': self.latency_ms,
             'margin_ms': 1000 * self.core.margin / self.core.sample_rate,
             'compute_ms_p50': 1000 * p50, 'compute_ms_p99': 1000 * p99, 'compute_ms_worst': 1000 * worst,
             'load': p50 / hop_seconds, 'underruns': counts.underruns, 'fades': counts.fades,

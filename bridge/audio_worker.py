@@ -76,6 +76,7 @@ class WorkerSpec:
     output_ring: str
     gauges: str
     realtime: bool = True  # ask the system for a real-time priority
+    hop: int | None = None  # samples; None: the network's own
 
 
 class Worker:
@@ -85,7 +86,7 @@ class Worker:
         from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
 
         self.inbox, self.outbox, self.gauges = inbox, outbox, gauges
-        self.engine = StreamingSeparator(MaskNetwork.load(spec.model), spec.queries, spec.sample_rate)
+        self.engine = StreamingSeparator(MaskNetwork.load(spec.model), spec.queries, spec.sample_rate, spec.hop)
         self.hop = self.engine.hop
         self.mixer = Mixer(spec.mix)
         self._samples = np.zeros((2, self.hop), np.float32)
@@ -109,7 +110,7 @@ class Worker:
         from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
 
         if spec.model != loaded.model:
-            self.engine = StreamingSeparator(MaskNetwork.load(spec.model), spec.queries, spec.sample_rate)
+            self.engine = StreamingSeparator(MaskNetwork.load(spec.model), spec.queries, spec.sample_rate, spec.hop)
             self.warm_up(10)
         self.engine.set_queries(spec.queries)
         self.engine.reset()  # the glide ends, nothing has been heard yet

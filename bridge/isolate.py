@@ -162,7 +162,8 @@ def run(
     input_channels: str | None = None, sample_rate: int = 48000, block: int = 256, margin_ms: float | None = None,
     gains_db: Sequence[float] | None = None, rest_db: float = float('-inf'), wet: float = 1.0,
     connect: Sequence[tuple[str, str]] = (), name: str = 'genaudio-stems', seconds: float | None = None,
-    bypass: bool = False, chains: dict[int, tuple[Any, ...]] | None = None, lines: Any = None,
+    bypass: bool = False, low_latency: bool = False,
+    chains: dict[int, tuple[Any, ...]] | None = None, lines: Any = None,
     on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
     """Isolate sounds from a live input until Ctrl-C, 'quit' or `seconds`; return the final figures.
@@ -177,6 +178,8 @@ def run(
         For PortAudio devices; JACK has its own.
     margin_ms
         Extra latency for safety; None adapts it.
+    low_latency
+        Half the hop of the model: half the delay, a little more of the other sounds.
     connect
         JACK ports to connect, as (source, sink); own ports may be written without the client's name.
     chains
@@ -196,7 +199,8 @@ def run(
     if not queries:
         raise GenaudioError('Say what to listen for, such as --query drums.')
     path = model_path(model)
-    card = MaskNetwork.load(path).card
+    network = MaskNetwork.load(path)
+    card, hop = network.card, network.hop // 2 if low_latency else network.hop
     words = Words(dict(card.details.get('words', {})), int(card.details['query_dim']), on_notice)
     vectors = np.stack([words.vector(text) for text in queries])
     mix = Mix.of(len(queries)).changed(gains_db=tuple(gains_db or [0.0] * len(queries)), rest_db=rest_db, wet=wet)
@@ -232,8 +236,9 @@ def run(
     host, audio, plugins = None, None, None
     try:
         host = AudioHost(
-            path, vectors, sample_rate=sample_rate, block=block, mix=mix, margin_ms=margin_ms, on_notice=on_notice
-        )
+            path, vectors, sample_rate=sample_rate, block=block, mix=mix, margin_ms=margin_ms, on_notice=on_notice,
+            hop=hop,
+        )  # fmt: skip
         host.core.bypass = bypass
         host.start()
         if chains:

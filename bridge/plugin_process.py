@@ -12,12 +12,15 @@ A chain belongs to one pair of outputs and is a list of links::
 
 pedalboard (GPLv3) is imported here only, in the child. What it takes out of a plug-in's latency it hands back late:
 the samples stay in place, and the delay is added to the safety margin.
+
+A plug-in file that is missing, does not load, or ends the process while it loads is told and left out; the rest of its
+chain plays. One that crashes later is started again with its knobs where they were; meanwhile the stems play dry.
 """
 
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,7 @@ class Link:
     path: str = ''
     parameters: dict[str, float | str | bool] = field(default_factory=dict)
     state: bytes = b''  # of a plug-in, as `save_state` returned it
+    left_out: bool = False  # it could not be loaded; the link is passed over, its number stays taken
 
 
 Chains = dict[int, tuple[Link, ...]]  # number of the output pair, from 0 -> its effects
@@ -55,10 +59,21 @@ def check_link(link: Link) -> None:
     GenaudioError
         If the link names nothing, or a file that is missing.
     """
-    if bool(link.effect) == bool(link.path):
-        raise GenaudioError("An effect is either built in (effect = 'Reverb') or a plug-in (path = 'x.vst3').")
+    check_kind(link)
     if link.path and not Path(link.path).exists():
         raise GenaudioError(f'There is no plug-in {link.path}.')
+
+
+def check_kind(link: Link) -> None:
+    """Check that a link is built in or a file, and not both.
+
+    Raises
+    ------
+    GenaudioError
+        If it is not.
+    """
+    if bool(link.effect) == bool(link.path):
+        raise GenaudioError("An effect is either built in (effect = 'Reverb') or a plug-in (path = 'x.vst3').")
 
 
 def load_link(link: Link) -> Any:
@@ -104,12 +119,16 @@ def load_link(link: Link) -> Any:
     return plugin
 
 
+class BadParameter(GenaudioError):
+    """A parameter that an effect does not have, or a value that it refuses."""
+
+
 def set_parameter(plugin: Any, name: str, value: float | str | bool, known: set[str] | None = None) -> None:
     """Set a parameter by name; pedalboard itself accepts any name in silence.
 
     Raises
     ------
-    GenaudioError
+    BadParameter
         If there is none of this name, or the value is out of its range.
     """
     if known is None:
@@ -119,25 +138,32 @@ def set_parameter(plugin: Any, name: str, value: float | str | bool, known: set[
             if isinstance(getattr(type(plugin), n), property) and n not in ('is_effect', 'is_instrument')
         }  # fmt: skip
     if name not in known:
-        raise GenaudioError(
-            f"{type(plugin).__name__} has no parameter '{name}'.{did_you_mean(name, known)} "
+        raise BadParameter(
+            f"{_name(plugin)} has no parameter '{name}'.{did_you_mean(name, known)} "
             f'It has: {", ".join(sorted(known))}.'
         )
     try:
         setattr(plugin, name, value)
     except (ValueError, TypeError, AttributeError) as error:
-        raise GenaudioError(f"{type(plugin).__name__}: '{name}' cannot be {value}: {error}") from None
+        raise BadParameter(f"{_name(plugin)}: '{name}' cannot be {value}: {error}") from None
+
+
+def _name(plugin: Any) -> str:
+    return getattr(plugin, 'name', None) or type(plugin).__name__
 
 
 class Chain:
     """The effects of one output pair, block by block."""
 
-    def __init__(self, links: Sequence[Link], sample_rate: int):
+    def __init__(
+        self, links: Sequence[Link], sample_rate: int,
+        on_link: Callable[[int, Link], Any] = lambda index, link: load_link(link),
+    ):  # fmt: skip
         import pedalboard as package
 
         pedalboard: Any = package
-        self.plugins = [load_link(link) for link in links]
-        self.board = pedalboard.Pedalboard(self.plugins)
+        self.plugins = [None if link.left_out else on_link(i, link) for i, link in enumerate(links)]
+        self.board = pedalboard.Pedalboard([plugin for plugin in self.plugins if plugin is not None])
         self.sample_rate = sample_rate
         silence = np.zeros((2, MEASURED), np.float32)
         self.latency = MEASURED - self.board(silence, sample_rate, buffer_size=CHUNK, reset=True).shape[1]
@@ -164,8 +190,26 @@ def run_plugins(
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def load(pair: int, index: int, link: Link) -> Any:
+        pipe.send(('loading', (pair, index)))  # if this is the last that is heard of us, it was this one
+        try:
+            plugin = load_link(link)
+            if link.path and not plugin.is_effect:
+                raise GenaudioError(f'The plug-in {link.path} is an instrument; on a stem there is nothing to play it.')
+            return plugin
+        except GenaudioError as error:
+            if link.path and not isinstance(error, BadParameter):
+                pipe.send(('left out', (pair, index, str(error))))
+                return None
+            raise
+
     try:
-        loaded = {pair: Chain(links, sample_rate) for pair, links in chains.items()}
+        loaded = {
+            pair: Chain(links, sample_rate, lambda index, link, pair=pair: load(pair, index, link))
+            for pair, links in chains.items()
+        }  # fmt: skip
     except GenaudioError as error:
         pipe.send(('failed', str(error)))
         return
@@ -184,12 +228,14 @@ def run_plugins(
                 if message == 'parameter':
                     pair, index, name, number = value
                     try:
-                        set_parameter(loaded[pair].plugins[index], name, number)
+                        if loaded[pair].plugins[index] is not None:
+                            set_parameter(loaded[pair].plugins[index], name, number)
+                            pipe.send(('set', value))
                     except (GenaudioError, KeyError, IndexError) as error:
                         pipe.send(('told', str(error)))
                 elif message == 'state':
                     pipe.send(('state', {
-                        pair: [getattr(plugin, 'raw_state', b'') for plugin in chain.plugins]
+                        pair: [getattr(plugin, 'raw_state', b'') if plugin else b'' for plugin in chain.plugins]
                         for pair, chain in loaded.items()
                     }))  # fmt: skip
 
@@ -254,23 +300,79 @@ class PluginHost:
             if not 0 <= pair < len(host.output_names):
                 raise GenaudioError(f'There are {len(host.output_names)} output pairs, numbered from 0; not {pair}.')
             for link in links:
-                check_link(link)
-        self.host, self.chains = host, chains
+                check_kind(link)
+        self.host, self.chains, self._first = host, dict(chains), dict(chains)
+        self._state: dict[int, list[bytes]] | None = None
         self.finished = Ring(host.outbox.n_channels)
         self.restarts, self.latency, self.given_up = 0, 0, False
+        self.told: list[str] = []  # lines that `poll` has yet to return
+        self._loading: tuple[int, int] | None = None
         self._wake = host._context.Semaphore(0)
-        self._margin = host.core.margin
-        self._launch()
+        self._extra = 0  # samples that were added to the margin of the host
+        self._ready_once = False
         until = time.monotonic() + timeout
-        while not self._pipe.poll(0.02):
-            if not self.process.is_alive() or time.monotonic() > until:
+        self._launch()
+        while not self._ready_once:
+            if self._pipe.poll(0.02):
+                self._hear(at_start=True)
+            elif not self.process.is_alive():
+                if not self._leave_out_the_last():
+                    self.stop()
+                    raise GenaudioError('The plug-in process ended before it had loaded anything.')
+                self._pipe.close()
+                self._launch()
+            elif time.monotonic() > until:
                 self.stop()
-                raise GenaudioError('The plug-in process ended while it loaded the plug-ins. Leave one out to find it.')
-        kind, value = self._pipe.recv()
-        if kind == 'failed':
-            self.stop()
-            raise GenaudioError(value)
-        self._ready(value)
+                raise GenaudioError(f'The plug-ins were not loaded after {timeout:g} s. Leave one out to find it.')
+
+    def _hear(self, *, at_start: bool = False) -> None:
+        """Take in what the process says."""
+        with contextlib.suppress(EOFError, OSError):
+            while self._pipe.poll():
+                kind, value = self._pipe.recv()
+                if kind == 'loading':
+                    self._loading = value
+                elif kind == 'left out':
+                    pair, index, why = value
+                    self._leave_out(pair, index, why)
+                elif kind == 'ready':
+                    self._loading = None
+                    self._ready(value)
+                elif kind == 'told':
+                    self.told.append(value)
+                elif kind == 'set':
+                    self._keep(*value)
+                elif kind == 'state':
+                    self._state = value
+                elif kind == 'failed' and at_start:
+                    self.stop()
+                    raise GenaudioError(value)
+                elif kind == 'failed':
+                    self.told.append(value)
+
+    def _leave_out(self, pair: int, index: int, why: str) -> None:
+        links = list(self.chains[pair])
+        links[index] = replace(links[index], left_out=True)
+        self.chains[pair] = tuple(links)
+        self._first = {**self._first, pair: tuple(links)}
+        self.told.append(f'{why} It is left out.')
+
+    def _keep(self, pair: int, index: int, name: str, value: Any) -> None:
+        """A knob was turned: the next process, should this one die, begins with it there."""
+        links = list(self.chains[pair])
+        links[index] = replace(links[index], parameters={**links[index].parameters, name: value})
+        self.chains[pair] = tuple(links)
+
+    def _leave_out_the_last(self) -> bool:
+        """The process died while it loaded a plug-in: do without that one; False if it was none."""
+        self._hear(at_start=not self._ready_once)
+        if self._loading is None:
+            return False
+        pair, index = self._loading
+        self._loading = None
+        link = self.chains[pair][index]
+        self._leave_out(pair, index, f'The plug-in {link.path or link.effect} crashed while it was loaded.')
+        return True
 
     def _launch(self) -> None:
         self._pipe, theirs = self.host._context.Pipe()
@@ -286,10 +388,13 @@ class PluginHost:
         self._started = time.monotonic()
 
     def _ready(self, latency: int) -> None:
-        self.latency = latency
         core = self.host.core
-        # A chunk of time to work, what the plug-ins hold back, and their output in whole chunks.
-        core.set_timing(core.block, self._margin + CHUNK + -(-latency // CHUNK) * CHUNK)
+        if not self._ready_once or latency != self.latency:
+            # A chunk of time to work, what the plug-ins hold back, and their output in whole chunks.
+            extra = CHUNK + -(-latency // CHUNK) * CHUNK
+            core.set_timing(core.block, core.margin + extra - self._extra)
+            self._extra = extra
+        self.latency, self._ready_once = latency, True
         core.wake = self._wake_both
         core.finished = self.finished
 
@@ -299,44 +404,61 @@ class PluginHost:
 
     def poll(self) -> str | None:
         """Look after the process; return a line to tell."""
-        told = None
-        with contextlib.suppress(EOFError, OSError):
-            while self._pipe.poll():
-                kind, value = self._pipe.recv()
-                if kind == 'ready':
-                    self.latency = value
-                elif kind in ('told', 'failed'):
-                    told = value
-        if self.process.is_alive() or self.given_up:
-            return told
-        if self.restarts >= 5 or time.monotonic() - self._started < 2.0:
+        self._hear()
+        if not self.process.is_alive() and not self.given_up:
+            self._revive()
+        return self.told.pop(0) if self.told else None
+
+    def _revive(self) -> None:
+        self._hear()
+        said, at_once = False, time.monotonic() - self._started < 2.0
+        if (at_once or self._loading is not None) and self.chains != self._first:
+            self.chains, self._loading = dict(self._first), None  # a knob as it was turned may be what it cannot bear
+        elif self._loading is not None:
+            said = self._leave_out_the_last()
+        elif at_once or self.restarts >= 5:
             self.given_up = True
-            return told or 'The plug-ins ended again at once; the stems play without them.'
+            self.told.append('The plug-ins ended again at once; the stems play without them.')
+            return
         self.restarts += 1
         self._pipe.close()
         self._launch()
-        return 'A plug-in crashed; starting again. The stems play without effects meanwhile.'
+        if not said:
+            self.told.append('A plug-in crashed; starting again. The stems play without effects meanwhile.')
 
     def set_parameter(self, pair: int, index: int, name: str, value: float | str | bool) -> None:
-        """Turn a knob: of the effect `index` of an output pair."""
+        """Turn a knob: of the effect `index` of an output pair.
+
+        Raises
+        ------
+        GenaudioError
+            If there is no such effect. A wrong name or value is told later, by `poll`.
+        """
+        links = self.chains.get(pair, ())
+        if not 0 <= index < len(links):
+            raise GenaudioError(f'{self.host.output_names[pair]} has {len(links)} effects; there is no {index + 1}.')
         with contextlib.suppress(OSError):
             self._pipe.send(('parameter', (pair, index, name, value)))
 
     def save_state(self, timeout: float = 5.0) -> dict[int, list[bytes]]:
         """Return the state of every plug-in by output pair, for `Link.state`.
 
+        A knob that was just turned is in it once a block has been played since: plug-ins learn of it with the sound.
+
         Raises
         ------
         GenaudioError
             If the process does not answer.
         """
-        self._pipe.send(('state', None))
+        self._state = None
+        with contextlib.suppress(OSError):
+            self._pipe.send(('state', None))
         until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            if self._pipe.poll(0.05):
-                kind, value = self._pipe.recv()
-                if kind == 'state':
-                    return value
+        while time.monotonic() < until and self.process.is_alive():
+            self._pipe.poll(0.05)
+            self._hear()
+            if self._state is not None:
+                return self._state
         raise GenaudioError('The plug-ins did not tell their state.')
 
     def stop(self) -> None:

@@ -68,6 +68,10 @@ class Analysis:
         np.multiply(past, self._window, out=self._windowed)
         return np.fft.rfft(self._windowed)
 
+    def seen_through(self, window: np.ndarray) -> np.ndarray:
+        """Return the spectrum of the same past through another window (n_fft,)."""
+        return np.fft.rfft(self._past * window)
+
     def preload(self, samples: np.ndarray) -> None:
         """Fill the past with the newest `n_fft` samples of a stream that has been running without us."""
         count = min(samples.shape[-1], self.n_fft)
@@ -107,18 +111,18 @@ class Synthesis:
         self._tail[...] = 0
 
 
-def analyse(signal: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
+def analyse(signal: np.ndarray, n_fft: int, hop: int, window: np.ndarray | None = None) -> np.ndarray:
     """Return the spectra of a whole signal (..., samples): (..., frames, n_fft // 2 + 1).
 
     The signal is padded with `n_fft` - `hop` zeros before it, and with zeros after it to whole hops, plus one hop
-    so that `synthesise` gives every sample back.
+    so that `synthesise` gives every sample back. `window` (n_fft,) replaces the analysis window of this hop.
     """
     n = signal.shape[-1]
     frames = -(-n // hop) + 1
     pad = [(0, 0)] * (signal.ndim - 1) + [(n_fft - hop, frames * hop - n)]
     padded = np.pad(signal, pad)
     strided = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=-1)[..., ::hop, :]
-    return np.fft.rfft(strided * windows(n_fft, hop)[0])
+    return np.fft.rfft(strided * (windows(n_fft, hop)[0] if window is None else window))
 
 
 def synthesise(spectra: np.ndarray, n_fft: int, hop: int, n_samples: int) -> np.ndarray:

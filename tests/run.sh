@@ -3,8 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# JACK with its dummy driver for ports and audio, and a synthesiser with a small SoundFont (GPL-2, for tests only), a voice.
-packages=(jackd2 libportaudio2 libfluidsynth3 timgm6mb-soundfont espeak-ng)
+# JACK with its dummy driver for ports and audio, and a synthesiser with a small SoundFont (GPL-2, for tests only), a voice,
+# and what plug-ins are built with (needs g++ and make).
+packages=(jackd2 libportaudio2 libfluidsynth3 timgm6mb-soundfont espeak-ng dpf-source)
 missing=()
 for package in "${packages[@]}"; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -215,6 +216,45 @@ def test_mono_is_heard_on_both_sides_and_the_server_may_go_and_come_back():
                 isolate.wait_for('is back')
                 figures = isolate.finish()
                 assert figures['restarts'] == 0
+
+
+def test_a_killed_inference_process_is_dry_within_50_ms_and_wet_again_within_2_s():
+    """Counted in frames of the server, from the kill on."""
+    x = np.tile(music(1.0), 60)
+    with jackd(), Isolate('--query', 'drums', '--margin', '0') as isolate:
+        isolate.wait_for('latency')
+        player, recorder = Player(x), Recorder(['stem', 'input'], RATE * 40)
+        try:
+            player.client.connect('player:out_1', 'genaudio-stems:in_1')
+            recorder.client.connect('genaudio-stems:drums_1', 'recorder:stem')
+            recorder.client.connect('player:out_1', 'recorder:input')
+            player.go()
+            time.sleep(6)  # the second worker, which takes over, loads meanwhile
+            isolate.say('status')
+            isolate.wait_for('worker_pid')
+            status = next(line for line in isolate.lines if 'worker_pid' in line)
+            pid = int(status.split('worker_pid ')[1].split(',')[0])
+            latency = round(float(status.split('latency_ms ')[1].split(',')[0]) * RATE / 1000)
+            killed = recorder.at
+            os.kill(pid, signal.SIGKILL)
+            while recorder.at < killed + 3 * RATE:
+                time.sleep(0.05)
+            figures = isolate.finish()
+        finally:
+            close(player, recorder)
+    assert figures['restarts'] == 1
+    if figures['latency_samples'] != 512:
+        pytest.skip('the machine was so busy that the latency had to be widened: the recording cannot be compared')
+    latency = figures['latency_samples']
+    dry = recorder.samples[1, : recorder.at - latency]
+    stem = recorder.samples[0, latency : recorder.at]
+    blocks = (recorder.at - latency) // 256
+    is_dry = np.abs(stem - dry)[: 256 * blocks].reshape(blocks, 256).max(-1) < 1e-6
+    at = (killed - latency) // 256
+    first_dry = int(np.argmax(is_dry[at:]))
+    assert is_dry[at + first_dry] and first_dry * 256 <= 0.05 * RATE
+    wet = np.flatnonzero(~is_dry[at + first_dry :])
+    assert len(wet) and (first_dry + wet[0]) * 256 <= 2 * RATE
 
 
 def test_a_server_at_another_rate_is_told():

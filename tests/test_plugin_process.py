@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from stream_models import music, random_model
 from test_audio import play
+from vst3 import ZAM, built, can_build, zam_plugins
 
 from bridge.audio import AudioHost
 from bridge.plugin_process import Chain, Link, PluginHost, check_link, load_link
@@ -16,7 +17,7 @@ from genaudio_core.separation_stream import MaskNetwork
 RATE = 48000
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture
 def host():
     path = random_model()
     words = MaskNetwork.load(path).words('drums', 'bass')
@@ -107,3 +108,101 @@ def test_a_file_that_is_no_plugin_is_told(tmp_path):
     bad.write_bytes(b'nothing')
     with pytest.raises(GenaudioError, match='does not load'):
         load_link(Link(path=str(bad)))
+
+
+# --- real VST3 plug-ins ----------------------------------------------------------------------------------------------
+
+
+@can_build
+def test_a_vst3_of_its_own_on_each_stem_in_place_with_parameters_and_state(host):
+    x = np.tile(music(1.0), 2)
+    path = str(built('crash'))
+    plugins = PluginHost(host, {
+        0: (Link(path=path, parameters={'loudness': 0.5}),),
+        1: (Link(path=path, parameters={'loudness': 2.0}), Link(effect='Invert')),
+    })  # fmt: skip
+    try:
+        assert plugins.latency == 300  # what the plug-in says, counted once per chain
+        assert host.latency == 512 + 256 + 512  # a chunk of time, and its latency in whole chunks
+        out, start, latency = play(host, x), RATE, host.latency
+        null = 2 * out[:2] - 0.5 * out[2:4] + out[4:6]  # both stems as they were, and the rest
+        assert_allclose(null[:, start:], x[:, start - latency : out.shape[1] - latency], atol=1e-4)
+        plugins.set_parameter(1, 0, 'loudness', 1.0)
+        end = time.monotonic() + 60
+        while plugins.chains[1][0].parameters != {'loudness': 1.0} and time.monotonic() < end:
+            plugins.poll()
+            time.sleep(0.01)
+        play(host, x)
+        state = plugins.save_state()
+        assert len(state[0][0]) > 50 and state[1][1] == b'' and state[0][0] != state[1][0]
+        with pytest.raises(GenaudioError, match='stem_2 has 2 effects; there is no 6'):
+            plugins.set_parameter(1, 5, 'loudness', 1.0)
+    finally:
+        plugins.stop()
+    assert load_link(Link(path=path, state=state[0][0])).loudness == pytest.approx(0.5)
+    assert load_link(Link(path=path, state=state[1][0])).loudness == pytest.approx(1.0)
+
+
+@can_build
+def test_a_vst3_that_crashes_leaves_the_stems_and_comes_back(host):
+    x = np.tile(music(1.0), 2)
+    plugins = PluginHost(host, {0: (Link(path=str(built('crash')), parameters={'loudness': 0.5}),)})
+    try:
+        play(host, x)
+        plugins.set_parameter(0, 0, 'crash', 1.0)  # now it aborts in its own process
+        host.core.waits = False
+        end = time.monotonic() + 60
+        while plugins.process.is_alive() and time.monotonic() < end:
+            play(host, x[:, :2560])
+        assert not plugins.process.is_alive()
+        first = plugins.process.pid
+        told, out = [], []
+        for k in range(4000):  # the turned knob kills it once more at once, then it begins as it was at first
+            if (line := plugins.poll()) is not None:
+                told.append(line)
+            block = np.empty((8, 256), np.float32)
+            at = 256 * k % RATE
+            host.core.process(x[:, at : at + 256], block)
+            out.append(block)
+            if plugins.restarts == 2 and host.core._through_plugins:
+                break
+            time.sleep(0.005)
+        assert host.core._through_plugins and not plugins.given_up and plugins.process.pid != first
+        assert plugins.restarts == 2 and plugins.chains[0][0].parameters == {'loudness': 0.5}
+        assert all('crashed' in line for line in told) and len(told) == 2
+        assert np.isfinite(np.concatenate(out, -1)).all() and np.abs(out[-1][:2]).max() > 0
+    finally:
+        plugins.stop()
+
+
+@can_build
+def test_a_plugin_that_is_missing_or_an_instrument_is_left_out_and_told(host, tmp_path):
+    x = np.tile(music(1.0), 2)
+    broken = tmp_path / 'broken.vst3'
+    broken.write_bytes(b'nothing')
+    plugins = PluginHost(host, {
+        0: (Link(path='/no/such.vst3'), Link(effect='Invert')), 1: (Link(path=str(broken)),),
+        2: (Link(path=str(built('beep'))),),
+    })  # fmt: skip
+    try:
+        told = [plugins.poll(), plugins.poll(), plugins.poll()]
+        assert told[0] == 'There is no plug-in /no/such.vst3. It is left out.'
+        assert 'broken.vst3 does not load' in told[1] and 'is an instrument' in told[2]
+        out, start, latency = play(host, x), RATE, host.latency
+        sum_ = -out[:2] + out[2:4] + out[4:6]  # the rest of the first chain plays
+        assert_allclose(sum_[:, start:], x[:, start - latency : out.shape[1] - latency], atol=1e-4)
+    finally:
+        plugins.stop()
+
+
+@zam_plugins
+def test_a_debian_limiter_with_look_ahead_keeps_its_stem_in_place():
+    chain = Chain([Link(path=str(ZAM / 'ZaMaximX2.vst3'), parameters={'output_ceiling_db': -0.5})], RATE)
+    assert chain.latency > 0
+    x = 0.1 * music(1.0)[:, : 100 * 256]
+    out = np.concatenate([chain.process(x[:, i : i + 256]) for i in range(0, x.shape[1], 256)], -1)
+    held = x.shape[1] - out.shape[1]
+    assert 0 < held <= chain.latency
+    middle = slice(RATE // 4, out.shape[1])
+    alike = [float(np.dot(out[0, middle], np.roll(x[0], shift)[middle])) for shift in range(-50, 51)]
+    assert int(np.argmax(alike)) - 50 == 0

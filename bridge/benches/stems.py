@@ -11,6 +11,7 @@ xrun whatever we do; those are counted apart, as ``device_late``.
 """
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--queries', type=int, default=1, help='stems at once, 1 to 8 (default: 1)')
     parser.add_argument('--sample-rate', type=int, default=48000, help='Hz (default: 48000)')
     parser.add_argument('--block-size', type=int, default=256, help='samples per device callback (default: 256)')
+    parser.add_argument('--low-latency', action='store_true', help='at half the hop of the model')
     parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: adapts)')
     parser.add_argument('--hops', type=int, default=3000, help='hops measured in the engine alone')
     parser.add_argument('--certify', action='store_true', help='run the whole live side in real time')
@@ -48,13 +50,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     queries = rng.standard_normal((args.queries, network.query_dim)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    engine = StreamingSeparator(network, queries, args.sample_rate)
+    hop = network.hop // 2 if args.low_latency else network.hop
+    engine = StreamingSeparator(network, queries, args.sample_rate, hop)
     hop_seconds = engine.hop / args.sample_rate
 
     audio = 0.1 * rng.standard_normal((2, 64 * engine.hop)).astype(np.float32)
     hops = [audio[:, i : i + engine.hop] for i in range(0, audio.shape[1], engine.hop)]
-    for hop in hops:
-        engine.hop_through(hop)
+    for part in hops:
+        engine.hop_through(part)
     times, cpu = [], time.thread_time()
     for i in range(args.hops):
         started = time.perf_counter()
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     total = total_latency(args.block_size, engine.hop, margin)
     result['total_latency_ms'] = 1000 * total / args.sample_rate
     if args.certify:
-        result |= certify(path, queries, args)
+        result |= certify(path, queries, args, hop)
     return result
 
 
@@ -85,7 +88,7 @@ def busy(stop: Any) -> None:
         sum(i * i for i in range(20_000))
 
 
-def certify(path: str, queries: Any, args: argparse.Namespace) -> dict[str, Any]:
+def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict[str, Any]:
     """Run the live side for the minutes asked, as a device would; return its figures.
 
     The first two seconds do not count: the worker's first hops fill caches.
@@ -97,6 +100,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace) -> dict[str, Any]
 
     from bridge.audio import AudioHost
     from bridge.audio_worker import Gauges, ask_for_priority
+    from bridge.awake import awake
     from genaudio_core.command import notice
 
     context = multiprocessing.get_context('spawn')
@@ -107,9 +111,12 @@ def certify(path: str, queries: Any, args: argparse.Namespace) -> dict[str, Any]
     rng = np.random.default_rng(1)
     audio = 0.1 * rng.standard_normal((2, 512 * block)).astype(np.float32)
     host = AudioHost(
-        path, queries, sample_rate=rate, block=block, margin_ms=args.margin, on_notice=notice, standby=False
+        path, queries, sample_rate=rate, block=block, margin_ms=args.margin, on_notice=notice, standby=False,
+        hop=hop,
     )  # fmt: skip
+    stack = contextlib.ExitStack()
     try:
+        kept_awake = stack.enter_context(awake())  # as live isolation does
         host.start()
         if not args.no_busy:
             beside.start()
@@ -147,10 +154,12 @@ def certify(path: str, queries: Any, args: argparse.Namespace) -> dict[str, Any]
             'rtf': p50 / hop_ms, 'underruns': counts.underruns, 'fades': counts.fades, 'blocks': total,
             'device_late': late, 'device_worst_ms': 1000 * worst_late, 'minutes': seconds / 60,
             'restarts': counts.restarts, 'skipped_hops': int(host.gauges.counters[Gauges.SKIPPED]),
-            'realtime': bool(host.gauges.counters[Gauges.PRIORITY]) and own_priority, 'busy_beside': not args.no_busy,
+            'realtime': bool(host.gauges.counters[Gauges.PRIORITY]) and own_priority, 'kept_awake': kept_awake,
+            'busy_beside': not args.no_busy,
             'certified': counts.underruns == 0 and counts.restarts == 0,
         }  # fmt: skip
     finally:
+        stack.close()
         stop.set()
         if beside.is_alive():
             beside.join(2.0)
