@@ -189,6 +189,25 @@ def test_worker_gives_what_the_engine_gives_and_the_rest_nulls(host):
     assert status['underruns'] == 0 and status['ready'] and status['compute_ms_p50'] > 0
 
 
+def test_worker_at_half_the_hop_is_the_engine_at_half_the_delay():
+    path, x = random_model(), music(0.5)
+    queries = MaskNetwork.load(path).words('drums')
+    with AudioHost(
+        str(path), queries, sample_rate=RATE, block=128, margin_ms=0, realtime=False, standby=False, hop=128
+    ) as host:
+        host.core.waits = True
+        assert host.latency == 256
+        out = []
+        for i in range(0, x.shape[1] - 127, 128):
+            out.append(np.empty((6, 128), np.float32))
+            host.core.process(x[:, i : i + 128], out[-1])
+        out, settled = np.concatenate(out, -1), 256 + RATE // 50
+        expected = StreamingSeparator(host.network, queries, RATE, 128).separate(x)[0]
+        n = out.shape[1] - settled
+        assert_allclose(out[:2, settled:], expected[:, settled:][:, :n], atol=1e-5)
+        assert_allclose((out[:2] + out[2:4])[:, settled:], x[:, settled - 256 :][:, :n], atol=1e-6)
+
+
 @pytest.mark.parametrize('host', [False, True], indirect=True, ids=['restart', 'standby'])
 def test_a_killed_worker_gives_dry_and_another_takes_over(host):
     x = np.tile(music(1.0), 4)
