@@ -2,11 +2,11 @@
 
 Why not torch's exporter: it gives 370 nodes for a frame whose arithmetic takes 0.1 ms, and a node costs a microsecond
 or two whatever it does. Written out it is about 150: one GRU node per GRU, one product for all that a query steers,
-biases inside products, and the mask's sigmoid and tangent as one tangent. The parity check of the kind compares it
-with torch on every export.
+biases and what a product is added to inside of it (Gemm, on two axes: the runtime would wrap three in reshapes), and
+the mask's sigmoid and tangent as one tangent. The parity check of the kind compares it with torch on every export.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,10 @@ class _Graph:
     def name(self, value: str, output: str) -> None:
         self.nodes.append(helper.make_node('Identity', [value], [output]))
 
-    def linear(self, x: str, layer) -> str:
-        """(..., in) -> (..., out)."""
-        return self.op('Add', self.op('MatMul', x, self.weight(layer.weight.t())), self.weight(layer.bias))
+    def linear(self, x: str, layer, *, plus: str | None = None, bias=None) -> str:
+        """(rows, in) -> (rows, out), with the layer's bias or another one, or `plus` (rows, out) in its place."""
+        bias = layer.bias if bias is None else bias
+        return self.op('Gemm', x, self.weight(layer.weight.t()), plus or self.weight(bias))
 
     def norm(self, x: str, layer) -> str:
         weights = self.weight(layer.weight), self.weight(layer.bias)
@@ -92,21 +93,25 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
     nexts: dict[str, list[str]] = {name: [] for name in State._fields if name != 'levels' or alone}
     for block, (bands, whole) in zip(trunk, _states(g, 'trunk', len(model.trunk)), strict=True):
         whole = g.op('Unsqueeze', whole, g.shape(0))
-        x, bands, whole = _block(g, block, x, bands, whole, n_bands=k, width=n, one=True)
+        x, bands, whole = _block(g, block, x, bands, whole, n_bands=k, one=True)
         nexts['trunk_bands'].append(bands)
         nexts['trunk_global'].append(g.op('Squeeze', whole, g.shape(0)))
 
     steering, offset = _steering(g, model)
-    x = g.op('Add', x, offset)  # (1, K, N) + (Q, K, N)
+    x = g.op('Add', x, offset)  # (K, N) + (Q, K, N)
     for i, (block, (bands, whole)) in enumerate(
         zip(query_blocks, _states(g, 'query', len(model.query_blocks)), strict=True)
     ):
-        x = _steer(g, x, steering[i])
+        if i:
+            x = g.op('Reshape', x, g.shape(-1, k, n))
+        x = g.op('Reshape', _steer(g, x, steering[i]), g.shape(-1, n))
         bands = g.op('Reshape', bands, g.shape(1, -1, n))
-        x, bands, whole = _block(g, block, x, bands, whole, n_bands=k, width=n, one=False)
+        x, bands, whole = _block(g, block, x, bands, whole, n_bands=k, one=False)
         nexts['query_bands'].append(g.op('Reshape', bands, g.shape(1, -1, k, n)))
         nexts['query_global'].append(whole)
-    g.name(_decode(g, model, _steer(g, x, steering[-1]), alone[0] if alone else None), 'masks')
+    x = g.op('Reshape', x, g.shape(-1, k, n)) if len(query_blocks) else x
+    x = g.op('Reshape', _steer(g, x, steering[-1]), g.shape(-1, n))
+    g.name(_decode(g, model, x, alone[0] if alone else None), 'masks')
     if alone:
         nexts['levels'].append(alone[1])
     for name, parts in nexts.items():
@@ -150,7 +155,7 @@ def _states(g: _Graph, name: str, count: int) -> list[tuple[str, str]]:
 
 
 def _encode(g: _Graph, model: StreamSeparator) -> tuple[str, tuple[str, str, str]]:
-    """The bands (1, K, N) of the spectrum, and level, side level and pan (1, F); see `StreamSeparator._features`.
+    """The bands (K, N) of the spectrum, and level, side level and pan (1, F); see `StreamSeparator._features`.
 
     Everything is kept in planes, bins last: products with a broadcast inner axis of two are ten times slower.
     """
@@ -158,8 +163,9 @@ def _encode(g: _Graph, model: StreamSeparator) -> tuple[str, tuple[str, str, str
     # left, right -> mid, side, left, right, scaled, as one product from the left
     mixing = np.array([[0.5, 0.5], [0.5, -0.5], [1, 0], [0, 1]], np.float32) * np.float32(1e3 * model.scale)
     four = g.op('MatMul', g.weight(mixing), 'spectrum')  # (2, 4, F)
-    power = g.op('ReduceSum', g.op('Mul', four, four), g.shape(0), keepdims=0)  # (4, F)
-    power = g.op('Add', power, g.weight(np.full((4, f), 1e-4, np.float32)))
+    real, imaginary = g.ops('Split', [g.op('Mul', four, four)], 2, axis=0, num_outputs=2)
+    power = g.op('Add', g.op('Add', real, imaginary), g.weight(np.full((1, 4, f), 1e-4, np.float32)))
+    power = g.op('Reshape', power, g.shape(4, f))
     root = g.op('Sqrt', power)
     lifted = g.op('Mul', g.op('Sqrt', g.op('Sqrt', root)), g.number(1e-3**0.25))  # (4, F)
     mid_and_side, left, right = g.ops('Split', [lifted, g.shape(2, 1, 1)], 3, axis=0)
@@ -175,7 +181,7 @@ def _encode(g: _Graph, model: StreamSeparator) -> tuple[str, tuple[str, str, str
         part = g.op('Reshape', g.op('Transpose', part, perm=[1, 0, 2]), g.shape(count, 1, N_FEATURES * bins))
         w = weight.detach().numpy().reshape(count, bins, N_FEATURES, n).swapaxes(1, 2).reshape(count, -1, n)
         encoded.append(g.op('MatMul', part, g.weight(w)))
-    x = g.op('Reshape', g.op('Concat', *encoded, axis=0), g.shape(1, model.n_bands, n))
+    x = g.op('Reshape', g.op('Concat', *encoded, axis=0), g.shape(model.n_bands, n))
     level, side = g.ops('Split', [mid_and_side, g.shape(1, 1)], 2, axis=0)
     return g.op('Add', x, g.weight(model.encode_bias)), (level, side, pan)
 
@@ -183,13 +189,18 @@ def _encode(g: _Graph, model: StreamSeparator) -> tuple[str, tuple[str, str, str
 def _local(g: _Graph, model: StreamSeparator, lifted: tuple[str, str, str]) -> tuple[str, str]:
     """Features of single bins (LOCAL, F) and the next slow means (2, F); see `StreamSeparator._local_features`."""
     level, side, pan = lifted
-    picture = g.op('Unsqueeze', level, g.shape(0))  # (1, 1, F)
-    around = [
-        g.op('Squeeze', g.op('AveragePool', picture, kernel_shape=[n], pads=[n // 2, n // 2], count_include_pad=0),
-             g.shape(0))
-        for n in (5, 33)
-    ]  # fmt: skip
-    over = g.op('Sub', level, g.op('Concat', *around, 'levels', axis=0))  # (4, F), over neighbours and over the past
+    # Sums over 5 and 33 neighbours as one convolution; at the ends fewer are there to divide by.
+    f, sizes = model.n_bins, (5, 33)
+    kernel = np.zeros((2, 1, max(sizes)), np.float32)
+    counts = np.zeros((2, f), np.float32)
+    for row, size in enumerate(sizes):
+        side_bins = (max(sizes) - size) // 2
+        kernel[row, 0, side_bins : side_bins + size] = 1.0
+        counts[row] = np.convolve(np.ones(f), np.ones(size), 'same')
+    pads = [max(sizes) // 2] * 2
+    sums = g.op('Conv', g.op('Unsqueeze', level, g.shape(0)), g.weight(kernel), pads=pads)  # (1, 2, F)
+    means = g.op('Mul', g.op('Reshape', sums, g.shape(2, f)), g.weight(1 / counts))
+    over = g.op('Sub', level, g.op('Concat', means, 'levels', axis=0))  # (4, F), over neighbours and over the past
     neighbours, past = g.ops('Split', [over, g.shape(2, len(SLOW))], 2, axis=0)
     levels = g.op('Add', 'levels', g.op('Mul', past, g.weight(np.array(model.slow, np.float32)[:, None])))
     found = g.op('Concat', level, neighbours, pan, g.op('Mul', pan, pan), side, past, axis=0)
@@ -197,27 +208,34 @@ def _local(g: _Graph, model: StreamSeparator, lifted: tuple[str, str, str]) -> t
 
 
 def _block(
-    g: _Graph, block: Block, x: str, bands: str, whole: str, *, n_bands: int, width: int, one: bool
+    g: _Graph, block: Block, x: str, bands: str, whole: str, *, n_bands: int, one: bool
 ) -> tuple[str, str, str]:
-    """x is (rows, K, N), with `one` row or Q; bands (1, rows * K, N); whole (1, rows, G)."""
-    y = g.norm(x, block.time_norm)
-    bands = g.gru(y if one else g.op('Reshape', y, g.shape(1, -1, width)), bands, block.time)
-    y = bands if one else g.op('Reshape', bands, g.shape(-1, n_bands, width))
-    x = g.op('Add', x, g.linear(y, block.time_out))
+    """x is (rows * K, N), with `one` row or Q; bands (1, rows * K, N); whole (1, rows, G)."""
+    width = block.time_out.out_features
+    flat = g.shape(-1, width)
+    bands = g.gru(g.op('Unsqueeze', g.norm(x, block.time_norm), g.shape(0)), bands, block.time)
+    x = g.op('Add', x, g.linear(g.op('Squeeze', bands, g.shape(0)), block.time_out))
 
     y = g.norm(x, block.feed_norm)
-    mixed = g.op('MatMul', g.weight(block.band_in.weight), y)
-    mixed = g.op('Relu', g.op('Add', mixed, g.weight(block.band_in.bias[:, None])))
-    mixed = g.op('MatMul', g.weight(block.band_out.weight), mixed)
-    fed = g.op('MatMul', g.op('Relu', g.linear(y, block.feed_in)), g.weight(block.feed_out.weight.t()))
-    both = block.band_out.bias[:, None] + block.feed_out.bias  # (K, N)
-    x = g.op('Add', g.op('Add', x, g.op('Add', mixed, fed)), g.weight(both))
+    x = g.linear(g.op('Relu', g.linear(y, block.feed_in)), block.feed_out, plus=x)
+    # Three biases are added at once; what the global layer must not yet hear of the last one is taken from its own.
+    biases = block.band_out.bias[:, None] + block.feed_out.bias + block.widen.bias  # (K, N)
+    heard_bias = block.to_global.bias - block.to_global.weight @ block.widen.bias
+    if one:
+        mixed = g.op('Relu', g.op('Gemm', g.weight(block.band_in.weight), y, g.weight(block.band_in.bias[:, None])))
+        x = g.op('Gemm', g.weight(block.band_out.weight), mixed, x)
+        x = g.op('Add', x, g.weight(biases))
+    else:
+        rows = g.shape(-1, n_bands, width)
+        mixed = g.op('MatMul', g.weight(block.band_in.weight), g.op('Reshape', y, rows))
+        mixed = g.op('Relu', g.op('Add', mixed, g.weight(block.band_in.bias[:, None])))
+        mixed = g.op('Add', g.op('MatMul', g.weight(block.band_out.weight), mixed), g.weight(biases))
+        x = g.op('Add', x, g.op('Reshape', mixed, flat))
 
-    heard = g.op('Reshape', g.linear(x, block.to_global), g.shape(1, -1, n_bands * block.narrow))
+    heard = g.op('Reshape', g.linear(x, block.to_global, bias=heard_bias), g.shape(1, -1, n_bands * block.narrow))
     whole = g.gru(heard, whole, block.whole)
-    y = g.op('Tanh', g.linear(whole, block.from_global))
-    y = g.linear(g.op('Reshape', y, g.shape(-1, n_bands, block.narrow)), block.widen)
-    return g.op('Add', x, y), bands, whole
+    y = g.op('Tanh', g.linear(g.op('Squeeze', whole, g.shape(0)), block.from_global))
+    return g.linear(g.op('Reshape', y, g.shape(-1, block.narrow)), block.widen, plus=x), bands, whole
 
 
 def _steering(g: _Graph, model: StreamSeparator) -> tuple[list[tuple[str, str]], str]:
@@ -240,13 +258,22 @@ def _steer(g: _Graph, x: str, film: tuple[str, str]) -> str:
 
 
 def _decode(g: _Graph, model: StreamSeparator, x: str, alone: str | None) -> str:
-    """Masks (Q, M, 2, F) of x (Q, K, N) and the features of single bins (LOCAL, F)."""
-    n_masks = model.n_masks
+    """Masks (Q, M, 2, F) of x (Q * K, N) and the features of single bins (LOCAL, F)."""
+    n_masks, k = model.n_masks, model.n_bands
+    sizes = g.shape(*(count for count, _ in BAND_GROUPS))
+
+    def by_group(rows: str, width: int) -> list[str]:
+        """(Q * K, width) -> (bands, Q, width) for each group."""
+        rows = g.op('Transpose', g.op('Reshape', rows, g.shape(-1, k, width)), perm=[1, 0, 2])
+        return g.ops('Split', [rows, sizes], len(BAND_GROUPS), axis=0)
+
     wide = g.op('Relu', g.linear(x, model.decode_in))
-    hidden = g.op('Transpose', wide, perm=[1, 0, 2])
-    groups = g.ops('Split', [hidden, g.shape(*(count for count, _ in BAND_GROUPS))], len(BAND_GROUPS), axis=0)
+    groups = by_group(wide, model.decode_in.out_features)
+    added = _weigh(g, model, wide, alone, by_group) if alone is not None else [None] * len(groups)
     made = []
-    for part, (count, bins), weight, bias in zip(groups, BAND_GROUPS, model.decode, model.decode_bias, strict=True):
+    for part, (count, bins), weight, bias, more in zip(
+        groups, BAND_GROUPS, model.decode, model.decode_bias, added, strict=True
+    ):
 
         def planes(w, count=count, bins=bins):
             # 1.2 * sigmoid(a) - 0.1 is 0.6 * tanh(a / 2) + 0.5: the half goes into the weights.
@@ -254,20 +281,24 @@ def _decode(g: _Graph, model: StreamSeparator, x: str, alone: str | None) -> str
             return w.transpose(0, 1, 3, 4, 2).reshape(count, w.shape[1], -1)
 
         part = g.op('Add', g.op('MatMul', part, g.weight(planes(weight))), g.weight(planes(bias)))
-        part = g.op('Reshape', part, g.shape(count, -1, n_masks * 2, bins))
-        part = g.op('Transpose', part, perm=[1, 2, 0, 3])
-        made.append(g.op('Reshape', part, g.shape(0, n_masks, 2, count * bins)))
-    mask = g.op('Concat', *made, axis=3)
-    if alone is not None:
-        layer: Any = model.local
-        halves = np.array([[[0.5]], [[1.0]]], np.float32)  # as above
-        weight = g.weight((layer.weight.detach().numpy().reshape(2, LOCAL, -1) * halves).reshape(2 * LOCAL, -1).T)
-        bias = g.weight((layer.bias.detach().numpy().reshape(2, LOCAL, 1) * halves).reshape(-1))
-        weigh = g.op('Transpose', g.op('Add', g.op('MatMul', wide, weight), bias), perm=[0, 2, 1])  # (Q, 2 LOCAL, K)
-        band_of_bin = np.repeat(np.arange(model.n_bands), [bins for count, bins in BAND_GROUPS for _ in range(count)])
-        weigh = g.op('Gather', weigh, g.weight(band_of_bin), axis=2)
-        weigh = g.op('Reshape', weigh, g.shape(-1, 1, 2, LOCAL, model.n_bins))
-        mask = g.op('Add', mask, g.op('ReduceSum', g.op('Mul', weigh, alone), g.shape(3), keepdims=0))
-    mask = g.op('Tanh', mask)
+        part = g.op('Reshape', part, g.shape(count, -1, bins))  # (bands, Q * M * 2, bins)
+        part = g.op('Transpose', g.op('Add', part, more) if more else part, perm=[1, 0, 2])
+        made.append(g.op('Reshape', part, g.shape(-1, n_masks, 2, count * bins)))
+    mask = g.op('Tanh', g.op('Concat', *made, axis=3))
     mask = g.op('Mul', mask, g.weight(np.array([[0.6], [0.5]], np.float32)))
     return g.op('Add', mask, g.weight(np.array([[0.5], [0.0]], np.float32)))
+
+
+def _weigh(g: _Graph, model: StreamSeparator, wide: str, alone: str, by_group: Callable[..., list[str]]) -> list[str]:
+    """What single bins add to the masks before the tangent, (bands, Q * 2, bins) for each group."""
+    layer: Any = model.local
+    halves = np.array([[[0.5]], [[1.0]]], np.float32)  # as in `planes`
+    weight = (layer.weight.detach().numpy().reshape(2, LOCAL, -1) * halves).reshape(2 * LOCAL, -1).T
+    bias = (layer.bias.detach().numpy().reshape(2, LOCAL, 1) * halves).reshape(-1)
+    wanted = by_group(g.op('Gemm', wide, g.weight(weight), g.weight(bias)), 2 * LOCAL)
+    seen = g.ops('Split', [alone, g.shape(*(count * bins for count, bins in BAND_GROUPS))], len(BAND_GROUPS), axis=1)
+    added = []
+    for part, bits, (count, bins) in zip(wanted, seen, BAND_GROUPS, strict=True):
+        bits = g.op('Transpose', g.op('Reshape', bits, g.shape(LOCAL, count, bins)), perm=[1, 0, 2])
+        added.append(g.op('MatMul', g.op('Reshape', part, g.shape(count, -1, LOCAL)), bits))
+    return added
