@@ -145,7 +145,7 @@ def test_clips_are_packed_like_the_rest(tmp_path, speech):
 def test_without_pyworld_its_package_is_named(monkeypatch):
     monkeypatch.setattr(singing, 'import_module', lambda name: (_ for _ in ()).throw(ImportError(name)))
     singing.need_world.cache_clear()
-    with pytest.raises(GenaudioError, match=r"genaudio\[sounds\]"):
+    with pytest.raises(GenaudioError, match=r"genaudio\[singing\]"):
         singing.need_world()
     monkeypatch.undo()
     singing.need_world.cache_clear()

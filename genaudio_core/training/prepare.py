@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.training.lexicon import BY_NAME, CONCEPTS, WEIGHT
 from genaudio_core.training.recordings import performances, read_manifest, split_of
@@ -258,8 +259,13 @@ def prepare_sounds(
     """Make a folder of packed sounds; `size` 1.0 is about five hours. Return what was made."""
     if (out / 'index.jsonl').exists():
         raise GenaudioError(f'{out} already holds sounds. Give another folder, or remove it first.')
-    if recordings is not None:
-        need_world()
+    sings = recordings is not None
+    if sings:
+        try:
+            need_world()
+        except GenaudioError as error:
+            notice(f'{error} Without it there is no singing; prepare-sounds --singing adds it later.')
+            sings = False
     began = time.monotonic()
     rng = random.Random(seed)
     pieces = gather_pieces(scores, seed, scale=min(1.0, max(size, 0.05) * 1.0), progress=progress)
@@ -279,9 +285,9 @@ def prepare_sounds(
         hours['bands'] = bands('train', fonts, 120)
         if recordings is not None:
             hours['recordings'] = add_recordings(writer, recordings, rng, progress=progress)
-            # A generator of its own: with or without singing, the rest comes out the same.
-            own = random.Random(f'{seed} singing')
-            hours['singing'] = add_singing(writer, pieces, recordings, own, size=size, progress=progress)
+            if sings:  # a generator of its own: the rest comes out the same without it
+                own = random.Random(f'{seed} singing')
+                hours['singing'] = add_singing(writer, pieces, recordings, own, size=size, progress=progress)
         made += solos('test', test_font, 1.5, 12) + solos('valid', fonts, 0.6, 12)
         hours['bands'] += bands('test', test_font, 10) + bands('valid', fonts, 6)
         # The bulk comes last, so that training can begin on what is already there.

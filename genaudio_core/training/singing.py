@@ -1,4 +1,4 @@
-"""Synthetic singing: speech and sung vowels put on the melodies of scores, with WORLD (pyworld, MIT, extra `sounds`).
+"""Synthetic singing: speech and sung vowels put on the melodies of scores, with WORLD (pyworld, MIT, extra `singing`).
 
 There are no licence-clean recordings of real singing with words. So a recorded phrase is taken apart into pitch,
 spectral envelope and noisiness; its syllables are laid on the notes of a melody, the consonants at their own speed and
@@ -60,7 +60,7 @@ def need_world() -> Any:
     try:
         return import_module('pyworld')
     except ImportError as error:
-        raise GenaudioError("Singing is made with pyworld: pip install 'genaudio[sounds]'") from error
+        raise GenaudioError("Singing is made with pyworld: pip install 'genaudio[singing]'") from error
     finally:
         if added:
             del sys.modules['pkg_resources']
