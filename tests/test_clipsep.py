@@ -290,3 +290,19 @@ def test_exported_clipsep_separates(tmp_path):
     y = separator.separate(x, 16000, [Query('x', ((1.0, vector),), normalise=False)])
     assert y.shape == (1, 1, 40_000) and np.isfinite(y).all()
     assert 0.05 < np.std(y) / np.std(x) < 1
+
+
+@pytest.mark.parametrize('film', [0, 8])
+def test_exported_small_takes_any_number_of_queries(film, tmp_path):
+    """A graph made with two queries must take one and three, and masks must not depend on their company."""
+    from export.kinds import Options
+    from genaudio_core.model_card import write_model
+
+    torch.manual_seed(6)
+    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, levels=4, bands=64, film=film)).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    kind, path = ClipsepKind(), tmp_path / 'small.onnx'
+    write_model(path, kind.build(model, Options()), kind.card(model, Options()))
+    found = kind.check(model, path, Options())
+    assert found['parity'] < 1e-4 and found['queries_independent'] < 1e-4

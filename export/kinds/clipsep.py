@@ -118,7 +118,7 @@ class ClipsepKind(Kind):
             worst = max(worst, float(np.abs(got - expected).max()))
         if worst > TOLERANCE:
             raise ParityError(f'masks stray from torch by {worst:.2g} (allowed: {TOLERANCE:g})')
-        return {'parity': worst}
+        return {'parity': worst, **self.check_alone(path)}
 
     def check_alone(self, path: Path) -> dict[str, Any]:
         model = load_model(path, self.name, provider='cpu')

@@ -148,7 +148,7 @@ class CLIPSepSmall(nn.Module):
         assert self.unet.out.bias is not None
         bias = weight @ self.unet.out.bias + self.bias
         height, width = x.shape[2:]
-        if len(x) == batch:  # one picture for all queries of a mixture
+        if self.tell is None:  # one picture for all queries of a mixture
             taps = torch.matmul(kernel.flatten(1, 2), x.flatten(2))
         else:
             taps = torch.matmul(kernel.flatten(0, 1), x.flatten(2))
