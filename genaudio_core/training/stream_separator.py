@@ -311,8 +311,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--frames', type=int, default=128, help='of a chunk; state goes on from chunk to chunk')
     parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
     parser.add_argument('--hop', type=int, default=256)
-    parser.add_argument('--local', action=argparse.BooleanOptionalAction, default=True,
-                        help='let the decoder weigh bins one by one, too')  # fmt: skip
+    parser.add_argument('--local', action='store_true', help='let the decoder weigh bins one by one, too')
     parser.add_argument('--start-from', type=Path, help='weights of another run; what they lack begins anew')
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
