@@ -215,9 +215,9 @@ def test_summed_kernels_are_summed_maps(film):
     """What `combine` computes is the paper's: maps of all kinds, weighted by the query."""
     torch.manual_seed(2)
     model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=64, levels=4, film=film)).eval()
-    x, choice = torch.randn(2 * (3 if film else 1), 8, 32, 16), torch.rand(2, 3, 32)
+    x, choice = torch.randn(2, 3 if film else 1, 8, 32, 16), torch.rand(2, 3, 32)
     with torch.inference_mode():
-        maps = model.unet.out(x).unflatten(0, (2, -1))  # (B, N or 1, maps, bands, frames)
+        maps = model.unet.out(x.flatten(0, 1)).unflatten(0, (2, -1))  # (B, N or 1, maps, bands, frames)
         expected = torch.einsum('bnk,bnkft->bnft', choice * model.scale, maps.expand(-1, 3, -1, -1, -1)) + model.bias
         assert_allclose(model.combine(x, choice), expected, atol=1e-4)
 

@@ -132,9 +132,11 @@ class CLIPSepSmall(nn.Module):
         nn.init.normal_(self.query.weight, std=1.0)
 
     def _unmapped(self, energy: Tensor, query: Tensor) -> Tensor:
-        """(B, 1, bands, frames) and queries (B, N, query_dim) -> what the maps are made of, (B * N or B, C, ...)."""
+        """(B, 1, bands, frames), queries (B, N, query_dim) -> what maps are made of, (B, N, C, ...), or one for all."""
         x = log_features(energy)
-        return self.unet(x) if self.tell is None else self.unet(x, F.relu(self.tell(query * query.shape[-1] ** 0.5)))
+        if self.tell is None:
+            return self.unet(x)[:, None]
+        return self.unet(x, F.relu(self.tell(query * query.shape[-1] ** 0.5))).unflatten(0, (-1, query.shape[1]))
 
     def combine(self, x: Tensor, choice: Tensor) -> Tensor:
         """Mask logits (B, N, bands, frames) of choices (B, N, maps) in 0..1: sum_k choice_k scale_k map_k + bias.
@@ -147,11 +149,11 @@ class CLIPSepSmall(nn.Module):
         kernel = torch.einsum('bnk,ikyx->bnyxi', weight, self.unet.out.weight).flatten(2, 3)  # (B, N, 16, C)
         assert self.unet.out.bias is not None
         bias = weight @ self.unet.out.bias + self.bias
-        height, width = x.shape[2:]
+        height, width = x.shape[3:]
         if self.tell is None:  # one picture for all queries of a mixture
-            taps = torch.matmul(kernel.flatten(1, 2), x.flatten(2))
+            taps = torch.matmul(kernel.flatten(1, 2), x[:, 0].flatten(2))
         else:
-            taps = torch.matmul(kernel.flatten(0, 1), x.flatten(2))
+            taps = torch.matmul(kernel, x.flatten(3))
         taps = taps.reshape(batch * n, 16, height * width)
         logits = F.fold(taps, (2 * height, 2 * width), kernel_size=4, stride=2, padding=1)
         return logits.reshape(batch, n, 2 * height, 2 * width) + bias[:, :, None, None]
