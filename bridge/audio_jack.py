@@ -6,13 +6,13 @@ A mono source is connected to both inputs, or to one: a silent side is filled fr
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from bridge.audio import AudioCore
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, did_you_mean
 
 RETRY = 1.0  # seconds between attempts to find a server that went away
 
@@ -50,12 +50,16 @@ class JackAudio:
         What the callback calls.
     output_names
         One per pair of outputs.
+    on_midi
+        Gets the bytes of every message at the MIDI port ``midi_in``, in the callback; without it there is no such port.
     """
 
-    def __init__(self, client: Any, core: AudioCore, output_names: Sequence[str]):
+    def __init__(
+        self, client: Any, core: AudioCore, output_names: Sequence[str], on_midi: Callable[[bytes], None] | None = None
+    ):
         self.client, self.core = client, core
         self.name = client.name
-        self.output_names = list(output_names)
+        self.output_names, self._on_midi = list(output_names), on_midi
         self.lost = False
         self.faults = 0
         self._in = np.zeros((2, 8192), np.float32)
@@ -70,6 +74,7 @@ class JackAudio:
         self._outputs = [
             client.outports.register(f'{name}_{side}') for name in self.output_names for side in (1, 2)
         ]  # fmt: skip
+        self._midi = client.midi_inports.register('midi_in') if self._on_midi else None
         client.set_process_callback(self._process)
         client.set_xrun_callback(self._xrun)
         client.set_freewheel_callback(self._freewheel)
@@ -90,6 +95,9 @@ class JackAudio:
                 row[:] = port.get_array()
             if not self._inputs[1].number_of_connections:
                 inputs[1] = inputs[0]
+            if self._midi is not None and self._on_midi is not None:
+                for _, data in self._midi.incoming_midi_events():
+                    self._on_midi(bytes(data))
             self.core.process(inputs, out)
             for row, port in zip(out, self._outputs, strict=True):
                 port.get_array()[:] = row
@@ -122,9 +130,25 @@ class JackAudio:
         try:
             self.client.connect(source, sink)
         except Exception:
-            ports = '\n  '.join(port.name for port in self.client.get_ports(is_audio=True))
-            raise GenaudioError(f"Cannot connect '{source}' to '{sink}'. Audio ports:\n  {ports}") from None
+            ports = '\n  '.join(port.name for port in self.client.get_ports())
+            raise GenaudioError(f"Cannot connect '{source}' to '{sink}'. Ports:\n  {ports}") from None
         self._connections.append((source, sink))
+
+    def connect_midi(self, part: str) -> None:
+        """Connect every MIDI source whose name has `part` in it to ``midi_in``, now and after the server comes back.
+
+        Raises
+        ------
+        GenaudioError
+            If there is none; those that are there are listed.
+        """
+        names = [port.name for port in self.client.get_ports(is_midi=True, is_output=True)]
+        found = [name for name in names if part.lower() in name.lower()]
+        if not found:
+            listed = ''.join(f'\n  {name}' for name in names) or ' none.'
+            raise GenaudioError(f"No MIDI source matches '{part}'.{did_you_mean(part, names)} There are:{listed}")
+        for name in found:
+            self.connect(name, f'{self.client.name}:midi_in')
 
     def poll(self) -> str | None:
         """Look whether the server is there; return a line to tell when that changed."""

@@ -19,7 +19,19 @@ class Controllers:
 
     def learn(self, target: str) -> None:
         """Bind the next controller that moves to `target` (a parameter, short or full, or a command)."""
-        self._learning = find_target(target)
+        self._learning = self.find(target)
+
+    def find(self, target: str) -> str:
+        """Return the full name of what can be moved."""
+        return find_target(target)
+
+    def is_command(self, name: str) -> bool:
+        """Return whether it happens once, when the controller is pressed."""
+        return name in COMMANDS
+
+    def value_of(self, name: str, control: int, value: int) -> object:
+        """Return the setting that a value 0..127 of a controller stands for."""
+        return PARAMETERS[name].from_controller(value)
 
     def moved(self, event: Control, notify: Callable[[str], None]) -> Iterator[tuple[str, object]]:
         """Yield (name, value) of what the controller moves; commands come with value None."""
@@ -32,8 +44,8 @@ class Controllers:
         name = self.bound.get(event.control)
         if name is None:
             return
-        if name in COMMANDS:
+        if self.is_command(name):
             if before < PRESSED <= event.value:
                 yield name, None
         else:
-            yield name, PARAMETERS[name].from_controller(event.value)
+            yield name, self.value_of(name, event.control, event.value)

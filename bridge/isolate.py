@@ -1,13 +1,12 @@
 """Live stem isolation as one call: ``run(queries=['drums'], ...)``. `genaudio isolate` and `genaudio live isolate`
 come here."""
 
-import re
 import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,9 @@ import numpy as np
 
 from bridge.audio import AudioHost
 from bridge.awake import awake
+from bridge.isolate_knobs import Knobs, MidiIn, restore, save_state
+from bridge.isolate_preset import StemsPreset, port_names
+from bridge.learned import Learned
 from bridge.mixer import Mix
 from bridge.priority import SWITCH
 from genaudio_core.command import notice
@@ -24,7 +26,7 @@ from genaudio_core.files import presets_dir
 BUNDLED = 'stems-live.onnx'
 HELP_LINE = (
     'Lines that change what is heard: query N WORDS, gain N DB, rest DB, mute N, solo N, wet 0..1, bypass, '
-    'model FILE, status, quit.'
+    'model FILE, set NAME VALUE, learn NAME, status, quit.'
 )  # fmt: skip
 
 
@@ -81,6 +83,7 @@ class Controls:
     names: list[str]
     mix: Mix
     ended: bool = False
+    knobs: Knobs | None = None
 
     def _stem(self, text: str) -> int:
         if text.isdigit() and 1 <= int(text) <= len(self.names):
@@ -112,6 +115,15 @@ class Controls:
         if verb == 'model':
             self.host.set_model(rest)
             return f'changing to {rest}'
+        if verb in ('set', 'learn') and self.knobs is not None:
+            name, _, value = rest.partition(' ')
+            if verb == 'learn':
+                self.knobs.learn(name)
+                return f'Move a controller: it will move {name}.'
+            if not value.strip():
+                raise GenaudioError(f"'{line.strip()}' lacks a value, as in: set gain.rest -6")
+            self.knobs.set(name, value.strip())
+            return line.strip()
         if verb == 'query':
             which, _, text = rest.partition(' ')
             i = self._stem(which)
@@ -144,26 +156,12 @@ class Controls:
         raise GenaudioError(f"I do not know '{verb}'. {HELP_LINE}")
 
 
-def slug(text: str) -> str:
-    """Return a port name for a query: 'electric bass' -> 'electric_bass'."""
-    return re.sub(r'[^a-z0-9]+', '_', text.lower()).strip('_')[:40] or 'stem'
-
-
-def port_names(queries: Sequence[str]) -> list[str]:
-    """Return a distinct name per output pair: the stems, the rest, the monitor."""
-    names: list[str] = []
-    for name in [*map(slug, queries), 'rest', 'monitor']:
-        names.append(name if name not in names else f'{name}_{sum(n.startswith(name) for n in names) + 1}')
-    return names
-
-
 def run(
-    queries: Sequence[str], *, model: str | Path | None = None, device: str | None = None,
+    queries: Sequence[str] = (), *, model: str | Path | None = None, device: str | None = None,
     input_channels: str | None = None, sample_rate: int = 48000, block: int = 256, margin_ms: float | None = None,
-    gains_db: Sequence[float] | None = None, rest_db: float = float('-inf'), wet: float = 1.0,
+    preset: StemsPreset | None = None, midi: str | None = None, state: str | Path | None = None,
     connect: Sequence[tuple[str, str]] = (), name: str = 'genaudio-stems', seconds: float | None = None,
-    bypass: bool = False, low_latency: bool = False,
-    chains: dict[int, tuple[Any, ...]] | None = None, lines: Any = None,
+    bypass: bool = False, lines: Any = None,
     on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
     """Isolate sounds from a live input until Ctrl-C, 'quit' or `seconds`; return the final figures.
@@ -171,19 +169,21 @@ def run(
     Parameters
     ----------
     queries
-        What to listen for, one per stem.
+        What to listen for, one per stem, after those of the preset.
     device
         Part of a PortAudio device's name; None takes JACK, and PortAudio's default device where no server runs.
     sample_rate, block
         For PortAudio devices; JACK has its own.
     margin_ms
         Extra latency for safety; None adapts it.
-    low_latency
-        Half the hop of the model: half the delay, a little more of the other sounds.
+    preset
+        Stems, levels, effects, and what MIDI controllers move.
+    midi
+        Part of the name of a MIDI port to listen to. A JACK client has its port ``midi_in`` in any case.
+    state
+        File of what was turned: restored from it now, written into it at the end.
     connect
         JACK ports to connect, as (source, sink); own ports may be written without the client's name.
-    chains
-        Effects by number of the output pair (``plugin_process.Chains``), in the order stems, rest, monitor.
     lines
         A text stream of commands (`Controls.obey`), such as ``sys.stdin``.
 
@@ -196,14 +196,17 @@ def run(
 
     from genaudio_core.separation_stream import MaskNetwork
 
+    preset = (preset or StemsPreset()).with_queries(queries)
+    queries, state = preset.queries, state or preset.state
     if not queries:
         raise GenaudioError('Say what to listen for, such as --query drums.')
-    path = model_path(model)
+    if state:
+        preset = restore(preset, state, on_notice)
+    path = model_path(model or preset.model)
     network = MaskNetwork.load(path)
-    card, hop = network.card, network.hop // 2 if low_latency else network.hop
+    card, hop = network.card, network.hop // 2 if preset.low_latency else network.hop
     words = Words(dict(card.details.get('words', {})), int(card.details['query_dim']), on_notice)
     vectors = np.stack([words.vector(text) for text in queries])
-    mix = Mix.of(len(queries)).changed(gains_db=tuple(gains_db or [0.0] * len(queries)), rest_db=rest_db, wet=wet)
 
     client, found = None, None
     if device is None:
@@ -233,29 +236,36 @@ def run(
     }
     # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
     sys.setswitchinterval(SWITCH)
-    host, audio, plugins = None, None, None
+    host, audio, plugins, midi_in = None, None, None, MidiIn()
     try:
         host = AudioHost(
-            path, vectors, sample_rate=sample_rate, block=block, mix=mix, margin_ms=margin_ms, on_notice=on_notice,
-            hop=hop,
+            path, vectors, sample_rate=sample_rate, block=block, mix=preset.mix, margin_ms=margin_ms,
+            on_notice=on_notice, hop=hop,
         )  # fmt: skip
         host.core.bypass = bypass
         host.start()
-        if chains:
+        if preset.chains:
             from bridge.plugin_process import PluginHost
 
-            plugins = PluginHost(host, chains)
+            plugins = PluginHost(host, preset.chains)
             on_notice(f'Plug-ins add {plugins.latency} samples of their own.')
+        controls = Controls(host, words, list(queries), preset.mix)
+        knobs = controls.knobs = Knobs(preset.names, controls, plugins, preset.controllers, preset.spans)
+        learned = Learned(on_notice, is_target=knobs.knows)
+        own = replace(preset, name=f'isolate {preset.name}'.strip())  # a band's preset may be called the same
+        knobs.bound.update(learned.bound(own.name))
         if client is not None:
             from bridge.audio_jack import JackAudio
 
-            audio = JackAudio(client, host.core, port_names(queries))
+            audio = JackAudio(client, host.core, port_names(queries), midi_in.put)
             gc.collect()
             gc.freeze()
             audio.start()
             for source, sink in connect:
-                own = [f'{client.name}:{port}' if ':' not in port else port for port in (source, sink)]
-                audio.connect(own[0], own[1])
+                ends_of = [f'{client.name}:{port}' if ':' not in port else port for port in (source, sink)]
+                audio.connect(ends_of[0], ends_of[1])
+            if midi:
+                audio.connect_midi(midi)
             where = f'JACK client {client.name}'
         else:
             from bridge.audio_portaudio import PortAudio
@@ -265,19 +275,26 @@ def run(
             gc.collect()
             gc.freeze()
             audio.start()
+            if midi or knobs.bound:
+                midi_in.listen(midi or f'{name} controllers', name, on_notice)
             where = f"'{found['name']}', {1000 * audio.device_latency:.1f} ms of its own"
         on_notice(
             f'{", ".join(queries)} from {where}: {sample_rate} Hz, blocks of {block}, hop {host.hop}, '
             f'latency {host.latency_ms:.1f} ms ({host.latency} samples). Ctrl-C ends.'
         )
-        controls = Controls(host, words, list(queries), mix)
         until = time.monotonic() + seconds if seconds else float('inf')
         with awake():
             while not ends and not controls.ended and time.monotonic() < until:
                 host.poll()
                 if told := audio.poll() or (plugins.poll() if plugins else None):
                     on_notice(told)
+                before = dict(knobs.bound)
+                knobs.take(midi_in.drain(), on_notice)
+                if knobs.bound != before:
+                    learned.remember(own, knobs.bound)
                 _listen(lines, controls, on_notice)
+        if state and (told := save_state(state, knobs)):
+            on_notice(told)
         return host.status() | {
             'sample_rate': sample_rate, 'block': block, 'hop': host.hop, 'latency_samples': host.latency,
             'blocks': host.core.counts.blocks, 'faults': audio.faults,
@@ -290,6 +307,7 @@ def run(
             audio.close()
         elif client is not None:
             client.close()
+        midi_in.close()
         if plugins is not None:
             plugins.stop()
         if host is not None:

@@ -4,13 +4,20 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from platformdirs import user_config_path
 
 from bridge.parameters import COMMANDS, PARAMETERS
-from bridge.preset import Preset
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
+
+P = TypeVar('P', bound=Any)  # a preset of either kind: has `name` and `controllers`
+
+
+def known(target: str) -> bool:
+    """Return whether the band has such a setting or command."""
+    return target in PARAMETERS or target in COMMANDS
 
 
 class Learned:
@@ -22,10 +29,14 @@ class Learned:
         Gets one line for the person when the file cannot be read or written; the music goes on either way.
     path : Path, optional
         Default: ``controllers.json`` in the user's configuration folder.
+    is_target : callable
+        Whether something of this name can be moved; what cannot is left out.
     """
 
-    def __init__(self, notify: Callable[[str], None], path: Path | None = None) -> None:
-        self._notify = notify
+    def __init__(
+        self, notify: Callable[[str], None], path: Path | None = None, is_target: Callable[[str], bool] = known
+    ) -> None:
+        self._notify, self._is_target = notify, is_target
         self.path = path or user_config_path('genaudio', appauthor=False) / 'controllers.json'
         self._all: dict[str, dict[str, str]] = {}
         self._writable = True
@@ -45,10 +56,10 @@ class Learned:
         """Return controller -> target of a preset; what this version does not know is left out."""
         return {
             int(number): target for number, target in self._all.get(preset, {}).items()
-            if number.isdigit() and int(number) < 120 and (target in PARAMETERS or target in COMMANDS)
+            if number.isdigit() and int(number) < 120 and self._is_target(target)
         }  # fmt: skip
 
-    def apply(self, preset: Preset) -> Preset:
+    def apply(self, preset: P) -> P:
         """Return `preset` with what was learned for it; learned bindings win over the preset's own."""
         return replace(preset, controllers={**preset.controllers, **self.bound(preset.name)})
 
@@ -57,7 +68,7 @@ class Learned:
         if self._all.pop(preset, None) is not None:
             self._write()
 
-    def remember(self, preset: Preset, bound: Mapping[int, str]) -> None:
+    def remember(self, preset: Any, bound: Mapping[int, str]) -> None:
         """Keep the bindings of a running session that differ from `preset`'s own (without `apply`)."""
         new = {str(number): target for number, target in bound.items() if preset.controllers.get(number) != target}
         if new != self._all.get(preset.name, {}):

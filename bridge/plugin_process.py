@@ -48,6 +48,13 @@ class Link:
     left_out: bool = False  # it could not be loaded; the link is passed over, its number stays taken
 
 
+@dataclass(frozen=True)
+class Share:
+    """A value as a share 0..1 of the range that a plug-in tells for its parameter, as a controller gives it."""
+
+    share: float
+
+
 Chains = dict[int, tuple[Link, ...]]  # number of the output pair, from 0 -> its effects
 
 
@@ -123,8 +130,17 @@ class BadParameter(GenaudioError):
     """A parameter that an effect does not have, or a value that it refuses."""
 
 
-def set_parameter(plugin: Any, name: str, value: float | str | bool, known: set[str] | None = None) -> None:
-    """Set a parameter by name; pedalboard itself accepts any name in silence.
+def parameter_names(plugin: Any) -> set[str]:
+    """Return the names of what can be set on an effect."""
+    parameters = getattr(plugin, 'parameters', None)
+    return set(parameters) if parameters is not None else {
+        n for n in dir(type(plugin))
+        if isinstance(getattr(type(plugin), n), property) and n not in ('is_effect', 'is_instrument')
+    }  # fmt: skip
+
+
+def set_parameter(plugin: Any, name: str, value: float | str | bool | Share, known: set[str] | None = None) -> Any:
+    """Set a parameter by name; pedalboard itself accepts any name in silence. Return the value that it has now.
 
     Raises
     ------
@@ -132,18 +148,19 @@ def set_parameter(plugin: Any, name: str, value: float | str | bool, known: set[
         If there is none of this name, or the value is out of its range.
     """
     if known is None:
-        parameters = getattr(plugin, 'parameters', None)
-        known = set(parameters) if parameters is not None else {
-            n for n in dir(type(plugin))
-            if isinstance(getattr(type(plugin), n), property) and n not in ('is_effect', 'is_instrument')
-        }  # fmt: skip
+        known = parameter_names(plugin)
     if name not in known:
         raise BadParameter(
             f"{_name(plugin)} has no parameter '{name}'.{did_you_mean(name, known)} "
             f'It has: {", ".join(sorted(known))}.'
         )
     try:
+        if isinstance(value, Share):
+            plugin.parameters[name].raw_value = value.share
+            now = getattr(plugin, name)  # a type of pedalboard's own
+            return float(now) if isinstance(now, float) else str(now) if isinstance(now, str) else bool(now)
         setattr(plugin, name, value)
+        return value
     except (ValueError, TypeError, AttributeError) as error:
         raise BadParameter(f"{_name(plugin)}: '{name}' cannot be {value}: {error}") from None
 
@@ -217,6 +234,10 @@ def run_plugins(
     latency = max((chain.latency for chain in loaded.values()), default=0)
     worker = _Stage(loaded, stems, finished)
     with contextlib.suppress(EOFError, OSError):
+        pipe.send(('known', {
+            pair: [frozenset(parameter_names(plugin)) if plugin else None for plugin in chain.plugins]
+            for pair, chain in loaded.items()
+        }))  # fmt: skip
         pipe.send(('ready', latency))
         while True:
             wake.acquire(timeout=0.02)
@@ -229,8 +250,8 @@ def run_plugins(
                     pair, index, name, number = value
                     try:
                         if loaded[pair].plugins[index] is not None:
-                            set_parameter(loaded[pair].plugins[index], name, number)
-                            pipe.send(('set', value))
+                            now = set_parameter(loaded[pair].plugins[index], name, number)
+                            pipe.send(('set', (pair, index, name, now)))
                     except (GenaudioError, KeyError, IndexError) as error:
                         pipe.send(('told', str(error)))
                 elif message == 'state':
@@ -303,6 +324,7 @@ class PluginHost:
                 check_kind(link)
         self.host, self.chains, self._first = host, dict(chains), dict(chains)
         self._state: dict[int, list[bytes]] | None = None
+        self.known: dict[int, list[frozenset[str] | None]] = {}  # names of parameters; None: it is left out
         self.finished = Ring(host.outbox.n_channels)
         self.restarts, self.latency, self.given_up = 0, 0, False
         self.told: list[str] = []  # lines that `poll` has yet to return
@@ -335,6 +357,8 @@ class PluginHost:
                 elif kind == 'left out':
                     pair, index, why = value
                     self._leave_out(pair, index, why)
+                elif kind == 'known':
+                    self.known = value
                 elif kind == 'ready':
                     self._loading = None
                     self._ready(value)
@@ -426,7 +450,7 @@ class PluginHost:
         if not said:
             self.told.append('A plug-in crashed; starting again. The stems play without effects meanwhile.')
 
-    def set_parameter(self, pair: int, index: int, name: str, value: float | str | bool) -> None:
+    def set_parameter(self, pair: int, index: int, name: str, value: float | str | bool | Share) -> None:
         """Turn a knob: of the effect `index` of an output pair.
 
         Raises

@@ -47,7 +47,8 @@ class Preset:
 
 def available() -> dict[str, Path]:
     """Return the bundled presets by name."""
-    return {path.stem: path for path in sorted(presets_dir().glob('*.toml'))}
+    # Those of live isolation lie beside them and are read by isolate_preset.py.
+    return {path.stem: path for path in sorted(presets_dir().glob('*.toml')) if not path.stem.startswith('isolate-')}
 
 
 def find_preset(name: str) -> Path:

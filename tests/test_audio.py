@@ -11,7 +11,8 @@ from stream_models import music, random_model
 
 from bridge.audio import AudioCore, AudioHost, total_latency
 from bridge.audio_worker import Gauges
-from bridge.isolate import Controls, Words, port_names, slug
+from bridge.isolate import Controls, Words
+from bridge.isolate_preset import port_names, slug
 from bridge.mixer import Mix
 from bridge.rings import Ring
 from genaudio_core.errors import GenaudioError

@@ -262,3 +262,32 @@ def test_a_server_at_another_rate_is_told():
         assert isolate.process.wait(timeout=60) == 2
         isolate.wait_for_end()
         assert 'The device runs at 96000 Hz and the live separator at 44100 or 48000 Hz' in ''.join(isolate.lines)
+
+
+def test_a_preset_is_moved_by_controllers_at_the_midi_port_and_keeps_its_state(tmp_path, monkeypatch):
+    from jack_server import Desk
+
+    monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path))
+    preset, state = tmp_path / 'mine.toml', tmp_path / 'mine.state'
+    preset.write_text(
+        '[[stems]]\nquery = "drums"\n[[stems.effects]]\neffect = "Gain"\n'
+        '[cc]\n7 = "gain.drums"\n74 = { moves = "effect.drums.1.gain_db", low = 0, high = -20 }\n'
+    )
+    with jackd(), Isolate(str(preset), '--state', str(state), '--set', 'wet=0.5') as isolate:
+        isolate.wait_for('latency')
+        with Desk() as desk:
+            desk.connect('desk:out', 'genaudio-stems:midi_in')
+            isolate.say('learn gain.rest')
+            isolate.wait_for('it will move gain.rest')
+            desk.send('out', [(0, bytes([0xB0, control, 127])) for control in (33, 7, 74)])  # the first is learned
+            isolate.wait_for('Controller 33 now moves gain.rest', 20)
+            time.sleep(0.3)
+        isolate.say('set gain.dums 3')
+        isolate.wait_for("Did you mean 'gain.drums'")
+        isolate.finish()
+    kept = json.loads(state.read_text())
+    assert kept['settings']['wet'] == 0.5 and kept['settings']['gain.rest'] == '6.0'
+    assert kept['settings']['gain.drums'] == '6.0'
+    assert kept['effects']['drums'][0]['parameters'] == {'gain_db': -20.0}
+    learned = json.loads((tmp_path / 'genaudio' / 'controllers.json').read_text())
+    assert learned == {'isolate mine': {'33': 'gain.rest'}}

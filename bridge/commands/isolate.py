@@ -2,15 +2,17 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import Any
 
 from genaudio_core.errors import GenaudioError
 
 HELP = 'pull sounds out of a live input while they play'
-EXAMPLE = 'genaudio isolate --query drums --query bass --rest -6'
+EXAMPLE = 'genaudio isolate --query drums --query bass --rest -6  or  genaudio isolate drum-practice --set wet=0.8'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('preset', nargs='?', help="preset (see 'genaudio presets') or path of a .toml file")
     parser.add_argument('-q', '--query', action='append', default=[], metavar='WORDS', help='what to hear; up to 8')
     parser.add_argument('--model', metavar='FILE', help='live separator (default: the bundled one)')
     parser.add_argument('--device', metavar='NAME', help='part of an audio device name (default: JACK)')
@@ -22,12 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--low-latency', action='store_true', help='half the delay (6 ms and a block) for a little less quality',
     )
     parser.add_argument('--gain', type=float, action='append', metavar='DB', help='level of each stem in the monitor')
-    parser.add_argument('--rest', type=float, default=float('-inf'), metavar='DB', help='level of all else there')
-    parser.add_argument('--wet', type=float, default=1.0, help='0 is the input, 1 the mix (default: 1)')
+    parser.add_argument('--rest', type=float, metavar='DB', help='level of all else there (default: off)')
+    parser.add_argument('--wet', type=float, help='0 is the input, 1 the mix (default: 1)')
     parser.add_argument(
         '--effect', action='append', default=[], metavar='PAIR=EFFECT',
         help="an effect on an output pair: drums=Reverb,room_size=0.4 or monitor=/path/x.vst3,drive=6; again for more",
     )
+    parser.add_argument(
+        '--set', action='append', default=[], metavar='NAME=VALUE',
+        help='gain.drums=-6, mute.bass=on, wet=0.5, effect.drums.1.room_size=0.4; the same names as for [cc]',
+    )
+    parser.add_argument('--midi', metavar='PORT', help='MIDI controllers: part of a port name')
+    parser.add_argument('--state', metavar='FILE', help='take up what was turned last time; written at the end')
     parser.add_argument('--connect', action='append', default=[], metavar='FROM=TO', help='JACK ports to connect')
     parser.add_argument('--name', default='genaudio-stems', help='JACK client name (default: genaudio-stems)')
     parser.add_argument('--seconds', type=float, help='end after this long')
@@ -86,13 +94,38 @@ def effects(items: list[str], names: list[str]) -> dict[int, tuple[Any, ...]]:
     return chains
 
 
+def preset_of(args: argparse.Namespace) -> Any:
+    """Return the preset with what the options say on top; options win.
+
+    Raises
+    ------
+    GenaudioError
+        If a name or value is wrong.
+    """
+    from bridge.commands.live import parse_changes
+    from bridge.isolate_preset import StemsPreset, load
+
+    preset = load(args.preset) if args.preset else StemsPreset()
+    preset = preset.with_queries(args.query)
+    if args.low_latency:
+        preset = replace(preset, low_latency=True)
+    chains = dict(preset.chains)
+    for pair, links in effects(args.effect, preset.names).items():
+        chains[pair] = (*chains.get(pair, ()), *links)
+    preset = replace(preset, chains=chains)
+    levels: dict[str, Any] = {'gains_db': args.gain and tuple(args.gain), 'rest_db': args.rest, 'wet': args.wet}
+    preset = replace(preset, mix=preset.mix.changed(**{k: v for k, v in levels.items() if v is not None}))
+    for name, value in parse_changes(args.set).items():
+        preset = preset.with_setting(name, value)
+    return preset
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from bridge import isolate
 
     return isolate.run(
-        args.query, model=args.model, device=args.device, input_channels=args.input_channels,
-        sample_rate=args.sample_rate, block=args.block_size, margin_ms=args.margin, gains_db=args.gain,
-        low_latency=args.low_latency, rest_db=args.rest, wet=args.wet, connect=pairs(args.connect), name=args.name,
-        chains=effects(args.effect, isolate.port_names(args.query)), seconds=args.seconds,
+        preset=preset_of(args), model=args.model, device=args.device, input_channels=args.input_channels,
+        sample_rate=args.sample_rate, block=args.block_size, margin_ms=args.margin, connect=pairs(args.connect),
+        name=args.name, midi=args.midi, state=args.state, seconds=args.seconds,
         lines=sys.stdin if sys.stdin is not None and not sys.stdin.closed else None,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from bridge import isolate_preset
 from bridge.parameters import COMMANDS, PARAMETERS
 from bridge.preset import available, find_preset, load_preset
 from genaudio_core.command import notice
@@ -28,9 +29,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 span = ''
             told[name] = f'{parameter.help}{span}; default {parameter.default!r}'
         return told | {f'command {name}': text for name, text in COMMANDS.items()}
+    if args.preset and (args.preset in isolate_preset.available() or args.preset.startswith(isolate_preset.PREFIX)):
+        stems = isolate_preset.load(args.preset)
+        effects = {
+            f'effect.{stems.names[pair]}.{i}': link.effect or link.path
+            for pair, links in stems.chains.items() for i, link in enumerate(links, 1)
+        }  # fmt: skip
+        return {'queries': list(stems.queries), 'text': stems.text, **effects, 'cc': dict(stems.controllers)}
     if args.preset:
         preset = load_preset(find_preset(args.preset))
         parts = [f'{voice.instrument} on channel {voice.channel + 1}' for voice in preset.voices]
         return {'file': str(preset.path), **preset.values, 'parts': parts, 'cc': dict(preset.controllers)}
     notice("Play one with 'genaudio live NAME'.")
-    return {name: load_preset(path)['about.title'] for name, path in available().items()}
+    told = {name: load_preset(path)['about.title'] for name, path in available().items()}
+    return told | {f'isolate {name}': isolate_preset.load(name).title for name in isolate_preset.available()}

@@ -1,0 +1,249 @@
+"""Knobs of live isolation: MIDI controllers and lines set gain, mute, solo, dry/wet and effects while it plays.
+
+* `Knobs` sets by name (`isolate_preset.check_target`) and turns controller values 0..127 into settings.
+* `MidiIn` takes bytes from the audio callback (JACK) or from rtmidi's thread, and hands them over in the main loop.
+* `save_state` and `restore` keep everything that was turned, and what the plug-ins know of themselves, in one file.
+"""
+
+import base64
+import json
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bridge import messages
+from bridge.controllers import Controllers
+from bridge.isolate_preset import StemsPreset, changed_mix, check_target, number_or_text
+from bridge.messages import Control
+from bridge.plugin_process import Chains, Share
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
+
+FADER = (-48.0, 6.0)  # dB from the lowest step of a controller to the highest; at 0 it is silent
+_SPANS: dict[str, tuple[float, float]] = {
+    'threshold_db': (-60, 0), 'gain_db': (-40, 12), 'ratio': (1, 20), 'attack_ms': (0.1, 200), 'drive_db': (0, 40),
+    'release_ms': (10, 1000), 'room_size': (0, 1), 'damping': (0, 1), 'wet_level': (0, 1), 'dry_level': (0, 1),
+    'width': (0, 1), 'freeze_mode': (0, 1), 'mix': (0, 1), 'feedback': (0, 0.95), 'depth': (0, 1),
+    'rate_hz': (0.1, 10), 'centre_delay_ms': (1, 50), 'delay_seconds': (0, 2), 'q': (0.1, 10), 'resonance': (0, 1),
+    'drive': (1, 20), 'semitones': (-12, 12), 'bit_depth': (1, 32), 'centre_frequency_hz': (200, 5000),
+    'cutoff_frequency_hz': (20, 20000), 'cutoff_hz': (20, 20000),
+}  # fmt: skip
+"""Of the built-in effects, which do not tell theirs."""
+
+
+class Knobs(Controllers):
+    """What can be turned while it plays.
+
+    Parameters
+    ----------
+    names
+        Of the output pairs.
+    controls
+        Has `host`, and `mix`, which is replaced.
+    plugins
+        The `PluginHost`, if there are effects.
+    """
+
+    def __init__(
+        self, names: Sequence[str], controls: Any, plugins: Any = None, bound: Mapping[int, str] | None = None,
+        spans: Mapping[int, tuple[float, float]] | None = None,
+    ):  # fmt: skip
+        self.names, self.controls, self.plugins = list(names), controls, plugins
+        self.spans = dict(spans or {})
+        self._own = dict(bound or {})  # a span belongs to what the preset bound, not to what is learned later
+        super().__init__(bound)
+        for target in self.bound.values():
+            self.find(target)
+
+    def find(self, target: str) -> str:
+        chains, known = (self.plugins.chains, self.plugins.known) if self.plugins else ({}, None)
+        return check_target(target, self.names, chains, known)
+
+    def knows(self, target: str) -> bool:
+        """Return whether there is something of this name."""
+        try:
+            self.find(target)
+        except GenaudioError:
+            return False
+        return True
+
+    def is_command(self, name: str) -> bool:
+        return False
+
+    def value_of(self, name: str, control: int, value: int) -> Any:
+        verb, parameter, share = name.split('.')[0], name.split('.')[-1], value / 127
+        if verb in ('mute', 'solo', 'bypass'):
+            return value >= 64
+        span = self.spans.get(control) if self._own.get(control) == name else None
+        if span is None and verb == 'effect':
+            pair, index, _ = self._effect(name)
+            if self.plugins.chains[pair][index].path:
+                return Share(share)
+            span = _SPANS.get(parameter, (0.0, 1.0))
+        if verb == 'gain' and span is None:
+            if not value:
+                return float('-inf')
+            span = FADER
+        low, high = span or (0.0, 1.0)
+        if low > 0 and parameter.endswith('_hz'):
+            return low * (high / low) ** share  # as the ear counts
+        return low + share * (high - low)
+
+    def _effect(self, name: str) -> tuple[int, int, str]:
+        _, pair, number, parameter = name.split('.', 3)
+        return self.names.index(pair), int(number) - 1, parameter
+
+    def set(self, name: str, value: Any) -> None:
+        """Set by name, such as ``gain.drums`` to -6.
+
+        Raises
+        ------
+        GenaudioError
+            If name or value are wrong. A value that an effect refuses is told later.
+        """
+        self.find(name)
+        host = self.controls.host
+        if name.startswith('effect.'):
+            self.plugins.set_parameter(*self._effect(name), number_or_text(value))
+        elif name == 'bypass':
+            host.core.bypass = value in (True, 1, '1', 'on', 'true', 'yes')
+        else:
+            self.controls.mix = changed_mix(self.controls.mix, self.names, name, value)
+            host.set_mix(self.controls.mix)
+
+    def take(self, events: Sequence[Control], notify: Callable[[str], None]) -> None:
+        """Do what controllers say; of several values for one thing only the last counts."""
+        last = {name: value for event in events for name, value in self.moved(event, notify)}
+        for name, value in last.items():
+            try:
+                self.set(name, value)
+            except GenaudioError as error:
+                notify(str(error))
+
+
+class MidiIn:
+    """Controllers from a MIDI input: `put` from any thread, `drain` from ours."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[bytes] = deque(maxlen=4096)
+        self._parser = messages.Parser()
+        self._ports: Any = None
+
+    def put(self, chunk: bytes) -> None:
+        """Take bytes; does not wait."""
+        self._waiting.append(chunk)
+
+    def drain(self) -> list[Control]:
+        """Return the controllers that moved since."""
+        if self._ports is not None:
+            self._ports.look()
+        found = []
+        while self._waiting:
+            for message in self._parser.feed(self._waiting.popleft()):
+                if isinstance(event := messages.decode(message, 0.0), Control):
+                    found.append(event)
+        return found
+
+    def listen(self, port: str, client_name: str, on_notice: Callable[[str], None]) -> None:
+        """Open a port through rtmidi; one of this name is made where there is none.
+
+        Raises
+        ------
+        GenaudioError
+            If that cannot be.
+        """
+        from bridge.clock import RealClock
+        from bridge.ports import PortSet
+
+        self._ports = PortSet(
+            [port], [], RealClock(), lambda source, chunk, time: self.put(chunk), client_name=client_name,
+            notify=on_notice,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the port, if one was opened."""
+        if self._ports is not None:
+            self._ports.close()
+            self._ports = None
+
+
+def save_state(path: str | Path, knobs: Knobs) -> str | None:
+    """Write what was turned; return a line to tell where the plug-ins did not give theirs.
+
+    Raises
+    ------
+    GenaudioError
+        If the file cannot be written.
+    """
+    mix, names = knobs.controls.mix, knobs.names
+    stems = names[:-2]
+    settings: dict[str, Any] = {f'gain.{n}': str(gain) for n, gain in zip(stems, mix.gains_db, strict=True)}
+    settings |= {'gain.rest': str(mix.rest_db), 'wet': mix.wet}  # as texts: JSON has no -inf
+    settings |= {f'{v}.{n}': i in getattr(mix, v) for v in ('mute', 'solo') for i, n in enumerate(stems)}
+    effects: dict[str, list[dict[str, Any]]] = {}
+    told, chains, states = None, knobs.plugins.chains if knobs.plugins else {}, {}
+    if knobs.plugins:
+        try:
+            states = knobs.plugins.save_state()
+            chains = knobs.plugins.chains  # what was just turned has arrived before the states
+        except GenaudioError as error:
+            told = f'{error} Their parameters as they were last set are kept.'
+    for pair, links in chains.items():
+        own = states.get(pair, [b''] * len(links))
+        effects[names[pair]] = [
+            {'effect': link.effect, 'plugin': link.path, 'parameters': dict(link.parameters),
+             'state': base64.b64encode(raw or link.state).decode()}
+            for link, raw in zip(links, own, strict=True)
+        ]  # fmt: skip
+    try:
+        with atomic_write(path) as unfinished:
+            content = {'genaudio_stems': 1, 'settings': settings, 'effects': effects}
+            Path(unfinished).write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise GenaudioError(f'The state is not kept: {path} cannot be written ({error.strerror}).') from error
+    return told
+
+
+def restore(preset: StemsPreset, path: str | Path, notify: Callable[[str], None]) -> StemsPreset:
+    """Return `preset` as `save_state` left it. What it has no more is left out, and told.
+
+    Raises
+    ------
+    GenaudioError
+        If the file is none of ours. One that is not there yet is no error.
+    """
+    try:
+        kept = json.loads(Path(path).read_text(encoding='utf-8'))
+        settings, effects = dict(kept['settings']), dict(kept['effects'])
+    except FileNotFoundError:
+        return preset
+    except OSError as error:
+        raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
+    except (ValueError, KeyError, TypeError):
+        raise GenaudioError(f'{path} is no state of live isolation. Give another file, or delete it.') from None
+    gone = []
+    for key, value in settings.items():
+        try:
+            preset = preset.with_setting(key, value)
+        except GenaudioError:
+            gone.append(key)
+    chains: Chains = dict(preset.chains)
+    for name, items in effects.items():
+        pair = preset.names.index(name) if name in preset.names else -1
+        links = list(chains.get(pair, ()))
+        for i, item in enumerate(items):
+            try:
+                link = links[i]
+                if (link.effect, link.path) != (item['effect'], item['plugin']):
+                    raise KeyError(name)
+                state = base64.b64decode(item['state'], validate=True)
+                links[i] = replace(link, parameters={**link.parameters, **item['parameters']}, state=state)
+            except (IndexError, KeyError, ValueError, TypeError):
+                gone.append(f'effect.{name}.{i + 1}')
+        if pair >= 0 and links:
+            chains[pair] = tuple(links)
+    if gone:
+        notify(f'{path}: this preset has no more {", ".join(gone)}; left out.')
+    return replace(preset, chains=chains)
