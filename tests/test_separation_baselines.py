@@ -18,28 +18,12 @@ from genaudio_core.training.loop import save_checkpoint  # noqa: E402
 from genaudio_core.training.mixtures import Mixer, MixtureConfig  # noqa: E402
 from genaudio_core.training.query_space import QuerySpace, unit  # noqa: E402
 from genaudio_core.training.separation_baselines import WAYS, OneHotBook, Plan, Rows, pit_loss, train  # noqa: E402
-from genaudio_core.training.sounds import SoundSet, SoundWriter  # noqa: E402
-
-LABELS = {'piano': 500, 'drums': 2000, 'violin': 5000, 'flute': 9000}  # Hz around which each sounds
+from tests.tiny_sounds import LABELS, tiny_sounds  # noqa: E402
 
 
 @pytest.fixture(scope='module')
 def sounds(tmp_path_factory):
-    """Four labels, each a band of noise of its own: easily told apart."""
-    folder, rng = tmp_path_factory.mktemp('sounds'), np.random.default_rng(0)
-    with SoundWriter(folder) as writer:
-        for label, centre in LABELS.items():
-            for split in ('train', 'test'):
-                n = 300_000 if split == 'test' else 120_000
-                spectrum = np.fft.rfft(rng.standard_normal(n))
-                hz = np.fft.rfftfreq(n, 1 / 44100)
-                audio = np.fft.irfft(spectrum * (np.abs(hz - centre) < 0.3 * centre), n)
-                audio *= 0.1 / audio.std()
-                writer.add(audio[None], 44100, label=label, kind='solo', split=split, group=f'{label}{split}')
-        for split in ('train', 'test'):
-            noise = rng.standard_normal((1, 300_000)) * 0.1
-            writer.add(noise, 44100, label='noise', kind='noise', split=split)
-    return SoundSet(folder)
+    return tiny_sounds(tmp_path_factory.mktemp('sounds'))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genaudio_core.command import notice
 from genaudio_core.files import atomic_write
@@ -39,7 +39,7 @@ ABSENT_WEIGHT = 1.0  # dB that a query for something absent costs if all of the 
 # Of the mixture's energy, what the noise maps may take for nothing, and the dB that taking all beyond that would cost.
 # The paper counts bins (gamma 0.25), and its loss weighs them nearly alike. Ours counts energy, of which a quarter of
 # the bins can hold everything: noise maps that are free there did the sources' work (1.9 dB instead of 3.6).
-NOISE_SHARE, NOISE_WEIGHT = 0.1, 5.0
+NOISE_SHARE, NOISE_WEIGHT = 0.0, 3.0
 
 
 class Features:
@@ -152,12 +152,12 @@ def loss_of(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tens
 class Average:
     """Running average of the weights; BatchNorm's own averages are taken as they are."""
 
-    def __init__(self, model: CLIPSepSmall, decay: float = 0.99):
+    def __init__(self, model: nn.Module, decay: float = 0.99):
         self.decay = decay
         self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
     @torch.no_grad()
-    def update(self, model: CLIPSepSmall, step: int) -> None:
+    def update(self, model: nn.Module, step: int) -> None:
         decay = min(self.decay, (step + 1) / (step + 10))
         for key, value in model.state_dict().items():
             if value.is_floating_point() and 'running' not in key:

@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    from genaudio_core.training.query_encoder import train_text
     from genaudio_core.training.query_space import QuerySpace
+    from genaudio_core.training.query_text import train_text
     from genaudio_core.training.recordings import read_manifest
 
     labels = sorted({r.label for r in read_manifest(args.recordings)}) if args.recordings else []

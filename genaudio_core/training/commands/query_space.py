@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict:
         raise GenaudioError('Give --run FOLDER with space.npz and audio.safetensors.')
     import numpy as np
 
-    from genaudio_core.training.query_encoder import audio_vectors
+    from genaudio_core.training.query_audio import audio_vectors
 
     table = audio_vectors(args.run, args.sounds, args.per_label)
     with atomic_write(args.out) as temporary, open(temporary, 'wb') as file:
