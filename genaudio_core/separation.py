@@ -41,9 +41,13 @@ class Separator:
     query_dim : int
     asked : QuerySource
         Which encoder its queries come from.
+    sharpness : float
+        1 is what measures best; above it less of other sounds stays in and more of the wanted one is lost.
     """
 
-    def __init__(self, model: LoadedModel):
+    def __init__(self, model: LoadedModel, sharpness: float = 1.0):
+        if not 0.1 <= sharpness <= 10:
+            raise GenaudioError(f'A sharpness of {sharpness:g} cannot be used: 0.1 (soft) to 10 (hard), 1 is balanced.')
         details = model.card.details
         self._session = model.session
         self.card = model.card
@@ -54,16 +58,22 @@ class Separator:
         self.asked = QuerySource.of(model.card)
         self.front = details['front']
         self._base = float(details.get('base') or 0)
+        self.sharpness = sharpness
+        self._power = float(details.get('mask_power') or 1) * sharpness
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, provider: str = 'auto', threads: int = 1) -> 'Separator':
+    def load(
+        cls, path: str | Path | None = None, *, provider: str = 'auto', threads: int = 1, sharpness: float = 1.0
+    ) -> 'Separator':
         """Load a model file; the bundled one by default."""
-        return cls(load_model(path or presets_dir() / 'models' / BUNDLED, KIND, provider=provider, threads=threads))
+        model = load_model(path or presets_dir() / 'models' / BUNDLED, KIND, provider=provider, threads=threads)
+        return cls(model, sharpness)
 
     def masks(self, spectrum: np.ndarray, query: np.ndarray) -> np.ndarray:
         """One window (height, frames) of energies or magnitudes and queries (n, D) -> (n, height, frames) in 0..1."""
         feed = {'spectrum': spectrum[None, None].astype(np.float32), 'query': query.astype(np.float32)}
-        return np.asarray(self._session.run(None, feed)[0])
+        masks = np.asarray(self._session.run(None, feed)[0])
+        return masks if self._power == 1 else masks**self._power
 
     def stream(self, sample_rate: int, channels: int, queries: Sequence[Query]) -> 'SeparationStream':
         return SeparationStream(self, sample_rate, channels, queries)

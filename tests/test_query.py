@@ -121,16 +121,37 @@ class MeanSession:
         return [unit(np.ones((len(feed['energy']), 128), np.float32))]
 
 
-def audio_encoder():
-    card = ModelCard(kind='query-audio', sample_rate=44100, details={
+def audio_encoder_card():
+    return ModelCard(kind='query-audio', sample_rate=44100, details={
         'n_fft': 1024, 'hop_length': 256, 'bands': 32, 'base': 101.0, 'frames': 16})  # fmt: skip
-    return AudioEncoder(MeanSession(), card)
+
+
+def audio_encoder():
+    return AudioEncoder(MeanSession(), audio_encoder_card())
 
 
 @pytest.mark.parametrize(('n', 'rate'), [(300, 44100), (44100, 44100), (30_000, 16000)])
 def test_examples_of_any_length_and_rate(n, rate):
     audio = np.random.default_rng(0).standard_normal((2, n)).astype(np.float32)
     assert_allclose(audio_encoder().encode(audio, rate), 128**-0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize('index', range(4))
+def test_an_example_is_drawn_to_what_it_resembles_and_stays_itself(index):
+    concepts = text_encoder().concepts
+    own = np.eye(128, dtype=np.float32)[100]  # what no concept has
+
+    class Beside:
+        def run(self, _, feed):
+            return [np.repeat(unit(0.6 * concepts[index] + 0.8 * own)[None], len(feed['energy']), 0)]
+
+    hears = AudioEncoder(Beside(), audio_encoder_card())
+    audio = np.random.default_rng(0).standard_normal((1, 9000)).astype(np.float32)
+    vector = QueryEncoder(text_encoder(), hears).example(audio, 44100)
+    assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)
+    near = concepts @ vector
+    assert near.argmax() == index and near[index] > 0.85
+    assert vector @ own > 0.2
 
 
 def test_bad_examples_in_one_line(tmp_path):

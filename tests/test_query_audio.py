@@ -7,6 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 torch = pytest.importorskip('torch')
+from tiny_sounds import LABELS, tiny_sounds  # noqa: E402
+
 from genaudio_core.models.query_encoder import AudioNetConfig  # noqa: E402
 from genaudio_core.spectrogram import bands_to_bins  # noqa: E402
 from genaudio_core.training.lexicon import NAMES  # noqa: E402
@@ -14,7 +16,6 @@ from genaudio_core.training.loop import read_checkpoint  # noqa: E402
 from genaudio_core.training.mixtures import Mixer, MixtureConfig  # noqa: E402
 from genaudio_core.training.query_audio import SPEED, audio_batch, audio_vectors, train_audio  # noqa: E402
 from genaudio_core.training.query_space import QuerySpace, unit  # noqa: E402
-from tests.tiny_sounds import LABELS, tiny_sounds  # noqa: E402
 
 CONFIG = AudioNetConfig()
 SECONDS = CONFIG.frames * CONFIG.hop_length / CONFIG.sample_rate

@@ -1,12 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from separation_fakes import MaskSession, fake_separator, low
+from separation_fakes import FakeModel, MaskSession, fake_separator, low
 
 from genaudio_core.audio_files import read_audio, write_audio
 from genaudio_core.errors import GenaudioError
 from genaudio_core.query import Query
-from genaudio_core.separation import separate_file
+from genaudio_core.separation import Separator, separate_file
 from genaudio_core.spectrogram import bands_to_bins, istft, stft
 
 
@@ -125,3 +127,19 @@ def test_bad_requests_in_one_line(tmp_path):
     with pytest.raises(GenaudioError, match='silent'):
         separate_file(separator, tmp_path / 'silent.wav', [tmp_path / 'o.wav'], [low(0.5)])
     assert not (tmp_path / 'o.wav').exists()
+
+
+def test_masks_are_as_hard_as_the_card_and_the_person_say(tmp_path):
+    class Half:
+        def run(self, _, feed):
+            return [np.full((len(feed['query']), 48, feed['spectrum'].shape[-1]), 0.5, np.float32)]
+
+    audio = noise(1, 60_000)
+    for power, sharpness in ((1.0, 1.0), (0.7, 1.0), (0.7, 2.0)):
+        card = fake_separator().card
+        card = replace(card, details=card.details | {'mask_power': power})
+        separator = Separator(FakeModel(Half(), card), sharpness)  # type: ignore[arg-type]
+        (stem,) = separator.separate(audio, 44100, [low(1.0)])
+        assert_allclose(stem, audio * 0.5 ** (power * sharpness), atol=1e-5)
+    with pytest.raises(GenaudioError, match=r'0\.1'):
+        Separator(FakeModel(Half(), card), 0.0)  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 torch = pytest.importorskip('torch')
+from tiny_sounds import LABELS, tiny_sounds  # noqa: E402
+
 from genaudio_core.analysis import separation_baselines as analysis  # noqa: E402
 from genaudio_core.errors import GenaudioError  # noqa: E402
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig  # noqa: E402
@@ -17,8 +19,7 @@ from genaudio_core.training.lexicon import NAMES  # noqa: E402
 from genaudio_core.training.loop import save_checkpoint  # noqa: E402
 from genaudio_core.training.mixtures import Mixer, MixtureConfig  # noqa: E402
 from genaudio_core.training.query_space import QuerySpace, unit  # noqa: E402
-from genaudio_core.training.separation_baselines import WAYS, OneHotBook, Plan, Rows, pit_loss, train  # noqa: E402
-from tests.tiny_sounds import LABELS, tiny_sounds  # noqa: E402
+from genaudio_core.training.separation_baselines import WAYS, OneHotBook, Plan, Rows, pit_loss, published_loss, train  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -106,6 +107,46 @@ def test_pit_takes_the_better_order():
     with torch.no_grad():
         before = baselines.error_db(torch.ones(3, 2, 32, 32), batch['energy'], sources, batch['total']).mean()
     assert_allclose(gain.item(), before.item() - loss.item(), rtol=1e-4)
+
+
+class Fixed(torch.nn.Module):
+    """A network that answers with masks and noise masks that the test chose."""
+
+    def __init__(self, masks, noise=None):
+        super().__init__()
+        self.masks, self.noise = masks, noise
+        self.config = SmallConfig(noise_heads=0 if noise is None else 2)
+
+    def forward(self, energy, query):
+        return self.masks
+
+    def noise_masks(self, energy, query):
+        return self.noise
+
+
+def test_published_loss_lets_a_noise_mask_explain_what_a_label_does_not():
+    torch.manual_seed(0)
+    energy = torch.rand(2, 1, 16, 32) + 0.5
+    sound = torch.zeros(2, 2, 16, 32)
+    sound[:, 0, :8], sound[:, 1, 8:12] = 1.0, 1.0
+    noise = torch.zeros(2, 1, 16, 32)
+    noise[:, :, 12:] = 1.0
+    wanted = sound.clone()
+    wanted[:, 1:] += noise  # the recording of the second sound holds it
+    batch = {'energy': energy, 'cross': wanted * energy, 'total': (wanted * energy).sum((2, 3)),
+             'query': torch.zeros(2, 3, 4)}  # fmt: skip
+    nothing = torch.zeros_like(noise)
+    right, _ = published_loss(Fixed(sound, torch.cat([noise, nothing], 1)), batch)
+    other_order, _ = published_loss(Fixed(sound, torch.cat([nothing, noise], 1)), batch)
+    assert right.item() < 1e-5 and other_order.item() == pytest.approx(right.item())
+    plain, _ = published_loss(Fixed(sound), batch)
+    assert plain.item() > 1  # without noise masks, the queries are made to answer with noise
+    everything, _ = published_loss(Fixed(sound, torch.cat([noise + sound.sum(1, keepdim=True), nothing], 1)), batch)
+    assert everything.item() > 0.07  # 0.1 for each share of the bins beyond a quarter
+    loss, gain = published_loss(Fixed(wanted), batch)
+    assert loss.item() < 1e-5 and gain.item() > 10
+    with pytest.raises(GenaudioError, match='published'):
+        Plan(loss='bce')
 
 
 def test_noise_in_a_source_has_no_place_of_its_own(sounds):

@@ -14,7 +14,7 @@ def tiny_sounds(folder: Path) -> SoundSet:
     rng = np.random.default_rng(0)
     with SoundWriter(folder) as writer:
         for label, centre in LABELS.items():
-            for split in ('train', 'test'):
+            for split in ('train', 'valid', 'test'):
                 n = 300_000 if split == 'test' else 120_000
                 spectrum = np.fft.rfft(rng.standard_normal(n))
                 hz = np.fft.rfftfreq(n, 1 / 44100)

@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='a recording of the sound to pull out: one more stem each')  # fmt: skip
     parser.add_argument('--image', action='append', default=[], type=Path, metavar='PICTURE',
                         help='a picture of what sounds (needs a --model trained on CLIP, and --encoder)')
+    parser.add_argument('--sharpness', type=float, default=1.0, metavar='X',
+                        help='above 1 less of other sounds stays in a stem, and more of its own is lost (0.1 to 10)')
     parser.add_argument('--residual', action='store_true', help='also write what is left')
     parser.add_argument('-o', '--out', type=Path, default=Path('.'), metavar='DIR', help='folder for the stems')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
@@ -125,7 +127,8 @@ def run(args: argparse.Namespace) -> dict:
     if kind not in FORMATS:
         hint = did_you_mean(kind, FORMATS)
         raise GenaudioError(f"Cannot write '{args.format}'.{hint} There are: {', '.join(FORMATS)}.")
-    separator = Separator.load(args.model, provider=args.provider, threads=max(1, args.threads))
+    separator = Separator.load(args.model, provider=args.provider, threads=max(1, args.threads),
+                              sharpness=args.sharpness)
     queries = _queries(args, separator)
     try:
         args.out.mkdir(parents=True, exist_ok=True)

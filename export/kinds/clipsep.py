@@ -103,7 +103,7 @@ class ClipsepKind(Kind):
                 'front': 'bands' if small else 'magnitude', 'n_fft': c.n_fft, 'hop_length': c.hop_length,
                 'frames': frames, 'bands': c.bands if small else c.n_fft // 2 + 1,
                 'base': c.base if small else 0.0, 'query_dim': c.query_dim,
-                'queries': asked,
+                'queries': asked, 'mask_power': c.mask_power if small else 1.0,
             },
         )  # fmt: skip
 

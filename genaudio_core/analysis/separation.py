@@ -106,7 +106,7 @@ def evaluate_mixtures(
                 clip = None
                 while clip is None:
                     clip = mixer.crop(rng.choice(mixer.by_label[label]), rng)
-                vectors.append(encoder.audio_encoder.encode(clip[None], 44100))
+                vectors.append(encoder.example(clip[None], 44100))
             queries = [Query(label, ((1.0, v),)) for label, v in zip(mixture.labels, vectors, strict=True)]
             ways['example'] = np.stack([separator.separate(mix, 44100, [query])[0, 0] for query in queries])
         for way, estimates in ways.items():

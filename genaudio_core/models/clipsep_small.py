@@ -42,6 +42,7 @@ class SmallConfig:
     query_dim: int = 128
     noise_heads: int = 0  # 2 trains noise-invariantly (NIT)
     film: int = 0  # width of what the decoder is told of the query; 0: nothing, late fusion alone
+    mask_power: float = 1.0  # of masks when sounds are made, not in training; see `genaudio-train calibrate`
 
     def to_dict(self) -> dict:
         return asdict(self)

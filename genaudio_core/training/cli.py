@@ -17,6 +17,7 @@ COMMANDS = {
     'release': 'pack the best weights of a run, to be exported and shipped',
     'evaluate-separation': 'measure a separator on unseen mixtures: SDR, SIR, SAR, SI-SDR',
     'compare-separation': 'train CLIPSep-small beside its baselines and measure them in one table',
+    'calibrate': 'choose how hard the masks of an offline separator are, on held-out mixtures',
     'evaluate-stems': 'measure the live separator on unseen bands and real songs',
     'evaluate-synthesis': 'measure made sounds: Frechet distance, query match, samplers, vocoders',
     'evaluate': 'measure a trained model against held-out music',

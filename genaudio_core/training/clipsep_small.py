@@ -149,6 +149,21 @@ def loss_of(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tens
     return loss, gain
 
 
+POWERS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
+
+
+@torch.no_grad()
+def improvement_at(model: CLIPSepSmall, batch: dict[str, Tensor], power: float) -> Tensor:
+    """SI-SDR improvement (B, N) in dB, in the band domain, with masks raised to `power`."""
+    energy, cross, total = (batch[key] for key in ('energy', 'cross', 'total'))
+
+    def si_sdr(mask: Tensor) -> Tensor:
+        part = (mask * cross).sum(dim=(2, 3)).square() / (mask.square() * energy).sum(dim=(2, 3)).clamp_min(1e-12)
+        return 10 * torch.log10(part / (total - part).clamp_min(1e-9) + 1e-9)
+
+    return si_sdr(model(energy, batch['query']) ** power) - si_sdr(torch.ones_like(cross))
+
+
 class Average:
     """Running average of the weights; BatchNorm's own averages are taken as they are."""
 

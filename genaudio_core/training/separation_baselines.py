@@ -45,6 +45,7 @@ WAYS: dict[str, tuple[str, int]] = {
 """Name -> source of the query, noise heads."""
 N_QUERIES = 3  # two sources and something absent
 NOISE_DB = (-6.0, 3.0)  # of the unlabelled noise against a source: as loud as what is asked for
+GAMMA, LOUD = 0.25, 30.0  # of the published loss: share of bins free to noise, and what stands for its levels
 WARMUP, FALL = 50, 200  # steps until the learning rate is there, and from which it falls
 
 
@@ -61,6 +62,7 @@ class Plan:
     rate: float = 2e-3
     warmup: int = 300  # steps after which nit goes on from text's weights
     optimizer: str = 'adam'  # Muon's matrices cost more here than forward and backward
+    loss: str = 'db'  # or 'published': binary cross-entropy per bin, for text and nit
     noise: float = 1 / 3  # share of mixtures with unlabelled noise
     seed: int = 1
 
@@ -68,6 +70,8 @@ class Plan:
         for way in self.ways:
             if way not in WAYS:
                 raise GenaudioError(f"There is no way '{way}'.{did_you_mean(way, WAYS)} There are: {', '.join(WAYS)}.")
+        if self.loss not in ('db', 'published'):
+            raise GenaudioError(f"The loss is 'db' or 'published', not '{self.loss}'.")
         if 'nit' in self.ways and 'text' not in self.ways:
             raise GenaudioError("'nit' goes on from the weights of 'text': name both.")
         if not self.ways or min(self.batch, self.frames) < 1 or not 0 <= self.noise <= 1:
@@ -106,6 +110,33 @@ def pit_loss(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Ten
     orders = torch.stack([error_db(m, energy, cross, total).mean(dim=1) for m in (masks, masks.flip(1))])
     error = orders.min(dim=0).values.mean()
     return error, error_db(torch.ones_like(masks), energy, cross, total).mean() - error
+
+
+def published_loss(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Loss as the CLIPSep paper has it (section 3), and improvement in dB: is a bin mostly this source's, yes or no?
+
+    Weighted binary cross-entropy per bin. With noise heads, each source may be explained by its own mask and one of the
+    noise masks, in the better of the two orders; what noise masks fill beyond `GAMMA` of the bins costs.
+    """
+    energy, cross, total = batch['energy'], batch['cross'][:, :2], batch['total'][:, :2]
+    query = batch['query'][:, :2]
+    masks = model(energy, query)
+    # The paper asks whether |S| > |X| / 2; the part of S in phase with X is what a mask could give.
+    wanted = (cross > 0.5 * energy).float()
+    weight = torch.log1p(LOUD * energy.sqrt()).clamp(1e-3, 10.0)
+
+    def entropy(mask: Tensor) -> Tensor:
+        each = torch.nn.functional.binary_cross_entropy(mask.clamp(0, 1), wanted, reduction='none')
+        return (weight * each).mean(dim=(1, 2, 3))
+
+    if model.config.noise_heads:
+        noise = model.noise_masks(energy, query)
+        loss = torch.stack([entropy(masks + n) for n in (noise, noise.flip(1))]).min(dim=0).values.mean()
+        loss = loss + 0.1 * torch.relu(noise.sum(dim=1).mean() - GAMMA)
+    else:
+        loss = entropy(masks).mean()
+    before = error_db(torch.ones_like(masks), energy, cross, total)
+    return loss, (before - error_db(masks, energy, cross, total)).mean()
 
 
 class Rows:
@@ -193,15 +224,17 @@ class Rows:
     def learn(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Take a step with every network; return way -> improvement in dB (of the training mixtures)."""
         # It falls with the root of the steps and weights are averaged: a run may stop anywhere, and go on.
-        rate = self.plan.rate * min(1.0, (self.step + 1) / WARMUP, (FALL / (self.step + 1)) ** 0.5)
+        plan = self.plan
+        rate = plan.rate * min(1.0, (self.step + 1) / WARMUP, (FALL / (self.step + 1)) ** 0.5)
         gains = {}
-        if self.step == self.plan.warmup:
+        if self.step == plan.warmup:
             self._fork()
         for way, model in self.models.items():
-            if way == 'nit' and self.step < self.plan.warmup:
+            if way == 'nit' and self.step < plan.warmup:
                 continue
             own = {**batch, 'query': self.query(way, batch['query'])}
-            loss, gain = (pit_loss if WAYS[way][0] == 'none' else loss_of)(model, own)
+            measure = published_loss if plan.loss == 'published' else loss_of
+            loss, gain = (pit_loss if WAYS[way][0] == 'none' else measure)(model, own)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             self.optimisers[way].step(rate)

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--width', type=int, default=16)
     parser.add_argument('--film', type=int, default=0, help='width of what steers the decoder; 0: late fusion alone')
     parser.add_argument('--optimizer', choices=('adam', 'muon'), default='adam')
+    parser.add_argument('--loss', choices=('db', 'published'), default='db', help="of text and nit; db: ours")
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--warmup', type=int, default=300, help="steps after which nit goes on from text's weights")
     parser.add_argument('--start-from', type=Path, help='checkpoint that the ways with text queries begin with')
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> dict:
         check_writable(args.report)
     sounds = SoundSet(args.sounds)
     plan = Plan(ways=tuple(args.ways.split(',')), batch=args.batch, frames=args.frames, width=args.width,
-                film=args.film, optimizer=args.optimizer, rate=args.rate,
+                film=args.film, optimizer=args.optimizer, rate=args.rate, loss=args.loss,
                 warmup=args.warmup, noise=args.noise, seed=args.seed)  # fmt: skip
     begun = (args.out / 'last.pt').exists()
     if not begun and args.space is None:

@@ -13,7 +13,7 @@ EXAMPLE = 'genaudio-train release runs/live -o presets/models/live.safetensors -
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('run', type=Path, help='run folder of genaudio-train fit')
+    parser.add_argument('run', type=Path, help='run folder of genaudio-train fit, or a checkpoint in it')
     parser.add_argument('-o', '--out', type=Path, required=True, help='.safetensors to write')
     parser.add_argument('--note', default='', help='hardware and time, for the card')
 
@@ -24,10 +24,11 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.training.loop import read_checkpoint, write_checkpoint
 
     check_writable(args.out)
-    if not args.run.is_dir():
+    if not args.run.exists():
         raise GenaudioError(f'No run folder at {args.run}.')
-    weights, config, info = read_checkpoint(args.run / 'best.safetensors')
-    settings = args.run / 'config.json'
+    checkpoint = args.run / 'best.safetensors' if args.run.is_dir() else args.run
+    weights, config, info = read_checkpoint(checkpoint)
+    settings = checkpoint.parent / 'config.json'
     info |= {
         'settings': json.loads(settings.read_text()) if settings.exists() else {},
         'hardware': args.note or f'{platform.processor() or platform.machine()}, torch {torch.__version__}',
