@@ -21,6 +21,7 @@ COMMANDS = {
     'synth': 'make a sound from words or from an example',
     'bench': 'measure how fast this machine plays',
     'isolate': 'pull sounds out of a live input while they play',
+    'instrument': 'play an instrument plug-in by MIDI, in a process of its own',
     'pads': 'play sound files by MIDI notes; new takes appear on the next pad',
     'demo': 'hear and see what genaudio does, without any set-up',
 }

@@ -243,9 +243,9 @@ def parse(table: Mapping[str, Any], name: str = '', folder: Path | None = None) 
         for key, switched in (('mute', mute), ('solo', solo)):
             if _SWITCH.check(f'stems.{key}', stem.get(key, False)):
                 switched.add(i)
-        chains[i] = _effects(stem, folder)
+        chains[i] = effects_of(stem, folder)
     n = len(stems)
-    chains |= {n: _effects(rest, folder), n + 1: _effects(monitor, folder)}
+    chains |= {n: effects_of(rest, folder), n + 1: effects_of(monitor, folder)}
     chains = {pair: links for pair, links in chains.items() if links}
     mix = Mix.of(n).changed(
         gains_db=tuple(gains), rest_db=_NUMBER.check('rest.gain', rest.get('gain', float('-inf'))),
@@ -280,7 +280,7 @@ def _table(table: Mapping[str, Any], section: str) -> dict[str, Any]:
     return _checked(table.get(section, {}), section)
 
 
-def _effects(owner: Mapping[str, Any], folder: Path | None) -> tuple[Link, ...]:
+def effects_of(owner: Mapping[str, Any], folder: Path | None) -> tuple[Link, ...]:
     items = owner.get('effects', [])
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise GenaudioError("effects: write [[stems.effects]] once for each effect, and effect = 'Reverb' below it.")

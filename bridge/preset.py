@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.harmony import parse_key
+from bridge.instrument import Instrument, parse_instrument
 from bridge.pads import Pad, parse_pads
 from bridge.parameters import COMMANDS, PARAMETERS, defaults, find_parameter, set_checked
 from bridge.scheduler import Voice
@@ -15,7 +16,7 @@ from genaudio_core.files import presets_dir
 from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, find_instrument, instrument_code
 
 _PART_KEYS = ('instrument', 'channel', 'output', 'program')
-_SECTIONS = (*dict.fromkeys(name.split('.')[0] for name in PARAMETERS), 'parts', 'cc', 'pads')
+_SECTIONS = (*dict.fromkeys(name.split('.')[0] for name in PARAMETERS), 'parts', 'cc', 'pads', 'instrument')
 MAX_BYTES = 1 << 20
 
 
@@ -29,6 +30,7 @@ class Preset:
     controllers: Mapping[int, str] = field(default_factory=dict)  # CC number -> parameter or command
     path: Path | None = None
     pads: tuple[Pad, ...] = ()
+    instrument: Instrument | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -42,7 +44,7 @@ class Preset:
         """Return the preset with other settings, checked."""
         values = set_checked(dict(self.values), changes)
         _check_values(values)
-        return Preset(self.name, values, self.voices, self.controllers, self.path, self.pads)
+        return Preset(self.name, values, self.voices, self.controllers, self.path, self.pads, self.instrument)
 
 
 def available() -> dict[str, Path]:
@@ -103,7 +105,7 @@ def parse_preset(
     for section, content in table.items():
         if section not in _SECTIONS:
             raise GenaudioError(f"unknown section '{section}'.{did_you_mean(section, _SECTIONS)}")
-        if section in ('parts', 'cc', 'pads'):
+        if section in ('parts', 'cc', 'pads', 'instrument'):
             continue
         if not isinstance(content, dict):
             raise GenaudioError(f"'{section}' is a section: write [{section}] above its settings.")
@@ -119,7 +121,10 @@ def parse_preset(
     _check_values(values)
     voices = _voices(table.get('parts', [{'instrument': 'piano'}]), values)
     pads = parse_pads(table.get('pads', {}), path.parent if path else Path())
-    return Preset(name, values, voices, _controllers(table.get('cc', {})), path, tuple(pads.values()))
+    instrument = None
+    if 'instrument' in table:
+        instrument = parse_instrument(table['instrument'], path.parent if path else Path())
+    return Preset(name, values, voices, _controllers(table.get('cc', {})), path, tuple(pads.values()), instrument)
 
 
 def _check_values(values: Mapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 NAME = 'genaudio-live-test'
 RATE = 48000
 available = shutil.which('jackd') is not None
@@ -100,3 +102,33 @@ class Desk:
 
     def __exit__(self, *args: object) -> None:
         self.close()
+
+
+class Recorder:
+    """Notes down what it hears, with the frame of its first sample."""
+
+    def __init__(self):
+        import jack
+
+        self.client = jack.Client('recorder', no_start_server=True, servername=os.environ['JACK_DEFAULT_SERVER'])
+        self.port = self.client.inports.register('in')
+        self.blocks: list[tuple[int, np.ndarray]] = []
+        self.xruns = 0
+        self.client.set_process_callback(self._process)
+        self.client.set_xrun_callback(self._xrun)
+        self.client.activate()
+
+    def _process(self, frames):
+        self.blocks.append((self.client.last_frame_time, self.port.get_array().copy()))
+
+    def _xrun(self, delay):
+        self.xruns += 1
+
+    def between(self, start, end):
+        """Samples of frames start..end; those lost are NaN."""
+        out = np.full(end - start, np.nan, np.float32)
+        for frame, block in list(self.blocks):
+            a, b = max(frame, start), min(frame + len(block), end)
+            if b > a:
+                out[a - start : b - start] = block[a - frame : b - frame]
+        return out

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jack_server import RATE, Desk, available, server
+from jack_server import RATE, Desk, Recorder, available, server
 
 from bridge.osc import translate
 from bridge.pads import MAX_VOICES, Bank, Folder, Pad, PadPlayer, load_take, parse_pads
@@ -203,36 +202,6 @@ def test_presets_have_pads_and_osc_loads_them(tmp_path):
 
 
 # --- JACK ---
-
-
-class Recorder:
-    """Notes down what it hears, with the frame of its first sample."""
-
-    def __init__(self):
-        import jack
-
-        self.client = jack.Client('recorder', no_start_server=True, servername=os.environ['JACK_DEFAULT_SERVER'])
-        self.port = self.client.inports.register('in')
-        self.blocks: list[tuple[int, np.ndarray]] = []
-        self.xruns = 0
-        self.client.set_process_callback(self._process)
-        self.client.set_xrun_callback(self._xrun)
-        self.client.activate()
-
-    def _process(self, frames):
-        self.blocks.append((self.client.last_frame_time, self.port.get_array().copy()))
-
-    def _xrun(self, delay):
-        self.xruns += 1
-
-    def between(self, start, end):
-        """Samples of frames start..end; those lost are NaN."""
-        out = np.full(end - start, np.nan, np.float32)
-        for frame, block in list(self.blocks):
-            a, b = max(frame, start), min(frame + len(block), end)
-            if b > a:
-                out[a - start : b - start] = block[a - frame : b - frame]
-        return out
 
 
 @pytest.mark.jack

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bridge.instrument import InstrumentProcess, with_session
 from bridge.learned import Learned
 from bridge.osc import OscServer
 from bridge.pads_jack import PadsProcess
@@ -74,6 +75,28 @@ class Reloader:
         return preset
 
 
+class _Instrument(InstrumentProcess):
+    """The plug-in that plays the answer. What it delays is sent earlier."""
+
+    def __init__(self, preset: Preset, session: str, supervisor: Supervisor):
+        if preset['ports.backend'] not in ('auto', 'jack'):
+            raise GenaudioError("An [instrument] hears JACK ports: set ports.backend = 'jack'.")
+        assert preset.instrument is not None
+        super().__init__(with_session(preset.instrument, session), f'{session}-instrument')
+        self.preset = preset
+        self._supervisor, self._counted = supervisor, (0.0, 0.0)
+
+    def poll(self) -> list[str]:
+        lines = super().poll()
+        wanted = (self.latency, self.preset['transport.latency_ms'])
+        if self.ready and self.latency and wanted != self._counted:
+            self._counted = wanted
+            self._supervisor.send(set='transport.latency_ms', value=wanted[1] + 1000 * self.latency)
+            name, late = self.instrument.plugin.name, 1000 * self.latency
+            lines.append(f'{name} is {late:.1f} ms late; notes go out as much earlier.')
+        return lines
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     path = find_preset(args.preset)
     changes = parse_changes(args.set)
@@ -88,7 +111,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.forget:
         learned.forget(preset.name)
     supervisor = Supervisor(learned.apply(preset), view.say, folder=args.folder, client_name=args.name)
-    osc = pads = None
+    osc = pads = instrument = None
 
     def send(**message: Any) -> None:
         if 'pad' not in message:
@@ -102,6 +125,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     until = time.monotonic() + args.seconds if args.seconds else None
     try:
         pads = PadsProcess(preset.pads, f'{args.name}-pads') if preset.pads else None
+        instrument = _Instrument(preset, args.name, supervisor) if preset.instrument else None
         osc = OscServer(args.osc, send, view.say) if args.osc is not None else None
         view.say(f'{preset["about.title"] or preset.name}: ports {", ".join(preset["ports.inputs"])} and '
                  f'{", ".join(preset["ports.outputs"])}. Ctrl-C ends.')  # fmt: skip
@@ -109,7 +133,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             while not ends and (until is None or time.monotonic() < until):
                 if not supervisor.poll(0.05):
                     raise GenaudioError('The MIDI process could not be kept alive; see the lines above.')
-                for told in pads.poll() if pads else ():
+                for told in (*(pads.poll() if pads else ()), *(instrument.poll() if instrument else ())):
                     view.say(told)
                 view.show(supervisor.snapshot)
                 if supervisor.snapshot.get('preset') == preset.name:
@@ -122,11 +146,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 if (reloaded := reloader.look(view)) is not None:
                     preset = reloaded
                     supervisor.send(preset=learned.apply(preset))
+                    if instrument is not None:
+                        instrument.preset = preset
     finally:
         if osc is not None:
             osc.close()
         if pads is not None:
             pads.stop()
+        if instrument is not None:
+            instrument.stop()
         supervisor.stop()
     final = supervisor.snapshot
     names = ('heard', 'played', 'missed', 'units', 'late', 'restarts', 'kept')

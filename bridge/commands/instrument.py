@@ -1,0 +1,55 @@
+"""``genaudio instrument``: an instrument plug-in on what a session, or a keyboard, plays."""
+
+import argparse
+import signal
+from pathlib import Path
+from typing import Any
+
+HELP = 'play an instrument plug-in (VST3, AU) by MIDI, in a process of its own, over JACK'
+EXAMPLE = 'genaudio instrument ~/.vst3/Synth.vst3 --connect genaudio: --connect system:playback'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('plugin', type=Path, help='the plug-in, or a preset with an [instrument] table')
+    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='a parameter of the plug-in')
+    parser.add_argument('--cc', action='append', default=[], metavar='NUMBER=NAME', help='a controller for a parameter')
+    parser.add_argument('--channel', type=int, help='MIDI channel heard, 1 to 16 (default: all)')
+    parser.add_argument('--gain', type=float, default=0.0, metavar='DB')
+    parser.add_argument('--state', help="file that keeps the plug-in's state")
+    parser.add_argument('--connect', action='append', default=[], metavar='NAME',
+                        help='connect ports of this name: MIDI outputs to it, it to audio inputs')  # fmt: skip
+    parser.add_argument('--name', default='genaudio-instrument', help='JACK client name')
+    parser.add_argument('--seconds', type=float, help='end after this long')
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from bridge import instrument
+    from bridge.commands.live import parse_changes
+
+    if args.plugin.suffix == '.toml':
+        from bridge.preset import load_preset
+        from genaudio_core.errors import GenaudioError
+
+        found = load_preset(args.plugin).instrument
+        if found is None:
+            raise GenaudioError(f'{args.plugin} has no [instrument] table.')
+    else:
+        table = {
+            'plugin': str(args.plugin), 'gain_db': args.gain, 'connect': args.connect,
+            'parameters': {key: _value(value) for key, value in parse_changes(args.set).items()},
+            'cc': parse_changes(args.cc),
+        }  # fmt: skip
+        table |= {key: value for key in ('channel', 'state') if (value := getattr(args, key)) is not None}
+        found = instrument.parse_instrument(table, Path())
+    instrument.check_plugin(found.plugin)
+    ends: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, frame: ends.append(caught))
+    return instrument.run(found, args.name, seconds=args.seconds, ended=lambda: bool(ends))
