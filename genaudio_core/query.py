@@ -198,6 +198,16 @@ def unit(vector: np.ndarray) -> np.ndarray:
     return (vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
 
 
+def drawn_to(concepts: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Return what the audio encoder heard (D,), drawn towards the concepts (n, D) that it resembles; of length one.
+
+    Separators know concepts best, and the encoder places an instrument it never heard beside them: 0.4 dB for
+    instruments of an unseen SoundFont (docs/LOG.md). It stays itself by a third, for what has no name.
+    """
+    likely = np.exp(LIKELY * (concepts @ heard))
+    return unit(heard + 2 * unit(likely @ concepts))
+
+
 # --- queries ---------------------------------------------------------------------------------------------------------
 
 
@@ -257,18 +267,12 @@ class QueryEncoder:
     def example(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
         """Return the query vector of a clip (channels, n_samples), drawn towards the concepts that it resembles.
 
-        Separators know concepts best, and the encoder places an instrument it never heard beside them: 0.4 dB for
-        instruments of an unseen SoundFont (docs/LOG.md). It stays itself by a third, for what has no name.
-
         Raises
         ------
         GenaudioError
             If it is silent, empty or not finite.
         """
-        heard = self.audio_encoder.encode(audio, sample_rate)
-        concepts = self.text_encoder.concepts
-        likely = np.exp(LIKELY * (concepts @ heard))
-        return unit(heard + 2 * unit(likely @ concepts))
+        return drawn_to(self.text_encoder.concepts, self.audio_encoder.encode(audio, sample_rate))
 
     def audio(self, path: str | Path) -> np.ndarray:
         from genaudio_core.audio_files import read_audio

@@ -52,7 +52,7 @@ class MaskNetwork:
         details = model.card.details
         try:
             self.n_fft, self.hop = int(details['n_fft']), int(details['hop'])
-            self.query_dim, self.n_masks = int(details['query_dim']), int(details['n_masks'])
+            self.query_dim = int(details['query_dim'])
             self.sample_rates = [int(rate) for rate in details['sample_rates']]
             self._words: dict[str, list[float]] = dict(details.get('words', {}))
         except (KeyError, TypeError, ValueError) as error:
@@ -92,21 +92,11 @@ class MaskNetwork:
     def step(
         self, spectrum: np.ndarray, query: np.ndarray, state: NetworkState
     ) -> tuple[np.ndarray, NetworkState]:
-        """Take a spectrum (2, F) complex64 and queries (Q, D); return masks (Q, M, F) complex64 and the state."""
-        planes, masks = self._planes, np.empty((len(query), self.n_masks, spectrum.shape[-1]), np.complex64)
+        """Take a spectrum (2, F) complex64 and queries (Q, D); return masks (Q, F) float32 and the state."""
+        planes = self._planes
         planes[0], planes[1] = np.real(spectrum), np.imag(spectrum)
-        parts, *after = self.session.run(None, {'spectrum': planes, 'query': query, **state})
-        masks.real, masks.imag = parts[:, :, 0], parts[:, :, 1]
+        masks, *after = self.session.run(None, {'spectrum': planes, 'query': query, **state})
         return masks, dict(zip(self._shapes, after, strict=True))
-
-
-def apply_masks(spectrum: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return masked spectra (Q, 2, F) from a spectrum (2, F) and masks (Q, M, F); M is 1, or 2 for mid and side."""
-    if masks.shape[1] == 1:
-        return spectrum * masks
-    mid = (0.5 * (spectrum[0] + spectrum[1])) * masks[:, 0]
-    side = (0.5 * (spectrum[0] - spectrum[1])) * masks[:, 1]
-    return np.stack([mid + side, mid - side], 1)
 
 
 class Slot:
@@ -139,8 +129,8 @@ class Slot:
                 self._now = (self.queries + (self._from - self.queries) * np.float32(self._left)).astype(np.float32)
             self._masks, self.state = self.network.step(heard, self._now, self.state)
         if self._masks is None:  # a slot that begins between two hops of the network
-            self._masks = np.zeros((len(self.queries), self.network.n_masks, spectrum.shape[-1]), np.complex64)
-        return self.synthesis.process(apply_masks(spectrum, self._masks))
+            self._masks = np.zeros((len(self.queries), spectrum.shape[-1]), np.float32)
+        return self.synthesis.process(spectrum * self._masks[:, None])
 
     def reset(self) -> None:
         """Forget the past; the queries stay, their glide ends."""
@@ -362,7 +352,7 @@ def separate_offline(
     for t in range(spectra.shape[1]):
         if t % every == 0:
             masks, state = network.step(np.ascontiguousarray(heard[:, t]), queries, state)
-        masked[:, :, t] = apply_masks(spectra[:, t], masks)
+        masked[:, :, t] = spectra[:, t] * masks[:, None]
     return lowdelay.synthesise(masked, network.n_fft, hop, audio.shape[-1]).astype(np.float32)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 
 @functools.cache
-def random_model(hop: int = 256, stereo: str = 'shared', seed: int = 0) -> Path:
+def random_model(hop: int = 256, seed: int = 0) -> Path:
     """Return the path of an exported model with the words drums, bass and piano."""
     import torch
 
@@ -18,11 +18,11 @@ def random_model(hop: int = 256, stereo: str = 'shared', seed: int = 0) -> Path:
     from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig
 
     torch.manual_seed(seed)
-    model = StreamSeparator(StreamSeparatorConfig(hop=hop, stereo=stereo)).eval()
+    model = StreamSeparator(StreamSeparatorConfig(hop=hop)).eval()
     rng = np.random.default_rng(seed)
     words = {word: rng.standard_normal(128).astype(np.float32) for word in ('drums', 'bass', 'piano')}
     kind = StreamSeparatorKind()
-    path = Path(tempfile.mkdtemp(prefix='genaudio-stems-')) / f'stems-{hop}-{stereo}-{seed}.onnx'
+    path = Path(tempfile.mkdtemp(prefix='genaudio-stems-')) / f'stems-{hop}-{seed}.onnx'
     write_model(path, kind.build((model, words), Options()), kind.card((model, words), Options()))
     return path
 

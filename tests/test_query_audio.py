@@ -65,6 +65,7 @@ def test_a_stopped_run_goes_on_to_the_very_step(tmp_path, sounds, space):
 
 def test_it_learns_which_sound_is_which(tmp_path, sounds, space):
     train_audio(space, sounds.folder, tmp_path / 'run', minutes=5, batch=8, steps=40)
+    space.save(tmp_path / 'run' / 'space.npz')
     vectors = audio_vectors(tmp_path / 'run', sounds.folder, 4)
     assert set(vectors) == set(LABELS)
     own = {label: space.concepts[NAMES.index(label)] for label in LABELS}

@@ -2,29 +2,28 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from export.kinds import Options, ParityError
 from export.kinds.stream_separator import StreamSeparatorKind
 from genaudio_core.model_card import write_model
 from genaudio_core.models.gru import GRU
-from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig
+from genaudio_core.models.stream_separator import N_FEATURES, StreamSeparator, StreamSeparatorConfig
 
 
-@pytest.fixture(scope='module', params=['shared', 'mid_side', 'local'])
-def model(request):
+@pytest.fixture(scope='module')
+def model():
     torch.manual_seed(1)
-    local = request.param == 'local'
-    model = StreamSeparator(StreamSeparatorConfig(stereo='shared' if local else request.param, local=local)).eval()
-    if model.local is not None:
-        torch.nn.init.normal_(model.local.weight, std=0.1)
-        torch.nn.init.normal_(model.local.bias, std=0.1)
+    model = StreamSeparator().eval()
+    for up in model.ups:  # a new network begins as if there were no query here
+        torch.nn.init.normal_(up.film.weight, std=0.1)
     return model
 
 
 def inputs(frames=12, batch=1, queries=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    spectra = torch.randn(batch, frames, 2, 1025, 2, generator=generator) * 30
-    return spectra, torch.randn(batch, queries, 128, generator=generator)
+    features = torch.randn(batch, N_FEATURES, frames, 112, generator=generator)
+    return features, F.normalize(torch.randn(batch, queries, 128, generator=generator), dim=-1)
 
 
 def test_gru_is_torchs_forwards_and_backwards():
@@ -49,79 +48,89 @@ def test_it_is_small(model):
 
 
 def test_frame_by_frame_equals_the_whole(model):
-    spectra, query = inputs(batch=2, queries=3)
+    features, query = inputs(batch=2, queries=3)
     with torch.no_grad():
-        whole, end = model(spectra, query)
+        whole, end = model(features, query)
         state, parts = None, []
         for size in (1, 1, 4, 1, 5):
-            at = sum(p.shape[1] for p in parts)
-            masks, state = model(spectra[:, at : at + size], query, state)
+            at = sum(p.shape[2] for p in parts)
+            masks, state = model(features[:, :, at : at + size], query, state)
             parts.append(masks)
-    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.cat(parts, 2), whole, atol=1e-5, rtol=0)
     for a, b in zip(state, end, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
 
 def test_the_future_does_not_matter(model):
-    spectra, query = inputs()
-    spectra.requires_grad_()
-    masks, _ = model(spectra, query)
-    (grad,) = torch.autograd.grad(masks[:, 5].sum(), spectra)
-    assert not grad[:, 6:].any() and grad[:, :6].abs().sum() > 0
+    features, query = inputs()
+    features.requires_grad_()
+    masks, _ = model(features, query)
+    (grad,) = torch.autograd.grad(masks[:, :, 5].sum(), features)
+    assert not grad[:, :, 6:].any() and grad[:, :, :6].abs().sum() > 0
 
 
 def test_queries_do_not_hear_each_other(model):
-    spectra, query = inputs(queries=3)
+    features, query = inputs(queries=3)
     with torch.no_grad():
-        together, _ = model(spectra, query)
-        alone, _ = model(spectra, query[:, 1:2])
-    torch.testing.assert_close(together[:, :, 1:2], alone, atol=1e-5, rtol=0)
+        together, _ = model(features, query)
+        alone, _ = model(features, query[:, 1:2])
+    torch.testing.assert_close(together[:, 1:2], alone, atol=1e-5, rtol=0)
 
 
 def test_the_query_matters(model):
-    spectra, query = inputs(queries=1)
+    features, query = inputs(queries=1)
     with torch.no_grad():
-        a, _ = model(spectra, query)
-        b, _ = model(spectra, -query)
+        a, _ = model(features, query)
+        b, _ = model(features, -query)
     assert (a - b).abs().max() > 1e-2
 
 
-def test_masks_are_bounded_whatever_comes(model):
-    spectra, query = inputs()
+def test_a_query_that_changes_frame_by_frame(model):
+    features, query = inputs()
+    changing = torch.stack([query] * 6 + [-query] * 6, 1)  # (B, T, Q, D)
     with torch.no_grad():
-        masks, _ = model(spectra * 1e6, query * 1e3)
-    assert torch.isfinite(masks).all() and masks.abs().max() <= 1.1
+        masks, _ = model(features, changing)
+        same, _ = model(features, query)
+    torch.testing.assert_close(masks[:, :, :6], same[:, :, :6], atol=1e-5, rtol=0)
+    assert (masks - same)[:, :, 6:].abs().max() > 1e-2
+
+
+def test_masks_are_bounded_whatever_comes(model):
+    with torch.no_grad():
+        for level in (0.0, 1e-12, 1.0, 1e6):
+            features = model.features(torch.complex(*torch.randn(2, 1, 2, 12, 1025)) * level)
+            masks, _ = model(features, inputs()[1] * 1e3)
+            assert torch.isfinite(masks).all() and masks.min() >= 0 and masks.max() <= 1
+
+
+def test_features_hear_level_and_place():
+    model = StreamSeparator()
+    spectra = torch.zeros(1, 2, 3, 1025, dtype=torch.complex64)
+    spectra[0, 0, 1, 300] = 1 / model.scale  # a full-scale sine on the left, in one frame
+    level, side, pan = model.features(spectra)[0]
+    band = int(model.gather[300].argmax())
+    assert level[0].max() == side[0].max() == pytest.approx(-4.5 / 2)
+    assert level[1, band] > 1.5 and side[1, band] == pytest.approx(float(level[1, band]), abs=1e-4)
+    assert pan[1, band] == pytest.approx(1, abs=1e-3) and pan[0, band] == 0
 
 
 def test_state_has_the_shapes_it_says(model):
-    c = model.config
-    spectra, query = inputs(frames=1, batch=3, queries=4)
+    features, query = inputs(frames=1, batch=3, queries=4)
     with torch.no_grad():
-        _, state = model(spectra, query)
-    assert state.trunk_bands.shape == (c.trunk_blocks, 3, model.n_bands, c.width)
-    assert state.trunk_global.shape == (c.trunk_blocks, 3, c.global_width)
-    assert state.query_bands.shape == (c.query_blocks, 3, 4, model.n_bands, c.width)
-    assert state.query_global.shape == (c.query_blocks, 3, 4, c.global_width)
+        _, state = model(features, query)
     assert [a.shape for a in state] == [a.shape for a in model.initial_state(3, 4)]
 
 
-def test_separate_is_aligned_with_its_input(model):
+def test_separate_is_aligned_with_its_input():
     """With masks of one, what comes out is what went in, at the place that the docstring says."""
+    model = StreamSeparator()
     c = model.config
     audio = torch.randn(1, 2, c.n_fft - c.hop + 6 * c.hop)
     with torch.no_grad():
-        for bias in model.decode_bias:
-            real_and_imaginary = bias.view(bias.shape[0], 1, -1, 2)
-            real_and_imaginary[..., 0], real_and_imaginary[..., 1] = np.log(1.1 / 0.1), 0.0
-        weights = [*model.decode, *([] if model.local is None else model.local.parameters())]
-        saved = [w.clone() for w in weights]
-        for weight in weights:
-            weight.zero_()
+        for parameter in model.out.parameters():
+            parameter.zero_()
+        model.out.below.bias.fill_(30.0)
         out, _ = model.separate(audio, torch.zeros(1, 1, 128))
-        for weight, before in zip(weights, saved, strict=True):
-            weight.copy_(before)
-        for bias in model.decode_bias:
-            bias.zero_()
     start = c.n_fft - 2 * c.hop
     torch.testing.assert_close(
         out[0, 0, :, c.hop :], audio[0, :, start + c.hop : start + 6 * c.hop], atol=1e-4, rtol=1e-4
@@ -130,7 +139,9 @@ def test_separate_is_aligned_with_its_input(model):
 
 def test_too_many_parameters_are_refused():
     with pytest.raises(ValueError, match='too many to stay in a processor cache'):
-        StreamSeparator(StreamSeparatorConfig(width=96, global_width=512, trunk_blocks=4))
+        StreamSeparator(StreamSeparatorConfig(memory=512))
+    with pytest.raises(ValueError, match='multiple of 8'):
+        StreamSeparator(StreamSeparatorConfig(bands=100))
 
 
 def test_the_export_is_checked_and_a_wrong_graph_is_caught(model, tmp_path):
@@ -139,33 +150,10 @@ def test_the_export_is_checked_and_a_wrong_graph_is_caught(model, tmp_path):
     write_model(path, kind.build(source, Options()), kind.card(source, Options()))
     assert kind.check(source, path, Options())['parity'] < 1e-4
     with torch.no_grad():
-        model.film[0].bias.add_(0.1)
+        model.film.bias.add_(0.1)
     try:
         with pytest.raises(ParityError, match='stray from torch'):
             kind.check(source, path, Options())
     finally:
         with torch.no_grad():
-            model.film[0].bias.sub_(0.1)
-
-
-def test_bins_weighed_one_by_one_begin_as_if_they_were_not(tmp_path):
-    """A network grows: new parts are silent at first, and what they see does not depend on how frames are cut."""
-    torch.manual_seed(9)
-    plain = StreamSeparator(StreamSeparatorConfig(width=8, global_width=8)).eval()
-    grown = StreamSeparator(StreamSeparatorConfig(width=8, global_width=8, local=True)).eval()
-    grown.load_state_dict(plain.state_dict(), strict=False)
-    spectra, query = torch.randn(2, 12, 2, plain.n_bins, 2), torch.randn(2, 3, 128)
-    with torch.inference_mode():
-        assert torch.allclose(grown(spectra, query)[0], plain(spectra, query)[0], atol=1e-6)
-        for parameter in grown.parameters():
-            parameter += 0.02 * torch.randn_like(parameter)
-        whole, _ = grown(spectra, query)
-        first, state = grown(spectra[:, :5], query)
-        rest, _ = grown(spectra[:, 5:], query, state)
-    assert torch.allclose(torch.cat([first, rest], 1), whole, atol=1e-4)
-    assert not torch.allclose(whole, plain(spectra, query)[0], atol=1e-2)
-
-
-def test_only_one_mask_can_weigh_bins_one_by_one():
-    with pytest.raises(ValueError, match='shared'):
-        StreamSeparator(StreamSeparatorConfig(local=True, stereo='mid_side'))
+            model.film.bias.sub_(0.1)

@@ -36,7 +36,7 @@ class StreamSeparatorKind(Kind):
             details={
                 'config': c.as_dict(), 'parameters': sum(p.numel() for p in model.parameters()),
                 'sample_rates': [44100, 48000], 'n_fft': c.n_fft, 'hop': c.hop, 'query_dim': c.query_dim,
-                'n_masks': model.n_masks, 'channels': 2,
+                'channels': 2,
                 # Words whose vectors it was trained with, so that it can be used without a query encoder.
                 'words': {word: np.round(vector, 5).tolist() for word, vector in sorted(words.items())},
             },
@@ -51,13 +51,14 @@ class StreamSeparatorKind(Kind):
         for n_queries in (1, 4):
             query = rng.standard_normal((n_queries, model.config.query_dim)).astype(np.float32)
             query /= np.linalg.norm(query, axis=1, keepdims=True)
-            spectra = rng.standard_normal((STEPS, 2, model.n_bins, 2)).astype(np.float32)
-            spectra *= 10 ** rng.uniform(-3, 2, (STEPS, 1, 1, 1)).astype(np.float32)
-            expected = model(torch.from_numpy(spectra)[None], torch.from_numpy(query)[None])[0][0].numpy()
+            spectra = rng.standard_normal((2, STEPS, model.n_bins, 2)).astype(np.float32).view(np.complex64)[..., 0]
+            spectra *= 10 ** rng.uniform(-3, 2, (1, STEPS, 1)).astype(np.float32)
+            features = model.features(torch.from_numpy(spectra)[None])
+            expected = (model(features, torch.from_numpy(query)[None])[0][0] @ model.gather.T).numpy()  # (Q, T, F)
             state = network.initial_state(n_queries)
             for t in range(STEPS):
-                masks, state = network.step(spectra[t].view(np.complex64)[..., 0], query, state)
-                worst = max(worst, float(np.abs(masks - expected[t].view(np.complex64)[..., 0]).max()))
+                masks, state = network.step(np.ascontiguousarray(spectra[:, t]), query, state)
+                worst = max(worst, float(np.abs(masks - expected[:, t]).max()))
         if worst > TOLERANCE:
             raise ParityError(f'masks stray from torch by {worst:.2g} within {STEPS} frames (allowed: {TOLERANCE:g})')
         return {'parity': worst, **self.check_alone(path)}

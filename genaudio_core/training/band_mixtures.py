@@ -8,12 +8,10 @@ Notable choices
   teach what masks what in music, the second that anything can stand beside anything.
 * A window keeps drums, bass and a few more parts, not all that a game score has: asked for the eighth part of a dense
   window, far below the rest, a young network learns that silence is the safe answer, and stays there.
-* A mixture is given out in a few consecutive chunks, so the network learns to use its memory (truncated
-  back-propagation through time). More than a few, and a batch is the same handful of mixtures for a dozen steps.
 * Effects, levels, pan and speed are drawn anew each time: the same 8 seconds never come back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +28,7 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 WOODWINDS = ('reeds', 'pipes')
 # The ears that ask for drums and bass are many; the rest share what is left.
+PARTS_SPEED = 0.25  # octaves, up and down, of each part of what is thrown together
 SHARE_ABSENT = 0.06  # of queries for something that does not sound
 ASKED: dict[str, float] = {'drums': 2.0, 'bass': 2.0, 'keys': 1.3, 'guitar': 1.3, 'strings': 1.3, 'voice': 1.3}
 
@@ -95,6 +94,8 @@ class BandMixtures:
             audio = source.read(clip, start, samples)
             if audio.shape[0] == 1:
                 audio = np.repeat(audio, 2, 0)
+            if self.augment and not coherent:
+                audio = _at_speed(audio, 2 ** rng.uniform(-PARTS_SPEED, PARTS_SPEED))
             name = family(clip.label)
             stems[name] = stems[name] + audio if name in stems else audio
             labels.setdefault(name, []).append(clip.label)
@@ -107,6 +108,8 @@ class BandMixtures:
             from scipy.signal import resample_poly
 
             stems = {name: resample_poly(audio, up, down, axis=-1).astype(np.float32) for name, audio in stems.items()}
+        if self.n_samples is not None:  # resampling rounds, and a window may be shorter
+            stems = {name: _of_length(audio, self.n_samples) for name, audio in stems.items()}
         mixture = np.sum(list(stems.values()), axis=0)
         level = 10 ** (rng.uniform(-30, -12) / 20) if self.augment else 0.1
         gain = level / max(float(np.sqrt(np.mean(np.square(mixture)))), 1e-4)
@@ -164,8 +167,10 @@ class BandMixtures:
             board.append(pb.LowShelfFilter(float(rng.uniform(80, 400)), float(rng.uniform(-6, 6))))
         if rng.random() < 0.6:
             board.append(pb.HighShelfFilter(float(rng.uniform(1500, 7000)), float(rng.uniform(-10, 6))))
-        if rng.random() < 0.3:
-            board.append(pb.PeakFilter(float(rng.uniform(200, 4000)), float(rng.uniform(-8, 8)), 0.8))
+        # SoundFonts differ in colour more than in anything else; a model that trusts colour hears only three of them.
+        for _ in range(int(rng.integers(0, 4))):
+            board.append(pb.PeakFilter(float(np.exp(rng.uniform(np.log(80), np.log(8000)))), float(rng.uniform(-9, 9)),
+                                       float(rng.uniform(0.5, 2.0))))  # fmt: skip
         if name == 'guitar' and rng.random() < 0.2:
             board.append(pb.Distortion(float(rng.uniform(5, 20))))
         if rng.random() < 0.25:
@@ -189,36 +194,33 @@ class BandMixtures:
         return (audio * gain * np.array([[1 - max(pan, 0)], [1 + min(pan, 0)]])).astype(np.float32)
 
 
-def chunks(
-    source: BandMixtures, batch: int, n_fft: int, hop: int, frames: int, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, np.ndarray, list[list[str]], np.ndarray]]:
-    """Yield batches of consecutive chunks of `batch` mixtures at a time, without end.
+def _of_length(audio: np.ndarray, n: int) -> np.ndarray:
+    return audio[:, :n] if audio.shape[-1] >= n else np.pad(audio, [(0, 0), (0, n - audio.shape[-1])])
 
-    Yields
-    ------
+
+def _at_speed(audio: np.ndarray, speed: float) -> np.ndarray:
+    """Return `audio` (2, n) faster and higher, or slower and lower, at the same length; what lacks is silence."""
+    n = audio.shape[-1]
+    at = np.arange(n) * speed
+    return np.stack([np.interp(at, np.arange(n), channel, right=0.0) for channel in audio]).astype(np.float32)
+
+
+def batch_of(
+    source: BandMixtures, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[list[str]]]:
+    """Return a batch of new mixtures for a network whose mask is the same for both channels.
+
+    What such a mask does to left and right it does to every mix of the two, so the loss needs one channel only: a
+    random mix of both, drawn for each mixture anew.
+
+    Returns
+    -------
     tuple
-        Mixture (B, 2, n_fft - hop + frames * hop); targets (B, Q, 2, frames * hop), aligned with what
-        `StreamSeparator.separate` returns; the queries; and a boolean (B,), True where a new mixture begins and the
-        state must be forgotten.
+        Mixture (B, 2, n); shares of its channels in the mix (B, 2); the mix of the targets (B, Q, n); and the queries
+        in words.
     """
-    lead, step = n_fft - hop, frames * hop
-    slots: list[Mixture | None] = [None] * batch
-    at = [0] * batch
-    while True:
-        mixed, wanted, asked, fresh = [], [], [], []
-        for i in range(batch):
-            slot = slots[i]
-            new = slot is None or at[i] + lead + step > slot.mixture.shape[-1]
-            if slot is None or new:
-                first = slot is None
-                slot = slots[i] = source.draw(rng)
-                # Slots start at different places, so that a batch does not begin all its mixtures at once.
-                room = slot.mixture.shape[-1] - lead - step
-                at[i] = int(rng.integers(0, room // step + 1)) * step if first else 0
-            mixed.append(slot.mixture[:, at[i] : at[i] + lead + step])
-            start = at[i] + n_fft - 2 * hop
-            wanted.append(slot.targets[:, :, start : start + step])
-            asked.append(slot.queries)
-            fresh.append(new)
-            at[i] += step
-        yield np.stack(mixed), np.stack(wanted), asked, np.array(fresh)
+    drawn = [source.draw(rng) for _ in range(size)]
+    angle = rng.uniform(0, np.pi / 2, size)
+    mix = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
+    targets = np.stack([np.tensordot(one.targets, shares, (1, 0)) for one, shares in zip(drawn, mix, strict=True)])
+    return np.stack([one.mixture for one in drawn]), mix, targets, [one.queries for one in drawn]

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from genaudio_core.command import notice
 from genaudio_core.files import atomic_write
 from genaudio_core.models.query_encoder import AudioNet, AudioNetConfig
+from genaudio_core.query import drawn_to
 from genaudio_core.spectrogram import bands_to_bins
 from genaudio_core.training.clipsep_small import Average
 from genaudio_core.training.lexicon import NAMES
@@ -165,7 +166,7 @@ def audio_accuracy(model: AudioNet, space: QuerySpace, sounds: SoundSet, gather:
 
 
 def audio_vectors(run: Path, sounds: Path, per_label: int, seed: int = 5) -> dict[str, np.ndarray]:
-    """Return label -> (per_label, dim): what the audio encoder in `run` makes of training clips of each label."""
+    """Return label -> (per_label, dim): what examples of training clips ask for, by `run`'s encoder and space."""
     checkpoint = run / 'audio.safetensors'
     model, _ = rebuild(checkpoint, lambda config: AudioNet(AudioNetConfig(**config)), 'the audio encoder')
     config = model.config
@@ -173,9 +174,11 @@ def audio_vectors(run: Path, sounds: Path, per_label: int, seed: int = 5) -> dic
     mixing = MixtureConfig(seconds=config.frames * config.hop_length / config.sample_rate)
     mixer = Mixer(SoundSet(sounds), 'train', mixing)
     table, rng = {}, random.Random(seed)
+    concepts = QuerySpace.load(run / 'space.npz').concepts
     for label in mixer.labels:
         one = Mixer.__new__(Mixer)
         one.__dict__.update(mixer.__dict__, labels=[label], by_label={label: mixer.by_label[label]})
         with torch.inference_mode():
-            table[label] = model(audio_batch(one, gather, config, rng, per_label)[0]).numpy()
+            heard = model(audio_batch(one, gather, config, rng, per_label)[0]).numpy()
+        table[label] = np.stack([drawn_to(concepts, vector) for vector in heard])  # as `QueryEncoder.example` does
     return table

@@ -11,10 +11,13 @@
 
 import argparse
 import csv
+import itertools
 import json
 import math
+import multiprocessing
+import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +25,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
-from genaudio_core.models.stream_separator import State, StreamSeparator, StreamSeparatorConfig
-from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, chunks, family
+from genaudio_core.files import atomic_write
+from genaudio_core.lowdelay import windows
+from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
+from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, batch_of, family
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
 from genaudio_core.training.loop import Optimizers, begin_with, cosine, read_checkpoint, write_checkpoint
 from genaudio_core.training.sounds import SoundSet
 
 HELP = 'the live separator, on stems of bands'
 EXAMPLE = 'genaudio-train fit stems --sounds data/bands --space runs/query/space.npz --out runs/stems --minutes 60'
-CHUNKS = 4  # of a mixture that follow each other
+COLD = 8  # frames that a mixture begins with and that do not count: nobody hears the first 50 ms of a session
 WORDS = 'query_words'  # the tensor of a checkpoint that holds the vectors of the words it was trained with
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # as `batch_of` gives them, queries as vectors (B, Q, D)
 QueryTable = dict[str, np.ndarray]  # word -> vectors (n, D), one of which is drawn
 
 
@@ -73,32 +78,69 @@ def load_queries(path: Path) -> QueryTable:
         return {word: data[word] for word in data.files}
 
 
-def adapt_queries(model: StreamSeparator, old: QueryTable, new: QueryTable) -> None:
-    """Make `model` read the vectors of `new` as it read those of `old`, as nearly as one linear layer can."""
-    words = [word for word in old if word in new]
-    before = torch.from_numpy(np.stack([old[word].mean(0) for word in words]))
-    rows, targets = [], []
-    with torch.no_grad():
-        told = model.query_in(before)
-        for i, word in enumerate(words):
-            for vector in new[word]:
-                rows.append(np.append(vector, 1.0))
-                targets.append(told[i].numpy())
-        x, y = np.stack(rows), np.stack(targets)
-        solution = np.linalg.solve(x.T @ x + 1e-2 * np.eye(x.shape[1]), x.T @ y)
-        model.query_in.weight.copy_(torch.from_numpy(solution[:-1].T))
-        model.query_in.bias.copy_(torch.from_numpy(solution[-1]))
-
-
 def separation_loss(estimate: Tensor, target: Tensor, mixture: Tensor) -> Tensor:
-    """Return the mean error in dB relative to the target, over (B, Q, 2, samples).
+    """Return the mean error in dB, over (B, Q, samples) of a mixture (B, samples): of two measures the mean.
 
-    A floor of 0.3% of the mixture's power in numerator and denominator makes one formula of two: where the target
-    sounds it is a signal-to-noise ratio (at most 25 dB), where it is silent it asks for silence.
+    * The error relative to the target. A floor of 0.3% of the mixture's power in numerator and denominator makes one
+      formula of two: where the target sounds it is a signal-to-noise ratio (at most 25 dB), where it is silent it asks
+      for silence.
+    * Where the target sounds, the scale-invariant ratio that the evaluation measures. The first alone is content with
+      silence wherever a young network is unsure, and stays there for a thousand steps; this one is not.
     """
-    floor = 3e-3 * mixture.square().sum((-1, -2))[:, None] + 1e-5
-    error = (estimate - target).square().sum((-1, -2)) + floor
-    return (10 * torch.log10(error / (target.square().sum((-1, -2)) + floor))).mean()
+    whole = mixture.square().sum(-1)[:, None]
+    floor = 3e-3 * whole + 1e-5
+    wanted, made = target.square().sum(-1), estimate.square().sum(-1)
+    error = (estimate - target).square().sum(-1) + floor
+    plain = 10 * torch.log10(error / (wanted + floor))
+    part = (estimate * target).sum(-1).square() / (wanted + floor)
+    least = 1e-3 * made + 1e-9 * whole + 1e-12
+    scaled = 10 * torch.log10(((made - part).clamp(min=0) + least) / (part + least))
+    return 0.5 * (plain + scaled * (wanted > floor)).mean()
+
+
+class _Sound(torch.autograd.Function):
+    """Masks of bands -> the newest samples of each frame, as one product: most of an inverse FFT would be thrown away.
+
+    The products are in bfloat16 where `spectra` are: 50 dB below the sound, far beyond what a mask can separate.
+    """
+
+    @staticmethod
+    def forward(ctx, masks: Tensor, spectra: Tensor, to_bins: Tensor, to_sound: Tensor) -> Tensor:
+        """masks (B, Q, T, K), spectra (B, 1, T, 2, F), to_bins (F, K), to_sound (2 F, 2 hop) -> (B, Q, T, 2 hop)."""
+        bins = masks.to(spectra.dtype) @ to_bins.T
+        ctx.save_for_backward(spectra, to_bins, to_sound)
+        return ((spectra * bins[..., None, :]).flatten(-2) @ to_sound).float()
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        spectra, to_bins, to_sound = ctx.saved_tensors
+        back = (grads[0].to(spectra.dtype) @ to_sound.T).unflatten(-1, (2, -1))
+        return ((back * spectra).sum(-2) @ to_bins).float(), None, None, None
+
+
+class Sounder:
+    """What the loss needs of a network's filter bank: spectra in, sound of masked ones out."""
+
+    def __init__(self, model: StreamSeparator, dtype: torch.dtype):
+        c = model.config
+        self.model, self.dtype, self.hop = model, dtype, c.hop
+        self.to_bins = model.gather.to(dtype)
+        # The inverse transform as a matrix: what each bin's real and imaginary part add to the newest samples.
+        lines = torch.eye(model.n_bins)
+        both = torch.cat([torch.complex(lines, 0 * lines), torch.complex(0 * lines, lines)])
+        synthesis = torch.from_numpy(windows(c.n_fft, c.hop)[1][-2 * c.hop :]).float()
+        self.to_sound = (torch.fft.irfft(both, c.n_fft)[:, -2 * c.hop :] * synthesis).to(dtype)
+
+    @torch.no_grad()
+    def hear(self, mixture: Tensor, mix: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixture (B, 2, n) and shares of its channels (B, 2) -> features, and spectra of the mix for `sound`."""
+        spectra = self.model.spectra(mixture)  # (B, 2, T, F)
+        one = (spectra * mix[:, :, None, None]).sum(1)
+        return self.model.features(spectra), torch.stack([one.real, one.imag], 2).to(self.dtype)[:, None]
+
+    def sound(self, masks: Tensor, spectra: Tensor) -> Tensor:
+        """Masks (B, Q, T, K) -> (B, Q, T * hop); the first hop lacks its older half."""
+        return overlapped(_Sound.apply(masks, spectra, self.to_bins, self.to_sound), self.hop)
 
 
 def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
@@ -142,52 +184,42 @@ class Trainer:
     """Network, optimiser and average of a run folder."""
 
     def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, lr: float, muon: bool = True,
-                 start_from: Path | None = None):  # fmt: skip
-        self.run, self.lr = run, lr
+                 start_from: Path | None = None, half: bool = False):  # fmt: skip
+        self.run, self.lr, self.half = run, lr, half
         run.mkdir(parents=True, exist_ok=True)
         self.step, self.minutes, self.losses = 0, 0.0, []
         saved: dict[str, Any] = {}
         if (run / 'last.pt').exists():
             saved = torch.load(run / 'last.pt', weights_only=True)
             config = StreamSeparatorConfig(**saved['config'])
-        self.model = StreamSeparator(config)
+        self.model = StreamSeparator(config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = StreamSeparator(config)
-        self.optimiser = Optimizers(self.model, weight_decay=1e-3, muon=muon, axes=(2, 3))
+        self.sounder = Sounder(self.model, torch.bfloat16 if half else torch.float32)
+        self.optimiser = Optimizers(self.model, weight_decay=1e-3, muon=muon, axes=(2, 4))
         if saved:
             self.model.load_state_dict(saved['model'])
             self.average.load_state_dict(saved['average'])
             self.optimiser.resume(saved['optimiser'])
             self.step, self.minutes = saved['step'], saved['minutes']
-            old = load_queries(run / 'queries.npz')
-            if {w: v.shape for w, v in old.items()} != {w: v.shape for w, v in queries.items()} or any(
-                not np.allclose(old[word], queries[word]) for word in queries
-            ):
-                notice('other query vectors than before: adapting the first layer')
-                adapt_queries(self.model, old, queries)
-                adapt_queries(self.average, old, queries)
         else:
             if start_from:
                 begin_with(self.model, start_from, without=(WORDS,))
             self.average.load_state_dict(self.model.state_dict())
         self.queries = queries
 
-    def vectors(self, asked: list[list[str]], rng: np.random.Generator) -> Tensor:
-        """Return (B, Q, D): for each word one of its vectors."""
-        rows = [[self.queries[w][rng.integers(len(self.queries[w]))] for w in words] for words in asked]
-        return torch.from_numpy(np.asarray(rows, np.float32))
-
-    def train_step(self, batch, state: State | None, rng: np.random.Generator, rate: float) -> State:
-        """One update; return the state for the next chunk."""
-        mixed, wanted, asked, fresh = batch
-        mixture, target = torch.from_numpy(mixed), torch.from_numpy(wanted)
-        if state is not None and fresh.any():
-            keep = torch.from_numpy(~fresh).float()
-            state = State(*(part * keep.view(1, -1, *([1] * (part.dim() - 2))) for part in state))
-        estimate, state = self.model.separate(mixture, self.vectors(asked, rng), state)
-        hop = self.model.config.hop
-        start = self.model.config.n_fft - 2 * hop
-        heard = mixture[..., start + hop : start + target.shape[-1]]
-        loss = separation_loss(estimate[..., hop:], target[..., hop:], heard)
+    def train_step(self, batch: Batch, rate: float) -> None:
+        """One update."""
+        mixture, mix, target, vectors = (torch.from_numpy(part) for part in batch)
+        features, spectra = self.sounder.hear(mixture, mix)
+        features = features.contiguous(memory_format=torch.channels_last)
+        with torch.autocast('cpu', torch.bfloat16, enabled=self.half):
+            masks, _ = self.model(features, vectors)
+        c = self.model.config
+        estimate = self.sounder.sound(masks, spectra)
+        # The first hops are heard without their past.
+        part = slice(c.n_fft - 2 * c.hop + COLD * c.hop, c.n_fft - 2 * c.hop + estimate.shape[-1])
+        heard = (mixture * mix[..., None]).sum(1)[:, part]
+        loss = separation_loss(estimate[..., COLD * c.hop :], target[..., part], heard)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimiser.step(rate)
@@ -197,7 +229,6 @@ class Trainer:
             for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 slow.lerp_(fast, 1 - keep)
         self.losses.append(float(loss.detach()))
-        return state.detach()
 
     def save(self) -> None:
         save_queries(self.run / 'queries.npz', self.queries)
@@ -207,15 +238,31 @@ class Trainer:
         info = {'step': self.step, 'minutes': round(self.minutes, 1), 'loss': loss, 'words': words}
         weights = {**self.average.state_dict(), WORDS: vectors}
         write_checkpoint(self.run / 'best.safetensors', weights, self.model.config.as_dict(), info)
-        torch.save(
-            {
-                'config': self.model.config.as_dict(), 'model': self.model.state_dict(),
-                'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
-                'step': self.step, 'minutes': self.minutes,
-            },
-            self.run / 'last.tmp',
-        )  # fmt: skip
-        (self.run / 'last.tmp').replace(self.run / 'last.pt')
+        with atomic_write(self.run / 'last.pt') as temporary:
+            torch.save(
+                {
+                    'config': self.model.config.as_dict(), 'model': self.model.state_dict(),
+                    'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
+                    'step': self.step, 'minutes': self.minutes,
+                },
+                temporary,
+            )  # fmt: skip
+
+
+def make_batch(source: BandMixtures, size: int, queries: QueryTable, seed: int, step: int) -> Batch:
+    """Return the batch of a step, which depends on `seed` and `step` only."""
+    rng = np.random.default_rng((seed, step))
+    mixture, mix, targets, asked = batch_of(source, size, rng)
+    vectors = np.array([[queries[w][rng.integers(len(queries[w]))] for w in words] for words in asked], np.float32)
+    return mixture, mix, targets, vectors
+
+
+def _make_batches(out: Any, first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int,
+                  queries: QueryTable, seed: int) -> None:  # fmt: skip
+    """What the process beside training does: the batches of the steps from `first` on, in order, without end."""
+    source = BandMixtures([SoundSet(path) for path in sounds], 'train', n_queries=n_queries, n_samples=n_samples)
+    for step in itertools.count(first):
+        out.put(make_batch(source, size, queries, seed, step))
 
 
 def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndarray]]:
@@ -238,58 +285,102 @@ def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndar
 
 def train(
     sounds: Sequence[Path], run: Path, *, minutes: float, total_minutes: float | None = None, batch: int = 8,
-    frames: int = 160, n_queries: int = 2, lr: float = 2e-3, queries: QueryTable | None = None,
-    config: StreamSeparatorConfig | None = None, seed: int = 0, valid_every: float = 15.0, muon: bool = True,
-    start_from: Path | None = None,
+    frames: int = 256, n_queries: int = 3, lr: float = 2e-3, queries: QueryTable | None = None,
+    config: StreamSeparatorConfig | None = None, seed: int = 0, valid_every: float = 10.0, muon: bool = True,
+    start_from: Path | None = None, half: bool = False, beside: bool = True,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train for `minutes` of wall time; see the module's notes.
+
+    Parameters
+    ----------
+    half
+        Products in bfloat16, on processors that have them.
+    beside
+        Mixtures are made in a process beside this one.
 
     Returns
     -------
     dict
         step, loss (of the last hundred steps), minutes (in all), audio_seconds_per_second.
     """
-    config = config or StreamSeparatorConfig()
+    start = config or StreamSeparatorConfig()
     if queries is None:  # a run goes on with the vectors it began with
         table = run / 'queries.npz'
-        queries = load_queries(table) if table.exists() else placeholder_queries(config.query_dim)
-    trainer = Trainer(run, config, queries, lr, muon, start_from)
-    config = trainer.model.config
+        queries = load_queries(table) if table.exists() else placeholder_queries(start.query_dim)
+    trainer = Trainer(run, start, queries, lr, muon, start_from, half)
+    c = trainer.model.config
     before, begin = trainer.minutes, time.monotonic()
     total = (total_minutes or before + minutes) or 1.0
-    rng = np.random.default_rng(seed + trainer.step)
-    sets = [SoundSet(path) for path in sounds]
-    n_samples = config.n_fft + (CHUNKS * frames - 1) * config.hop
-    source = BandMixtures(sets, 'train', n_queries=n_queries, n_samples=n_samples)
-    data: Iterator = chunks(source, batch, config.n_fft, config.hop, frames, rng)
-    valid = BandMixtures(sets, 'valid', n_queries=4, augment=False)
-    state, last_save, last_valid, first = None, begin, begin, trainer.step
-    while (now := time.monotonic()) - begin < minutes * 60:
-        trainer.minutes = before + (now - begin) / 60
-        rate = lr * min(1.0, (trainer.step + 1) / 100) * cosine(trainer.minutes / total)
-        state = trainer.train_step(next(data), state, rng, rate)
-        if trainer.step % 20 == 0:
-            loss = float(np.mean(trainer.losses[-20:]))
-            _append(run / 'log.csv', ('step', 'minutes', 'loss', 'lr'), (trainer.step, trainer.minutes, loss, rate))
-            if on_step:
-                on_step(trainer.step, loss)
-        if now - last_save > 120:
-            trainer.save()
-            last_save = now
-        if now - last_valid > valid_every * 60 and valid.groups:
-            scores = improvement(trainer.average, valid, queries, 16)
-            row = (trainer.step, trainer.minutes, json.dumps(scores))
-            _append(run / 'valid.csv', ('step', 'minutes', 'scores'), row)
-            last_valid = time.monotonic()
+    n_samples = c.n_fft + (frames - 1) * c.hop
+    valid = BandMixtures([SoundSet(path) for path in sounds], 'valid', n_queries=4, augment=False)
+    last_save, last_valid, first = begin, begin, trainer.step
+
+    with Batches(beside, trainer.step, sounds, n_samples, n_queries, batch, queries, seed) as batches:
+        while (now := time.monotonic()) - begin < minutes * 60:
+            trainer.minutes = before + (now - begin) / 60
+            rate = lr * min(1.0, (trainer.step + 1) / 100) * cosine(trainer.minutes / total)
+            trainer.train_step(next(batches), rate)
+            if trainer.step % 20 == 0:
+                loss = float(np.mean(trainer.losses[-20:]))
+                _append(run / 'log.csv', ('step', 'minutes', 'loss', 'lr'), (trainer.step, trainer.minutes, loss, rate))
+                if on_step:
+                    on_step(trainer.step, loss)
+            if now - last_save > 120:
+                trainer.save()
+                last_save = now
+            if now - last_valid > valid_every * 60 and valid.groups:
+                scores = improvement(trainer.average, valid, queries, 40)
+                row = (trainer.step, trainer.minutes, json.dumps(scores))
+                _append(run / 'valid.csv', ('step', 'minutes', 'scores'), row)
+                last_valid = time.monotonic()
     spent = time.monotonic() - begin
     trainer.minutes = before + spent / 60
     trainer.save()
-    heard = (trainer.step - first) * batch * frames * config.hop / config.sample_rate
+    heard = (trainer.step - first) * batch * frames * c.hop / c.sample_rate
     return {
         'step': trainer.step, 'loss': float(np.mean(trainer.losses[-100:])) if trainer.losses else None,
         'minutes': trainer.minutes, 'audio_seconds_per_second': heard / max(spent, 1e-9),
     }  # fmt: skip
+
+
+class Batches:
+    """The batches of a run from a step on, made in a process beside this one, or here; a context manager."""
+
+    def __init__(self, beside: bool, first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int,
+                 queries: QueryTable, seed: int):  # fmt: skip
+        self._process = None
+        self._queue: Any = None
+        if beside:
+            context = multiprocessing.get_context('spawn')
+            self._queue = context.Queue(maxsize=3)
+            self._process = context.Process(
+                target=_make_batches, args=(self._queue, first, sounds, n_samples, n_queries, size, queries, seed),
+                daemon=True,
+            )  # fmt: skip
+            self._process.start()
+        else:
+            source = BandMixtures([SoundSet(path) for path in sounds], 'train', n_queries=n_queries,
+                                  n_samples=n_samples)  # fmt: skip
+            self._steps = (make_batch(source, size, queries, seed, step) for step in itertools.count(first))
+
+    def __enter__(self) -> 'Batches':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join()
+
+    def __next__(self) -> Batch:
+        if self._process is None:
+            return next(self._steps)
+        while True:
+            try:
+                return self._queue.get(timeout=5)
+            except queue.Empty:
+                if not self._process.is_alive():
+                    raise GenaudioError('The process that makes mixtures has ended; see what it printed.') from None
 
 
 def _append(path: Path, header: Sequence[str], row: Sequence[Any]) -> None:
@@ -307,11 +398,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, required=True, help='folder of the run')
     parser.add_argument('--minutes', type=float, default=60.0, help='stop after this long; run again to go on')
     parser.add_argument('--total-minutes', type=float, help='the learning rate reaches its end here')
-    parser.add_argument('--batch', type=int, default=4)
-    parser.add_argument('--frames', type=int, default=128, help='of a chunk; state goes on from chunk to chunk')
-    parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
+    parser.add_argument('--batch', type=int, default=8)
+    parser.add_argument('--frames', type=int, default=256, help='of a mixture')
+    parser.add_argument('--queries', type=int, default=3, help='asked of each mixture; they share the trunk')
     parser.add_argument('--hop', type=int, default=256)
-    parser.add_argument('--local', action='store_true', help='let the decoder weigh bins one by one, too')
+    parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto',
+                        help='products in bfloat16 (auto: where the processor has them)')  # fmt: skip
     parser.add_argument('--start-from', type=Path, help='weights of another run; what they lack begins anew')
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
@@ -327,5 +419,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.sounds, args.out, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
         frames=args.frames, n_queries=args.queries, lr=args.rate, queries=table, seed=args.seed,
         muon=args.optimizer == 'muon', start_from=args.start_from,
-        config=StreamSeparatorConfig(hop=args.hop, query_dim=dim, local=args.local),
+        half=args.bf16 == 'yes' or (args.bf16 == 'auto' and torch.cpu._is_amx_tile_supported()),
+        config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
     )  # fmt: skip
