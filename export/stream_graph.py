@@ -83,7 +83,8 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
     downs: Any = model.downs  # torch's types of module lists know only Module
     ups: Any = model.ups
 
-    x, skips = _features(g, model), []
+    gather = g.weight(model.gather)  # both ways: bins to bands here, bands to bins at the end
+    x, skips = _features(g, model, gather), []
     for i, down in enumerate(downs):
         g.name(x, f'next_past{i}')
         both = g.op('Concat', f'past{i}', x, axis=2)
@@ -102,7 +103,7 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
         x = _twice_as_high(g, y, (second, first)[i], lowest << i)
     logits = _twice_as_high(g, _joined(g, model.out, x, skips[0]), 1, lowest << 2)
     masks = g.op('Sigmoid', g.reshape(logits, -1, c.bands))
-    g.name(g.op('MatMul', masks, g.weight(model.gather.T)), 'masks')
+    g.name(g.op('Gemm', masks, gather, transB=1), 'masks')
 
     def info(name: str, *shape: int | str) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
@@ -129,13 +130,13 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
     return proto
 
 
-def _features(g: _Graph, model: StreamSeparator) -> str:
+def _features(g: _Graph, model: StreamSeparator, gather: str) -> str:
     """The features (1, N_FEATURES, 1, K) of the spectrum; see `StreamSeparator.features`."""
     # left, right -> mid, side, left, right, scaled, as one product from the left
     mixing = np.array([[0.5, 0.5], [0.5, -0.5], [1, 0], [0, 1]], np.float32) * np.float32(model.scale)
     four = g.op('MatMul', g.weight(mixing), 'spectrum')  # (2, 4, F)
     real, imaginary = g.ops('Split', [g.op('Mul', four, four)], 2, axis=0, num_outputs=2)
-    energy = g.op('MatMul', g.op('Add', real, imaginary), g.weight(model.gather))  # (1, 4, K)
+    energy = g.op('MatMul', g.op('Add', real, imaginary), gather)  # (1, 4, K)
     mid_and_side, left, right = g.ops('Split', [energy, g.shape(2, 1, 1)], 3, axis=1)
     floor = g.number(FLOOR)
     levels = g.op('Mul', g.op('Log', g.op('Add', mid_and_side, floor)), g.number(1 / (2 * math.log(10))))
@@ -169,7 +170,11 @@ def _steering(g: _Graph, model: StreamSeparator) -> tuple[str, str, list[tuple[s
     c = model.config
     third, lowest = c.widths[2], c.bands // 8
     ups: Any = model.ups
-    told = g.op('Gemm', 'query', g.weight(model.tell.weight.t() * c.query_dim**0.5), g.weight(model.tell.bias))
+    # tell(query) + others(sum - query)
+    loud = c.query_dim**0.5
+    together = g.op('ReduceSum', 'query', g.shape(0), keepdims=1)
+    beside = g.op('Gemm', together, g.weight(model.others.weight.t() * loud), g.weight(model.tell.bias))
+    told = g.op('Gemm', 'query', g.weight((model.tell.weight - model.others.weight).t() * loud), beside)
     told = g.op('Relu', told)
 
     def halves(layer) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -73,7 +73,8 @@ class GRU(nn.Module):
         """Take x (T, rows, inputs) and h (rows, width); return (T, rows, width) and the last state."""
         given = F.linear(x, self.weight_ih, self.bias_ih)
         if x.shape[0] > 1:
-            y = _Scan.apply(given, h, self.weight_hh, self.bias_hh)
+            with torch.autocast(x.device.type, enabled=False):  # the product before may be in half precision, this not
+                y = _Scan.apply(given.to(h.dtype), h, self.weight_hh, self.bias_hh)
             return y, y[-1]
         # One frame is written out: the exported graph then has no loop.
         kept = F.linear(h, self.weight_hh, self.bias_hh)

@@ -4,8 +4,8 @@ Notable choices
 
 * A query means a *family* of sounds (lexicon): asking for 'violin' in a string section keeps the section. What one
   ear calls one sound should not be cut in two by a model that hears 46 ms.
-* Half of the mixtures are windows as they were composed, half are thrown together from several pieces: the first
-  teach what masks what in music, the second that anything can stand beside anything.
+* Half of the mixtures are windows as they were composed, half are thrown together from several pieces, solos and
+  recordings: the first teach what masks what in music, the second that anything can stand beside anything.
 * A window keeps drums, bass and a few more parts, not all that a game score has: asked for the eighth part of a dense
   window, far below the rest, a young network learns that silence is the safe answer, and stays there.
 * Effects, levels, pan and speed are drawn anew each time: the same 8 seconds never come back.
@@ -29,6 +29,7 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
 WOODWINDS = ('reeds', 'pipes')
 # The ears that ask for drums and bass are many; the rest share what is left.
 PARTS_SPEED = 0.25  # octaves, up and down, of each part of what is thrown together
+SHARE_ALONE = 0.5  # of the parts of what is thrown together that are solos or recordings, where there are any
 SHARE_ABSENT = 0.06  # of queries for something that does not sound
 ASKED: dict[str, float] = {'drums': 2.0, 'bass': 2.0, 'keys': 1.3, 'guitar': 1.3, 'strings': 1.3, 'voice': 1.3}
 
@@ -46,6 +47,7 @@ class Mixture:
     mixture: np.ndarray  # (2, samples)
     targets: np.ndarray  # (n_queries, 2, samples); zeros where the sound is not in the mixture
     queries: list[str]  # what was asked, in words
+    beside: list[str]  # what else is there and was not asked for, in words
 
 
 class BandMixtures:
@@ -75,6 +77,12 @@ class BandMixtures:
         for group in self.groups:
             for entry in group:
                 self.by_family.setdefault(family(entry[1].label), []).append(entry)
+        self.alone: dict[str, list[tuple[SoundSet, Clip]]] = {}
+        for one in sounds:
+            for kind in ('solo', 'recording'):
+                for clip in one.select(split=split, kind=kind):
+                    if family(clip.label) in FAMILY_WORDS:
+                        self.alone.setdefault(family(clip.label), []).append((one, clip))
 
     def draw(self, rng: np.random.Generator) -> Mixture:
         """Return a new mixture."""
@@ -113,12 +121,16 @@ class BandMixtures:
         mixture = np.sum(list(stems.values()), axis=0)
         level = 10 ** (rng.uniform(-30, -12) / 20) if self.augment else 0.1
         gain = level / max(float(np.sqrt(np.mean(np.square(mixture)))), 1e-4)
-        targets, queries = [], []
-        for name in self._asked(list(stems), rng):
+        targets, queries, asked = [], [], self._asked(list(stems), rng)
+
+        def in_words(name: str) -> str:
+            return str(rng.choice([*FAMILY_WORDS.get(name, ()), *labels.get(name, ())]))
+
+        for name in asked:
             targets.append(stems[name] * gain if name in stems else np.zeros_like(mixture))
-            words = [*FAMILY_WORDS.get(name, ()), *labels.get(name, ())]
-            queries.append(str(rng.choice(words)))
-        return Mixture((mixture * gain).astype(np.float32), np.stack(targets).astype(np.float32), queries)
+            queries.append(in_words(name))
+        beside = [in_words(name) for name in stems if name not in asked]
+        return Mixture((mixture * gain).astype(np.float32), np.stack(targets).astype(np.float32), queries, beside)
 
     @staticmethod
     def _kept(names: list[str], rng: np.random.Generator) -> set[str]:
@@ -140,7 +152,12 @@ class BandMixtures:
         weights = np.array([ASKED.get(name, 0.7) for name in names])
         count = int(rng.integers(2, 5))
         chosen = rng.choice(len(names), min(count, len(names)), replace=False, p=weights / weights.sum())
-        return [self.by_family[names[i]][rng.integers(len(self.by_family[names[i]]))] for i in chosen]
+        found = []
+        for name in (names[i] for i in chosen):
+            # Solos and recordings are few beside the parts of bands, and of more instruments.
+            pool = self.alone[name] if name in self.alone and rng.random() < SHARE_ALONE else self.by_family[name]
+            found.append(pool[rng.integers(len(pool))])
+        return found
 
     def _asked(self, present: list[str], rng: np.random.Generator) -> list[str]:
         weights = np.array([ASKED.get(name, 1.0) for name in present])
@@ -207,7 +224,7 @@ def _at_speed(audio: np.ndarray, speed: float) -> np.ndarray:
 
 def batch_of(
     source: BandMixtures, size: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[list[str]]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Mixture]]:
     """Return a batch of new mixtures for a network whose mask is the same for both channels.
 
     What such a mask does to left and right it does to every mix of the two, so the loss needs one channel only: a
@@ -216,11 +233,10 @@ def batch_of(
     Returns
     -------
     tuple
-        Mixture (B, 2, n); shares of its channels in the mix (B, 2); the mix of the targets (B, Q, n); and the queries
-        in words.
+        Mixture (B, 2, n); shares of its channels in the mix (B, 2); the mix of the targets (B, Q, n); and all as drawn.
     """
     drawn = [source.draw(rng) for _ in range(size)]
     angle = rng.uniform(0, np.pi / 2, size)
     mix = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
     targets = np.stack([np.tensordot(one.targets, shares, (1, 0)) for one, shares in zip(drawn, mix, strict=True)])
-    return np.stack([one.mixture for one in drawn]), mix, targets, [one.queries for one in drawn]
+    return np.stack([one.mixture for one in drawn]), mix, targets, drawn

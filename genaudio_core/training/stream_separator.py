@@ -2,7 +2,8 @@
 
     genaudio-train fit stems --sounds data/bands --space runs/query/space.npz --out runs/stems --minutes 60
 
-* One process, one or two threads, no accelerator needed: the batch is small and the network smaller.
+* No accelerator needed: products are in bfloat16 where the processor has them (Intel's AMX), and mixtures are made in a
+  process beside. What a step draws depends on the seed and its number.
 * Stops after `--minutes` and resumes where it stopped (network, optimiser, average, step). The learning rate falls
   with the minutes spent of all that were planned (`--total-minutes`).
 * ``log.csv`` holds the losses, ``valid.csv`` the SI-SDR improvement by family; ``best.safetensors`` is the running
@@ -16,6 +17,7 @@ import json
 import math
 import multiprocessing
 import queue
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,19 +33,22 @@ from genaudio_core.lowdelay import windows
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, batch_of, family
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
-from genaudio_core.training.loop import Optimizers, begin_with, cosine, read_checkpoint, write_checkpoint
+from genaudio_core.training.loop import HALF, Optimizers, begin_with, cosine, read_checkpoint, write_checkpoint
 from genaudio_core.training.sounds import SoundSet
 
 HELP = 'the live separator, on stems of bands'
 EXAMPLE = 'genaudio-train fit stems --sounds data/bands --space runs/query/space.npz --out runs/stems --minutes 60'
 COLD = 8  # frames that a mixture begins with and that do not count: nobody hears the first 50 ms of a session
 WORDS = 'query_words'  # the tensor of a checkpoint that holds the vectors of the words it was trained with
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # as `batch_of` gives them, queries as vectors (B, Q, D)
+# Mixture (B, 2, n), shares of its channels (B, 2), targets (B, Q, n), queries (B, Q, D), what each is told of others.
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+SHARE_ASKED_ALONE = 0.3  # of mixtures, whose queries are told of no others
+SHARE_TOLD = 0.7  # of what else is there, in the other mixtures
 QueryTable = dict[str, np.ndarray]  # word -> vectors (n, D), one of which is drawn
 
 
 def placeholder_queries(dim: int) -> QueryTable:
-    """Return a random unit vector per word: to train before a query encoder exists; `adapt_queries` follows."""
+    """Return a random unit vector per word: for tests and trials, where no query encoder is at hand."""
     words = sorted({*NAMES, *(word for words in FAMILY_WORDS.values() for word in words)})
     vectors = np.random.default_rng(6).standard_normal((len(words), dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -183,9 +188,9 @@ def improvement(
 class Trainer:
     """Network, optimiser and average of a run folder."""
 
-    def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, lr: float, muon: bool = True,
+    def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, muon: bool = True,
                  start_from: Path | None = None, half: bool = False):  # fmt: skip
-        self.run, self.lr, self.half = run, lr, half
+        self.run, self.half = run, half
         run.mkdir(parents=True, exist_ok=True)
         self.step, self.minutes, self.losses = 0, 0.0, []
         saved: dict[str, Any] = {}
@@ -209,11 +214,11 @@ class Trainer:
 
     def train_step(self, batch: Batch, rate: float) -> None:
         """One update."""
-        mixture, mix, target, vectors = (torch.from_numpy(part) for part in batch)
+        mixture, mix, target, query, others = (torch.from_numpy(part) for part in batch)
         features, spectra = self.sounder.hear(mixture, mix)
         features = features.contiguous(memory_format=torch.channels_last)
         with torch.autocast('cpu', torch.bfloat16, enabled=self.half):
-            masks, _ = self.model(features, vectors)
+            masks, _ = self.model(features, query, others=others)
         c = self.model.config
         estimate = self.sounder.sound(masks, spectra)
         # The first hops are heard without their past.
@@ -252,15 +257,27 @@ class Trainer:
 def make_batch(source: BandMixtures, size: int, queries: QueryTable, seed: int, step: int) -> Batch:
     """Return the batch of a step, which depends on `seed` and `step` only."""
     rng = np.random.default_rng((seed, step))
-    mixture, mix, targets, asked = batch_of(source, size, rng)
-    vectors = np.array([[queries[w][rng.integers(len(queries[w]))] for w in words] for words in asked], np.float32)
-    return mixture, mix, targets, vectors
+    mixture, mix, targets, drawn = batch_of(source, size, rng)
+
+    def vector(word: str) -> np.ndarray:
+        return queries[word][rng.integers(len(queries[word]))]
+
+    asked = np.array([[vector(word) for word in one.queries] for one in drawn], np.float32)
+    others = np.zeros_like(asked)
+    for i, one in enumerate(drawn):
+        if rng.random() >= SHARE_ASKED_ALONE:
+            told = rng.random(len(one.queries)) < SHARE_TOLD
+            known = asked[i] * told[:, None]
+            more = np.sum([vector(word) for word in one.beside if rng.random() < SHARE_TOLD], axis=0)
+            others[i] = known.sum(0) - known + more
+    return mixture, mix, targets, asked, others
 
 
 def _make_batches(out: Any, first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int,
                   queries: QueryTable, seed: int) -> None:  # fmt: skip
     """What the process beside training does: the batches of the steps from `first` on, in order, without end."""
     source = BandMixtures([SoundSet(path) for path in sounds], 'train', n_queries=n_queries, n_samples=n_samples)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for step in itertools.count(first):
         out.put(make_batch(source, size, queries, seed, step))
 
@@ -308,7 +325,7 @@ def train(
     if queries is None:  # a run goes on with the vectors it began with
         table = run / 'queries.npz'
         queries = load_queries(table) if table.exists() else placeholder_queries(start.query_dim)
-    trainer = Trainer(run, start, queries, lr, muon, start_from, half)
+    trainer = Trainer(run, start, queries, muon, start_from, half)
     c = trainer.model.config
     before, begin = trainer.minutes, time.monotonic()
     total = (total_minutes or before + minutes) or 1.0
@@ -316,8 +333,11 @@ def train(
     valid = BandMixtures([SoundSet(path) for path in sounds], 'valid', n_queries=4, augment=False)
     last_save, last_valid, first = begin, begin, trainer.step
 
+    stopped: list[int] = []  # a run that is asked to end is saved first
+    before_us = signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+
     with Batches(beside, trainer.step, sounds, n_samples, n_queries, batch, queries, seed) as batches:
-        while (now := time.monotonic()) - begin < minutes * 60:
+        while (now := time.monotonic()) - begin < minutes * 60 and not stopped:
             trainer.minutes = before + (now - begin) / 60
             rate = lr * min(1.0, (trainer.step + 1) / 100) * cosine(trainer.minutes / total)
             trainer.train_step(next(batches), rate)
@@ -334,6 +354,7 @@ def train(
                 row = (trainer.step, trainer.minutes, json.dumps(scores))
                 _append(run / 'valid.csv', ('step', 'minutes', 'scores'), row)
                 last_valid = time.monotonic()
+    signal.signal(signal.SIGTERM, before_us)
     spent = time.monotonic() - begin
     trainer.minutes = before + spent / 60
     trainer.save()
@@ -419,6 +440,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.sounds, args.out, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
         frames=args.frames, n_queries=args.queries, lr=args.rate, queries=table, seed=args.seed,
         muon=args.optimizer == 'muon', start_from=args.start_from,
-        half=args.bf16 == 'yes' or (args.bf16 == 'auto' and torch.cpu._is_amx_tile_supported()),
+        half=args.bf16 == 'yes' or (args.bf16 == 'auto' and HALF),
         config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
     )  # fmt: skip
