@@ -170,11 +170,7 @@ def _steering(g: _Graph, model: StreamSeparator) -> tuple[str, str, list[tuple[s
     c = model.config
     third, lowest = c.widths[2], c.bands // 8
     ups: Any = model.ups
-    # tell(query) + others(sum - query)
-    loud = c.query_dim**0.5
-    together = g.op('ReduceSum', 'query', g.shape(0), keepdims=1)
-    beside = g.op('Gemm', together, g.weight(model.others.weight.t() * loud), g.weight(model.tell.bias))
-    told = g.op('Gemm', 'query', g.weight((model.tell.weight - model.others.weight).t() * loud), beside)
+    told = g.op('Gemm', 'query', g.weight(model.tell.weight.t() * c.query_dim**0.5), g.weight(model.tell.bias))
     told = g.op('Relu', told)
 
     def halves(layer) -> list[tuple[np.ndarray, np.ndarray]]:

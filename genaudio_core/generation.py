@@ -210,12 +210,12 @@ def append_notes(score: Score, tracks: list[Track], end: float) -> int:
 
 
 # Out of nothing, a model of this size repeats its rhythms more than people do, and wanders from its key. Timing drawn
-# from all that it holds possible, and pitch a little closer to the likeliest, bring groove and scale consistency to
-# within a point or so of held-out music (docs/models.md). Field -> factor on the temperature, top-p for the usual one.
+# from all that it holds possible, and pitch a little closer to the likeliest, bring groove and scale consistency near
+# those of held-out music (docs/models.md). Field -> factor on the temperature, top-p for the usual one.
 OUT_OF_NOTHING: dict[str, tuple[float, float | None]] = {
-    'beat': (1.05, 1.0),
-    'position': (1.1, 1.0),
-    'pitch': (0.96, None),
+    'beat': (1.0, 1.0),
+    'position': (1.0, 1.0),
+    'pitch': (0.97, None),
 }
 
 

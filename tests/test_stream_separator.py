@@ -15,9 +15,8 @@ from genaudio_core.models.stream_separator import N_FEATURES, StreamSeparator, S
 def model():
     torch.manual_seed(1)
     model = StreamSeparator().eval()
-    # A new network begins as if there were no query here, and no other query.
-    for layer in (*(up.film for up in model.ups), model.others):
-        torch.nn.init.normal_(layer.weight, std=0.1)
+    for up in model.ups:  # a new network begins as if there were no query here
+        torch.nn.init.normal_(up.film.weight, std=0.1)
     return model
 
 
@@ -70,16 +69,12 @@ def test_the_future_does_not_matter(model):
     assert not grad[:, :, 6:].any() and grad[:, :, :6].abs().sum() > 0
 
 
-def test_queries_hear_of_each_other_as_a_sum_and_not_of_their_order(model):
+def test_queries_do_not_hear_each_other(model):
     features, query = inputs(queries=3)
     with torch.no_grad():
         together, _ = model(features, query)
-        turned, _ = model(features, query[:, [2, 0, 1]])
         alone, _ = model(features, query[:, 1:2])
-        told, _ = model(features, query[:, 1:2], others=query[:, [0]] + query[:, [2]])
-    torch.testing.assert_close(together[:, [2, 0, 1]], turned, atol=1e-5, rtol=0)
-    torch.testing.assert_close(together[:, 1:2], told, atol=1e-5, rtol=0)
-    assert (told - alone).abs().max() > 1e-2
+    torch.testing.assert_close(together[:, 1:2], alone, atol=1e-5, rtol=0)
 
 
 def test_the_query_matters(model):

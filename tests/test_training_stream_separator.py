@@ -68,9 +68,9 @@ def test_a_mixture_is_as_long_as_asked_at_any_speed(sounds):
 
 def test_a_batch_has_one_mix_of_both_channels(sounds):
     source = BandMixtures([sounds], 'valid', n_queries=4, augment=False, n_samples=30001)
-    mixture, mix, targets, drawn = batch_of(source, 3, np.random.default_rng(3))
+    mixture, mix, targets, asked = batch_of(source, 3, np.random.default_rng(3))
     assert mixture.shape == (3, 2, 30001) and targets.shape == (3, 4, 30001)
-    assert [len(one.queries) for one in drawn] == [4] * 3
+    assert [len(words) for words in asked] == [4] * 3
     np.testing.assert_allclose(np.square(mix).sum(1), 1, atol=1e-6)
     np.testing.assert_allclose(targets.sum(1), np.einsum('bc,bcn->bn', mix, mixture), atol=1e-5)
 

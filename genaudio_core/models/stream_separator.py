@@ -11,8 +11,6 @@ Notable choices
 * Long memory is one GRU over the whole lowest level, once without the query ("what is playing?") and once with it.
 * The encoder runs once per frame, the decoder once per query. The query steers the lowest level and every level of
   the decoder (FiLM).
-* Queries asked together know of each other: beside its own, each is told the sum of the others'. Whether what plays is
-  the guitar or the synthesizer is easier to say for one who knows that both are there.
 * BatchNorm in training costs nothing live: it is folded into the convolutions on export.
 * It is not told the sample rate. Training plays music up to 15% slower and faster, so 48 kHz sounds to it like music
   a semitone and a half lower.
@@ -175,8 +173,6 @@ class StreamSeparator(nn.Module):
         lowest = third * c.bands // 8
         self.trunk = Memory(lowest, c.memory)
         self.tell = nn.Linear(c.query_dim, c.tell)
-        self.others = nn.Linear(c.query_dim, c.tell, bias=False)
-        nn.init.zeros_(self.others.weight)
         self.film = nn.Linear(c.tell, 2 * third)
         self.offset = nn.Linear(c.tell, lowest, bias=False)  # the crude equaliser that every sound has
         self.asked = Memory(lowest, c.memory)
@@ -212,9 +208,7 @@ class StreamSeparator(nn.Module):
         levels = (torch.log10(torch.stack([mid, side], 1) + FLOOR) + 4.5) / 2
         return torch.cat([levels, pan[:, None]], 1)
 
-    def forward(
-        self, features: Tensor, query: Tensor, state: State | None = None, others: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+    def forward(self, features: Tensor, query: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Return the masks of some frames and the state after them.
 
         Parameters
@@ -225,8 +219,6 @@ class StreamSeparator(nn.Module):
             (B, Q, D) for all frames, or (B, T, Q, D) frame by frame (while it is being changed).
         state
             Of the frame before; None at the start.
-        others
-            Like `query`: for each the sum of what else is asked; None adds the other queries up.
 
         Returns
         -------
@@ -236,9 +228,7 @@ class StreamSeparator(nn.Module):
             For the next frames.
         """
         batch, _, frames, _ = features.shape
-        beside = query.sum(-2, keepdim=True) - query if others is None else others
-        if query.dim() == 3:
-            query, beside = query[:, None], beside[:, None]
+        query = query[:, None] if query.dim() == 3 else query
         n_queries = query.shape[2]
         rows = batch * n_queries
         x, skips, past = features, [], []
@@ -255,8 +245,7 @@ class StreamSeparator(nn.Module):
         _, channels, _, height = x.shape
 
         x, trunk = self.trunk(x.permute(2, 0, 3, 1).reshape(frames, batch, -1), state.trunk)  # (T, B, heights, C)
-        loud = query.shape[-1] ** 0.5  # numbers of about one
-        told = F.relu(self.tell(query * loud) + self.others(beside * loud))  # (B, 1 or T, Q, tell)
+        told = F.relu(self.tell(query * query.shape[-1] ** 0.5))  # (B, 1 or T, Q, tell), of numbers of about one
         told = told.transpose(1, 2).flatten(0, 1)  # (rows, 1 or T, tell)
         scale, shift = self.film(told).transpose(0, 1)[:, :, None].chunk(2, -1)  # (1 or T, rows, 1, C)
         x = x[:, :, None].expand(-1, -1, n_queries, -1).reshape(frames, rows, height, channels)

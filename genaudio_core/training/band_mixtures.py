@@ -47,7 +47,6 @@ class Mixture:
     mixture: np.ndarray  # (2, samples)
     targets: np.ndarray  # (n_queries, 2, samples); zeros where the sound is not in the mixture
     queries: list[str]  # what was asked, in words
-    beside: list[str]  # what else is there and was not asked for, in words
 
 
 class BandMixtures:
@@ -121,16 +120,12 @@ class BandMixtures:
         mixture = np.sum(list(stems.values()), axis=0)
         level = 10 ** (rng.uniform(-30, -12) / 20) if self.augment else 0.1
         gain = level / max(float(np.sqrt(np.mean(np.square(mixture)))), 1e-4)
-        targets, queries, asked = [], [], self._asked(list(stems), rng)
-
-        def in_words(name: str) -> str:
-            return str(rng.choice([*FAMILY_WORDS.get(name, ()), *labels.get(name, ())]))
-
-        for name in asked:
+        targets, queries = [], []
+        for name in self._asked(list(stems), rng):
             targets.append(stems[name] * gain if name in stems else np.zeros_like(mixture))
-            queries.append(in_words(name))
-        beside = [in_words(name) for name in stems if name not in asked]
-        return Mixture((mixture * gain).astype(np.float32), np.stack(targets).astype(np.float32), queries, beside)
+            words = [*FAMILY_WORDS.get(name, ()), *labels.get(name, ())]
+            queries.append(str(rng.choice(words)))
+        return Mixture((mixture * gain).astype(np.float32), np.stack(targets).astype(np.float32), queries)
 
     @staticmethod
     def _kept(names: list[str], rng: np.random.Generator) -> set[str]:
@@ -224,7 +219,7 @@ def _at_speed(audio: np.ndarray, speed: float) -> np.ndarray:
 
 def batch_of(
     source: BandMixtures, size: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Mixture]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[list[str]]]:
     """Return a batch of new mixtures for a network whose mask is the same for both channels.
 
     What such a mask does to left and right it does to every mix of the two, so the loss needs one channel only: a
@@ -233,10 +228,11 @@ def batch_of(
     Returns
     -------
     tuple
-        Mixture (B, 2, n); shares of its channels in the mix (B, 2); the mix of the targets (B, Q, n); and all as drawn.
+        Mixture (B, 2, n); shares of its channels in the mix (B, 2); the mix of the targets (B, Q, n); and the queries
+        in words.
     """
     drawn = [source.draw(rng) for _ in range(size)]
     angle = rng.uniform(0, np.pi / 2, size)
     mix = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
     targets = np.stack([np.tensordot(one.targets, shares, (1, 0)) for one, shares in zip(drawn, mix, strict=True)])
-    return np.stack([one.mixture for one in drawn]), mix, targets, drawn
+    return np.stack([one.mixture for one in drawn]), mix, targets, [one.queries for one in drawn]

@@ -40,10 +40,8 @@ HELP = 'the live separator, on stems of bands'
 EXAMPLE = 'genaudio-train fit stems --sounds data/bands --space runs/query/space.npz --out runs/stems --minutes 60'
 COLD = 8  # frames that a mixture begins with and that do not count: nobody hears the first 50 ms of a session
 WORDS = 'query_words'  # the tensor of a checkpoint that holds the vectors of the words it was trained with
-# Mixture (B, 2, n), shares of its channels (B, 2), targets (B, Q, n), queries (B, Q, D), what each is told of others.
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-SHARE_ASKED_ALONE = 0.3  # of mixtures, whose queries are told of no others
-SHARE_TOLD = 0.7  # of what else is there, in the other mixtures
+# Mixture (B, 2, n), shares of its channels (B, 2), targets (B, Q, n), queries (B, Q, D).
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 QueryTable = dict[str, np.ndarray]  # word -> vectors (n, D), one of which is drawn
 
 
@@ -214,11 +212,11 @@ class Trainer:
 
     def train_step(self, batch: Batch, rate: float) -> None:
         """One update."""
-        mixture, mix, target, query, others = (torch.from_numpy(part) for part in batch)
+        mixture, mix, target, query = (torch.from_numpy(part) for part in batch)
         features, spectra = self.sounder.hear(mixture, mix)
         features = features.contiguous(memory_format=torch.channels_last)
         with torch.autocast('cpu', torch.bfloat16, enabled=self.half):
-            masks, _ = self.model(features, query, others=others)
+            masks, _ = self.model(features, query)
         c = self.model.config
         estimate = self.sounder.sound(masks, spectra)
         # The first hops are heard without their past.
@@ -257,20 +255,9 @@ class Trainer:
 def make_batch(source: BandMixtures, size: int, queries: QueryTable, seed: int, step: int) -> Batch:
     """Return the batch of a step, which depends on `seed` and `step` only."""
     rng = np.random.default_rng((seed, step))
-    mixture, mix, targets, drawn = batch_of(source, size, rng)
-
-    def vector(word: str) -> np.ndarray:
-        return queries[word][rng.integers(len(queries[word]))]
-
-    asked = np.array([[vector(word) for word in one.queries] for one in drawn], np.float32)
-    others = np.zeros_like(asked)
-    for i, one in enumerate(drawn):
-        if rng.random() >= SHARE_ASKED_ALONE:
-            told = rng.random(len(one.queries)) < SHARE_TOLD
-            known = asked[i] * told[:, None]
-            more = np.sum([vector(word) for word in one.beside if rng.random() < SHARE_TOLD], axis=0)
-            others[i] = known.sum(0) - known + more
-    return mixture, mix, targets, asked, others
+    mixture, mix, targets, asked = batch_of(source, size, rng)
+    vectors = np.array([[queries[w][rng.integers(len(queries[w]))] for w in words] for words in asked], np.float32)
+    return mixture, mix, targets, vectors
 
 
 def _make_batches(out: Any, first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int,
