@@ -205,7 +205,7 @@ def test_the_answer_of_a_session_sounds(tmp_path):
             return np.nanmax(np.abs(recorder.between(desk.frame() - int(seconds * RATE), desk.frame())), initial=0)
 
         end = time.monotonic() + 60
-        # Phrases until the band has answered one. They are as long as a bar, so a shorter look back could miss every answer.
+        # Phrases until the band has answered one. A short look back, bar by bar, could miss every answer.
         while loudest(6.0) < 0.05:
             assert time.monotonic() < end and process.poll() is None, said
             at = desk.frame() + 1000
