@@ -11,7 +11,7 @@ Notable choices
 * Long memory is one GRU over the whole lowest level, once without the query ("what is playing?") and once with it.
 * The encoder runs once per frame, the decoder once per query. The query steers the lowest level and every level of
   the decoder (FiLM).
-* BatchNorm in training costs nothing live: it is folded into the convolutions on export.
+* There is no norm: BatchNorm took a third of a training step, and without it the network learns as well (docs/LOG.md).
 * It is not told the sample rate. Training plays music up to 15% slower and faster, so 48 kHz sounds to it like music
   a semitone and a half lower.
 
@@ -65,9 +65,6 @@ class State(NamedTuple):
     past2: Tensor  # (B, C1, 1, K / 4)
     trunk: Tensor  # (B, memory)
     asked: Tensor  # (B, Q, memory)
-
-    def detach(self) -> 'State':
-        return State(*(part.detach() for part in self))
 
 
 class Down(nn.Module):

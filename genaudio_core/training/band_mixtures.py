@@ -27,10 +27,10 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
     'pipes': ('flute',), 'mallets': ('marimba', 'vibraphone'), 'plucked': ('harp',),
 }  # fmt: skip
 WOODWINDS = ('reeds', 'pipes')
-# The ears that ask for drums and bass are many; the rest share what is left.
 PARTS_SPEED = 0.25  # octaves, up and down, of each part of what is thrown together
 SHARE_ALONE = 0.5  # of the parts of what is thrown together that are solos or recordings, where there are any
 SHARE_ABSENT = 0.06  # of queries for something that does not sound
+# The ears that ask for drums and bass are many; the rest share what is left.
 ASKED: dict[str, float] = {'drums': 2.0, 'bass': 2.0, 'keys': 1.3, 'guitar': 1.3, 'strings': 1.3, 'voice': 1.3}
 
 

@@ -19,7 +19,7 @@ import multiprocessing
 import queue
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -260,13 +260,19 @@ def make_batch(source: BandMixtures, size: int, queries: QueryTable, seed: int, 
     return mixture, mix, targets, vectors
 
 
-def _make_batches(out: Any, first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int,
-                  queries: QueryTable, seed: int) -> None:  # fmt: skip
-    """What the process beside training does: the batches of the steps from `first` on, in order, without end."""
+def batches_from(
+    first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int, queries: QueryTable, seed: int
+) -> Iterator[Batch]:
+    """Yield the batches of the steps from `first` on, in order, without end."""
     source = BandMixtures([SoundSet(path) for path in sounds], 'train', n_queries=n_queries, n_samples=n_samples)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for step in itertools.count(first):
-        out.put(make_batch(source, size, queries, seed, step))
+        yield make_batch(source, size, queries, seed, step)
+
+
+def _fill(out: Any, *wanted: Any) -> None:
+    """What the process beside training does."""
+    for batch in batches_from(*wanted):
+        out.put(batch)
 
 
 def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndarray]]:
@@ -353,24 +359,17 @@ def train(
 
 
 class Batches:
-    """The batches of a run from a step on, made in a process beside this one, or here; a context manager."""
+    """What `batches_from` yields for `wanted`, made in a process beside this one, or here; a context manager."""
 
-    def __init__(self, beside: bool, first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int,
-                 queries: QueryTable, seed: int):  # fmt: skip
+    def __init__(self, beside: bool, *wanted: Any):
         self._process = None
-        self._queue: Any = None
         if beside:
             context = multiprocessing.get_context('spawn')
-            self._queue = context.Queue(maxsize=3)
-            self._process = context.Process(
-                target=_make_batches, args=(self._queue, first, sounds, n_samples, n_queries, size, queries, seed),
-                daemon=True,
-            )  # fmt: skip
+            self._queue: Any = context.Queue(maxsize=3)
+            self._process = context.Process(target=_fill, args=(self._queue, *wanted), daemon=True)
             self._process.start()
         else:
-            source = BandMixtures([SoundSet(path) for path in sounds], 'train', n_queries=n_queries,
-                                  n_samples=n_samples)  # fmt: skip
-            self._steps = (make_batch(source, size, queries, seed, step) for step in itertools.count(first))
+            self._steps = batches_from(*wanted)
 
     def __enter__(self) -> 'Batches':
         return self
