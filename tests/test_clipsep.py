@@ -265,6 +265,42 @@ def test_small_learns_to_take_the_source_that_is_asked_for(noise_heads, film):
     assert gain.item() > 6
 
 
+def test_equalisers_colour_and_leave_the_level():
+    """Three sources, one of them silent: energies and cross energies are those of what is heard through equalisers."""
+    import random
+
+    from genaudio_core.training.clipsep_small import Features, error_db
+    from genaudio_core.training.mixtures import Mixture
+
+    config = SmallConfig(width=4, max_width=8, bands=32, levels=4)
+    noise = np.random.default_rng(3).standard_normal((3, 20000)).astype(np.float32)
+    mixture = Mixture(noise, ('flute', 'drums', 'piano'), 0 * noise[0])
+    plain, coloured = Features(config), Features(config, colour=6.0)
+    curves = coloured.equalisers(500, random.Random(1))
+    assert curves.shape == (500, config.n_fft // 2 + 1, 1)
+    in_db = 20 * torch.log10(curves)
+    assert abs(float(in_db.mean())) < 1 and 2.5 < float(in_db.std()) < 6
+    assert float(in_db.diff(dim=1).abs().max()) < 8  # smooth
+    before, after = (features(mixture, 16, random.Random(5)) for features in (plain, coloured))
+    assert not torch.allclose(before[0], after[0], rtol=0.1)
+    # All is heard where the mask is one: then the error is the energy of the others, and none is less than nothing.
+    energy, cross, total = (part[None] for part in after)
+    assert_allclose(cross.sum(dim=1), energy, rtol=1e-3, atol=1e-3 * float(energy.max()))
+    assert (error_db(torch.ones_like(cross), energy[:, None], cross, total) > -10).all()
+
+
+def test_silence_is_no_way_out_of_the_loss():
+    from genaudio_core.training.clipsep_small import scaled_error_db
+
+    energy, cross = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    cross[..., :2, :] = 1.0  # the lower half belongs to the source
+    total = cross.sum((2, 3))
+    right, silent = cross.clone(), 1e-4 * cross + 1e-4
+    assert scaled_error_db(right, energy, cross, total) < -29
+    assert abs(float(scaled_error_db(silent, energy, cross, total)) - float(
+        scaled_error_db(1e3 * silent, energy, cross, total))) < 1e-3  # fmt: skip
+
+
 def test_only_what_can_be_used_is_exported():
     from export.kinds import Options
 

@@ -39,6 +39,39 @@ def folder(tmp_path) -> Path:
     return tmp_path / 's'
 
 
+def test_folders_are_read_as_one(folder, tmp_path):
+    with SoundWriter(tmp_path / 'more') as writer:
+        writer.add(noise(1, 5000, 30), 44100, label='oboe', kind='solo', split='train')
+    both, one = SoundSet(folder, tmp_path / 'more'), SoundSet(folder)
+    assert len(both.clips) == len(one.clips) + 1
+    assert_allclose(both.read(both.select(label='oboe')[0]), noise(1, 5000, 30), atol=1 / 32767)
+    for a, b in zip(both.clips, one.clips, strict=False):
+        assert a == b and (both.read(a) == one.read(b)).all()
+    with pytest.raises(GenaudioError, match='no prepared sounds'):
+        SoundSet(folder, tmp_path / 'none')
+
+
+def test_a_source_is_heard_faster_or_slower_at_the_same_length(tmp_path):
+    t = np.arange(2 * 44100) / 44100
+    with SoundWriter(tmp_path) as writer:
+        writer.add(0.3 * np.sin(2 * np.pi * 1000 * t)[None], 44100, label='flute', kind='solo', split='train')
+    mixer = Mixer(SoundSet(tmp_path), 'train', MixtureConfig(seconds=0.5, speed=0.5))
+    rng, heard = random.Random(1), []
+    for _ in range(30):
+        audio = mixer.crop(mixer.choose('flute', rng), rng)
+        assert audio is not None and audio.shape == (mixer.n_samples,)
+        heard.append(np.argmax(np.abs(np.fft.rfft(audio))) / 0.5)
+    assert 700 < min(heard) < 850 and 1200 < max(heard) < 1420
+
+
+@pytest.mark.parametrize('share', [0.0, 1.0])
+def test_stems_are_drawn_as_often_as_asked(folder, share):
+    mixer = Mixer(SoundSet(folder), 'train', MixtureConfig(stems=share))
+    rng = random.Random(2)
+    assert {mixer.choose('drums', rng).kind for _ in range(20)} == {'stem' if share else 'solo'}
+    assert mixer.choose('piano', rng).kind == 'solo'  # there is nothing else
+
+
 def test_what_goes_in_comes_out(folder):
     sounds = SoundSet(folder)
     clip = sounds.select(kind='stem')[1]

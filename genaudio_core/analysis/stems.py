@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from genaudio_core.metrics_audio import si_sdr
 from genaudio_core.separation_stream import MaskNetwork, separate_offline
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, family
 from genaudio_core.training.sounds import SoundSet
-from genaudio_core.training.stream_separator import si_sdr
 
 SILENT = 1e-3  # root mean square of the target under which nothing is measured
 REAL_WORDS = {'drums': 'drums', 'bass': 'bass', 'synth_keys': 'synth lead', 'vocals_lead': 'vocals'}
@@ -32,7 +32,7 @@ def score(network: MaskNetwork, stems: dict[str, np.ndarray], words: dict[str, s
     found = separate_offline(network, mixture * gain, network.words(*(words[name] for name in asked)))
     result = {}
     for name, estimate in zip(asked, found, strict=True):
-        before, after = si_sdr(mixture, stems[name]), si_sdr(estimate, stems[name])
+        before, after = si_sdr(stems[name], mixture), si_sdr(stems[name], estimate)
         result[name] = {'mixture': before, 'estimate': after, 'improvement': after - before}
     return result
 

@@ -7,13 +7,17 @@ Notable choices
 * Pieces are split by a hash of their name, so a piece is in one split whatever else is rendered.
 * The test split is heard through SoundFonts that no training window uses.
 * Real pieces, unlike bands made up of loops, keep the balance and the interplay that a composer gave them.
+* Three SoundFonts are three guitars. With `vary` every stem of a training window gets an instrument of its own: from
+  any font, its samples from other keys than those played (other formants), its envelope and filter changed, now and
+  then two instruments in one, or the part given to another family altogether.
 """
 
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
+from ctypes import c_float, c_int, c_void_p
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mido
 import numpy as np
@@ -27,6 +31,22 @@ from genaudio_core.training.sounds import SoundWriter
 SAMPLE_RATE = 44100  # Hz
 Events = list[tuple[float, Any]]  # (seconds, mido message of a channel)
 _NEVER_SWAPPED = ('drums', 'voice', 'bass')
+SPLITS = ('train', 'valid', 'test')
+SHARE_LAYERED = 0.25  # of varied stems that are two instruments in one
+SHARE_RECAST = 0.2  # of varied parts that another family plays
+# Generators of the SoundFont standard (2.04, section 8.1.2) and how far they are moved, in its own units.
+_VIBRATO, _FILTER, _RESONANCE, _COARSE, _FINE = 6, 8, 9, 51, 52
+_ENVELOPE = {34: (0, 3000), 36: (-2000, 1500), 37: (-60, 100), 38: (-1200, 1200)}  # attack, decay, sustain, release
+_GENERATORS = (_VIBRATO, _FILTER, _RESONANCE, _COARSE, _FINE, *_ENVELOPE)
+
+
+class Voice(NamedTuple):
+    """One instrument of a stem: a font, and what is changed in it."""
+
+    font: str
+    gain: float = 1.0
+    shift: int = 0  # semitones between the key that is struck and the one that is meant
+    generators: tuple[tuple[int, float], ...] = ()
 
 
 def concept_of(program: int, channel: int) -> str:
@@ -78,16 +98,22 @@ class Renderer:
             'synth.reverb.active': 0, 'synth.chorus.active': 0, 'synth.dynamic-sample-loading': 1,
             'synth.threadsafe-api': 0,
         })  # fmt: skip
+        self._set_generator = fluidsynth.cfunc(
+            'fluid_synth_set_gen', c_int, ('synth', c_void_p, 1), ('channel', c_int, 1), ('generator', c_int, 1),
+            ('value', c_float, 1),
+        )  # fmt: skip
         self.fonts = {Path(path).stem: self.synth.sfload(str(path)) for path in soundfonts}
         if broken := [name for name, number in self.fonts.items() if number < 0]:
             raise GenaudioError(f'fluidsynth cannot read the SoundFont {broken[0]}.')
 
     def window(
-        self, events: Events, start: float, seconds: float, font: str, rng: np.random.Generator
+        self, events: Events, start: float, seconds: float, font: str, rng: np.random.Generator, *,
+        vary: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
         """Return concept -> audio of shape (2, samples), for the concepts that sound.
 
-        One transposition for the window (drums stay), and now and then another program of the same family.
+        One transposition for the window (drums stay), and now and then another program of the same family. With
+        `vary`, the fonts to draw from, every stem gets an instrument of its own (see the module's notes).
         """
         semitones = int(rng.integers(-4, 5))
         swaps: dict[int, int] = {}
@@ -102,17 +128,55 @@ class Renderer:
                 continue
             playing = program[channel]
             if playing not in swaps:
-                swaps[playing] = self._swap(playing, rng)
+                recast = vary and rng.random() < SHARE_RECAST
+                swaps[playing] = self._recast(playing, rng) if recast else self._swap(playing, rng)
             if message.type not in ('note_on', 'note_off', 'control_change', 'pitchwheel'):
                 continue
             sound = playing if channel == 9 else swaps[playing]
             by_concept.setdefault(concept_of(sound, channel), []).append((when, message, sound))
         by_concept.pop('', None)
-        return {
-            concept: rendered
-            for concept, wanted in by_concept.items()
-            if (rendered := self._stem(wanted, start, seconds, font, semitones)) is not None
-        }
+        stems: dict[str, np.ndarray] = {}
+        for concept, wanted in by_concept.items():
+            voices = self._voices(concept, vary, rng) if vary else [Voice(font)]
+            audio = sum(voice.gain * self._play(wanted, start, seconds, voice, semitones) for voice in voices)
+            if np.sqrt(np.mean(np.square(audio))) >= 1e-3:
+                stems[concept] = np.asarray(audio, np.float32)
+        return stems
+
+    def _voices(self, concept: str, fonts: Sequence[str], rng: np.random.Generator) -> list[Voice]:
+        """Draw one instrument, or two to be heard as one."""
+        count = 2 if rng.random() < SHARE_LAYERED else 1
+        share = float(rng.uniform(0.25, 0.75))
+        return [
+            self._voice(str(rng.choice(fonts)), gain, concept == 'drums', rng)
+            for gain in ((share, 1 - share) if count == 2 else (1.0,))
+        ]
+
+    @staticmethod
+    def _voice(font: str, gain: float, is_drums: bool, rng: np.random.Generator) -> Voice:
+        generators: list[tuple[int, float]] = [(_FINE, float(rng.normal(0, 6)))]
+        shift = 0
+        if rng.random() < 0.6:
+            # A drum is its key; elsewhere the key moves against the tuning: the note stays, the samples are others.
+            tune = int(rng.integers(-5, 6))
+            shift = 0 if is_drums else -tune
+            generators.append((_COARSE, min(3, max(-3, tune)) if is_drums else tune))
+        if rng.random() < 0.4:
+            generators.append((_FILTER, float(rng.uniform(-3600, 0))))
+            generators.append((_RESONANCE, float(rng.uniform(0, 90))))
+        if rng.random() < 0.5:
+            generators += [(number, float(rng.uniform(*bounds))) for number, bounds in _ENVELOPE.items()]
+        if rng.random() < 0.2 and not is_drums:
+            generators.append((_VIBRATO, float(rng.uniform(0, 35))))
+        return Voice(font, gain, shift, tuple(generators))
+
+    @staticmethod
+    def _recast(program: int, rng: np.random.Generator) -> int:
+        """Give a part to any other instrument; bass stays what it is."""
+        concept = PROGRAM_TO_CONCEPT.get(program)
+        if concept is None or BY_NAME[concept].family == 'bass':
+            return program
+        return int(rng.choice([p for p, name in PROGRAM_TO_CONCEPT.items() if BY_NAME[name].family != 'bass']))
 
     @staticmethod
     def _swap(program: int, rng: np.random.Generator) -> int:
@@ -122,11 +186,11 @@ class Renderer:
         family = BY_NAME[concept].family
         return int(rng.choice([p for p, name in PROGRAM_TO_CONCEPT.items() if BY_NAME[name].family == family]))
 
-    def _stem(self, wanted, start, seconds, font, semitones):
+    def _play(self, wanted, start: float, seconds: float, voice: Voice, semitones: int) -> np.ndarray:
         lead_in = 1.5  # seconds of notes before the window whose tails belong in it
         notes = [when for when, message, _ in wanted if message.type == 'note_on' and message.velocity]
         if not any(start - lead_in <= when < start + seconds for when in notes):
-            return None
+            return np.zeros((2, round(seconds * SAMPLE_RATE)), np.float32)
         synth, now, current = self.synth, start - lead_in, {}
         synth.system_reset()
         pieces: list[np.ndarray] = []
@@ -144,12 +208,12 @@ class Renderer:
             elif message.type == 'pitchwheel':
                 synth.pitch_bend(channel, message.pitch)
             elif when >= start - lead_in:
-                key = message.note if channel == 9 else message.note + semitones
+                key = message.note if channel == 9 else message.note + semitones + voice.shift
                 if not 0 <= key <= 127:
                     continue
                 if message.type == 'note_on' and message.velocity:
                     if current.get(channel) != program:
-                        self._select(channel, font, program, channel == 9)
+                        self._select(channel, voice, program, channel == 9)
                         current[channel] = program
                     sounding.add((channel, key))
                     synth.noteon(channel, key, message.velocity)
@@ -159,15 +223,16 @@ class Renderer:
         rest = round((start + seconds - now) * SAMPLE_RATE)
         if rest > 0:
             pieces.append(self._generate(rest))
-        audio = np.concatenate(pieces, axis=1)[:, -round(seconds * SAMPLE_RATE):]
-        if np.sqrt(np.mean(audio**2)) < 1e-3:
-            return None
-        return audio
+        return np.concatenate(pieces, axis=1)[:, -round(seconds * SAMPLE_RATE):]
 
-    def _select(self, channel: int, font: str, program: int, is_drums: bool) -> None:
+    def _select(self, channel: int, voice: Voice, program: int, is_drums: bool) -> None:
+        # A reset of the synthesizer leaves generators as they are: what this voice does not move goes back to zero.
+        moved = dict(voice.generators)
+        for generator in _GENERATORS:
+            self._set_generator(self.synth.synth, channel, generator, moved.get(generator, 0.0))
         # A kit or a variation that the font lacks sounds as its standard one.
         for bank, preset in ((DRUM_BANK, program), (DRUM_BANK, 0)) if is_drums else ((0, program),):
-            if self.synth.program_select(channel, self.fonts[font], bank, preset) == 0:
+            if self.synth.program_select(channel, self.fonts[voice.font], bank, preset) == 0:
                 return
 
     def _generate(self, count: int) -> np.ndarray:
@@ -176,11 +241,12 @@ class Renderer:
 
 def render_bands(
     folders: Sequence[Path], out: Path, *, train_fonts: Sequence[Path], test_fonts: Sequence[Path],
-    seconds: float = 8.0, per_minute: float = 2.0, seed: int = 1,
+    seconds: float = 8.0, per_minute: float = 2.0, seed: int = 1, vary: bool = False, splits: Sequence[str] = SPLITS,
 ) -> dict[str, int]:
     """Render windows of all MIDI files under `folders` into a sound set (``sounds.py``) at `out`.
 
-    Windows of the test split use `test_fonts`, all others `train_fonts`. A reader may start while this runs.
+    Windows of the test split use `test_fonts`, all others `train_fonts`. A reader may start while this runs. With
+    `vary` training windows get instruments of their own (see the module's notes).
 
     Returns
     -------
@@ -195,17 +261,21 @@ def render_bands(
     counts = {'train': 0, 'valid': 0, 'test': 0}
     with SoundWriter(out) as writer:
         for n, path in enumerate(paths[i] for i in order):
+            name = f'{path.parent.name}/{path.stem}'
+            split = split_of(name)
+            if split not in splits:
+                continue
             try:
                 events = read_events(path)
             except GenaudioError as error:
                 notice(str(error))
                 continue
-            name = f'{path.parent.name}/{path.stem}'
-            split = split_of(name)
             rng = np.random.default_rng(zlib.crc32(name.encode()) + seed)
+            fonts = [Path(f).stem for f in (test_fonts if split == 'test' else train_fonts)]
             for start in _starts(events, seconds, per_minute, rng):
-                font = Path(rng.choice([str(f) for f in (test_fonts if split == 'test' else train_fonts)])).stem
-                stems = renderer.window(events, start, seconds, font, rng)
+                font = str(rng.choice(fonts))
+                varied = fonts if vary and split == 'train' else ()
+                stems = renderer.window(events, start, seconds, font, rng, vary=varied)
                 if len(stems) < 2:
                     continue
                 # One gain for the window: the parts keep the balance that the composer gave them.

@@ -13,6 +13,7 @@ import json
 import math
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +35,7 @@ EXAMPLE = (
     'genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60'
 )
 MAX_SOURCES = 4
+SHARE_STEMS = 0.4  # of sources that are stems of bands, where a label has both stems and solos
 SHARE_ABSENT = 0.2  # of mixtures in which one of two queries is for something absent
 ABSENT_WEIGHT = 1.0  # dB that a query for something absent costs if all of the mixture's energy is let through
 # Of the mixture's energy, what the noise maps may take for nothing, and the dB that taking all beyond that would cost.
@@ -43,20 +45,36 @@ NOISE_SHARE, NOISE_WEIGHT = 0.0, 3.0
 
 
 class Features:
-    """Mixtures -> what the loss needs, per band: energies of the mixture, cross energies with each source."""
+    """Mixtures -> what the loss needs, per band: energies of the mixture, cross energies with each source.
 
-    def __init__(self, config: SmallConfig):
-        self.config = config
+    With `colour`, dB, each source is heard through an equaliser of its own: SoundFonts and microphones differ in colour
+    more than in anything else, and a network that trusts it knows three of each instrument.
+    """
+
+    def __init__(self, config: SmallConfig, colour: float = 0.0):
+        self.config, self.colour = config, colour
         self.gather = torch.from_numpy(bands_to_bins(config.n_fft // 2 + 1, config.bands, config.base)).T.contiguous()
         self.window = torch.hann_window(config.n_fft)
 
-    def __call__(self, mixture: Mixture, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    def equalisers(self, n: int, rng: random.Random) -> Tensor:
+        """Return smooth random gains (n, bins, 1), level in the mean."""
+        knots = torch.tensor([[rng.gauss(0, self.colour) for _ in range(7)] for _ in range(n)])
+        knots = knots - knots.mean(dim=1, keepdim=True)
+        octaves = torch.log2(torch.arange(self.config.n_fft // 2 + 1) / 16 + 1)  # linear below some 200 Hz
+        at = octaves / octaves[-1] * (knots.shape[1] - 1.001)
+        low, part = at.long(), at.frac()
+        curve = knots[:, low] * (1 - part) + knots[:, low + 1] * part
+        return 10 ** (curve / 20)[..., None]
+
+    def __call__(self, mixture: Mixture, frames: int, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
         """Return energy (bands, frames), cross (n, bands, frames), total (n,): ||S - mX||^2 = total - 2mc + m^2 e."""
         audio = torch.from_numpy(np.concatenate([mixture.sources, mixture.noise[None]]))
         spectra = torch.stft(
             audio, self.config.n_fft, self.config.hop_length, window=self.window, return_complex=True,
             pad_mode='constant',
         )[..., :frames]
+        if self.colour:
+            spectra = spectra * self.equalisers(len(spectra), rng)
         mix = spectra.sum(dim=0)
         energy = self.gather @ (mix.real**2 + mix.imag**2)
         sources = spectra[:-1]
@@ -104,7 +122,7 @@ def make_batch(
     query = torch.zeros(size, n_queries, dim)
     for b in range(size):
         mixture = mixer.draw(rng, n_sources)
-        e, c, t = features(mixture, frames)
+        e, c, t = features(mixture, frames, rng)
         level = e.mean() + 1e-12
         energy[b, 0] = e / level
         wanted = n_queries - 1 if rng.random() < share_absent else n_queries
@@ -126,6 +144,13 @@ def error_db(mask: Tensor, energy: Tensor, cross: Tensor, total: Tensor) -> Tens
     return 10 * torch.log10(error.clamp_min(0) / total + 1e-3)
 
 
+def scaled_error_db(mask: Tensor, energy: Tensor, cross: Tensor, total: Tensor) -> Tensor:
+    """Minus the scale-invariant ratio of the masked mixture to the source, dB per source (B, N); -30 to 30."""
+    part = (mask * cross).sum(dim=(2, 3)).square() / (mask.square() * energy).sum(dim=(2, 3)).clamp_min(1e-9)
+    part = torch.minimum(part / total, torch.ones_like(total))
+    return 10 * torch.log10((1 - part + 1e-3) / (part + 1e-3))
+
+
 def loss_of(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the loss and the mean improvement in dB over taking the mixture itself."""
     energy, cross, total, present = (batch[key] for key in ('energy', 'cross', 'total', 'present'))
@@ -141,7 +166,9 @@ def loss_of(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tens
         excess = torch.relu((noise.sum(dim=1, keepdim=True) * energy).sum() / energy.sum() - NOISE_SHARE)
         loss = errors.min(dim=0).values.mean() + NOISE_WEIGHT * excess
     else:
-        loss = (error * present).sum() / present.sum().clamp(min=1)
+        # Silence costs the first measure nothing, and a network that is unsure stays with it; the second is measured.
+        both = 0.5 * (error + scaled_error_db(masks, energy, cross, total))
+        loss = (both * present).sum() / present.sum().clamp(min=1)
     let_through = (masks**2 * energy).sum(dim=(2, 3)) / energy.sum(dim=(2, 3))
     loss = loss + ABSENT_WEIGHT * (let_through * (1 - present)).sum() / (1 - present).sum().clamp(min=1)
     before = error_db(torch.ones_like(masks), energy, cross, total)
@@ -187,7 +214,8 @@ def load_small(path: Path) -> tuple[CLIPSepSmall, dict]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--sounds', type=Path, required=True, help='folder made by prepare-sounds')
+    parser.add_argument('--sounds', nargs='+', type=Path, required=True, help='folders made by prepare-sounds or '
+                        'prepare-bands; the first is for validation too')  # fmt: skip
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
     parser.add_argument('--queries', type=Path, help='.npz of label -> (n, 128): what the encoders make of each label')
     parser.add_argument('--out', type=Path, required=True, help='folder of the run')
@@ -204,6 +232,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--noise', type=float, help='share of mixtures in which a source holds noise without a label')
     parser.add_argument('--two', action='store_true', help='two sources in every mixture')
     parser.add_argument('--nit', action='store_true', help='train noise-invariantly (implies --two)')
+    parser.add_argument('--speed', type=float, default=0.3, help='octaves by which sources are faster or slower')
+    parser.add_argument('--colour', type=float, default=5.0, help='dB of the equalisers that sources are heard through')
     parser.add_argument('--seed', type=int, default=1)
 
 
@@ -227,9 +257,10 @@ def run(args: argparse.Namespace) -> dict:
         optimiser.resume(state['optimiser'])
         average.state, step, spent = state['average'], state['step'], state['spent']
         notice(f'going on from step {step}')
-    mixing = MixtureConfig(seconds=args.frames * config.hop_length / config.sample_rate)
+    seconds = args.frames * config.hop_length / config.sample_rate
+    mixing = MixtureConfig(seconds=seconds, speed=args.speed, stems=SHARE_STEMS)
     if args.noise is not None:
-        mixing = MixtureConfig(seconds=mixing.seconds, noise=args.noise, noise_db=(-6.0, 3.0), noise_in_source=True)
+        mixing = replace(mixing, noise=args.noise, noise_db=(-6.0, 3.0), noise_in_source=True)
     two = args.nit or args.two
     # The decoder runs for each query: two are asked at a time where it is steered, all where that costs nothing.
     n_queries, share_absent = (2, SHARE_ABSENT) if config.film else (MAX_SOURCES + 1, 1.0)
@@ -239,9 +270,8 @@ def run(args: argparse.Namespace) -> dict:
     if args.queries:
         with np.load(args.queries, allow_pickle=False) as data:
             variants = {key: data[key] for key in data.files}
-    book, features = QueryBook(space, variants), Features(config)
-    sounds = SoundSet(args.sounds)
-    mixer = Mixer(sounds, 'train', mixing)
+    book, features = QueryBook(space, variants), Features(config, args.colour)
+    mixer = Mixer(SoundSet(*args.sounds), 'train', mixing)
     quiet = MixtureConfig(seconds=mixing.seconds, noise=0.0, related=0.0)
     exact = QueryBook(space, spread=0.0)
     held: list[dict[str, Tensor]] = []
@@ -259,13 +289,14 @@ def run(args: argparse.Namespace) -> dict:
         plain.load_state_dict(average.state)
         plain.eval()
         valid = float('nan')
-        sounds = SoundSet(args.sounds)
+        sounds = SoundSet(args.sounds[0])
         if not held and sounds.select(split='valid', kind='solo'):
-            watch, draw = Mixer(sounds, 'valid', quiet), random.Random(9)
+            watch, plain_features, draw = Mixer(sounds, 'valid', quiet), Features(config), random.Random(9)
             held.extend(
-                make_batch(watch, features, exact, draw, 16, args.frames, n_queries=2, share_absent=0.0, n_sources=2)
+                make_batch(watch, plain_features, exact, draw, 16, args.frames, n_queries=2, share_absent=0.0,
+                           n_sources=2)
                 for _ in range(8)
-            )
+            )  # fmt: skip
         if held:
             with torch.inference_mode():
                 valid = float(np.mean([loss_of(plain, batch)[1].item() for batch in held]))
@@ -288,7 +319,7 @@ def run(args: argparse.Namespace) -> dict:
     while (time.monotonic() - began) / 60 < args.minutes:
         # Long runs read the index again: sounds may still be in the making.
         if step and step % 400 == 0:
-            mixer = Mixer(SoundSet(args.sounds), 'train', mixing)
+            mixer = Mixer(SoundSet(*args.sounds), 'train', mixing)
         now = time.monotonic()
         spent += (now - log_at) / 60
         log_at = now

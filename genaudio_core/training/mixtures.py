@@ -4,6 +4,7 @@ A mixture has two to four sources of different labels (sometimes such that a lis
 then a real band in place of strangers, and now and then unlabelled noise, which belongs to no query.
 """
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ class MixtureConfig:
     noise_db: tuple[float, float] = (-20.0, -3.0)  # level of the noise against a source
     noise_in_source: bool = False  # the noise is part of one source, as in recordings that hold more than their label
     gain_db: float = 4.0  # standard deviation of a source's level
+    speed: float = 0.0  # octaves by which a source may be faster and higher, or slower and lower: other sizes of things
+    stems: float | None = None  # of a source being a stem of a band, where its label has both; None: by their numbers
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,14 @@ class Mixer:
 
     def crop(self, clip: Clip, rng: random.Random, tries: int = 4) -> np.ndarray | None:
         """Return a sounding mono excerpt (n_samples,), tiled if the clip is short, or None."""
+        speed = 2 ** rng.uniform(-self.config.speed, self.config.speed) if self.config.speed else 1.0
+        wanted = self.n_samples if speed == 1 else math.ceil(self.n_samples * speed) + 1
         for _ in range(tries):
-            start = rng.randrange(max(1, clip.n_samples - self.n_samples))
-            audio = self.sounds.read(clip, start, min(self.n_samples, clip.n_samples)).mean(axis=0)
+            start = rng.randrange(max(1, clip.n_samples - wanted))
+            audio = self.sounds.read(clip, start, min(wanted, clip.n_samples)).mean(axis=0)
+            if speed != 1:
+                at = np.arange(int(len(audio) / speed)) * speed
+                audio = np.interp(at, np.arange(len(audio)), audio).astype(np.float32)[: self.n_samples]
             if np.sqrt(np.mean(audio**2)) > 3e-3:
                 if len(audio) < self.n_samples:
                     gap = np.zeros(rng.randrange(1, 22050), np.float32)
@@ -69,6 +77,14 @@ class Mixer:
                     audio = np.roll(audio, rng.randrange(len(audio)))[: self.n_samples]
                 return audio
         return None
+
+    def choose(self, label: str, rng: random.Random) -> Clip:
+        """Draw a clip of `label`."""
+        clips = self.by_label[label]
+        if self.config.stems is not None:
+            wanted = rng.random() < self.config.stems
+            clips = [clip for clip in clips if (clip.kind == 'stem') == wanted] or clips
+        return rng.choice(clips)
 
     def _gain(self, rng: random.Random) -> float:
         return 10 ** (rng.gauss(0, self.config.gain_db) / 20)
@@ -94,7 +110,7 @@ class Mixer:
                     label = rng.choices(self.labels, self.weights)[0]
                     if any(label == other or (not confusable and related(label, other)) for other in labels):
                         continue
-                    audio = self.crop(rng.choice(self.by_label[label]), rng)
+                    audio = self.crop(self.choose(label, rng), rng)
                     if audio is not None:
                         sources.append(audio * self._gain(rng))
                         labels.append(label)

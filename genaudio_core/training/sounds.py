@@ -24,7 +24,7 @@ Read this first (the streaming separator and the synthesis models use it too)::
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -106,22 +106,29 @@ class SoundWriter:
 
 
 class SoundSet:
-    """A prepared folder, read through memory maps; safe to open in many processes.
+    """A prepared folder, or several as one, read through memory maps; safe to open in many processes.
 
     Raises
     ------
     GenaudioError
-        If the folder holds no prepared sounds.
+        If a folder holds no prepared sounds.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, *more: str | Path):
         self.folder = Path(folder)
-        index = self.folder / 'index.jsonl'
+        self.clips = self._index(self.folder)
+        for other in more:  # their shards by absolute paths, which `folder / path` leaves as they are
+            other = Path(other).absolute()
+            self.clips += [replace(clip, shard=str(other / clip.shard)) for clip in self._index(other)]
+        self._maps: dict[str, np.ndarray] = {}
+
+    @staticmethod
+    def _index(folder: Path) -> list[Clip]:
+        index = folder / 'index.jsonl'
         if not index.is_file():
             raise GenaudioError(f'{folder} holds no prepared sounds; make them with: genaudio-train prepare-sounds')
         with open(index, encoding='utf-8') as lines:
-            self.clips = [Clip(**json.loads(line)) for line in lines if line.endswith('\n')]
-        self._maps: dict[str, np.ndarray] = {}
+            return [Clip(**json.loads(line)) for line in lines if line.endswith('\n')]
 
     def __getstate__(self):
         return {'folder': self.folder, 'clips': self.clips, '_maps': {}}

@@ -30,6 +30,7 @@ from torch import Tensor
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 from genaudio_core.lowdelay import windows
+from genaudio_core.metrics_audio import si_sdr
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, batch_of, family
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
@@ -146,13 +147,6 @@ class Sounder:
         return overlapped(_Sound.apply(masks, spectra, self.to_bins, self.to_sound), self.hop)
 
 
-def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, over all channels together."""
-    e, t = estimate.ravel().astype(np.float64), target.ravel().astype(np.float64)
-    scaled = t * (e @ t / max(t @ t, 1e-12))
-    return float(10 * np.log10((scaled @ scaled + 1e-12) / (np.sum((e - scaled) ** 2) + 1e-12)))
-
-
 @torch.no_grad()
 def improvement(
     model: StreamSeparator, source: BandMixtures, queries: QueryTable, count: int, seed: int = 0
@@ -175,7 +169,7 @@ def improvement(
             target, mixture = drawn.targets[i, :, part], drawn.mixture[:, part]
             if np.sqrt(np.mean(target**2)) < 1e-3 or len(source.groups) == 0:
                 continue
-            gain = si_sdr(audio[0, i, :, config.hop :].numpy(), target) - si_sdr(mixture, target)
+            gain = si_sdr(target, audio[0, i, :, config.hop :].numpy()) - si_sdr(target, mixture)
             name = next((f for f, words in FAMILY_WORDS.items() if word in words), None) or family(word)
             found.setdefault(name, []).append(gain)
     result = {name: float(np.mean(values)) for name, values in sorted(found.items())}

@@ -13,6 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder to make')
     parser.add_argument('--seconds', type=float, default=8.0, help='length of a window')
     parser.add_argument('--per-minute', type=float, default=3.0, help='windows for each minute of music')
+    parser.add_argument('--vary', action='store_true', help='an instrument of its own for every training stem')
+    parser.add_argument('--splits', nargs='+', choices=('train', 'valid', 'test'), default=['train', 'valid', 'test'])
     parser.add_argument('--seed', type=int, default=1)
 
 
@@ -23,6 +25,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     counts = render_bands(
         args.folders, args.out, train_fonts=[find_font(file, package) for package, file in TRAIN_FONTS.items()],
         test_fonts=[find_font(TEST_FONT[1], TEST_FONT[0])], seconds=args.seconds, per_minute=args.per_minute,
-        seed=args.seed,
+        seed=args.seed, vary=args.vary, splits=args.splits,
     )  # fmt: skip
     return {'folder': str(args.out), **counts}
