@@ -47,8 +47,12 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
         return names
 
-    def name(self, value: str, output: str) -> None:
-        self.nodes.append(helper.make_node('Identity', [value], [output]))
+    def name(self, value: str, output: str) -> str:
+        """Call a value by the name of an output, wherever it is used; an Identity would be one more node."""
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [output if name == value else name for name in names]
+        return output
 
     def reshape(self, x: str, *sizes: int) -> str:
         return self.op('Reshape', x, self.shape(*sizes))
@@ -84,12 +88,13 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
     ups: Any = model.ups
 
     gather = g.weight(model.gather)  # both ways: bins to bands here, bands to bins at the end
-    x, skips = _features(g, model, gather), []
+    x, skips = g.name(_features(g, model, gather), 'next_past0'), []
     for i, down in enumerate(downs):
-        g.name(x, f'next_past{i}')
         both = g.op('Concat', f'past{i}', x, axis=2)
         y = g.op('Conv', both, g.weight(down.conv.weight), strides=[1, 2], pads=[0, KERNEL // 2] * 2)
         x = g.op('Relu', g.op('Add', y, g.weight(down.position)))  # (1, C, 1, K / 2)
+        if i < 2:
+            x = g.name(x, f'next_past{i + 1}')
         skips.append(x)
 
     x = _remember(g, model.trunk, g.reshape(x, 1, -1), 'trunk', (lowest, third))
@@ -157,7 +162,7 @@ def _remember(g: _Graph, memory: Memory, x: str, state: str, heights_and_channel
     before = g.reshape(state, 1, -1, units)
     h = g.gru(g.op('Unsqueeze', heard, g.shape(0)), before, memory.gru)
     rows = g.reshape(h, -1, units)
-    g.name(rows, f'next_{state}')
+    rows = g.name(rows, f'next_{state}')
     bias = g.op('Add', x, g.weight(turned(memory.out.bias)))
     return g.op('Gemm', rows, g.weight(turned(memory.out.weight.t())), bias)
 

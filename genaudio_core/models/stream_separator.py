@@ -245,8 +245,12 @@ class StreamSeparator(nn.Module):
         told = F.relu(self.tell(query * query.shape[-1] ** 0.5))  # (B, 1 or T, Q, tell), of numbers of about one
         told = told.transpose(1, 2).flatten(0, 1)  # (rows, 1 or T, tell)
         scale, shift = self.film(told).transpose(0, 1)[:, :, None].chunk(2, -1)  # (1 or T, rows, 1, C)
-        x = x[:, :, None].expand(-1, -1, n_queries, -1).reshape(frames, rows, height, channels)
-        x = x * (1 + scale) + shift + self.offset(told).transpose(0, 1).unflatten(-1, (height, channels))
+        # (1 or T, rows, heights, C)
+        shift = shift + self.offset(told).transpose(0, 1).unflatten(-1, (height, channels))
+        x = x.unflatten(-1, (height, channels))[:, :, None]
+        x = torch.addcmul(
+            shift.unflatten(1, (batch, n_queries)), x, (1 + scale).unflatten(1, (batch, n_queries))
+        ).reshape(frames, rows, height, channels)
         x, asked = self.asked(F.relu(x).flatten(2), state.asked.flatten(0, 1))
         x = F.relu(x).unflatten(-1, (height, channels)).permute(1, 3, 0, 2)  # (rows, C, T, heights), channels last
 
