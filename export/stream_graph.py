@@ -93,7 +93,7 @@ def build(model: StreamSeparator) -> onnx.ModelProto:
         both = g.op('Concat', f'past{i}', x, axis=2)
         y = g.op('Conv', both, g.weight(down.conv.weight), strides=[1, 2], pads=[0, KERNEL // 2] * 2)
         x = g.op('Relu', g.op('Add', y, g.weight(down.position)))  # (1, C, 1, K / 2)
-        if i < 2:
+        if i + 1 < len(downs):
             x = g.name(x, f'next_past{i + 1}')
         skips.append(x)
 

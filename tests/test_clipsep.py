@@ -266,7 +266,7 @@ def test_small_learns_to_take_the_source_that_is_asked_for(noise_heads, film):
 
 
 def test_equalisers_colour_and_leave_the_level():
-    """Three sources, one of them silent: energies and cross energies are those of what is heard through equalisers."""
+    """Energies and cross energies are those of what is heard through the equalisers: they still add up."""
     import random
 
     from genaudio_core.training.clipsep_small import Features, error_db

@@ -105,7 +105,7 @@ def evaluate_mixtures(
             for label in mixture.labels:
                 clip = None
                 while clip is None:
-                    clip = mixer.crop(rng.choice(mixer.by_label[label]), rng)
+                    clip = mixer.crop(mixer.choose(label, rng), rng)
                 vectors.append(encoder.example(clip[None], 44100))
             queries = [Query(label, ((1.0, v),)) for label, v in zip(mixture.labels, vectors, strict=True)]
             ways['example'] = np.stack([separator.separate(mix, 44100, [query])[0, 0] for query in queries])

@@ -4,11 +4,10 @@ Notable choices
 
 * A query means a *family* of sounds (lexicon): asking for 'violin' in a string section keeps the section. What one
   ear calls one sound should not be cut in two by a model that hears 46 ms.
-* Six in ten mixtures are windows as they were composed, the others are thrown together from several pieces, solos and
+* Half of the mixtures are windows as they were composed, half are thrown together from several pieces, solos and
   recordings: the first teach what masks what in music, the second that anything can stand beside anything.
 * A window keeps drums, bass and a few more parts, not all that a game score has: asked for the eighth part of a dense
-  window, far below the rest, a young network learns that silence is the safe answer, and stays there. Half of the
-  windows keep drums, bass and the two loudest others, the four-part band that is measured and mostly played.
+  window, far below the rest, a young network learns that silence is the safe answer, and stays there.
 * Effects, levels, pan and speed are drawn anew each time: the same 8 seconds never come back.
 """
 
@@ -29,8 +28,6 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 WOODWINDS = ('reeds', 'pipes')
 PARTS_SPEED = 0.25  # octaves, up and down, of each part of what is thrown together
-SHARE_COHERENT = 0.6  # of mixtures that are windows of one piece
-SHARE_MAIN = 0.5  # of those that keep drums, bass and the two loudest others
 SHARE_ALONE = 0.5  # of the parts of what is thrown together that are solos or recordings, where there are any
 SHARE_ABSENT = 0.06  # of queries for something that does not sound
 # The ears that ask for drums and bass are many; the rest share what is left.
@@ -88,7 +85,7 @@ class BandMixtures:
 
     def draw(self, rng: np.random.Generator) -> Mixture:
         """Return a new mixture."""
-        coherent = not self.augment or rng.random() < SHARE_COHERENT
+        coherent = not self.augment or rng.random() < 0.5
         entries = self.groups[rng.integers(len(self.groups))] if coherent else self._thrown_together(rng)
         samples, start = min(clip.n_samples for _, clip in entries), 0
         up, down = self._speed(rng)
@@ -97,8 +94,7 @@ class BandMixtures:
             start = int(rng.integers(0, whole - samples + 1))
         stems: dict[str, np.ndarray] = {}
         labels: dict[str, list[str]] = {}
-        main = not self.augment or (coherent and rng.random() < SHARE_MAIN)
-        kept = None if main or not coherent else self._kept([family(clip.label) for _, clip in entries], rng)
+        kept = self._kept([family(clip.label) for _, clip in entries], rng) if self.augment and coherent else None
         for source, clip in entries:
             if kept is not None and family(clip.label) not in kept:
                 continue
@@ -110,7 +106,7 @@ class BandMixtures:
             name = family(clip.label)
             stems[name] = stems[name] + audio if name in stems else audio
             labels.setdefault(name, []).append(clip.label)
-        if main:
+        if not self.augment:
             stems = {name: stems[name] for name in self._main_parts(stems)}
         for name, audio in stems.items():
             if self.augment:

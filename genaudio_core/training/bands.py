@@ -14,9 +14,10 @@ Notable choices
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ctypes import c_float, c_int, c_void_p
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import mido
@@ -26,12 +27,11 @@ from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.soundfont import DRUM_BANK
 from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
-from genaudio_core.training.sounds import SoundWriter
+from genaudio_core.training.sounds import SPLITS, SoundWriter
 
 SAMPLE_RATE = 44100  # Hz
 Events = list[tuple[float, Any]]  # (seconds, mido message of a channel)
 _NEVER_SWAPPED = ('drums', 'voice', 'bass')
-SPLITS = ('train', 'valid', 'test')
 SHARE_LAYERED = 0.25  # of varied stems that are two instruments in one
 SHARE_RECAST = 0.2  # of varied parts that another family plays
 # Generators of the SoundFont standard (2.04, section 8.1.2) and how far they are moved, in its own units.
@@ -46,7 +46,7 @@ class Voice(NamedTuple):
     font: str
     gain: float = 1.0
     shift: int = 0  # semitones between the key that is struck and the one that is meant
-    generators: tuple[tuple[int, float], ...] = ()
+    generators: Mapping[int, float] = MappingProxyType({})
 
 
 def concept_of(program: int, channel: int) -> str:
@@ -98,7 +98,7 @@ class Renderer:
             'synth.reverb.active': 0, 'synth.chorus.active': 0, 'synth.dynamic-sample-loading': 1,
             'synth.threadsafe-api': 0,
         })  # fmt: skip
-        self._set_generator = fluidsynth.cfunc(
+        self._set_generator: Any = fluidsynth.cfunc(
             'fluid_synth_set_gen', c_int, ('synth', c_void_p, 1), ('channel', c_int, 1), ('generator', c_int, 1),
             ('value', c_float, 1),
         )  # fmt: skip
@@ -154,21 +154,21 @@ class Renderer:
 
     @staticmethod
     def _voice(font: str, gain: float, is_drums: bool, rng: np.random.Generator) -> Voice:
-        generators: list[tuple[int, float]] = [(_FINE, float(rng.normal(0, 6)))]
+        generators = {_FINE: float(rng.normal(0, 6))}
         shift = 0
         if rng.random() < 0.6:
             # A drum is its key; elsewhere the key moves against the tuning: the note stays, the samples are others.
             tune = int(rng.integers(-5, 6))
             shift = 0 if is_drums else -tune
-            generators.append((_COARSE, min(3, max(-3, tune)) if is_drums else tune))
+            generators[_COARSE] = min(3, max(-3, tune)) if is_drums else tune
         if rng.random() < 0.4:
-            generators.append((_FILTER, float(rng.uniform(-3600, 0))))
-            generators.append((_RESONANCE, float(rng.uniform(0, 90))))
+            generators[_FILTER] = float(rng.uniform(-3600, 0))
+            generators[_RESONANCE] = float(rng.uniform(0, 90))
         if rng.random() < 0.5:
-            generators += [(number, float(rng.uniform(*bounds))) for number, bounds in _ENVELOPE.items()]
+            generators |= {number: float(rng.uniform(*bounds)) for number, bounds in _ENVELOPE.items()}
         if rng.random() < 0.2 and not is_drums:
-            generators.append((_VIBRATO, float(rng.uniform(0, 35))))
-        return Voice(font, gain, shift, tuple(generators))
+            generators[_VIBRATO] = float(rng.uniform(0, 35))
+        return Voice(font, gain, shift, generators)
 
     @staticmethod
     def _recast(program: int, rng: np.random.Generator) -> int:
@@ -227,9 +227,8 @@ class Renderer:
 
     def _select(self, channel: int, voice: Voice, program: int, is_drums: bool) -> None:
         # A reset of the synthesizer leaves generators as they are: what this voice does not move goes back to zero.
-        moved = dict(voice.generators)
         for generator in _GENERATORS:
-            self._set_generator(self.synth.synth, channel, generator, moved.get(generator, 0.0))
+            self._set_generator(self.synth.synth, channel, generator, voice.generators.get(generator, 0.0))
         # A kit or a variation that the font lacks sounds as its standard one.
         for bank, preset in ((DRUM_BANK, program), (DRUM_BANK, 0)) if is_drums else ((0, program),):
             if self.synth.program_select(channel, self.fonts[voice.font], bank, preset) == 0:
@@ -258,7 +257,7 @@ def render_bands(
         raise GenaudioError(f'No .mid files under {", ".join(map(str, folders))}.')
     order = np.random.default_rng(seed).permutation(len(paths))
     renderer = Renderer([*train_fonts, *test_fonts])
-    counts = {'train': 0, 'valid': 0, 'test': 0}
+    counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
     with SoundWriter(out) as writer:
         for n, path in enumerate(paths[i] for i in order):
             name = f'{path.parent.name}/{path.stem}'

@@ -144,10 +144,14 @@ def error_db(mask: Tensor, energy: Tensor, cross: Tensor, total: Tensor) -> Tens
     return 10 * torch.log10(error.clamp_min(0) / total + 1e-3)
 
 
+def explained(mask: Tensor, energy: Tensor, cross: Tensor) -> Tensor:
+    """Energy of the source (B, N) that the masked mixture holds at its best level; `total` has the rest."""
+    return (mask * cross).sum(dim=(2, 3)).square() / (mask.square() * energy).sum(dim=(2, 3)).clamp_min(1e-12)
+
+
 def scaled_error_db(mask: Tensor, energy: Tensor, cross: Tensor, total: Tensor) -> Tensor:
     """Minus the scale-invariant ratio of the masked mixture to the source, dB per source (B, N); -30 to 30."""
-    part = (mask * cross).sum(dim=(2, 3)).square() / (mask.square() * energy).sum(dim=(2, 3)).clamp_min(1e-9)
-    part = torch.minimum(part / total, torch.ones_like(total))
+    part = torch.minimum(explained(mask, energy, cross) / total, torch.ones_like(total))
     return 10 * torch.log10((1 - part + 1e-3) / (part + 1e-3))
 
 
@@ -185,7 +189,7 @@ def improvement_at(model: CLIPSepSmall, batch: dict[str, Tensor], power: float) 
     energy, cross, total = (batch[key] for key in ('energy', 'cross', 'total'))
 
     def si_sdr(mask: Tensor) -> Tensor:
-        part = (mask * cross).sum(dim=(2, 3)).square() / (mask.square() * energy).sum(dim=(2, 3)).clamp_min(1e-12)
+        part = explained(mask, energy, cross)
         return 10 * torch.log10(part / (total - part).clamp_min(1e-9) + 1e-9)
 
     return si_sdr(model(energy, batch['query']) ** power) - si_sdr(torch.ones_like(cross))
@@ -289,8 +293,7 @@ def run(args: argparse.Namespace) -> dict:
         plain.load_state_dict(average.state)
         plain.eval()
         valid = float('nan')
-        sounds = SoundSet(args.sounds[0])
-        if not held and sounds.select(split='valid', kind='solo'):
+        if not held and (sounds := SoundSet(args.sounds[0])).select(split='valid', kind='solo'):
             watch, plain_features, draw = Mixer(sounds, 'valid', quiet), Features(config), random.Random(9)
             held.extend(
                 make_batch(watch, plain_features, exact, draw, 16, args.frames, n_queries=2, share_absent=0.0,

@@ -24,7 +24,7 @@ from genaudio_core.spectrogram import bands_to_bins
 from genaudio_core.training.clipsep_small import Average
 from genaudio_core.training.lexicon import NAMES
 from genaudio_core.training.loop import begin_with, rebuild, save_checkpoint
-from genaudio_core.training.mixtures import Mixer, MixtureConfig
+from genaudio_core.training.mixtures import Mixer, MixtureConfig, at_speed
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.sounds import SoundSet
 
@@ -45,16 +45,15 @@ def audio_batch(
     while len(audio) < size:
         # Rare labels are heard as often as common ones: an example may be of anything.
         label = rng.choice(mixer.labels)
-        clip = mixer.crop(rng.choice(mixer.by_label[label]), rng)
+        clip = mixer.crop(mixer.choose(label, rng), rng)
         if clip is None:
             continue
         if rng.random() < 0.3:
-            other = mixer.crop(rng.choice(mixer.by_label[rng.choice(mixer.labels)]), rng)
+            other = mixer.crop(mixer.choose(rng.choice(mixer.labels), rng), rng)
             if other is not None:
                 clip = clip + other * 10 ** (rng.uniform(-30, -8) / 20)
         if vary:
-            speed = 2 ** rng.uniform(-SPEED, SPEED)
-            clip = np.interp(np.arange(int(len(clip) / speed)) * speed, np.arange(len(clip)), clip)
+            clip = at_speed(clip, 2 ** rng.uniform(-SPEED, SPEED))
         clip = clip[:n_samples]
         audio.append(np.pad(clip, (0, n_samples - len(clip))))
         labels.append(NAMES.index(label))
