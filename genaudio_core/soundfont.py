@@ -4,8 +4,10 @@ fluidsynth (LGPL; Debian's libfluidsynth3, Python package pyfluidsynth, extra `c
 samples, 1.5 ms. pedalboard (GPLv3) hosts plug-ins; both are imported inside the functions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import c_float, c_int, c_void_p
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -100,6 +102,34 @@ def load_fluidsynth() -> Any:
     return fluidsynth
 
 
+def silence(synth: Any) -> None:
+    """Reset a synthesizer so that nothing rings on: fluidsynth 2.3 goes on sounding through a reset by itself."""
+    synth.all_sounds_off(-1)
+    synth.get_samples(128)  # two blocks: the one under way, and the fade; a reset before it would undo the above
+    synth.system_reset()
+
+
+class Generators:
+    """Moves the generators (SoundFont 2.04, section 8.1.2) of a synthesizer's channels.
+
+    A reset of the synthesizer leaves them moved, so whatever a move does not name goes back to where the font has it.
+    """
+
+    def __init__(self, synth: Any):
+        self._synth = synth
+        self._set: Any = load_fluidsynth().cfunc(
+            'fluid_synth_set_gen', c_int, ('synth', c_void_p, 1), ('channel', c_int, 1), ('generator', c_int, 1),
+            ('value', c_float, 1),
+        )  # fmt: skip
+        self._moved: dict[int, set[int]] = {}
+
+    def move(self, channel: int, by: Mapping[int, float]) -> None:
+        """Move the generators of a channel away from the font's, by generator number, in the units of the standard."""
+        for generator in self._moved.get(channel, set()) | set(by):
+            self._set(self._synth.synth, channel, generator, by.get(generator, 0.0))
+        self._moved[channel] = set(by)
+
+
 class Sampler:
     """Plays notes through one SoundFont. Not thread-safe; `close` frees the synthesizer."""
 
@@ -113,14 +143,22 @@ class Sampler:
         self._font = self._fluid.sfload(str(path))
         if self._font < 0:
             raise GenaudioError(f'{path} is no SoundFont that fluidsynth can read.')
+        self._generators = Generators(self._fluid)
 
     def close(self) -> None:
         self._fluid.delete()
 
-    def play(self, notes: Sequence[PlayedNote], program: int, is_drum: bool, seconds: float) -> np.ndarray:
-        """Return float32 (2, n_samples) of the notes on one program; ringing notes are cut at the end."""
+    def play(
+        self, notes: Sequence[PlayedNote], program: int, is_drum: bool, seconds: float, *,
+        generators: Mapping[int, float] = MappingProxyType({}),
+    ) -> np.ndarray:
+        """Return float32 (2, n_samples) of the notes on one program; ringing notes are cut at the end.
+
+        `generators` are moved by so much (see `Generators`).
+        """
         channel = 9 if is_drum else 0
-        self._fluid.system_reset()
+        silence(self._fluid)
+        self._generators.move(channel, generators)
         self._fluid.program_select(channel, self._font, DRUM_BANK if is_drum else 0, program)
         # At one instant a key is let go before it is struck again, or the new note would be cut at birth.
         events: list[tuple[float, int, Callable[[], Any]]] = []
@@ -132,7 +170,9 @@ class Sampler:
     def play_score(self, score: Score, n_samples: int) -> np.ndarray:
         """Return float32 (2, n_samples) of all tracks, with their pedals, controllers and bends."""
         fluid = self._fluid
-        fluid.system_reset()
+        silence(fluid)
+        for channel in range(16):
+            self._generators.move(channel, {})
         events: list[tuple[float, int, Callable[[], Any]]] = []
         channels: dict[int, int] = {}  # program -> channel: tracks of one program share theirs
         for track in score.tracks:

@@ -192,3 +192,82 @@ def test_notes_sound_at_their_pitch_and_time():
     assert np.abs(audio[:10_800]).max() < 1e-3
     spectrum = np.abs(np.fft.rfft(audio[12_000:23_000] * np.hanning(11_000), 22050))
     assert abs(spectrum[300:600].argmax() + 300 - 440) < 8
+
+
+def test_nothing_rings_on_into_the_next_sound():
+    pytest.importorskip('fluidsynth')
+    try:
+        sampler = Sampler(find_font(TEST_FONT[1], TEST_FONT[0]))
+    except GenaudioError as error:
+        pytest.skip(str(error))
+    held = [PlayedNote(0.0, 9.0, note, 110) for note in range(50, 80, 3)]
+    assert np.abs(sampler.play(held, 89, False, 1.0)).max() > 0.05
+    silent = sampler.play([PlayedNote(0.5, 0.6, 60, 1)], 115, False, 0.4)
+    sampler.close()
+    assert np.abs(silent).max() < 1e-4
+
+
+def test_a_varied_solo_is_another_instrument_and_in_tune(monkeypatch):
+    """What one voice moves is back for the next; a plain note afterwards sounds as it did before."""
+    from genaudio_core.training import prepare
+    from genaudio_core.training.voices import Voice
+
+    pytest.importorskip('fluidsynth')
+    try:
+        sampler = Sampler(find_font(TEST_FONT[1], TEST_FONT[0]))
+    except GenaudioError as error:
+        pytest.skip(str(error))
+    notes = [PlayedNote(0.1, 1.3, 69, 100)]
+
+    def spectrum(audio):
+        return np.abs(np.fft.rfft(audio.mean(0)[8820:52_920] * np.hanning(44_100)))
+
+    def alike(a, b):
+        return np.corrcoef(a[:4000], b[:4000])[0, 1]
+
+    before = spectrum(sampler.play(notes, 40, False, 1.5))
+    voice = Voice('f', shift=5, generators={51: -5.0, 8: -3600.0, 34: 2000.0})
+    monkeypatch.setattr(prepare, 'draw_voices', lambda fonts, is_drums, rng: [voice])
+    monkeypatch.setattr(prepare, 'coarsen', lambda audio, rate, rng: audio)
+    varied = spectrum(prepare._play_varied(notes, 40, False, 1.5, {'f': sampler}, random.Random(1)))
+    after = spectrum(sampler.play(notes, 40, False, 1.5))
+    sampler.close()
+    assert alike(before, after) > 0.99 > alike(before, varied)
+    peak = varied[400:480].argmax() + 400
+    assert abs(peak - 440) < 6 and varied[400:480].max() > 10 * np.median(varied[400:480])
+    assert varied[4000:].sum() / varied.sum() < before[4000:].sum() / before.sum()  # the filter is lower
+
+
+def test_solos_vary_in_training_only(tmp_path, monkeypatch):
+    from genaudio_core.training import prepare
+
+    seen = []
+
+    def render_solos(writer, pieces, split, fonts, rng, *, vary, **options):
+        seen.append((split, vary))
+        return 0.0
+
+    monkeypatch.setattr(prepare, 'render_solos', render_solos)
+    monkeypatch.setattr(prepare, 'render_bands', lambda *args, **options: 0.0)
+    monkeypatch.setattr(prepare, 'gather_pieces', lambda *args, **options: {})
+    monkeypatch.setattr(prepare, 'find_font', lambda *args: None)
+    monkeypatch.setattr(prepare, 'Sampler', lambda path: type('Silent', (), {'close': lambda self: None})())
+    prepare.prepare_sounds(tmp_path / 'a', tmp_path, None, vary=True)
+    prepare.prepare_sounds(tmp_path / 'b', tmp_path, None)
+    assert {split for split, vary in seen[:4] if vary} == {'train'} and not any(vary for _, vary in seen[4:])
+    assert [split for split, vary in seen[:4] if not vary] == ['test', 'valid']
+
+
+def test_a_coarse_sound_keeps_its_length_and_loses_its_brilliance():
+    from genaudio_core.training.voices import SHARE_COARSE, coarsen
+
+    audio, heard = noise(2, 44_100), []
+    for seed in range(200):
+        out = coarsen(audio, 44_100, np.random.default_rng(seed))
+        assert out.shape == audio.shape and out.dtype == np.float32 and np.abs(out).max() < 1
+        heard.append(out is audio)
+        if out is not audio:
+            high = slice(13_000, None)
+            before, after = (np.abs(np.fft.rfft(x))[:, high].mean() for x in (audio, out))
+            assert after < 0.5 * before
+    assert 0 < 200 - sum(heard) < 200 * 3 * SHARE_COARSE

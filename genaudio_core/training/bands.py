@@ -7,46 +7,30 @@ Notable choices
 * Pieces are split by a hash of their name, so a piece is in one split whatever else is rendered.
 * The test split is heard through SoundFonts that no training window uses.
 * Real pieces, unlike bands made up of loops, keep the balance and the interplay that a composer gave them.
-* Three SoundFonts are three guitars. With `vary` every stem of a training window gets an instrument of its own: from
-  any font, its samples from other keys than those played (other formants), its envelope and filter changed, now and
-  then two instruments in one, or the part given to another family altogether.
+* With `vary` every stem of a training window gets an instrument of its own (``voices.py``); now and then the part is
+  given to another family altogether.
 """
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from ctypes import c_float, c_int, c_void_p
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import mido
 import numpy as np
 
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
-from genaudio_core.soundfont import DRUM_BANK
+from genaudio_core.soundfont import DRUM_BANK, Generators, silence
 from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
 from genaudio_core.training.sounds import SPLITS, SoundWriter
+from genaudio_core.training.voices import Voice, coarsen, draw_voices
 
 SAMPLE_RATE = 44100  # Hz
 Events = list[tuple[float, Any]]  # (seconds, mido message of a channel)
 _NEVER_SWAPPED = ('drums', 'voice', 'bass')
-SHARE_LAYERED = 0.25  # of varied stems that are two instruments in one
 SHARE_RECAST = 0.2  # of varied parts that another family plays
-# Generators of the SoundFont standard (2.04, section 8.1.2) and how far they are moved, in its own units.
-_VIBRATO, _FILTER, _RESONANCE, _COARSE, _FINE = 6, 8, 9, 51, 52
-_ENVELOPE = {34: (0, 3000), 36: (-2000, 1500), 37: (-60, 100), 38: (-1200, 1200)}  # attack, decay, sustain, release
-_GENERATORS = (_VIBRATO, _FILTER, _RESONANCE, _COARSE, _FINE, *_ENVELOPE)
-
-
-class Voice(NamedTuple):
-    """One instrument of a stem: a font, and what is changed in it."""
-
-    font: str
-    gain: float = 1.0
-    shift: int = 0  # semitones between the key that is struck and the one that is meant
-    generators: Mapping[int, float] = MappingProxyType({})
 
 
 def concept_of(program: int, channel: int) -> str:
@@ -98,10 +82,7 @@ class Renderer:
             'synth.reverb.active': 0, 'synth.chorus.active': 0, 'synth.dynamic-sample-loading': 1,
             'synth.threadsafe-api': 0,
         })  # fmt: skip
-        self._set_generator: Any = fluidsynth.cfunc(
-            'fluid_synth_set_gen', c_int, ('synth', c_void_p, 1), ('channel', c_int, 1), ('generator', c_int, 1),
-            ('value', c_float, 1),
-        )  # fmt: skip
+        self._generators = Generators(self.synth)
         self.fonts = {Path(path).stem: self.synth.sfload(str(path)) for path in soundfonts}
         if broken := [name for name, number in self.fonts.items() if number < 0]:
             raise GenaudioError(f'fluidsynth cannot read the SoundFont {broken[0]}.')
@@ -137,38 +118,13 @@ class Renderer:
         by_concept.pop('', None)
         stems: dict[str, np.ndarray] = {}
         for concept, wanted in by_concept.items():
-            voices = self._voices(concept, vary, rng) if vary else [Voice(font)]
-            audio = sum(voice.gain * self._play(wanted, start, seconds, voice, semitones) for voice in voices)
+            voices = draw_voices(vary, concept == 'drums', rng) if vary else [Voice(font)]
+            audio = np.sum([v.gain * self._play(wanted, start, seconds, v, semitones) for v in voices], axis=0)
+            if vary:
+                audio = coarsen(audio, SAMPLE_RATE, rng)
             if np.sqrt(np.mean(np.square(audio))) >= 1e-3:
                 stems[concept] = np.asarray(audio, np.float32)
         return stems
-
-    def _voices(self, concept: str, fonts: Sequence[str], rng: np.random.Generator) -> list[Voice]:
-        """Draw one instrument, or two to be heard as one."""
-        count = 2 if rng.random() < SHARE_LAYERED else 1
-        share = float(rng.uniform(0.25, 0.75))
-        return [
-            self._voice(str(rng.choice(fonts)), gain, concept == 'drums', rng)
-            for gain in ((share, 1 - share) if count == 2 else (1.0,))
-        ]
-
-    @staticmethod
-    def _voice(font: str, gain: float, is_drums: bool, rng: np.random.Generator) -> Voice:
-        generators = {_FINE: float(rng.normal(0, 6))}
-        shift = 0
-        if rng.random() < 0.6:
-            # A drum is its key; elsewhere the key moves against the tuning: the note stays, the samples are others.
-            tune = int(rng.integers(-5, 6))
-            shift = 0 if is_drums else -tune
-            generators[_COARSE] = min(3, max(-3, tune)) if is_drums else tune
-        if rng.random() < 0.4:
-            generators[_FILTER] = float(rng.uniform(-3600, 0))
-            generators[_RESONANCE] = float(rng.uniform(0, 90))
-        if rng.random() < 0.5:
-            generators |= {number: float(rng.uniform(*bounds)) for number, bounds in _ENVELOPE.items()}
-        if rng.random() < 0.2 and not is_drums:
-            generators[_VIBRATO] = float(rng.uniform(0, 35))
-        return Voice(font, gain, shift, generators)
 
     @staticmethod
     def _recast(program: int, rng: np.random.Generator) -> int:
@@ -192,7 +148,7 @@ class Renderer:
         if not any(start - lead_in <= when < start + seconds for when in notes):
             return np.zeros((2, round(seconds * SAMPLE_RATE)), np.float32)
         synth, now, current = self.synth, start - lead_in, {}
-        synth.system_reset()
+        silence(synth)
         pieces: list[np.ndarray] = []
         sounding: set[tuple[int, int]] = set()
         for when, message, program in wanted:
@@ -226,9 +182,7 @@ class Renderer:
         return np.concatenate(pieces, axis=1)[:, -round(seconds * SAMPLE_RATE):]
 
     def _select(self, channel: int, voice: Voice, program: int, is_drums: bool) -> None:
-        # A reset of the synthesizer leaves generators as they are: what this voice does not move goes back to zero.
-        for generator in _GENERATORS:
-            self._set_generator(self.synth.synth, channel, generator, voice.generators.get(generator, 0.0))
+        self._generators.move(channel, voice.generators)
         # A kit or a variation that the font lacks sounds as its standard one.
         for bank, preset in ((DRUM_BANK, program), (DRUM_BANK, 0)) if is_drums else ((0, program),):
             if self.synth.program_select(channel, self.fonts[voice.font], bank, preset) == 0:
@@ -282,7 +236,7 @@ def render_bands(
                 for concept, audio in stems.items():
                     writer.add(
                         audio * gain, SAMPLE_RATE, label=concept, kind='stem', split=split, source=font,
-                        group=f'{name}@{start:.2f}', role=BY_NAME[concept].family,
+                        group=f'{name}@{start:.2f}#{seed}', role=BY_NAME[concept].family,
                     )  # fmt: skip
                 counts[split] += 1
             if n % 10 == 9:

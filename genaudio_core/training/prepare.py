@@ -30,6 +30,7 @@ from genaudio_core.training.render import (
 )
 from genaudio_core.training.singing import need_world, render_singing
 from genaudio_core.training.sounds import SoundWriter
+from genaudio_core.training.voices import coarsen, draw_voices
 
 # How many files to read of each source: all of the bands, enough of the rest for variety.
 FILES_PER_SOURCE = {
@@ -75,9 +76,12 @@ def _finish(audio: np.ndarray, concept: str, rng: random.Random, channels: int) 
 
 def render_solos(
     writer: SoundWriter, pieces: dict[str, list[Phrase]], split: str, fonts: dict[str, Sampler], rng: random.Random,
-    *, clips_per_weight: float, seconds: float, progress: Progress = _quiet,
+    *, clips_per_weight: float, seconds: float, vary: bool = False, progress: Progress = _quiet,
 ) -> float:
-    """Add mono 'solo' clips of every concept that General MIDI has; return the seconds made."""
+    """Add mono 'solo' clips of every concept that General MIDI has; return the seconds made.
+
+    With `vary` every clip gets an instrument of its own (``voices.py``).
+    """
     book = PhraseBook(p for name, phrases in pieces.items() if split_of(name) == split for p in phrases)
     if not book.mono or not book.poly or not book.drums:
         raise GenaudioError(f"Too few scores for the split '{split}': melodies, chords and drums are all needed.")
@@ -101,13 +105,27 @@ def render_solos(
         is_drum = concept.name == 'drums'
         # Drum kits live in their own bank: standard, room, power, jazz, brush.
         program = rng.choice((0, 0, 0, 8, 16, 32, 40)) if is_drum else rng.choice(concept.programs)
-        audio = fonts[font].play(notes, program, is_drum, seconds)
+        if vary:
+            audio = _play_varied(notes, program, is_drum, seconds, fonts, rng)
+        else:
+            audio = fonts[font].play(notes, program, is_drum, seconds)
         if np.abs(audio).max() < 1e-3:  # a program this font does not have
             continue
         audio = _finish(audio, concept.name, rng, channels=1)
         writer.add(audio, SAMPLE_RATE, label=concept.name, kind='solo', split=split, source=font, group=phrase.piece)
         made += seconds
     return made
+
+
+def _play_varied(
+    notes: list[PlayedNote], program: int, is_drum: bool, seconds: float, fonts: dict[str, Sampler], rng: random.Random
+) -> np.ndarray:
+    draw = np.random.default_rng(rng.getrandbits(32))
+    audio = np.zeros((2, int(seconds * SAMPLE_RATE)), np.float32)
+    for voice in draw_voices(sorted(fonts), is_drum, draw):
+        moved = [n._replace(note=n.note + voice.shift) for n in notes if 0 <= n.note + voice.shift <= 127]
+        audio += voice.gain * fonts[voice.font].play(moved, program, is_drum, seconds, generators=voice.generators)
+    return coarsen(audio, SAMPLE_RATE, draw)
 
 
 def _band(phrases: list[Phrase], grooves: list[Phrase], rng: random.Random) -> dict[str, tuple[str, Phrase]] | None:
@@ -254,9 +272,13 @@ def prepare_singing(
 
 
 def prepare_sounds(
-    out: Path, scores: Path, recordings: Path | None, *, seed: int = 1, size: float = 1.0, progress: Progress = _quiet,
+    out: Path, scores: Path, recordings: Path | None, *, seed: int = 1, size: float = 1.0, vary: bool = False,
+    progress: Progress = _quiet,
 ) -> dict[str, float]:
-    """Make a folder of packed sounds; `size` 1.0 is about five hours. Return what was made."""
+    """Make a folder of packed sounds; `size` 1.0 is about five hours. Return what was made.
+
+    With `vary` every training solo gets an instrument of its own (``voices.py``).
+    """
     if (out / 'index.jsonl').exists():
         raise GenaudioError(f'{out} already holds sounds. Give another folder, or remove it first.')
     sings = recordings is not None
@@ -275,7 +297,7 @@ def prepare_sounds(
     with SoundWriter(out) as writer:
         def solos(split: str, players: dict[str, Sampler], amount: float, seconds: float) -> float:
             return render_solos(writer, pieces, split, players, rng, clips_per_weight=amount * size, seconds=seconds,
-                                progress=progress)  # fmt: skip
+                                vary=vary and split == 'train', progress=progress)  # fmt: skip
 
         def bands(split: str, players: dict[str, Sampler], amount: float) -> float:
             return render_bands(writer, pieces, split, players, rng, n_bands=round(amount * size), seconds=24,

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--singing', action='store_true',
                         help='only synthetic singing (of --scores, by --recordings), added to what the folder holds')
     parser.add_argument('--size', type=float, default=1.0, help='1 makes about five hours, 0.01 a toy for tests')
+    parser.add_argument('--vary', action='store_true', help='an instrument of its own for every rendered training solo')
     parser.add_argument('--seed', type=int, default=1)
 
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> dict:
 
     result: dict = {'folder': str(args.out)}
     if args.singing:
-        if args.scores is None or args.recordings is None or args.own:
+        if args.scores is None or args.recordings is None or args.own or args.vary:
             raise GenaudioError('--singing needs --scores (melodies) and --recordings (voices), and nothing else.')
         result |= prepare_singing(
             args.out, args.scores, args.recordings, seed=args.seed, size=args.size, progress=progress
@@ -53,8 +54,9 @@ def run(args: argparse.Namespace) -> dict:
         print(file=sys.stderr)
     elif args.scores is not None:
         result |= prepare_sounds(
-            args.out, args.scores, args.recordings, seed=args.seed, size=args.size, progress=progress
-        )
+            args.out, args.scores, args.recordings, seed=args.seed, size=args.size, vary=args.vary,
+            progress=progress,
+        )  # fmt: skip
         print(file=sys.stderr)
     if args.own:
         try:
