@@ -8,6 +8,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from export.kinds.clipsep import ClipsepKind, load_published_clipsep  # noqa: E402
 from genaudio_core.errors import GenaudioError  # noqa: E402
+from genaudio_core.models.band_separator import BandConfig, BandSeparator  # noqa: E402
 from genaudio_core.models.clipsep import (  # noqa: E402
     CLIPSep,
     CLIPSepConfig,
@@ -176,9 +177,10 @@ def test_other_weights_are_refused_in_one_line(tmp_path):
         from_published(state)
 
 
-def test_small_masks_do_not_hear_the_level():
+@pytest.mark.parametrize('network', ('late', 'bands'))
+def test_small_masks_do_not_hear_the_level(network):
     torch.manual_seed(5)
-    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=64, levels=4)).eval()
+    model = _small(network).eval()
     energy, query = torch.rand(1, 1, 64, 32), torch.randn(1, 3, 128)
     with torch.inference_mode():
         quiet, loud = model(energy, query), model(1e4 * energy, query)
@@ -187,10 +189,20 @@ def test_small_masks_do_not_hear_the_level():
     assert pad_frames(33, 4) == 15
 
 
-@pytest.mark.parametrize('film', [0, 8])
-def test_small_queries_are_independent(film):
+def _small(network):
+    """Return a tiny network that energies and queries go into: late fusion, a steered decoder, or band by band."""
+    if network == 'bands':
+        return BandSeparator(BandConfig(bands=64, width=8, units=8, heads=2, hidden=8, trunk=1, asked=2))
+    return CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=64, levels=4, film=8 if network == 'steered' else 0))
+
+
+NETWORKS = ('late', 'steered', 'bands')
+
+
+@pytest.mark.parametrize('network', NETWORKS)
+def test_small_queries_are_independent(network):
     torch.manual_seed(3)
-    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=64, levels=4, film=film)).eval()
+    model = _small(network).eval()
     for parameter in model.parameters():  # FiLM begins at zero, where it would prove nothing
         parameter.data += 0.1 * torch.randn_like(parameter)
     energy, query = torch.rand(1, 1, 64, 32), torch.randn(1, 3, 128)
@@ -239,13 +251,16 @@ def test_a_steered_decoder_begins_as_the_late_fusion_it_grew_from(tmp_path):
         begin_with(late, tmp_path / 'grown.safetensors')
 
 
-@pytest.mark.parametrize(('noise_heads', 'film'), [(0, 0), (2, 0), (0, 8), (2, 8)])
+@pytest.mark.parametrize(('noise_heads', 'film'), [(0, 0), (2, 0), (0, 8), (2, 8), (0, None)])
 def test_small_learns_to_take_the_source_that_is_asked_for(noise_heads, film):
     """Low bands belong to one query, high bands to the other: after some steps the masks say so."""
     from genaudio_core.training.clipsep_small import loss_of
 
     torch.manual_seed(8)
-    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=32, levels=4, noise_heads=noise_heads, film=film))
+    if film is None:
+        model = BandSeparator(BandConfig(bands=32, width=8, units=8, heads=2, hidden=8, trunk=1, asked=1))
+    else:
+        model = CLIPSepSmall(SmallConfig(width=4, max_width=8, bands=32, levels=4, noise_heads=noise_heads, film=film))
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     vectors = torch.nn.functional.normalize(torch.randn(3, 128), dim=-1)
     gain = torch.tensor(0.0)
@@ -328,14 +343,14 @@ def test_exported_clipsep_separates(tmp_path):
     assert 0.05 < np.std(y) / np.std(x) < 1
 
 
-@pytest.mark.parametrize('film', [0, 8])
-def test_exported_small_takes_any_number_of_queries(film, tmp_path):
+@pytest.mark.parametrize('network', NETWORKS)
+def test_exported_small_takes_any_number_of_queries(network, tmp_path):
     """A graph made with two queries must take one and three, and masks must not depend on their company."""
     from export.kinds import Options
     from genaudio_core.model_card import write_model
 
     torch.manual_seed(6)
-    model = CLIPSepSmall(SmallConfig(width=4, max_width=8, levels=4, bands=64, film=film)).eval()
+    model = _small(network).eval()
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     kind, path = ClipsepKind(), tmp_path / 'small.onnx'

@@ -15,8 +15,8 @@ from genaudio_core.models.stream_separator import N_FEATURES, StreamSeparator, S
 def model():
     torch.manual_seed(1)
     model = StreamSeparator().eval()
-    for up in model.ups:  # a new network begins as if there were no query here
-        torch.nn.init.normal_(up.film.weight, std=0.1)
+    for steer in (model.steer, model.steer_out):  # a new network begins as if there were no query here
+        torch.nn.init.normal_(steer.film.weight, std=0.1)
     return model
 
 
@@ -41,6 +41,16 @@ def test_gru_is_torchs_forwards_and_backwards():
         grads.append(torch.autograd.grad(loss, [x, h, *gru.parameters()]))
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_gru_runs_backwards_too():
+    torch.manual_seed(0)
+    ahead, back, theirs = GRU(5, 7).double(), GRU(5, 7).double(), nn.GRU(5, 7, bidirectional=True).double()
+    for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh'):
+        getattr(theirs, f'{name}_l0').data = getattr(ahead, name).data
+        getattr(theirs, f'{name}_l0_reverse').data = getattr(back, name).data
+    x = torch.randn(9, 3, 5, dtype=torch.double)
+    torch.testing.assert_close(ahead(x, torch.zeros(3, 7, dtype=torch.double), back)[0], theirs(x)[0])
 
 
 def test_it_is_small(model):
@@ -127,9 +137,9 @@ def test_separate_is_aligned_with_its_input():
     c = model.config
     audio = torch.randn(1, 2, c.n_fft - c.hop + 6 * c.hop)
     with torch.no_grad():
-        for parameter in model.out.parameters():
+        for parameter in (*model.out.parameters(), *model.lean.parameters()):
             parameter.zero_()
-        model.out.below.bias.fill_(30.0)
+        model.lean.bias.fill_(30.0)
         out, _ = model.separate(audio, torch.zeros(1, 1, 128))
     start = c.n_fft - 2 * c.hop
     torch.testing.assert_close(
@@ -139,9 +149,9 @@ def test_separate_is_aligned_with_its_input():
 
 def test_too_many_parameters_are_refused():
     with pytest.raises(ValueError, match='too many to stay in a processor cache'):
-        StreamSeparator(StreamSeparatorConfig(memory=512))
-    with pytest.raises(ValueError, match='multiple of 8'):
-        StreamSeparator(StreamSeparatorConfig(bands=100))
+        StreamSeparator(StreamSeparatorConfig(width=256))
+    with pytest.raises(ValueError, match='multiple of 4'):
+        StreamSeparator(StreamSeparatorConfig(bands=102))
 
 
 def test_the_export_is_checked_and_a_wrong_graph_is_caught(model, tmp_path):
@@ -150,10 +160,10 @@ def test_the_export_is_checked_and_a_wrong_graph_is_caught(model, tmp_path):
     write_model(path, kind.build(source, Options()), kind.card(source, Options()))
     assert kind.check(source, path, Options())['parity'] < 1e-4
     with torch.no_grad():
-        model.film.bias.add_(0.1)
+        model.lean.bias.add_(0.1)
     try:
         with pytest.raises(ParityError, match='stray from torch'):
             kind.check(source, path, Options())
     finally:
         with torch.no_grad():
-            model.film.bias.sub_(0.1)
+            model.lean.bias.sub_(0.1)

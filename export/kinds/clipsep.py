@@ -1,4 +1,4 @@
-"""The offline separators: CLIPSep as published, and CLIPSep-small, which we train and ship."""
+"""The offline separators: CLIPSep as published, CLIPSep-small, and the band separator, which we ship."""
 
 from pathlib import Path
 from typing import Any
@@ -7,19 +7,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.band_graph import build as build_bands
 from export.graph import torch_to_onnx
 from export.kinds import Kind, Options, ParityError
 from genaudio_core.errors import GenaudioError
 from genaudio_core.model_card import ModelCard
+from genaudio_core.models.band_separator import BandSeparator
 from genaudio_core.models.clipsep import CLIPSep, CLIPSepConfig, from_published
-from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
+from genaudio_core.models.clipsep_small import CLIPSepSmall
 from genaudio_core.query_process import QuerySource
 from genaudio_core.runtime import load_model
+from genaudio_core.training.clipsep_small import build_small
 from genaudio_core.training.loop import rebuild
 
 TOLERANCE = 1e-3  # of masks in 0..1; a U-Net of 7 levels adds up its rounding
 OPSET = 20
 PUBLISHED = QuerySource('clip', ('text', 'image'), normalised=False)  # ViT-B/32
+Network = CLIPSep | CLIPSepSmall | BandSeparator
 SMALL_FRAMES = 192  # 4.46 s at 44.1 kHz; a multiple of 64
 
 
@@ -48,7 +52,7 @@ def load_published_clipsep(checkpoint: Path) -> CLIPSep:
 class _Masks(nn.Module):
     """What is exported: without noise heads, one mixture at a time, any number of queries."""
 
-    def __init__(self, model: CLIPSep | CLIPSepSmall):
+    def __init__(self, model: Network):
         super().__init__()
         self.model = model
 
@@ -61,19 +65,19 @@ class ClipsepKind(Kind):
     name = 'clipsep'
     variants = ('fp32',)
 
-    def load(self, checkpoint: Path) -> CLIPSep | CLIPSepSmall:
-        def build(config: dict) -> CLIPSep | CLIPSepSmall:
-            return CLIPSep(CLIPSepConfig(**config)) if 'fusion' in config else CLIPSepSmall(SmallConfig(**config))
+    def load(self, checkpoint: Path) -> Network:
+        def build(config: dict) -> Network:
+            return CLIPSep(CLIPSepConfig(**config)) if 'fusion' in config else build_small(config)
 
         model, info = rebuild(checkpoint, build, 'CLIPSep')
         # A checkpoint trained on somebody else's encoder says so; see genaudio_core/query_process.py.
-        model.asked = info.get('queries')  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        model.query_source = info.get('queries')  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
         return model
 
-    def _input(self, source: CLIPSep | CLIPSepSmall, seed: int = 0) -> dict[str, Tensor]:
+    def _input(self, source: Network, seed: int = 0) -> dict[str, Tensor]:
         rng = np.random.default_rng(seed)
         config: Any = source.config  # a type checker may think of a model that is both
-        if isinstance(source, CLIPSepSmall):
+        if isinstance(source, CLIPSepSmall | BandSeparator):
             height, frames = config.bands, SMALL_FRAMES
         else:
             height, frames = config.n_fft // 2 + 1, config.frames
@@ -84,6 +88,8 @@ class ClipsepKind(Kind):
     def build(self, source: Any, options: Options) -> bytes:
         if isinstance(source, CLIPSep) and (source.config.query != 'embedding' or source.config.fusion != 'late'):
             raise GenaudioError('Only late fusion with embedded queries can be exported; the rest is for comparison.')
+        if isinstance(source, BandSeparator):
+            return build_bands(source, SMALL_FRAMES).SerializeToString()
         n = torch.export.Dim('queries', min=1, max=64)
         proto = torch_to_onnx(
             _Masks(source).eval(), self._input(source), ('spectrum', 'query'), ('masks',),
@@ -93,9 +99,9 @@ class ClipsepKind(Kind):
 
     def card(self, source: Any, options: Options) -> ModelCard:
         c = source.config
-        small = isinstance(source, CLIPSepSmall)
+        small = isinstance(source, CLIPSepSmall | BandSeparator)
         frames = SMALL_FRAMES if small else c.frames
-        asked = getattr(source, 'asked', None) or (QuerySource() if small else PUBLISHED).to_dict()
+        asked = getattr(source, 'query_source', None) or (QuerySource() if small else PUBLISHED).to_dict()
         return ModelCard(
             kind=self.name, sample_rate=c.sample_rate, latency=None,
             details={

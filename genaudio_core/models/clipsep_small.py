@@ -1,4 +1,6 @@
-"""CLIPSep-small: CLIPSep's idea at a fiftieth of its cost, for the weights we train and ship ourselves.
+"""CLIPSep-small: CLIPSep's idea at a fiftieth of its cost: what training on a processor, NIT and the baselines use.
+
+The bundled weights were of it until the band separator (``band_separator.py``) passed it.
 
 What is kept: one U-Net looks at the mixture without knowing the query and draws K maps; the query chooses among
 them, mask = sigmoid(sum_k q_k scale_k map_k + bias) with q = sigmoid(linear(query)). So many queries cost one pass.

@@ -1,4 +1,4 @@
-"""The live separator: a small causal U-Net over log-frequency bands, told by query vectors what to keep.
+"""The live separator: a small causal dual-path network over log-frequency bands, told by query vectors what to keep.
 
 Notable choices
 
@@ -7,11 +7,11 @@ Notable choices
 * It works on the energies of 112 log-spaced bands, and its masks are real, one per band and for both channels. On
   four-part bands the best such mask reaches 11.5 dB, the best mask of all 1,025 bins 12.8: ten times as many cells
   (and complex ones twenty) for little. What is saved is trained longer.
-* Three convolutions halve the bands and see two frames each; their skips carry to the mask what plays where.
-* Long memory is one GRU over the whole lowest level, once without the query ("what is playing?") and once with it.
-* The encoder runs once per frame, the decoder once per query. The query steers the lowest level and every level of
-  the decoder (FiLM).
-* There is no norm: BatchNorm took a third of a training step, and without it the network learns as well (docs/LOG.md).
+* Four bands make a place. Blocks (``dual_path.py``) remember at every place by one and the same GRU, and let the
+  places of a frame attend to each other. The U-Net with two large GRUs that was here before had five times the
+  weights, fell out of the processor's cache, and separated worse (docs/LOG.md).
+* The trunk runs once per frame, what comes after it once per query. The query steers the channels (FiLM) where it
+  enters and before the masks, and leans on every band.
 * It is not told the sample rate. Training plays music up to 15% slower and faster, so 48 kHz sounds to it like music
   a semitone and a half lower.
 
@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genaudio_core.lowdelay import amplitude_scale, windows
-from genaudio_core.models.gru import GRU
+from genaudio_core.models.dual_path import Block, Steer
 from genaudio_core.spectrogram import bands_to_bins
 
 N_FEATURES = 3  # per band: level of mid, level of side, pan
 FLOOR = 1e-9  # energy, full scale 1: what is quieter is silence
 MAX_PARAMETERS = 2_000_000
-KERNEL = 5  # bands that a convolution on the way down sees
+PLACE = 4  # bands that make a place
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,14 @@ class StreamSeparatorConfig:
     hop: int = 256  # samples
     n_fft: int = 2048  # samples
     query_dim: int = 128
-    bands: int = 112  # a multiple of 8
+    bands: int = 112  # a multiple of 4
     base: float = 41.0  # of the frequency warp, see `spectrogram.bands_to_bins`
-    widths: tuple[int, ...] = (32, 48, 64)  # channels of the levels
-    memory: int = 192  # units of each GRU
-    tell: int = 64  # width of what the decoder is told of the query
+    width: int = 64  # channels at a place
+    heads: int = 4  # of the attention across bands
+    trunk: int = 4  # blocks before the query is told
+    asked: int = 1  # blocks after it
+    hidden: int = 128  # of the layer before the masks
+    tell: int = 64  # width of what the network is told of the query
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,86 +63,8 @@ class StreamSeparatorConfig:
 class State(NamedTuple):
     """What the network remembers between frames; zeros at the start."""
 
-    past0: Tensor  # (B, N_FEATURES, 1, K): the frame before, as each convolution on the way down saw it
-    past1: Tensor  # (B, C0, 1, K / 2)
-    past2: Tensor  # (B, C1, 1, K / 4)
-    trunk: Tensor  # (B, memory)
-    asked: Tensor  # (B, Q, memory)
-
-
-class Down(nn.Module):
-    """Two frames of n_in channels -> one of n_out channels and half the bands."""
-
-    def __init__(self, n_in: int, n_out: int, bands: int):
-        super().__init__()
-        self.conv = nn.Conv2d(n_in, n_out, (2, KERNEL), (1, 2), (1, KERNEL // 2), bias=False)
-        # The height of a band tells bass from treble, which a convolution alone cannot see.
-        self.position = nn.Parameter(torch.zeros(n_out, 1, bands // 2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, n_in, T, K) -> (B, n_out, T + 1, K / 2): silence is before x, and after it, for speed; drop the last."""
-        return F.relu(self.conv(x) + self.position)
-
-
-class Memory(nn.Module):
-    """A GRU over everything at the lowest level, added to what came in."""
-
-    def __init__(self, inputs: int, units: int):
-        super().__init__()
-        self.into = nn.Linear(inputs, units)
-        self.gru = GRU(units, units)
-        self.out = nn.Linear(units, inputs)
-
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Take x (T, rows, inputs) and h (rows, units); return the new ones."""
-        y, h = self.gru(F.relu(self.into(x)), h)
-        return x + self.out(y), h
-
-
-class Joined(nn.Module):
-    """A convolution over the bands of what comes from below and of the skip beside it.
-
-    It is linear, so the skip's share is worked out once for all queries, and nothing has to be put side by side.
-    """
-
-    def __init__(self, n_in: int, n_skip: int, n_out: int, bias: bool = False):
-        super().__init__()
-        self.below = nn.Conv2d(n_in, n_out, (1, 3), 1, (0, 1), bias=bias)
-        self.beside = nn.Conv2d(n_skip, n_out, (1, 3), 1, (0, 1), bias=False) if n_skip else None
-
-    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
-        """x (B * Q, n_in, T, K) and skip (B, n_skip, T, K) -> (B * Q, n_out, T, K)."""
-        y = self.below(x)
-        if self.beside is None or skip is None:
-            return y
-        beside = self.beside(skip)
-        return (y.unflatten(0, (len(skip), -1)) + beside[:, None]).flatten(0, 1)
-
-
-class Up(nn.Module):
-    """(rows, n_in, T, K) -> (rows, n_out, T, 2 K), steered by the query."""
-
-    def __init__(self, n_in: int, n_skip: int, n_out: int, tell: int):
-        super().__init__()
-        self.conv = Joined(n_in, n_skip, 2 * n_out)
-        self.film = nn.Linear(tell, 4 * n_out)
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
-
-    def forward(self, x: Tensor, skip: Tensor | None, told: Tensor) -> Tensor:
-        """Take x, the skip beside it and told (rows, 1 or T, tell)."""
-        scale, shift = self.film(told).transpose(1, 2)[..., None].chunk(2, 1)
-        return twice_as_high(F.relu(torch.addcmul(shift, self.conv(x, skip), 1 + scale)))
-
-
-def twice_as_high(x: Tensor) -> Tensor:
-    """(rows, 2 C, T, K) -> (rows, C, T, 2 K): the first half of the channels are the even bands, the others the odd.
-
-    With channels last in memory this moves nothing.
-    """
-    rows, channels, frames, bands = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(rows, frames, 2 * bands, channels // 2)
-    return x.permute(0, 3, 1, 2)
+    trunk: Tensor  # (blocks, B, places, width)
+    asked: Tensor  # (blocks, B, Q, places, width)
 
 
 class StreamSeparator(nn.Module):
@@ -156,25 +81,25 @@ class StreamSeparator(nn.Module):
     def __init__(self, config: StreamSeparatorConfig | None = None):
         super().__init__()
         self.config = c = config or StreamSeparatorConfig()
-        if c.bands % 8 or len(c.widths) != 3:
-            raise ValueError(f'bands must be a multiple of 8, with three widths: {c.bands}, {c.widths}')
+        if c.bands % PLACE or c.width % c.heads:
+            raise ValueError(f'bands must be a multiple of {PLACE}, width one of heads: {c}')
         self.n_bins = c.n_fft // 2 + 1
         self.scale = amplitude_scale(c.n_fft, c.hop)
         to_bins = torch.from_numpy(bands_to_bins(self.n_bins, c.bands, c.base).astype(np.float32))
         self.register_buffer('gather', to_bins, persistent=False)  # (F, K)
-        first, second, third = c.widths
-        self.downs = nn.ModuleList(
-            Down(n_in, n_out, c.bands >> i)
-            for i, (n_in, n_out) in enumerate(((N_FEATURES, first), (first, second), (second, third)))
-        )
-        lowest = third * c.bands // 8
-        self.trunk = Memory(lowest, c.memory)
+        self.places = c.bands // PLACE
+        self.into = nn.Linear(N_FEATURES * PLACE, c.width)
+        # The height of a band tells bass from treble, which shared weights cannot see.
+        self.position = nn.Parameter(0.1 * torch.randn(1, self.places, c.width))
+        self.trunk = nn.ModuleList(Block(c.width, c.width, c.heads) for _ in range(c.trunk))
         self.tell = nn.Linear(c.query_dim, c.tell)
-        self.film = nn.Linear(c.tell, 2 * third)
-        self.offset = nn.Linear(c.tell, lowest, bias=False)  # the crude equaliser that every sound has
-        self.asked = Memory(lowest, c.memory)
-        self.ups = nn.ModuleList([Up(third, 0, second, c.tell), Up(second, second, first, c.tell)])
-        self.out = Joined(first, first, 2, bias=True)
+        self.steer = Steer(c.tell, c.width)
+        self.asked = nn.ModuleList(Block(c.width, c.width, c.heads) for _ in range(c.asked))
+        self.norm = nn.LayerNorm(c.width)
+        self.steer_out = Steer(c.tell, c.width)
+        self.last = nn.Linear(c.width, c.hidden)
+        self.out = nn.Linear(c.hidden, PLACE)
+        self.lean = nn.Linear(c.tell, c.bands)  # the crude equaliser that every sound has
         n_parameters = sum(parameter.numel() for parameter in self.parameters())
         if n_parameters > MAX_PARAMETERS:
             raise ValueError(f'{n_parameters} parameters are too many to stay in a processor cache: {MAX_PARAMETERS}')
@@ -182,12 +107,10 @@ class StreamSeparator(nn.Module):
     def initial_state(self, batch: int, n_queries: int) -> State:
         """Return the state before the first frame."""
         c, like = self.config, self.tell.weight
-        first, second, _ = c.widths
         return State(
-            like.new_zeros(batch, N_FEATURES, 1, c.bands), like.new_zeros(batch, first, 1, c.bands // 2),
-            like.new_zeros(batch, second, 1, c.bands // 4), like.new_zeros(batch, c.memory),
-            like.new_zeros(batch, n_queries, c.memory),
-        )  # fmt: skip
+            like.new_zeros(c.trunk, batch, self.places, c.width),
+            like.new_zeros(c.asked, batch, n_queries, self.places, c.width),
+        )
 
     @torch.no_grad()
     def features(self, spectra: Tensor) -> Tensor:
@@ -224,41 +147,26 @@ class StreamSeparator(nn.Module):
         state
             For the next frames.
         """
-        batch, _, frames, _ = features.shape
+        batch = features.shape[0]
         query = query[:, None] if query.dim() == 3 else query
         n_queries = query.shape[2]
-        rows = batch * n_queries
-        x, skips, past = features, [], []
-        pasts = state[:3] if state else (None, None, None)
         state = state or self.initial_state(batch, n_queries)
-        for down, before in zip(self.downs, pasts, strict=True):
-            past.append(x[:, :, frames - 1 : frames])
-            if before is not None:
-                x = down(torch.cat([before.to(x.dtype), x[:, :, :frames]], 2))[:, :, 1:]
-            else:
-                x = down(x)
-            skips.append(x[:, :, :frames])
-        x = skips[-1]
-        _, channels, _, height = x.shape
-
-        x, trunk = self.trunk(x.permute(2, 0, 3, 1).reshape(frames, batch, -1), state.trunk)  # (T, B, heights, C)
+        x = features.unflatten(-1, (self.places, PLACE)).permute(0, 2, 3, 1, 4).flatten(3)  # (B, T, places, 12)
+        x = self.into(x) + self.position
+        trunk, asked = [], []
+        for block, h in zip(self.trunk, state.trunk, strict=True):
+            x, h = block(x, h)
+            trunk.append(h)
         told = F.relu(self.tell(query * query.shape[-1] ** 0.5))  # (B, 1 or T, Q, tell), of numbers of about one
         told = told.transpose(1, 2).flatten(0, 1)  # (rows, 1 or T, tell)
-        scale, shift = self.film(told).transpose(0, 1)[:, :, None].chunk(2, -1)  # (1 or T, rows, 1, C)
-        # (1 or T, rows, heights, C)
-        shift = shift + self.offset(told).transpose(0, 1).unflatten(-1, (height, channels))
-        x = x.unflatten(-1, (height, channels))[:, :, None]
-        x = torch.addcmul(
-            shift.unflatten(1, (batch, n_queries)), x, (1 + scale).unflatten(1, (batch, n_queries))
-        ).reshape(frames, rows, height, channels)
-        x, asked = self.asked(F.relu(x).flatten(2), state.asked.flatten(0, 1))
-        x = F.relu(x).unflatten(-1, (height, channels)).permute(1, 3, 0, 2)  # (rows, C, T, heights), channels last
-
-        for up, skip in zip(self.ups, (None, skips[1]), strict=True):
-            x = up(x, skip, told)
-        logits = twice_as_high(self.out(x, skips[0]))[:, 0]  # (rows, T, K)
-        after = State(past[0], past[1], past[2], trunk, asked.unflatten(0, (batch, n_queries)))
-        return torch.sigmoid(logits.float()).unflatten(0, (batch, n_queries)), after
+        x = x[:, None].expand(-1, n_queries, -1, -1, -1).flatten(0, 1)  # from here on a row for each query
+        x = self.steer(x, told)
+        for block, h in zip(self.asked, state.asked, strict=True):
+            x, h = block(x, h.flatten(0, 1))
+            asked.append(h.unflatten(0, (batch, n_queries)))
+        x = self.out(F.relu(self.last(self.steer_out(self.norm(x), told))))  # (rows, T, places, PLACE)
+        logits = x.flatten(2).float() + self.lean(told)
+        return torch.sigmoid(logits).unflatten(0, (batch, n_queries)), State(torch.stack(trunk), torch.stack(asked))
 
     def spectra(self, audio: Tensor) -> Tensor:
         """(..., samples) -> low-delay spectra (..., T, F), complex; the first look back on `n_fft - hop` samples."""
