@@ -13,6 +13,7 @@ Notable choices
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -72,11 +73,11 @@ class BandMixtures:
         self.groups: list[list[tuple[SoundSet, Clip]]] = []
         for one in sounds:
             self.groups += [[(one, clip) for clip in clips] for clips in one.groups(split=split).values()]
-        self.by_family: dict[str, list[tuple[SoundSet, Clip]]] = {}
+        self.by_family: dict[str, list[Any]] = {}
         for group in self.groups:
             for entry in group:
                 self.by_family.setdefault(family(entry[1].label), []).append(entry)
-        self.alone: dict[str, list[tuple[SoundSet, Clip]]] = {}
+        self.alone: dict[str, list[Any]] = {}
         for one in sounds:
             for kind in ('solo', 'recording'):
                 for clip in one.select(split=split, kind=kind):
@@ -86,15 +87,15 @@ class BandMixtures:
     def draw(self, rng: np.random.Generator) -> Mixture:
         """Return a new mixture."""
         coherent = not self.augment or rng.random() < 0.5
-        entries = self.groups[rng.integers(len(self.groups))] if coherent else self._thrown_together(rng)
+        entries = self.groups[rng.integers(len(self.groups))] if coherent else self.thrown_together(rng)
         samples, start = min(clip.n_samples for _, clip in entries), 0
-        up, down = self._speed(rng)
+        up, down = self.speed(rng)
         if self.n_samples is not None:
             whole, samples = samples, min(samples, -(-self.n_samples * down // up))
             start = int(rng.integers(0, whole - samples + 1))
         stems: dict[str, np.ndarray] = {}
         labels: dict[str, list[str]] = {}
-        kept = self._kept([family(clip.label) for _, clip in entries], rng) if self.augment and coherent else None
+        kept = self.kept([family(clip.label) for _, clip in entries], rng) if self.augment and coherent else None
         for source, clip in entries:
             if kept is not None and family(clip.label) not in kept:
                 continue
@@ -121,14 +122,14 @@ class BandMixtures:
         level = 10 ** (rng.uniform(-30, -12) / 20) if self.augment else 0.1
         gain = level / max(float(np.sqrt(np.mean(np.square(mixture)))), 1e-4)
         targets, queries = [], []
-        for name in self._asked(list(stems), rng):
+        for name in self.asked(list(stems), rng):
             targets.append(stems[name] * gain if name in stems else np.zeros_like(mixture))
             words = [*FAMILY_WORDS.get(name, ()), *labels.get(name, ())]
             queries.append(str(rng.choice(words)))
         return Mixture((mixture * gain).astype(np.float32), np.stack(targets).astype(np.float32), queries)
 
     @staticmethod
-    def _kept(names: list[str], rng: np.random.Generator) -> set[str]:
+    def kept(names: list[str], rng: np.random.Generator) -> set[str]:
         """Two to five of the families of a window; drums and bass stay in most."""
         others = sorted(set(names) - {'drums', 'bass'})
         rng.shuffle(others)
@@ -142,7 +143,8 @@ class BandMixtures:
         others = sorted(set(stems) - {'drums', 'bass'}, key=lambda name: -float(np.mean(stems[name] ** 2)))
         return [name for name in ('drums', 'bass') if name in stems] + others[:2]
 
-    def _thrown_together(self, rng: np.random.Generator) -> list[tuple[SoundSet, Clip]]:
+    def thrown_together(self, rng: np.random.Generator) -> list[Any]:
+        """Draw parts of two to four families from anywhere."""
         names = list(self.by_family)
         weights = np.array([ASKED.get(name, 0.7) for name in names])
         count = int(rng.integers(2, 5))
@@ -154,7 +156,8 @@ class BandMixtures:
             found.append(pool[rng.integers(len(pool))])
         return found
 
-    def _asked(self, present: list[str], rng: np.random.Generator) -> list[str]:
+    def asked(self, present: list[str], rng: np.random.Generator) -> list[str]:
+        """Draw the families that are asked for."""
         weights = np.array([ASKED.get(name, 1.0) for name in present])
         count = min(self.n_queries, len(present))
         asked = list(rng.choice(present, count, replace=False, p=weights / weights.sum()))
@@ -165,8 +168,8 @@ class BandMixtures:
             asked[-1] = str(rng.choice(absent))
         return asked
 
-    def _speed(self, rng: np.random.Generator) -> tuple[int, int]:
-        """Half as it is, a quarter as it will sound when the network runs at 48 kHz."""
+    def speed(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Draw how much slower: (up, down). Half as it is, a quarter as it will sound when it runs at 48 kHz."""
         if not self.augment or rng.random() < 0.5:
             return 1, 1
         return ((160, 147), (160, 147), (13, 12), (12, 13), (15, 14))[rng.integers(5)]

@@ -1,4 +1,7 @@
-"""The training loop of CLIPSep-small: one process, one thread, a time budget, exact about nothing but its data.
+"""The training loop of the offline separators: the band separator that is shipped, and CLIPSep-small.
+
+On a processor one process and one thread make mixtures and learn from them; with `--device cuda` both happen on the
+accelerator (``device_mixtures.py``). What a step draws depends on the seed, its number and the sounds that are there.
 
     genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60
 
@@ -12,6 +15,7 @@ import csv
 import json
 import math
 import random
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,15 +26,19 @@ import torch
 from torch import Tensor, nn
 
 from genaudio_core.command import notice
+from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
+from genaudio_core.models.band_separator import BandConfig, BandSeparator
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.spectrogram import bands_to_bins
+from genaudio_core.training.device_mixtures import Bank, MixturesOnDevice
+from genaudio_core.training.lexicon import NAMES
 from genaudio_core.training.loop import Optimizers, begin_with, cosine, rebuild, save_checkpoint
 from genaudio_core.training.mixtures import Mixer, Mixture, MixtureConfig
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.sounds import SoundSet
 
-HELP = 'CLIPSep-small, the bundled offline separator (with --nit noise-invariantly)'
+HELP = 'the offline separator: --network bands, as bundled, or unet (CLIPSep-small; with --nit noise-invariantly)'
 EXAMPLE = (
     'genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60'
 )
@@ -51,13 +59,15 @@ class Features:
     more than in anything else, and a network that trusts it knows three of each instrument.
     """
 
-    def __init__(self, config: SmallConfig, colour: float = 0.0):
+    def __init__(self, config: SmallConfig | BandConfig, colour: float = 0.0):
         self.config, self.colour = config, colour
         self.gather = torch.from_numpy(bands_to_bins(config.n_fft // 2 + 1, config.bands, config.base)).T.contiguous()
         self.window = torch.hann_window(config.n_fft)
 
-    def equalisers(self, n: int, rng: random.Random) -> Tensor:
-        """Return smooth random gains (n, bins, 1), level in the mean."""
+    def equalisers(self, n: int, rng: random.Random) -> Tensor | None:
+        """Return smooth random gains (n, bins, 1), level in the mean; None without `colour`."""
+        if not self.colour:
+            return None
         knots = torch.tensor([[rng.gauss(0, self.colour) for _ in range(7)] for _ in range(n)])
         knots = knots - knots.mean(dim=1, keepdim=True)
         octaves = torch.log2(torch.arange(self.config.n_fft // 2 + 1) / 16 + 1)  # linear below some 200 Hz
@@ -69,17 +79,29 @@ class Features:
     def __call__(self, mixture: Mixture, frames: int, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
         """Return energy (bands, frames), cross (n, bands, frames), total (n,): ||S - mX||^2 = total - 2mc + m^2 e."""
         audio = torch.from_numpy(np.concatenate([mixture.sources, mixture.noise[None]]))
+        energy, cross, total = self.of_batch(audio[None], frames, self.equalisers(len(audio), rng))
+        return energy[0], cross[0], total[0]
+
+    def of_batch(
+        self, sources: Tensor, frames: int, equalisers: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sources (B, S, n), the last one noise -> energy (B, bands, frames), cross (B, S - 1, ...), total (B, S - 1).
+
+        `equalisers` (S, bins, 1) are gains of the sources.
+        """
+        if self.gather.device != sources.device:
+            self.gather, self.window = self.gather.to(sources.device), self.window.to(sources.device)
         spectra = torch.stft(
-            audio, self.config.n_fft, self.config.hop_length, window=self.window, return_complex=True,
+            sources.flatten(0, 1), self.config.n_fft, self.config.hop_length, window=self.window, return_complex=True,
             pad_mode='constant',
-        )[..., :frames]
-        if self.colour:
-            spectra = spectra * self.equalisers(len(spectra), rng)
-        mix = spectra.sum(dim=0)
+        )[..., :frames].unflatten(0, sources.shape[:2])  # fmt: skip
+        if equalisers is not None:
+            spectra = spectra * equalisers
+        mix = spectra.sum(1)
         energy = self.gather @ (mix.real**2 + mix.imag**2)
-        sources = spectra[:-1]
-        cross = torch.matmul(self.gather, sources.real * mix.real + sources.imag * mix.imag)
-        return energy, cross, (sources.real**2 + sources.imag**2).sum(dim=(1, 2))
+        wanted = spectra[:, :-1]
+        cross = self.gather @ (wanted.real * mix.real[:, None] + wanted.imag * mix.imag[:, None])
+        return energy, cross, (wanted.real**2 + wanted.imag**2).sum(dim=(2, 3))
 
 
 class Book(Protocol):
@@ -155,12 +177,12 @@ def scaled_error_db(mask: Tensor, energy: Tensor, cross: Tensor, total: Tensor) 
     return 10 * torch.log10((1 - part + 1e-3) / (part + 1e-3))
 
 
-def loss_of(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def loss_of(model: 'Small', batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the loss and the mean improvement in dB over taking the mixture itself."""
     energy, cross, total, present = (batch[key] for key in ('energy', 'cross', 'total', 'present'))
     masks = model(energy, batch['query'])
     error = error_db(masks, energy, cross, total)
-    if model.config.noise_heads:
+    if isinstance(model, CLIPSepSmall) and len(model.noise):
         # Noise-invariant training: what is in the mixture without a label may go to one of the noise maps, whichever
         # source it is counted with. The noise maps must not do the sources' work, hence the price of their size.
         noise = model.noise_masks(energy, batch['query'][:, :2])
@@ -184,15 +206,15 @@ POWERS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
 
 
 @torch.no_grad()
-def improvement_at(model: CLIPSepSmall, batch: dict[str, Tensor], power: float) -> Tensor:
-    """SI-SDR improvement (B, N) in dB, in the band domain, with masks raised to `power`."""
+def improvement_at(masks: Tensor, batch: dict[str, Tensor], power: float) -> Tensor:
+    """SI-SDR improvement (B, N) in dB, in the band domain, with masks (B, N, bands, frames) raised to `power`."""
     energy, cross, total = (batch[key] for key in ('energy', 'cross', 'total'))
 
     def si_sdr(mask: Tensor) -> Tensor:
         part = explained(mask, energy, cross)
         return 10 * torch.log10(part / (total - part).clamp_min(1e-9) + 1e-9)
 
-    return si_sdr(model(energy, batch['query']) ** power) - si_sdr(torch.ones_like(cross))
+    return si_sdr(masks**power) - si_sdr(torch.ones_like(cross))
 
 
 class Average:
@@ -212,9 +234,17 @@ class Average:
                 self.state[key].copy_(value)
 
 
-def load_small(path: Path) -> tuple[CLIPSepSmall, dict]:
+Small = CLIPSepSmall | BandSeparator  # both take energies and queries and give masks
+
+
+def build_small(config: dict) -> Small:
+    """Return the network that a checkpoint's configuration is of."""
+    return BandSeparator(BandConfig(**config)) if 'asked' in config else CLIPSepSmall(SmallConfig(**config))
+
+
+def load_small(path: Path) -> tuple[Small, dict]:
     """Return the model of a checkpoint and what is known about it."""
-    return rebuild(path, lambda config: CLIPSepSmall(SmallConfig(**config)), 'CLIPSep-small')
+    return rebuild(path, build_small, 'an offline separator')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -238,16 +268,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--nit', action='store_true', help='train noise-invariantly (implies --two)')
     parser.add_argument('--speed', type=float, default=0.3, help='octaves by which sources are faster or slower')
     parser.add_argument('--colour', type=float, default=5.0, help='dB of the equalisers that sources are heard through')
+    parser.add_argument('--network', choices=('bands', 'unet'), default='bands', help='the one that is shipped, or '
+                        'CLIPSep-small (--width, --max-width and --film are for that)')  # fmt: skip
+    parser.add_argument('--device', default='cpu', help='cpu, or cuda: mixtures are then made there')
+    parser.add_argument('--hours', type=float, default=40, help='of sound to hold in the memory of an accelerator')
+    parser.add_argument('--no-check', dest='check', action='store_false', help='leave validation out')
     parser.add_argument('--seed', type=int, default=1)
+
+
+def new_network(args: argparse.Namespace, query_dim: int) -> Small:
+    """Return an untrained network of the kind that `args` asks for."""
+    if args.network == 'bands' and not args.nit:
+        return BandSeparator(BandConfig(query_dim=query_dim))
+    config = SmallConfig(width=args.width, max_width=args.max_width, noise_heads=2 if args.nit else 0, film=args.film,
+                         query_dim=query_dim)  # fmt: skip
+    return CLIPSepSmall(config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def run(args: argparse.Namespace) -> dict:
     torch.manual_seed(args.seed)
-    torch.set_num_threads(1)
+    device = torch.device(args.device)
+    if device.type == 'cpu':
+        torch.set_num_threads(1)
+    torch.set_float32_matmul_precision('high')
     space = QuerySpace.load(args.space)
-    config = SmallConfig(width=args.width, max_width=args.max_width, noise_heads=2 if args.nit else 0, film=args.film,
-                         query_dim=space.dim)  # fmt: skip
-    model = CLIPSepSmall(config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model = new_network(args, space.dim).to(device)
+    config = model.config
     if args.start_from and not (args.out / 'last.pt').exists():
         begin_with(model, args.start_from)
     average = Average(model)
@@ -256,7 +302,7 @@ def run(args: argparse.Namespace) -> dict:
     state_path = args.out / 'last.pt'
     step, spent = 0, 0.0
     if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
+        state = torch.load(state_path, weights_only=True, map_location=device)
         model.load_state_dict(state['model'])
         optimiser.resume(state['optimiser'])
         average.state, step, spent = state['average'], state['step'], state['spent']
@@ -266,34 +312,35 @@ def run(args: argparse.Namespace) -> dict:
     if args.noise is not None:
         mixing = replace(mixing, noise=args.noise, noise_db=(-6.0, 3.0), noise_in_source=True)
     two = args.nit or args.two
-    # The decoder runs for each query: two are asked at a time where it is steered, all where that costs nothing.
-    n_queries, share_absent = (2, SHARE_ABSENT) if config.film else (MAX_SOURCES + 1, 1.0)
+    # What comes after the query runs for each: two are asked at a time there, all where that costs nothing.
+    steered = isinstance(config, BandConfig) or config.film
+    n_queries, share_absent = (2, SHARE_ABSENT) if steered else (MAX_SOURCES + 1, 1.0)
     if two:
         n_queries, share_absent = 3, 1.0
     variants: dict[str, np.ndarray] = {}
     if args.queries:
         with np.load(args.queries, allow_pickle=False) as data:
             variants = {key: data[key] for key in data.files}
-    book, features = QueryBook(space, variants), Features(config, args.colour)
-    mixer = Mixer(SoundSet(*args.sounds), 'train', mixing)
-    quiet = MixtureConfig(seconds=mixing.seconds, noise=0.0, related=0.0)
+    quiet = MixtureConfig(seconds=seconds, noise=0.0, related=0.0)
     exact = QueryBook(space, spread=0.0)
     held: list[dict[str, Tensor]] = []
     began, log_at, check_at = time.monotonic(), time.monotonic(), time.monotonic() + 150
-    losses: list[float] = []
-    gains: list[float] = []
+    losses: list[Tensor] = []
+    gains: list[Tensor] = []
     result: dict = {}
     total_minutes = args.total_minutes or spent + args.minutes
+    stopped: list[int] = []  # a run that is asked to end is saved first
+    before_us = signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
 
     def save() -> None:
         with atomic_write(state_path) as temporary:
             torch.save({'model': model.state_dict(), 'optimiser': optimiser.state_dict(), 'average': average.state,
                         'step': step, 'spent': spent}, temporary)  # fmt: skip
-        plain = CLIPSepSmall(config)
+        plain = build_small(config.to_dict())
         plain.load_state_dict(average.state)
         plain.eval()
         valid = float('nan')
-        if not held and (sounds := SoundSet(args.sounds[0])).select(split='valid', kind='solo'):
+        if args.check and not held and (sounds := SoundSet(args.sounds[0])).select(split='valid', kind='solo'):
             watch, plain_features, draw = Mixer(sounds, 'valid', quiet), Features(config), random.Random(9)
             held.extend(
                 make_batch(watch, plain_features, exact, draw, 16, args.frames, n_queries=2, share_absent=0.0,
@@ -303,8 +350,8 @@ def run(args: argparse.Namespace) -> dict:
         if held:
             with torch.inference_mode():
                 valid = float(np.mean([loss_of(plain, batch)[1].item() for batch in held]))
-        row = {'step': step, 'minutes': round(spent, 2), 'loss': round(float(np.mean(losses or [0])), 4),
-               'gain_db': round(float(np.mean(gains or [0])), 3), 'valid_gain_db': round(valid, 3)}  # fmt: skip
+        row = {'step': step, 'minutes': round(spent, 2), 'loss': _mean(losses, 4), 'gain_db': _mean(gains, 3),
+               'valid_gain_db': round(valid, 3)}  # fmt: skip
         asked = {'queries': space.queries} if space.queries else {}  # the user's own encoder: for the card
         save_checkpoint(args.out / 'best.safetensors', plain, config.to_dict(), **row, **asked)
         path = args.out / 'log.csv'
@@ -319,30 +366,87 @@ def run(args: argparse.Namespace) -> dict:
         result.update(row)
         print(json.dumps(row), flush=True)
 
-    while (time.monotonic() - began) / 60 < args.minutes:
+    if device.type == 'cpu':
+        features = Features(config, args.colour)
+        batches = _Here(args, mixing, QueryBook(space, variants), features, n_queries, share_absent, two)
+    else:
+        vectors = query_vectors(space, variants)
+        batches = _There(args, mixing, vectors, Features(config), n_queries, share_absent, device)
+    while (time.monotonic() - began) / 60 < args.minutes and not stopped:
         # Long runs read the index again: sounds may still be in the making.
         if step and step % 400 == 0:
-            mixer = Mixer(SoundSet(*args.sounds), 'train', mixing)
+            batches.refresh()
         now = time.monotonic()
         spent += (now - log_at) / 60
         log_at = now
         rate = args.rate * min(1.0, (step + 1) / 50) * cosine(spent / total_minutes)
-        rng = random.Random(args.seed * 1_000_003 + step)
-        batch = make_batch(
-            mixer, features, book, rng, args.batch, args.frames, n_queries=n_queries, share_absent=share_absent,
-            n_sources=2 if two else None,
-        )  # fmt: skip
-        batch['energy'] = batch['energy'].contiguous(memory_format=torch.channels_last)
-        loss, gain = loss_of(model, batch)
+        batch = batches.take(step)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type != 'cpu'):
+            loss, gain = loss_of(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step(rate)
         average.update(model, step)
-        losses.append(loss.item())
-        gains.append(gain.item())
+        losses.append(loss.detach())
+        gains.append(gain.detach())
         step += 1
         if time.monotonic() > check_at:
             check_at = time.monotonic() + 240
             save()
+    signal.signal(signal.SIGTERM, before_us)
     save()
     return result
+
+
+def _mean(values: list[Tensor], digits: int) -> float:
+    return round(float(torch.stack(values).mean()), digits) if values else 0.0
+
+
+def query_vectors(space: QuerySpace, variants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return label -> vectors (n, D), of which two in five are the concept's own; see `QueryBook`."""
+    found = {}
+    for label in NAMES:
+        own = np.asarray(space.vector(label), np.float32)[None]
+        others = variants.get(label, own[:0])
+        found[label] = np.concatenate([np.repeat(own, max(1, round(len(others) * 2 / 3)), 0), others])
+    return found
+
+
+class _Here:
+    """Batches made by this processor."""
+
+    def __init__(self, args: argparse.Namespace, mixing: MixtureConfig, book: QueryBook, features: Features,
+                 n_queries: int, share_absent: float, two: bool):  # fmt: skip
+        self.args, self.mixing, self.book, self.features = args, mixing, book, features
+        self.asked = {'n_queries': n_queries, 'share_absent': share_absent, 'n_sources': 2 if two else None}
+        self.refresh()
+
+    def refresh(self) -> None:
+        self.mixer = Mixer(SoundSet(*self.args.sounds), 'train', self.mixing)
+
+    def take(self, step: int) -> dict[str, Tensor]:
+        rng = random.Random(self.args.seed * 1_000_003 + step)
+        batch = make_batch(self.mixer, self.features, self.book, rng, self.args.batch, self.args.frames, **self.asked)
+        batch['energy'] = batch['energy'].contiguous(memory_format=torch.channels_last)
+        return batch
+
+
+class _There:
+    """Batches made where the network is."""
+
+    def __init__(self, args: argparse.Namespace, mixing: MixtureConfig, vectors: dict[str, np.ndarray],
+                 features: Features, n_queries: int, share_absent: float, device: torch.device):  # fmt: skip
+        if args.two or args.nit or args.noise is not None:
+            raise GenaudioError('--two, --nit and --noise are for --device cpu.')
+        self.args, self.asked = args, (n_queries, share_absent)
+        bank = Bank(args.sounds, device, 1, args.hours)
+        self.mixtures = MixturesOnDevice(bank, features, vectors, mixing, args.frames)
+        self.refresh()
+        if not self.mixtures.labels:
+            raise GenaudioError(f'No sounds for training in {", ".join(map(str, args.sounds))}.')
+
+    def refresh(self) -> None:
+        self.mixtures.refresh()
+
+    def take(self, step: int) -> dict[str, Tensor]:
+        return self.mixtures.batch(self.args.batch, *self.asked, self.args.seed, step)

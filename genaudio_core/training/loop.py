@@ -60,21 +60,25 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None):  # type: ignore[override]
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
             for parameter in group['params']:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if 'momentum' not in state:
-                    state['momentum'] = torch.zeros_like(parameter.grad)
-                state['momentum'].lerp_(parameter.grad, 1 - group['momentum'])
-                update = parameter.grad.lerp(state['momentum'], group['momentum'])
-                if parameter.ndim == 4:
-                    update = update.flatten(1)
-                update = orthogonal(update)
+                if parameter.grad is not None:
+                    alike.setdefault(parameter.shape, []).append(parameter)
+            for shape, parameters in alike.items():  # together: an accelerator spends its time on the many small steps
+                updates = []
+                for parameter in parameters:
+                    state, grad = self.state[parameter], parameter.grad
+                    assert grad is not None
+                    if 'momentum' not in state:
+                        state['momentum'] = torch.zeros_like(grad)
+                    state['momentum'].lerp_(grad, 1 - group['momentum'])
+                    update = grad.lerp(state['momentum'], group['momentum'])
+                    updates.append(update.flatten(1) if len(shape) == 4 else update)
                 # 0.2 sqrt(max) gives updates the size AdamW's have, so one learning rate serves both.
-                scale = 0.2 * max(update.shape[-2:]) ** 0.5
-                parameter.mul_(1 - group['lr'] * group['weight_decay'])
-                parameter.add_(update.view(parameter.shape), alpha=-group['lr'] * scale)
+                scale = 0.2 * max(updates[0].shape[-2:]) ** 0.5
+                for parameter, update in zip(parameters, orthogonal(torch.stack(updates)), strict=True):
+                    parameter.mul_(1 - group['lr'] * group['weight_decay'])
+                    parameter.add_(update.view(shape), alpha=-group['lr'] * scale)
 
 
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:

@@ -6,6 +6,7 @@ then a real band in place of strangers, and now and then unlabelled noise, which
 
 import math
 import random
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,11 +61,14 @@ class Mixer:
         self.noises = [c for c in clips if c.kind == 'noise']
         self.bands = [g for g in sounds.groups(split=split).values() if len(g) >= 3]
         self.labels = sorted(self.by_label)
-        # Rare labels are heard less, everyday sounds least: they come from few recordings.
-        self.weights = [
-            WEIGHT.get(label, 1.0) * (0.5 if self.by_label[label][0].kind == 'recording' else 1.0)
-            for label in self.labels
-        ]
+        self.weights = self.weights_of(
+            self.labels, {label for label in self.labels if self.by_label[label][0].kind == 'recording'}
+        )
+
+    @staticmethod
+    def weights_of(labels: Sequence[str], recorded: Container[str]) -> list[float]:
+        """Return how often each label is drawn: rare ones less, everyday sounds, of few recordings, least."""
+        return [WEIGHT.get(label, 1.0) * (0.5 if label in recorded else 1.0) for label in labels]
 
     def crop(self, clip: Clip, rng: random.Random, tries: int = 4) -> np.ndarray | None:
         """Return a sounding mono excerpt (n_samples,), tiled if the clip is short, or None."""

@@ -33,6 +33,7 @@ from genaudio_core.lowdelay import windows
 from genaudio_core.metrics_audio import si_sdr
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, batch_of, family
+from genaudio_core.training.device_mixtures import BandsOnDevice, Bank
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
 from genaudio_core.training.loop import HALF, Optimizers, begin_with, cosine, read_checkpoint, write_checkpoint
 from genaudio_core.training.sounds import SoundSet
@@ -43,6 +44,7 @@ COLD = 8  # frames that a mixture begins with and that do not count: nobody hear
 WORDS = 'query_words'  # the tensor of a checkpoint that holds the vectors of the words it was trained with
 # Mixture (B, 2, n), shares of its channels (B, 2), targets (B, Q, n), queries (B, Q, D).
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+DeviceBatch = tuple[Tensor, Tensor, Tensor, Tensor]  # the same on an accelerator, where the targets are mixed already
 QueryTable = dict[str, np.ndarray]  # word -> vectors (n, D), one of which is drawn
 
 
@@ -128,12 +130,13 @@ class Sounder:
     def __init__(self, model: StreamSeparator, dtype: torch.dtype):
         c = model.config
         self.model, self.dtype, self.hop = model, dtype, c.hop
+        device = model.gather.device
         self.to_bins = model.gather.to(dtype)
         # The inverse transform as a matrix: what each bin's real and imaginary part add to the newest samples.
         lines = torch.eye(model.n_bins)
         both = torch.cat([torch.complex(lines, 0 * lines), torch.complex(0 * lines, lines)])
         synthesis = torch.from_numpy(windows(c.n_fft, c.hop)[1][-2 * c.hop :]).float()
-        self.to_sound = (torch.fft.irfft(both, c.n_fft)[:, -2 * c.hop :] * synthesis).to(dtype)
+        self.to_sound = (torch.fft.irfft(both, c.n_fft)[:, -2 * c.hop :] * synthesis).to(device, dtype)
 
     @torch.no_grad()
     def hear(self, mixture: Tensor, mix: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,8 +164,10 @@ def improvement(
         used = config.n_fft - config.hop + frames * config.hop
         vectors = np.stack([queries[word].mean(0) for word in drawn.queries])
         audio, _ = model.separate(
-            torch.from_numpy(drawn.mixture[None, :, :used].copy()), torch.from_numpy(vectors[None])
+            torch.from_numpy(drawn.mixture[None, :, :used].copy()).to(model.gather.device),
+            torch.from_numpy(vectors[None]).to(model.gather.device),
         )
+        audio = audio.cpu()
         start = config.n_fft - 2 * config.hop
         for i, word in enumerate(drawn.queries):
             part = slice(start + config.hop, start + frames * config.hop)
@@ -181,16 +186,17 @@ class Trainer:
     """Network, optimiser and average of a run folder."""
 
     def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, muon: bool = True,
-                 start_from: Path | None = None, half: bool = False):  # fmt: skip
-        self.run, self.half = run, half
+                 start_from: Path | None = None, half: bool = False, device: str = 'cpu'):  # fmt: skip
+        self.run, self.half, self.device = run, half, torch.device(device)
         run.mkdir(parents=True, exist_ok=True)
-        self.step, self.minutes, self.losses = 0, 0.0, []
+        self.step, self.minutes = 0, 0.0
+        self.losses: list[Tensor] = []
         saved: dict[str, Any] = {}
         if (run / 'last.pt').exists():
-            saved = torch.load(run / 'last.pt', weights_only=True)
+            saved = torch.load(run / 'last.pt', weights_only=True, map_location=self.device)
             config = StreamSeparatorConfig(**saved['config'])
-        self.model = StreamSeparator(config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.average = StreamSeparator(config)
+        self.model = StreamSeparator(config).to(self.device)
+        self.average = StreamSeparator(config).to(self.device)
         self.sounder = Sounder(self.model, torch.bfloat16 if half else torch.float32)
         self.optimiser = Optimizers(self.model, weight_decay=1e-3, muon=muon, axes=(2, 4))
         if saved:
@@ -204,12 +210,11 @@ class Trainer:
             self.average.load_state_dict(self.model.state_dict())
         self.queries = queries
 
-    def train_step(self, batch: Batch, rate: float) -> None:
+    def train_step(self, batch: 'Batch | DeviceBatch', rate: float) -> None:
         """One update."""
-        mixture, mix, target, query = (torch.from_numpy(part) for part in batch)
+        mixture, mix, target, query = (torch.as_tensor(part, device=self.device) for part in batch)
         features, spectra = self.sounder.hear(mixture, mix)
-        features = features.contiguous(memory_format=torch.channels_last)
-        with torch.autocast('cpu', torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             masks, _ = self.model(features, query)
         c = self.model.config
         estimate = self.sounder.sound(masks, spectra)
@@ -225,15 +230,18 @@ class Trainer:
             keep = min(0.998, 1 - 1 / (1 + self.step / 5))
             for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 slow.lerp_(fast, 1 - keep)
-        self.losses.append(float(loss.detach()))
+        self.losses.append(loss.detach())
+
+    def loss(self, steps: int) -> float | None:
+        """Return the mean loss of the last `steps` steps of this call."""
+        return float(torch.stack(self.losses[-steps:]).mean()) if self.losses else None
 
     def save(self) -> None:
         save_queries(self.run / 'queries.npz', self.queries)
         words = sorted(self.queries)
         vectors = torch.from_numpy(np.stack([self.queries[word][0] for word in words]))
-        loss = float(np.mean(self.losses[-100:])) if self.losses else None
-        info = {'step': self.step, 'minutes': round(self.minutes, 1), 'loss': loss, 'words': words}
-        weights = {**self.average.state_dict(), WORDS: vectors}
+        info = {'step': self.step, 'minutes': round(self.minutes, 1), 'loss': self.loss(100), 'words': words}
+        weights = {**{name: value.cpu() for name, value in self.average.state_dict().items()}, WORDS: vectors}
         write_checkpoint(self.run / 'best.safetensors', weights, self.model.config.as_dict(), info)
         with atomic_write(self.run / 'last.pt') as temporary:
             torch.save(
@@ -291,7 +299,7 @@ def train(
     sounds: Sequence[Path], run: Path, *, minutes: float, total_minutes: float | None = None, batch: int = 8,
     frames: int = 256, n_queries: int = 3, lr: float = 2e-3, queries: QueryTable | None = None,
     config: StreamSeparatorConfig | None = None, seed: int = 0, valid_every: float = 10.0, muon: bool = True,
-    start_from: Path | None = None, half: bool = False, beside: bool = True,
+    start_from: Path | None = None, half: bool = False, beside: bool = True, device: str = 'cpu', hours: float = 40.0,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train for `minutes` of wall time; see the module's notes.
@@ -301,7 +309,9 @@ def train(
     half
         Products in bfloat16, on processors that have them.
     beside
-        Mixtures are made in a process beside this one.
+        Mixtures are made in a process beside this one (on a processor; an accelerator makes its own).
+    hours
+        Of sound that an accelerator holds, one channel.
 
     Returns
     -------
@@ -312,31 +322,37 @@ def train(
     if queries is None:  # a run goes on with the vectors it began with
         table = run / 'queries.npz'
         queries = load_queries(table) if table.exists() else placeholder_queries(start.query_dim)
-    trainer = Trainer(run, start, queries, muon, start_from, half)
+    trainer = Trainer(run, start, queries, muon, start_from, half, device)
     c = trainer.model.config
     before, begin = trainer.minutes, time.monotonic()
     total = (total_minutes or before + minutes) or 1.0
     n_samples = c.n_fft + (frames - 1) * c.hop
-    valid = BandMixtures([SoundSet(path) for path in sounds], 'valid', n_queries=4, augment=False)
+    there = [SoundSet(path) for path in sounds if (path / 'index.jsonl').is_file()] if valid_every else []
+    valid = BandMixtures(there, 'valid', n_queries=4, augment=False)
     last_save, last_valid, first = begin, begin, trainer.step
 
     stopped: list[int] = []  # a run that is asked to end is saved first
     before_us = signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
 
-    with Batches(beside, trainer.step, sounds, n_samples, n_queries, batch, queries, seed) as batches:
+    if trainer.device.type == 'cpu':
+        source = Batches(beside, trainer.step, sounds, n_samples, n_queries, batch, queries, seed)
+    else:
+        source = DeviceBatches(trainer, sounds, n_samples, n_queries, batch, seed, hours)
+    with source as batches:
         while (now := time.monotonic()) - begin < minutes * 60 and not stopped:
             trainer.minutes = before + (now - begin) / 60
             rate = lr * min(1.0, (trainer.step + 1) / 100) * cosine(trainer.minutes / total)
             trainer.train_step(next(batches), rate)
             if trainer.step % 20 == 0:
-                loss = float(np.mean(trainer.losses[-20:]))
+                loss = trainer.loss(20) or 0.0
+                del trainer.losses[:-100]
                 _append(run / 'log.csv', ('step', 'minutes', 'loss', 'lr'), (trainer.step, trainer.minutes, loss, rate))
                 if on_step:
                     on_step(trainer.step, loss)
             if now - last_save > 120:
                 trainer.save()
                 last_save = now
-            if now - last_valid > valid_every * 60 and valid.groups:
+            if valid.groups and now - last_valid > valid_every * 60:
                 scores = improvement(trainer.average, valid, queries, 40)
                 row = (trainer.step, trainer.minutes, json.dumps(scores))
                 _append(run / 'valid.csv', ('step', 'minutes', 'scores'), row)
@@ -347,9 +363,34 @@ def train(
     trainer.save()
     heard = (trainer.step - first) * batch * frames * c.hop / c.sample_rate
     return {
-        'step': trainer.step, 'loss': float(np.mean(trainer.losses[-100:])) if trainer.losses else None,
+        'step': trainer.step, 'loss': trainer.loss(100),
         'minutes': trainer.minutes, 'audio_seconds_per_second': heard / max(spent, 1e-9),
     }  # fmt: skip
+
+
+class DeviceBatches:
+    """Batches made on the accelerator that trains; folders may still be written to."""
+
+    def __init__(self, trainer: Trainer, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int, seed: int,
+                 hours: float):  # fmt: skip
+        bank = Bank(sounds, trainer.device, 2, hours)
+        self.source = BandsOnDevice(bank, trainer.queries, n_queries, n_samples)
+        self.source.refresh()
+        if not self.source.groups:
+            raise GenaudioError(f'No bands for training in {", ".join(map(str, sounds))}.')
+        self.size, self.seed, self.step = size, seed, trainer.step
+
+    def __enter__(self) -> 'DeviceBatches':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __next__(self) -> DeviceBatch:
+        if self.step % 400 == 399:
+            self.source.refresh()
+        self.step += 1
+        return self.source.batch(self.size, self.seed, self.step - 1)
 
 
 class Batches:
@@ -409,17 +450,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
     parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--device', default='cpu', help='cpu, or cuda: mixtures are then made there')
+    parser.add_argument('--hours', type=float, default=40, help='of sound to hold in the memory of an accelerator')
+    parser.add_argument('--valid-every', type=float, default=10, help='minutes; 0: never')
     parser.add_argument('--seed', type=int, default=0)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision('high')
     table = queries_of_space(args.space) if args.space else None
     dim = next(iter(table.values())).shape[-1] if table else StreamSeparatorConfig.query_dim
     return train(
         args.sounds, args.out, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
         frames=args.frames, n_queries=args.queries, lr=args.rate, queries=table, seed=args.seed,
         muon=args.optimizer == 'muon', start_from=args.start_from,
-        half=args.bf16 == 'yes' or (args.bf16 == 'auto' and HALF),
+        half=args.bf16 == 'yes' or (args.bf16 == 'auto' and (HALF or args.device != 'cpu')),
+        device=args.device, hours=args.hours, valid_every=args.valid_every,
         config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
     )  # fmt: skip

@@ -1,0 +1,454 @@
+"""Mixtures made where the network is trained: for accelerators, which learn faster than processors can mix.
+
+Notable choices
+
+* All clips lie in the accelerator's memory as one long row of int16 (`Bank`). A batch costs a gather, two Fourier
+  transforms for its equalisers and rooms, and no copy. Folders may still be written to while a run reads them.
+* What is drawn (which clips, where, how fast) is drawn by numpy from the seed and the number of the step, what is
+  random in every sample on the device. With the same sounds a step is the same whenever it is taken.
+* The mixtures are those of ``mixtures.py`` and ``band_mixtures.py``, with effects in the frequency domain in place of
+  pedalboard's: an equaliser for every part, dull and coarse recordings, rooms, overdriven guitars.
+"""
+
+import json
+import math
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genaudio_core.training.band_mixtures import FAMILY_WORDS, PARTS_SPEED, BandMixtures, family
+from genaudio_core.training.lexicon import NAMES, related
+from genaudio_core.training.mixtures import Mixer, MixtureConfig
+from genaudio_core.training.sounds import Clip
+
+BLOCK = 11025  # samples whose loudness is known: a quarter of a second
+SOUNDING = 3e-3  # root mean square of an excerpt that can be heard
+LOUDNESS = 0.08  # that parts of bands are brought to when they stand alone, as solos were when they were rendered
+SHARE_DULL, SHARE_ROOM, SHARE_OVERDRIVEN = 0.15, 0.25, 0.2
+TAIL = 32768  # samples that a room may go on for
+PEAK_DB = 5.0  # standard deviation of an equaliser's curve
+
+
+class Bank:
+    """The train clips of sound sets (``sounds.py``) in the memory of a device.
+
+    Parameters
+    ----------
+    folders
+        Of prepared sounds; those that are not there yet are looked for again at every `refresh`.
+    channels
+        1 (the mean of both) or 2.
+    hours
+        Room for as many hours of one channel; what does not fit is left out.
+    """
+
+    def __init__(self, folders: Sequence[Path], device: torch.device, channels: int, hours: float):
+        self.folders, self.device, self.channels = list(folders), device, channels
+        self.samples = torch.empty(int(hours * 3600 * 44100), dtype=torch.int16, device=device)
+        self.filled = 0
+        self.clips: list[Clip] = []
+        self.groups: dict[str, list[int]] = defaultdict(list)
+        self.places: list[tuple[int, int, int]] = []  # start in `samples`, samples of a channel, channels
+        self.power: list[np.ndarray] = []  # of each block of a clip
+        self._read: dict[Path, int] = defaultdict(int)  # bytes of each index
+        self._table: Tensor | None = None
+
+    def refresh(self, most: int = 1 << 30) -> int:
+        """Take in at most `most` clips that were written since the last call; return their number."""
+        found = 0
+        for folder in self.folders:
+            index = folder / 'index.jsonl'
+            if not index.is_file():
+                continue
+            with index.open('rb') as lines:
+                lines.seek(self._read[folder])
+                for line in lines:
+                    if not line.endswith(b'\n') or found >= most:
+                        break
+                    self._read[folder] += len(line)
+                    clip = Clip(**json.loads(line))
+                    if clip.split == 'train' and clip.sample_rate == 44100 and self._take(folder, clip):
+                        found += 1
+        if found:
+            self._table = None
+        return found
+
+    def _take(self, folder: Path, clip: Clip) -> bool:
+        stored = min(clip.channels, self.channels)
+        if self.filled + stored * clip.n_samples > len(self.samples) or clip.n_samples < BLOCK:
+            return False
+        raw = np.memmap(folder / clip.shard, '<i2', 'r', 2 * clip.offset, (clip.n_samples, clip.channels))
+        audio = torch.from_numpy(np.array(raw)).to(self.device).T
+        if stored < clip.channels:
+            audio = audio.float().mean(0, keepdim=True).round().to(torch.int16)
+        place = self.samples[self.filled : self.filled + stored * clip.n_samples]
+        place.copy_(audio.reshape(-1))
+        whole = clip.n_samples // BLOCK * BLOCK
+        power = (audio[:, :whole].float() / 32767).square().mean(0).view(-1, BLOCK).mean(1)
+        self.groups[f'{folder}/{clip.group}' if clip.kind == 'stem' else ''].append(len(self.clips))
+        self.clips.append(clip)
+        self.places.append((self.filled, clip.n_samples, stored))
+        self.power.append(power.cpu().numpy())
+        self.filled += stored * clip.n_samples
+        return True
+
+    def sounding(self, clip: int, wanted: int, draw: Any, tries: int = 4) -> int | None:
+        """Return where an excerpt of `wanted` samples begins that can be heard, or None."""
+        length, power = self.places[clip][1], self.power[clip]
+        for _ in range(tries):
+            start = int(draw.random() * max(1, length - wanted))
+            heard = power[start // BLOCK : max(start // BLOCK + 1, (start + wanted) // BLOCK)]
+            if heard.size and heard.mean() > SOUNDING**2:
+                return start
+        return None
+
+    def excerpts(self, clips: Sequence[int], starts: Sequence[int], speeds: Sequence[float], n: int) -> Tensor:
+        """Return float32 (len(clips), channels, n); past the end comes silence, or the clip again if it is short."""
+        if self._table is None:
+            self._table = torch.tensor(self.places, dtype=torch.int64, device=self.device)
+        rows = torch.index_select(self._table, 0, torch.tensor(clips, device=self.device))
+        offset, length, channels = rows.T[:, :, None]
+        start = torch.tensor(starts, device=self.device)[:, None]
+        speed = torch.tensor(speeds, dtype=torch.float64, device=self.device)[:, None]
+        at = torch.arange(n, device=self.device) * speed
+        whole = at.floor()
+        part = (at - whole).float()[:, None]
+        # Short clips are heard again and again, with a gap, as ``mixtures.py`` tiles them.
+        place = whole.long() + start
+        place = torch.where(length < n, place % (length + 2 * BLOCK), place)
+        channel = torch.arange(self.channels, device=self.device)[:, None] % channels[:, None]  # (S, channels, 1)
+        base = offset[:, None] + channel * length[:, None]
+
+        def heard(place: Tensor) -> Tensor:
+            inside = (place < length)[:, None]
+            index = base + torch.minimum(place, length - 1)[:, None]
+            return torch.where(inside, self.samples[index].float(), 0.0)
+
+        first = heard(place)
+        return (first + (heard(place + 1) - first) * part) / 32767
+
+
+def through_effects(
+    audio: Tensor, generator: torch.Generator, *, room: Tensor | None = None, overdriven: Tensor | None = None
+) -> Tensor:
+    """Return parts (S, channels, n) each through an equaliser, some dull, in a room, or overdriven; same levels.
+
+    Parameters
+    ----------
+    room, overdriven
+        (S,), bool: which parts may be; the default is all, and none.
+    """
+    n, device = audio.shape[-1], audio.device
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(len(audio), *shape, generator=generator, device=device) * (high - low) + low
+
+    before = audio.square().mean((1, 2), keepdim=True).sqrt()
+    size = 2 * math.ceil((n + TAIL) / 8192) * 4096
+    hertz = torch.linspace(0, 22050, size // 2 + 1, device=device)
+    octaves = torch.log2(hertz / 160 + 1)  # linear below some 200 Hz
+    knots = PEAK_DB * torch.randn(len(audio), 8, generator=generator, device=device)
+    at = octaves / octaves[-1] * (knots.shape[1] - 1.001)
+    curve = torch.lerp(knots[:, at.long()], knots[:, at.long() + 1], at.frac())
+    dull = uniform(0, 1, 1) < SHARE_DULL
+    corner = 2000 * 2 ** uniform(0, 2.5, 1)
+    fall = -12 * torch.log2(hertz / corner + 1e-9).clamp(min=0)  # 12 dB an octave
+    filters = 10 ** ((curve + torch.where(dull, fall, 0.0)) / 20) + 0j
+    there = uniform(0, 1) < SHARE_ROOM
+    there = there if room is None else there & room
+    if there.any():
+        rows = there.nonzero()[:, 0]
+        decay = uniform(0.05, 0.3, 1)[rows] * 44100  # samples to a fall by 8.7 dB
+        wet = uniform(0.05, 0.35, 1)[rows]
+        tail = torch.randn(len(rows), TAIL, generator=generator, device=device)
+        tail = tail * torch.exp(-torch.arange(TAIL, device=device) / decay)
+        tail = tail / tail.norm(dim=1, keepdim=True)
+        filters[rows] = filters[rows] * (1 - wet + wet * torch.fft.rfft(tail, size))
+    audio = torch.fft.irfft(torch.fft.rfft(audio, size) * filters[:, None], size)[..., :n]
+    if overdriven is not None:
+        hard = overdriven & (uniform(0, 1) < SHARE_OVERDRIVEN)
+        loud = audio.square().mean((1, 2), keepdim=True).sqrt() + 1e-6
+        driven = torch.tanh(audio / loud * uniform(0.5, 4, 1, 1))
+        audio = torch.where(hard[:, None, None], driven * loud, audio)
+    return audio * before / (audio.square().mean((1, 2), keepdim=True).sqrt() + 1e-6)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Vectors (n, D) of all words on the device, and which belong to each."""
+
+    vectors: Tensor
+    ranges: dict[str, tuple[int, int]]
+
+    @staticmethod
+    def of(table: dict[str, np.ndarray], device: torch.device) -> '_Words':
+        ranges, at = {}, 0
+        for word, vectors in table.items():
+            ranges[word] = (at, at + len(vectors))
+            at += len(vectors)
+        return _Words(torch.from_numpy(np.concatenate(list(table.values()))).float().to(device), ranges)
+
+    def draw(self, word: str, rng: np.random.Generator) -> int:
+        return int(rng.integers(*self.ranges[word]))
+
+
+class BandsOnDevice:
+    """Batches for the live separator, as `band_mixtures.batch_of` makes them, on the device.
+
+    Parameters
+    ----------
+    bank
+        Stereo.
+    queries
+        Word -> vectors (n, D).
+    """
+
+    def __init__(self, bank: Bank, queries: dict[str, np.ndarray], n_queries: int, n_samples: int):
+        self.bank, self.n_queries, self.n_samples = bank, n_queries, n_samples
+        self.words = _Words.of(queries, bank.device)
+        self.generator = torch.Generator(bank.device)
+        self.rules = BandMixtures([], 'train', n_queries=n_queries)  # how families and queries are chosen
+        self._known = 0
+
+    def refresh(self, most: int = 1 << 30) -> int:
+        """Take in new clips; return their number."""
+        found = self.bank.refresh(most)
+        for i in range(self._known, len(self.bank.clips)):
+            clip = self.bank.clips[i]
+            name = family(clip.label) if clip.label in NAMES else ''
+            if clip.kind == 'stem':
+                self.rules.by_family.setdefault(name, []).append(i)
+            elif clip.kind in ('solo', 'recording') and name in FAMILY_WORDS:
+                self.rules.alone.setdefault(name, []).append(i)
+        self._known = len(self.bank.clips)
+        self.groups = [group for name, group in self.bank.groups.items() if name and len(group) >= 2]
+        return found
+
+    def batch(self, size: int, seed: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return mixture (B, 2, n), shares of its channels (B, 2), the targets' mix (B, Q, n), queries (B, Q, D)."""
+        rng = np.random.default_rng((seed, step))
+        self.generator.manual_seed(int(rng.integers(1 << 62)))
+        device, n = self.bank.device, self.n_samples
+        clips: list[int] = []
+        starts: list[int] = []
+        speeds: list[float] = []
+        families: list[int] = []  # row of (mixture, family)
+        alone: list[bool] = []
+        names: list[str] = []
+        asked_rows = np.zeros((size, self.n_queries), np.int64)
+        vectors = np.zeros((size, self.n_queries), np.int64)
+        row = 1  # 0 is silence: what is asked for and is not there
+        owner = [0]
+        for b in range(size):
+            coherent = rng.random() < 0.5
+            group = self.groups[rng.integers(len(self.groups))] if coherent else self.rules.thrown_together(rng)
+            labels = [self.bank.clips[i].label for i in group]
+            kept = self.rules.kept([family(label) for label in labels], rng) if coherent else None
+            up, down = self.rules.speed(rng)
+            begin = rng.random()
+            rows: dict[str, int] = {}
+            words: dict[str, list[str]] = {}
+            for i, label in zip(group, labels, strict=True):
+                name = family(label)
+                if kept is not None and name not in kept:
+                    continue
+                speed = down / up
+                if not coherent:
+                    speed *= 2 ** rng.uniform(-PARTS_SPEED, PARTS_SPEED)
+                    begin = rng.random()
+                wanted, length = math.ceil(n * speed) + 2, self.bank.places[i][1]
+                start = None if coherent else self.bank.sounding(i, wanted, rng)
+                if name not in rows:
+                    rows[name] = row
+                    owner.append(b)
+                    row += 1
+                clips.append(i)
+                starts.append(int(begin * max(1, length - wanted)) if start is None else start)
+                speeds.append(speed)
+                families.append(rows[name])
+                alone.append(not coherent)
+                names.append(name)
+                words.setdefault(name, []).append(label)
+            for q, name in enumerate(self.rules.asked(list(rows), rng)):
+                asked_rows[b, q] = rows.get(name, 0)
+                options = [*FAMILY_WORDS.get(name, ()), *words.get(name, ())]
+                vectors[b, q] = self.words.draw(str(rng.choice(options)), rng)
+
+        def flags(values: Sequence[bool]) -> Tensor:
+            return torch.tensor(values, device=device)
+
+        def uniform(low: float, high: float, *shape: int) -> Tensor:
+            return torch.rand(len(clips), *shape, generator=self.generator, device=device) * (high - low) + low
+
+        audio = self.bank.excerpts(clips, starts, speeds, n)
+        audio = through_effects(
+            audio, self.generator, room=flags([name != 'bass' for name in names]),
+            overdriven=flags([name == 'guitar' for name in names]),
+        )  # fmt: skip
+        thrown = flags(alone)[:, None, None]
+        audio = torch.where(thrown, audio * 0.1 / (audio.square().mean((1, 2), keepdim=True).sqrt() + 1e-3), audio)
+        audio = torch.where(thrown & (uniform(0, 1, 1, 1) < 0.3), audio.flip(-1), audio)
+        audio = torch.where(uniform(0, 1, 1, 1) < 0.3, audio.mean(1, keepdim=True), audio)
+        pan = torch.where(uniform(0, 1, 1) < 0.5, uniform(-0.6, 0.6, 1), 0.0)
+        sides = torch.cat([1 - pan.clamp(min=0), 1 + pan.clamp(max=0)], 1)
+        audio = audio * (10 ** (uniform(-7, 7, 1) / 20) * sides)[..., None]
+        stems = torch.zeros(row, 2, n, device=device).index_add_(0, torch.tensor(families, device=device), audio)
+        mixture = torch.zeros(size, 2, n, device=device).index_add_(0, torch.tensor(owner, device=device), stems)
+        level = 10 ** ((torch.rand(size, 1, 1, generator=self.generator, device=device) * 18 - 30) / 20)
+        gain = level / mixture.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-4)
+        angle = torch.rand(size, generator=self.generator, device=device) * math.pi / 2
+        mix = torch.stack([angle.cos(), angle.sin()], 1)
+        targets = stems[torch.from_numpy(asked_rows).to(device)]  # (B, Q, 2, n)
+        targets = (targets * mix[:, None, :, None]).sum(2) * gain
+        return mixture * gain, mix, targets, self.words.vectors[torch.from_numpy(vectors).to(device)]
+
+
+class MixturesOnDevice:
+    """Batches for the offline separator, as `clipsep_small.make_batch` makes them, on the device.
+
+    Parameters
+    ----------
+    bank
+        Of one channel.
+    features
+        Energies and cross energies of sources (B, S, n): see `clipsep_small.Features.of_batch`.
+    vectors
+        Label -> vectors (n, D), one of which is drawn.
+    """
+
+    def __init__(self, bank: Bank, features: Any, vectors: dict[str, np.ndarray], config: MixtureConfig, frames: int):
+        self.bank, self.features, self.config, self.frames = bank, features, config, frames
+        self.n_samples = int(config.seconds * 44100)
+        self.words = _Words.of(vectors, bank.device)
+        self.generator = torch.Generator(bank.device)
+        self.by_label: dict[str, dict[bool, list[int]]] = {}
+        self.noises: list[int] = []
+        self._known = 0
+
+    def refresh(self, most: int = 1 << 30) -> int:
+        """Take in new clips; return their number."""
+        found = self.bank.refresh(most)
+        for i in range(self._known, len(self.bank.clips)):
+            clip = self.bank.clips[i]
+            if clip.kind == 'noise':
+                self.noises.append(i)
+            elif clip.label in self.words.ranges:
+                self.by_label.setdefault(clip.label, {}).setdefault(clip.kind == 'stem', []).append(i)
+        self._known = len(self.bank.clips)
+        self.bands = [group for name, group in self.bank.groups.items() if name and len(group) >= 3]
+        self.labels = sorted(self.by_label)
+        self.weights = Mixer.weights_of(
+            self.labels,
+            {label for label, kinds in self.by_label.items()
+             if self.bank.clips[next(iter(kinds.values()))[0]].kind == 'recording'},
+        )  # fmt: skip
+        return found
+
+    def _source(self, label: str, draw: random.Random) -> tuple[int, int, float, bool] | None:
+        """Draw a clip of `label`, where it begins, how fast it is, and whether its level is to be set."""
+        kinds = self.by_label[label]
+        stem = draw.random() < (self.config.stems or 0.0)
+        clip = draw.choice(kinds.get(stem) or kinds[not stem])
+        speed = 2 ** draw.uniform(-self.config.speed, self.config.speed)
+        start = self.bank.sounding(clip, math.ceil(self.n_samples * speed) + 2, draw)
+        return None if start is None else (clip, start, speed, stem)
+
+    def _mixture(self, draw: random.Random) -> tuple[list[str], list[tuple[int, int, float, bool]]]:
+        config = self.config
+        n = draw.choices((2, 3, 4), config.sources)[0]
+        while True:
+            labels: list[str] = []
+            parts: list[tuple[int, int, float, bool]] = []
+            if self.bands and draw.random() < config.band:
+                stems = draw.choice(self.bands)
+                begin, speed = draw.random(), 2 ** draw.uniform(-config.speed, config.speed)
+                wanted = math.ceil(self.n_samples * speed) + 2
+                for clip in draw.sample(stems, k=min(n + 1, 3, len(stems))):
+                    start = int(begin * max(1, self.bank.places[clip][1] - wanted))
+                    power = self.bank.power[clip][start // BLOCK : (start + wanted) // BLOCK + 1].mean()
+                    label = self.bank.clips[clip].label
+                    if power > SOUNDING**2 and label not in labels and label in self.by_label:
+                        labels.append(label)
+                        parts.append((clip, start, speed, False))
+            else:
+                confusable = draw.random() < config.related
+                for _ in range(20):
+                    label = draw.choices(self.labels, self.weights)[0]
+                    if any(label == other or (not confusable and related(label, other)) for other in labels):
+                        continue
+                    part = self._source(label, draw)
+                    if part is not None:
+                        labels.append(label)
+                        parts.append(part)
+                    if len(labels) == n:
+                        break
+            if len(labels) >= 2:
+                return labels, parts
+
+    def batch(self, size: int, n_queries: int, share_absent: float, seed: int, step: int) -> dict[str, Tensor]:
+        """Return what `clipsep_small.loss_of` wants."""
+        draw = random.Random(seed * 1_000_003 + step)
+        rng = np.random.default_rng((seed, step))
+        self.generator.manual_seed(int(rng.integers(1 << 62)))
+        device, most = self.bank.device, len(self.config.sources) + 1
+        entries: list[tuple[int, int, float, bool]] = []
+        rows: list[int] = []
+        gains: list[float] = []
+        vectors = np.zeros((size, n_queries), np.int64)
+        wanted = np.zeros((size, n_queries), np.int64)
+        present = np.zeros((size, n_queries), np.float32)
+        for b in range(size):
+            labels, parts = self._mixture(draw)
+            for s, part in enumerate(parts):
+                entries.append(part)
+                rows.append(b * (most + 1) + s)
+                gains.append(draw.gauss(0, self.config.gain_db))
+            if self.noises and draw.random() < self.config.noise:
+                clip = draw.choice(self.noises)
+                start = self.bank.sounding(clip, self.n_samples, draw)
+                if start is not None:
+                    entries.append((clip, start, 1.0, False))
+                    rows.append(b * (most + 1) + most)
+                    gains.append(draw.uniform(*self.config.noise_db))
+            absent = draw.random() < share_absent
+            order = draw.sample(range(len(labels)), min(n_queries - absent, len(labels)))
+            for i in range(n_queries):
+                if i < len(order):
+                    label, wanted[b, i], present[b, i] = labels[order[i]], order[i], 1.0
+                else:
+                    label = next(
+                        (name for name in draw.choices(self.labels, self.weights, k=50)
+                         if not any(related(name, other) for other in labels)), self.labels[0],
+                    )  # fmt: skip
+                vectors[b, i] = self.words.draw(label, rng)
+        clips, starts, speeds, leveled = zip(*entries, strict=True)
+        audio = self.bank.excerpts(clips, starts, speeds, self.n_samples)
+        audio = through_effects(audio, self.generator)[:, 0]
+        level = audio.square().mean(1, keepdim=True).sqrt() + 1e-6
+        audio = torch.where(torch.tensor(leveled, device=device)[:, None], audio * LOUDNESS / level, audio)
+        audio = audio * 10 ** (torch.tensor(gains, device=device)[:, None] / 20)
+        sources = torch.zeros(size * (most + 1), self.n_samples, device=device)
+        sources = sources.index_add_(0, torch.tensor(rows, device=device), audio).unflatten(0, (size, most + 1))
+        energy, cross, total = self.features.of_batch(sources, self.frames)
+        scale = energy.mean((1, 2)) + 1e-12
+        ask = torch.from_numpy(wanted).to(device)
+        cross = torch.gather(cross, 1, ask[:, :, None, None].expand(-1, -1, *cross.shape[2:]))
+        here = torch.from_numpy(present).to(device)
+        total = torch.where(here > 0, torch.gather(total, 1, ask) / scale[:, None], 1.0)
+        vector = self.words.vectors[torch.from_numpy(vectors).to(device)]
+        # Words, phrases and recordings land beside a concept, not on it; see `clipsep_small.QueryBook`.
+        noise = torch.randn(vector.shape, generator=self.generator, device=device) / vector.shape[-1] ** 0.5
+        away = torch.rand(*vector.shape[:2], 1, generator=self.generator, device=device)
+        vector = vector + (0.9 * away - 0.45).clamp(min=0) * noise
+        return {
+            'energy': (energy / scale[:, None, None])[:, None],
+            'cross': cross * (here / scale[:, None])[:, :, None, None],
+            'total': total, 'present': here, 'query': torch.nn.functional.normalize(vector, dim=-1),
+        }  # fmt: skip

@@ -1,0 +1,122 @@
+"""Mixtures made on the device that trains. A processor stands in for it: the arithmetic is the same."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from genaudio_core.models.band_separator import BandConfig  # noqa: E402
+from genaudio_core.training.clipsep_small import Features, error_db  # noqa: E402
+from genaudio_core.training.device_mixtures import (  # noqa: E402
+    BLOCK,
+    BandsOnDevice,
+    Bank,
+    MixturesOnDevice,
+    through_effects,
+)
+from genaudio_core.training.mixtures import MixtureConfig  # noqa: E402
+from genaudio_core.training.sounds import SoundSet, SoundWriter  # noqa: E402
+from genaudio_core.training.stream_separator import placeholder_queries  # noqa: E402
+
+RATE = 44100
+CPU = torch.device('cpu')
+PARTS = (('drums', 0), ('electric bass', 60), ('piano', 440), ('violin', 880))
+
+
+def write(folder, groups=('a', 'b'), seconds=2.0, seed=0):
+    """Bands of four stems, a solo of each, and a noise; noise for drums, tones for the others."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * RATE)) / RATE
+    with SoundWriter(folder) as writer:
+        for label, hz in PARTS:
+            wave = 0.1 * (rng.standard_normal(len(t)) if not hz else np.sin(2 * np.pi * hz * t))
+            for group in groups:
+                stereo = np.stack([wave, 0.5 * wave])
+                writer.add(stereo, RATE, label=label, kind='stem', split='train', group=group)
+            writer.add(wave[None], RATE, label=label, kind='solo', split='train')
+        writer.add(0.05 * rng.standard_normal((1, len(t))), RATE, label='noise', kind='noise', split='train')
+    return folder
+
+
+@pytest.mark.parametrize('channels', [1, 2])
+def test_excerpts_are_what_the_set_holds(tmp_path, channels):
+    folder = write(tmp_path)
+    bank = Bank([folder], CPU, channels, 1.0)
+    assert bank.refresh() == 13 and bank.refresh() == 0
+    sounds = SoundSet(folder)
+    for i, clip in enumerate(bank.clips):
+        got = bank.excerpts([i], [100], [1.0], 5000)[0].numpy()
+        expected = sounds.read(clip, 100, 5000)
+        if channels == 1:
+            expected = expected.mean(0, keepdims=True)
+        np.testing.assert_allclose(got, np.broadcast_to(expected, got.shape), atol=2e-5)
+
+
+def test_fast_and_short_and_past_the_end(tmp_path):
+    bank = Bank([write(tmp_path)], CPU, 1, 1.0)
+    bank.refresh()
+    piano = next(i for i, clip in enumerate(bank.clips) if clip.label == 'piano')
+    twice = bank.excerpts([piano], [0], [2.0], 8000)[0, 0]
+    octave = 0.075 * torch.sin(2 * torch.pi * 880 * torch.arange(8000) / RATE)
+    assert (twice - octave).norm() < 0.02 * octave.norm()
+    long = bank.excerpts([piano], [0], [1.0], 3 * RATE)[0, 0]  # longer than the clip: a gap, then again
+    assert not long[2 * RATE + 10 : 2 * RATE + 2 * BLOCK].any()
+    torch.testing.assert_close(long[2 * RATE + 2 * BLOCK :], long[: RATE - 2 * BLOCK])
+    end = bank.excerpts([piano], [2 * RATE - 1000], [1.0], 3000)[0, 0]
+    assert end[:900].any() and not end[1001:].any()
+
+
+def test_what_is_written_later_is_found_and_what_has_no_room_is_left(tmp_path):
+    folder = tmp_path / 'later'
+    bank = Bank([folder], CPU, 1, 20 / 3600)
+    assert bank.refresh() == 0
+    write(folder)
+    assert bank.refresh(most=4) == 4 and bank.refresh() == 6  # of 2 s each
+    write(folder, groups=('c',))
+    assert bank.refresh() == 0
+
+
+def test_effects_colour_and_leave_the_level():
+    generator = torch.Generator().manual_seed(1)
+    audio = torch.randn(64, 2, 20000, generator=generator) * 0.1
+    audio[:32] *= 0.1
+    out = through_effects(audio, generator, overdriven=torch.ones(64, dtype=torch.bool))
+    assert torch.isfinite(out).all() and out.shape == audio.shape
+    torch.testing.assert_close(out.square().mean((1, 2)), audio.square().mean((1, 2)), rtol=0.01, atol=1e-6)
+    assert ((out - audio).norm(dim=(1, 2)) > 0.1 * audio.norm(dim=(1, 2))).all()
+    again = [through_effects(audio, torch.Generator().manual_seed(5)) for _ in range(2)]
+    assert torch.equal(*again)
+
+
+def test_a_mixture_is_the_sum_of_its_stems(tmp_path):
+    source = BandsOnDevice(Bank([write(tmp_path)], CPU, 2, 1.0), placeholder_queries(128), 4, 20000)
+    source.refresh()
+    mixture, mix, target, query = source.batch(12, 3, 7)
+    assert mixture.shape == (12, 2, 20000) and target.shape == (12, 4, 20000) and query.shape == (12, 4, 128)
+    torch.testing.assert_close(mix.square().sum(1), torch.ones(12))
+    heard = (mixture * mix[:, :, None]).sum(1)
+    whole = 0
+    for b in range(12):
+        stems = {tuple(stem[:50].tolist()): stem for stem in target[b] if stem.any()}  # asked twice, counted once
+        whole += (sum(stems.values()) - heard[b]).norm() < 1e-4 * heard[b].norm()
+    assert whole >= 4  # where nothing absent was asked for in place of what is there
+    assert all(torch.equal(a, b) for a, b in zip(source.batch(12, 3, 7), (mixture, mix, target, query), strict=True))
+    assert not torch.equal(source.batch(12, 3, 8)[0], mixture)
+
+
+def test_energies_add_up(tmp_path):
+    config = BandConfig(bands=48)
+    vectors = {label: np.random.default_rng(i).standard_normal((3, 8)) for i, (label, _) in enumerate(PARTS)}
+    mixing = MixtureConfig(seconds=0.8, noise=0.5, speed=0.3, stems=0.4)
+    source = MixturesOnDevice(Bank([write(tmp_path)], CPU, 1, 1.0), Features(config), vectors, mixing, 32)
+    source.refresh()
+    batch = source.batch(8, 5, 1.0, 2, 9)
+    assert batch['energy'].shape == (8, 1, 48, 32) and batch['query'].shape == (8, 5, 8)
+    assert ((batch['present'].sum(1) >= 2) & (batch['present'][:, -1] == 0)).all()
+    rest = batch['energy'][:, 0] - batch['cross'].sum(1)  # what is left belongs to the noise
+    share = rest.sum((1, 2)) / batch['energy'].sum((1, 2, 3))
+    assert ((share.abs() < 1e-4).sum() >= 2) and (share > -0.5).all()
+    error = error_db(torch.ones_like(batch['cross']), batch['energy'], batch['cross'], batch['total'])
+    assert (error[batch['present'] > 0] > -20).all()
+    again = source.batch(8, 5, 1.0, 2, 9)
+    assert all(torch.equal(batch[key], again[key]) for key in batch)
