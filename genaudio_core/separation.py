@@ -1,4 +1,4 @@
-"""Offline separation: an exported CLIPSep, any sample rate and channel count, any length in constant memory.
+"""Offline separation: an exported separator, any sample rate and channel count, any length in constant memory.
 
 * The spectrum is taken at the file's own rate, with windows as long (in seconds) as the model's, and read by frequency:
   nothing is resampled, so a stem has the rate, the length and the bandwidth of its file. Above the model's top
@@ -10,7 +10,9 @@
   the stems, sample by sample, so that they always add up.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,14 @@ from genaudio_core.runtime import LoadedModel, load_model
 from genaudio_core.spectrogram import StreamingISTFT, StreamingSTFT, bands_to_bins, bins_to_bins, good_size
 
 KIND = 'clipsep'
-BUNDLED = 'clipsep-small.onnx'
+BUNDLED = 'separator.onnx'
 OVERLAP = 1 / 6  # of a window, crossfaded with the next
 MIN_RATE, MAX_RATE = 4000, 384000  # Hz
 MAX_QUERIES = 16
 
 
 class Separator:
-    """Applies an exported CLIPSep.
+    """Applies an exported offline separator.
 
     Attributes
     ----------
@@ -43,9 +45,12 @@ class Separator:
         Which encoder its queries come from.
     sharpness : float
         1 is what measures best; above it less of other sounds stays in and more of the wanted one is lost.
+    threads : int
+        Windows that are looked at side by side. One window on two threads is no faster than on one: its products are
+        many and small.
     """
 
-    def __init__(self, model: LoadedModel, sharpness: float = 1.0):
+    def __init__(self, model: LoadedModel, sharpness: float = 1.0, threads: int = 1):
         if not 0.1 <= sharpness <= 10:
             raise GenaudioError(f'A sharpness of {sharpness:g} cannot be used: 0.1 (soft) to 10 (hard), 1 is balanced.')
         details = model.card.details
@@ -60,20 +65,27 @@ class Separator:
         self._base = float(details.get('base') or 0)
         self.sharpness = sharpness
         self._power = float(details.get('mask_power') or 1) * sharpness
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, 'separation') if threads > 1 else None
 
     @classmethod
     def load(
         cls, path: str | Path | None = None, *, provider: str = 'auto', threads: int = 1, sharpness: float = 1.0
     ) -> 'Separator':
         """Load a model file; the bundled one by default."""
-        model = load_model(path or presets_dir() / 'models' / BUNDLED, KIND, provider=provider, threads=threads)
-        return cls(model, sharpness)
+        model = load_model(path or presets_dir() / 'models' / BUNDLED, KIND, provider=provider)
+        return cls(model, sharpness, threads)
 
     def masks(self, spectrum: np.ndarray, query: np.ndarray) -> np.ndarray:
         """One window (height, frames) of energies or magnitudes and queries (n, D) -> (n, height, frames) in 0..1."""
         feed = {'spectrum': spectrum[None, None].astype(np.float32), 'query': query.astype(np.float32)}
         masks = np.asarray(self._session.run(None, feed)[0])
         return masks if self._power == 1 else masks**self._power
+
+    def masks_of(self, spectra: Sequence[np.ndarray], query: np.ndarray) -> list[np.ndarray]:
+        """Several windows, each as `masks` takes it."""
+        look = functools.partial(self.masks, query=query)
+        return list(map(look, spectra) if self._pool is None else self._pool.map(look, spectra))
 
     def stream(self, sample_rate: int, channels: int, queries: Sequence[Query]) -> 'SeparationStream':
         return SeparationStream(self, sample_rate, channels, queries)
@@ -136,14 +148,21 @@ class SeparationStream:
         self._kept = 0  # frames at the front that were put out already, kept as the past of the last window
         self._started = False
 
-    def _look(self, start: int, *, first: bool, last: bool) -> None:
-        """Let the model look at the window from buffer frame `start`, and add what it says."""
+    def _look(self, starts: Sequence[int]) -> list[np.ndarray]:
+        """Return what the model says of the windows from buffer frames `starts`."""
+        windows = []
+        for start in starts:
+            window = self._features[:, start : start + self._frames]
+            if window.shape[1] < self._frames:  # heard again and again, as in training
+                window = np.tile(window, (1, -(-self._frames // window.shape[1])))[:, : self._frames]
+            windows.append(window)
+        return self._separator.masks_of(windows, self._vectors)
+
+    def _add(self, start: int, masks: np.ndarray, *, first: bool, last: bool) -> None:
+        """Add what the model says of the window from buffer frame `start`."""
         stop = min(start + self._frames, self._features.shape[1])
-        window = self._features[:, start:stop]
-        length = window.shape[1]
-        if length < self._frames:  # shorter than a window: heard again and again, as in training
-            window = np.tile(window, (1, -(-self._frames // length)))[:, : self._frames]
-        masks = self._separator.masks(window, self._vectors)[:, :, :length]
+        length = stop - start
+        masks = masks[:, :, :length]
         result = masks[: self.n_queries].copy()
         for i, (n, weight, _) in enumerate(self._negative):
             result[n] *= np.clip(1 - weight * masks[self.n_queries + i], 0, 1)
@@ -182,16 +201,18 @@ class SeparationStream:
         self._mask, self._weight = self._mask[:, :, n:], self._weight[n:]
         self._kept -= n
 
-    def _advance(self) -> list[np.ndarray]:
-        """Look at all whole windows that are there. Each begins where the last one's steady part ended."""
+    def _advance(self, least: int) -> list[np.ndarray]:
+        """Look at all whole windows if `least` are there. Each begins where the last one's steady part ended."""
+        begins = range(self._kept, self._features.shape[1] - self._frames + 1, self._step)
+        if len(begins) < least:
+            return []
         parts = []
-        while self._features.shape[1] - self._kept >= self._frames:
-            begin = self._kept
-            self._look(begin, first=not self._started, last=False)
+        for begin, masks in zip(begins, self._look(begins), strict=True):
+            self._add(begin, masks, first=not self._started, last=False)
             self._started = True
             parts.append(self._put(begin + self._step))
-            # What the last window may need to look back on stays.
-            self._drop(max(0, self._kept - self._frames))
+        # What the last window may need to look back on stays.
+        self._drop(max(0, self._kept - self._frames))
         return parts
 
     def process(self, block: np.ndarray) -> np.ndarray:
@@ -200,13 +221,13 @@ class SeparationStream:
         # In bites, so that a whole file given at once does not become one huge spectrum.
         for start in range(0, block.shape[1], 1 << 18):
             self._take(self._stft.process(block[:, start : start + (1 << 18)]))
-            parts += self._advance()
+            parts += self._advance(self._separator.threads)
         return np.concatenate(parts, axis=2)
 
     def finish(self) -> np.ndarray:
         """Return the rest. It may be longer than what is missing: cut it at the input's length."""
         self._take(self._stft.finish())
-        parts = [np.zeros((self.n_queries, self._spectra.shape[0], 0), np.float32), *self._advance()]
+        parts = [np.zeros((self.n_queries, self._spectra.shape[0], 0), np.float32), *self._advance(1)]
         total = self._features.shape[1]
         if total > self._kept:
             # The last window ends with the sound and reaches back as far as it needs. Where the window before has
@@ -215,7 +236,7 @@ class SeparationStream:
             share = np.clip(self._weight[self._kept :], 0, 1).copy()
             said = self._mask[:, :, self._kept :] / np.maximum(share, 1e-6)
             self._mask[:, :, start:], self._weight[start:] = 0, 0
-            self._look(start, first=True, last=True)
+            self._add(start, self._look([start])[0], first=True, last=True)
             new = self._mask[:, :, self._kept :]
             self._mask[:, :, self._kept :] = said * share + new * (1 - share)
             self._weight[self._kept :] = 1.0

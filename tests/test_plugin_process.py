@@ -157,7 +157,7 @@ def test_a_vst3_that_crashes_leaves_the_stems_and_comes_back(host):
         assert not plugins.process.is_alive()
         first = plugins.process.pid
         told, out = [], []
-        for k in range(4000):  # the turned knob kills it once more at once, then it begins as it was at first
+        for k in range(12000):  # the turned knob kills it once more at once, then it begins as it was at first
             if (line := plugins.poll()) is not None:
                 told.append(line)
             block = np.empty((8, 256), np.float32)
