@@ -48,5 +48,6 @@ def test_drums_are_pulled_out_of_a_band_by_the_bundled_live_model():
         scaled = target * (estimate @ target) / (target @ target)
         return float(10 * np.log10((scaled @ scaled) / np.sum((estimate - scaled) ** 2)))
 
-    for estimate, name in zip(found, ('drums', 'bass'), strict=True):
-        assert si_sdr(estimate[0], stems[name]) > si_sdr(mixture[0], stems[name]) + 3
+    # The bass leads the mixture as it is; the drums are 8 dB below the rest.
+    for estimate, (name, gained) in zip(found, (('drums', 12), ('bass', 1.5)), strict=True):
+        assert si_sdr(estimate[0], stems[name]) > si_sdr(mixture[0], stems[name]) + gained
