@@ -280,6 +280,21 @@ def test_small_learns_to_take_the_source_that_is_asked_for(noise_heads, film):
     assert gain.item() > 6
 
 
+def test_sizes_of_the_other_network_are_refused():
+    from argparse import ArgumentParser
+
+    from genaudio_core.training import clipsep_small
+
+    parser = ArgumentParser()
+    clipsep_small.add_arguments(parser)
+    needed = ['--sounds', 'x', '--space', 'y', '--out', 'z']
+    with pytest.raises(GenaudioError, match='--max-width is for --network unet'):
+        clipsep_small.new_network(parser.parse_args([*needed, '--max-width', '8']), 128)
+    unet = clipsep_small.new_network(parser.parse_args([*needed, '--network', 'unet', '--width', '4']), 16)
+    assert (unet.config.width, unet.config.max_width, unet.config.query_dim) == (4, 192, 16)
+    assert clipsep_small.new_network(parser.parse_args(needed), 16).config.query_dim == 16
+
+
 def test_equalisers_colour_and_leave_the_level():
     """Energies and cross energies are those of what is heard through the equalisers: they still add up."""
     import random

@@ -136,7 +136,7 @@ def test_from_weights_of_ones_own_to_a_stem(tmp_path, capsys, family):
                 writer.add(audio, 44100, label=label, kind='solo', split=split)
     assert main(['fit', 'clipsep', '--sounds', str(tmp_path / 'sounds'), '--space', str(space), '--queries',
                  str(variants), '--out', str(run), '--minutes', '0.02', '--batch', '2', '--width', '4',
-                 '--max-width', '8', '--frames', '64', '--film', '4']) == 0  # fmt: skip
+                 '--max-width', '8', '--frames', '64', '--film', '4', '--network', 'unet']) == 0  # fmt: skip
     assert main(['release', str(run), '-o', str(tmp_path / 'm.safetensors')]) == 0
     assert export(['one', '--kind', 'clipsep', str(tmp_path / 'm.safetensors'), str(tmp_path / 'm.onnx')]) == 0
     separator = Separator.load(tmp_path / 'm.onnx')

@@ -258,18 +258,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch', type=int, default=16)
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
-    parser.add_argument('--width', type=int, default=24)
-    parser.add_argument('--max-width', type=int, default=192)
-    parser.add_argument('--film', type=int, default=64, help='width of what steers the decoder; 0: late fusion alone')
+    parser.add_argument('--width', type=int, help='of unet (24)')
+    parser.add_argument('--max-width', type=int, help='of unet (192)')
+    parser.add_argument('--film', type=int, help='width of what steers the decoder of unet (64); 0: late fusion alone')
     parser.add_argument('--frames', type=int, default=128)
     parser.add_argument('--start-from', type=Path, help='weights of another run; what they lack begins as it does anew')
     parser.add_argument('--noise', type=float, help='share of mixtures in which a source holds noise without a label')
     parser.add_argument('--two', action='store_true', help='two sources in every mixture')
     parser.add_argument('--nit', action='store_true', help='train noise-invariantly (implies --two)')
     parser.add_argument('--speed', type=float, default=0.3, help='octaves by which sources are faster or slower')
-    parser.add_argument('--colour', type=float, default=5.0, help='dB of the equalisers that sources are heard through')
+    parser.add_argument('--colour', type=float, default=5.0, help='dB of the equalisers that sources are heard '
+                        'through (a GPU has its own)')  # fmt: skip
     parser.add_argument('--network', choices=('bands', 'unet'), default='bands', help='the one that is shipped, or '
-                        'CLIPSep-small (--width, --max-width and --film are for that)')  # fmt: skip
+                        'CLIPSep-small')  # fmt: skip
     parser.add_argument('--device', default='cpu', help='cpu, or cuda: mixtures are then made there')
     parser.add_argument('--hours', type=float, default=40, help='of sound to hold in the memory of an accelerator')
     parser.add_argument('--no-check', dest='check', action='store_false', help='leave validation out')
@@ -278,10 +279,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def new_network(args: argparse.Namespace, query_dim: int) -> Small:
     """Return an untrained network of the kind that `args` asks for."""
+    asked = {'width': args.width, 'max_width': args.max_width, 'film': args.film}
+    given = {name: value for name, value in asked.items() if value is not None}
     if args.network == 'bands' and not args.nit:
+        if given:
+            raise GenaudioError(f'--{next(iter(given)).replace("_", "-")} is for --network unet.')
         return BandSeparator(BandConfig(query_dim=query_dim))
-    config = SmallConfig(width=args.width, max_width=args.max_width, noise_heads=2 if args.nit else 0, film=args.film,
-                         query_dim=query_dim)  # fmt: skip
+    sizes = {'width': 24, 'max_width': 192, 'film': 64} | given
+    config = SmallConfig(**sizes, noise_heads=2 if args.nit else 0, query_dim=query_dim)
     return CLIPSepSmall(config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
@@ -368,10 +373,10 @@ def run(args: argparse.Namespace) -> dict:
 
     if device.type == 'cpu':
         features = Features(config, args.colour)
-        batches = _Here(args, mixing, QueryBook(space, variants), features, n_queries, share_absent, two)
+        batches = _ProcessorBatches(args, mixing, QueryBook(space, variants), features, n_queries, share_absent, two)
     else:
         vectors = query_vectors(space, variants)
-        batches = _There(args, mixing, vectors, Features(config), n_queries, share_absent, device)
+        batches = _DeviceBatches(args, mixing, vectors, Features(config), n_queries, share_absent, device)
     while (time.monotonic() - began) / 60 < args.minutes and not stopped:
         # Long runs read the index again: sounds may still be in the making.
         if step and step % 400 == 0:
@@ -412,7 +417,7 @@ def query_vectors(space: QuerySpace, variants: dict[str, np.ndarray]) -> dict[st
     return found
 
 
-class _Here:
+class _ProcessorBatches:
     """Batches made by this processor."""
 
     def __init__(self, args: argparse.Namespace, mixing: MixtureConfig, book: QueryBook, features: Features,
@@ -431,7 +436,7 @@ class _Here:
         return batch
 
 
-class _There:
+class _DeviceBatches:
     """Batches made where the network is."""
 
     def __init__(self, args: argparse.Namespace, mixing: MixtureConfig, vectors: dict[str, np.ndarray],
