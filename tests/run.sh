@@ -22,6 +22,6 @@ fi
 # Two threads for arithmetic this small wait for each other; beside anything busy they hardly get on at all.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 .venv/bin/ruff check .
-# Now and then, on a fresh machine, pyright forgets how a value was narrowed (seen once in 14 runs); a real fault stays.
-.venv/bin/pyright || .venv/bin/pyright
+# By itself pyright reads the packages of whatever python comes first on the path.
+.venv/bin/pyright --pythonpath .venv/bin/python
 .venv/bin/python -m pytest "$@"
