@@ -344,7 +344,7 @@ def run(args: argparse.Namespace) -> dict:
         plain = build_small(config.to_dict())
         plain.load_state_dict(average.state)
         plain.eval()
-        valid = float('nan')
+        valid = None
         if args.check and not held and (sounds := SoundSet(args.sounds[0])).select(split='valid', kind='solo'):
             watch, plain_features, draw = Mixer(sounds, 'valid', quiet), Features(config), random.Random(9)
             held.extend(
@@ -354,9 +354,9 @@ def run(args: argparse.Namespace) -> dict:
             )  # fmt: skip
         if held:
             with torch.inference_mode():
-                valid = float(np.mean([loss_of(plain, batch)[1].item() for batch in held]))
+                valid = round(float(np.mean([loss_of(plain, batch)[1].item() for batch in held])), 3)
         row = {'step': step, 'minutes': round(spent, 2), 'loss': _mean(losses, 4), 'gain_db': _mean(gains, 3),
-               'valid_gain_db': round(valid, 3)}  # fmt: skip
+               'valid_gain_db': valid}  # fmt: skip
         asked = {'queries': space.queries} if space.queries else {}  # the user's own encoder: for the card
         save_checkpoint(args.out / 'best.safetensors', plain, config.to_dict(), **row, **asked)
         path = args.out / 'log.csv'
