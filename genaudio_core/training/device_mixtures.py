@@ -24,12 +24,11 @@ import torch
 from torch import Tensor
 
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, PARTS_SPEED, BandMixtures, family
-from genaudio_core.training.lexicon import NAMES, related
-from genaudio_core.training.mixtures import Mixer, MixtureConfig
+from genaudio_core.training.lexicon import NAMES
+from genaudio_core.training.mixtures import SOUNDING, Mixer, MixtureConfig, draw_absent, draw_strangers
 from genaudio_core.training.sounds import Clip
 
 BLOCK = 11025  # samples whose loudness is known: a quarter of a second
-SOUNDING = 3e-3  # root mean square of an excerpt that can be heard
 LOUDNESS = 0.08  # that parts of bands are brought to when they stand alone, as solos were when they were rendered
 SHARE_DULL, SHARE_ROOM, SHARE_OVERDRIVEN = 0.15, 0.25, 0.2
 TAIL = 32768  # samples that a room may go on for
@@ -92,7 +91,8 @@ class Bank:
         place.copy_(audio.reshape(-1))
         whole = clip.n_samples // BLOCK * BLOCK
         power = (audio[:, :whole].float() / 32767).square().mean(0).view(-1, BLOCK).mean(1)
-        self.groups[f'{folder}/{clip.group}' if clip.kind == 'stem' else ''].append(len(self.clips))
+        if clip.kind == 'stem':
+            self.groups[f'{folder}/{clip.group}'].append(len(self.clips))
         self.clips.append(clip)
         self.places.append((self.filled, clip.n_samples, stored))
         self.power.append(power.cpu().numpy())
@@ -228,7 +228,7 @@ class BandsOnDevice:
             elif clip.kind in ('solo', 'recording') and name in FAMILY_WORDS:
                 self.rules.alone.setdefault(name, []).append(i)
         self._known = len(self.bank.clips)
-        self.groups = [group for name, group in self.bank.groups.items() if name and len(group) >= 2]
+        self.groups = [group for group in self.bank.groups.values() if len(group) >= 2]
         return found
 
     def batch(self, size: int, seed: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -342,7 +342,7 @@ class MixturesOnDevice:
             elif clip.label in self.words.ranges:
                 self.by_label.setdefault(clip.label, {}).setdefault(clip.kind == 'stem', []).append(i)
         self._known = len(self.bank.clips)
-        self.bands = [group for name, group in self.bank.groups.items() if name and len(group) >= 3]
+        self.bands = [group for group in self.bank.groups.values() if len(group) >= 3]
         self.labels = sorted(self.by_label)
         self.weights = Mixer.weights_of(
             self.labels,
@@ -379,16 +379,7 @@ class MixturesOnDevice:
                         parts.append((clip, start, speed, False))
             else:
                 confusable = draw.random() < config.related
-                for _ in range(20):
-                    label = draw.choices(self.labels, self.weights)[0]
-                    if any(label == other or (not confusable and related(label, other)) for other in labels):
-                        continue
-                    part = self._source(label, draw)
-                    if part is not None:
-                        labels.append(label)
-                        parts.append(part)
-                    if len(labels) == n:
-                        break
+                labels, parts = draw_strangers(self.labels, self.weights, n, confusable, draw, self._source)
             if len(labels) >= 2:
                 return labels, parts
 
@@ -423,10 +414,7 @@ class MixturesOnDevice:
                 if i < len(order):
                     label, wanted[b, i], present[b, i] = labels[order[i]], order[i], 1.0
                 else:
-                    label = next(
-                        (name for name in draw.choices(self.labels, self.weights, k=50)
-                         if not any(related(name, other) for other in labels)), self.labels[0],
-                    )  # fmt: skip
+                    label = draw_absent(self.labels, self.weights, labels, draw)
                 vectors[b, i] = self.words.draw(label, rng)
         clips, starts, speeds, leveled = zip(*entries, strict=True)
         audio = self.bank.excerpts(clips, starts, speeds, self.n_samples)

@@ -6,13 +6,17 @@ then a real band in place of strangers, and now and then unlabelled noise, which
 
 import math
 import random
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from genaudio_core.training.lexicon import NAMES, WEIGHT, related
 from genaudio_core.training.sounds import Clip, SoundSet
+
+Part = TypeVar('Part')
+SOUNDING = 3e-3  # root mean square of an excerpt that can be heard
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,37 @@ def at_speed(audio: np.ndarray, speed: float) -> np.ndarray:
     return np.interp(places, np.arange(len(audio)), audio).astype(np.float32)
 
 
+def draw_strangers(
+    labels: Sequence[str], weights: Sequence[float], n: int, confusable: bool, rng: random.Random,
+    take: Callable[[str, random.Random], Part | None],
+) -> tuple[list[str], list[Part]]:
+    """Draw `n` labels, or fewer, and what `take` makes of each, which may be nothing; alike only if `confusable`."""
+    drawn: list[str] = []
+    parts: list[Part] = []
+    for _ in range(20):
+        label = rng.choices(labels, weights)[0]
+        if any(label == other or (not confusable and related(label, other)) for other in drawn):
+            continue
+        part = take(label, rng)
+        if part is not None:
+            drawn.append(label)
+            parts.append(part)
+        if len(drawn) == n:
+            break
+    return drawn, parts
+
+
+def draw_absent(
+    labels: Sequence[str], weights: Sequence[float], present: Sequence[str], rng: random.Random
+) -> str:
+    """Draw a label that nothing of what is `present` could be called by."""
+    for _ in range(50):
+        label = rng.choices(labels, weights)[0]
+        if not any(related(label, other) for other in present):
+            return label
+    return labels[0]
+
+
 class Mixer:
     """Draws mixtures from the clips of one split."""
 
@@ -79,7 +114,7 @@ class Mixer:
             audio = self.sounds.read(clip, start, min(wanted, clip.n_samples)).mean(axis=0)
             if speed != 1:
                 audio = at_speed(audio, speed)[: self.n_samples]
-            if np.sqrt(np.mean(audio**2)) > 3e-3:
+            if np.sqrt(np.mean(audio**2)) > SOUNDING:
                 if len(audio) < self.n_samples:
                     gap = np.zeros(rng.randrange(1, 22050), np.float32)
                     audio = np.tile(np.concatenate([audio, gap]), self.n_samples // len(audio) + 1)
@@ -110,21 +145,12 @@ class Mixer:
                 start = rng.randrange(max(1, stems[0].n_samples - self.n_samples))
                 for clip in stems:
                     audio = self.sounds.read(clip, start, self.n_samples).mean(axis=0) * self._gain(rng)
-                    if np.sqrt(np.mean(audio**2)) > 3e-3 and clip.label not in labels:
+                    if np.sqrt(np.mean(audio**2)) > SOUNDING and clip.label not in labels:
                         sources.append(audio)
                         labels.append(clip.label)
             else:
                 confusable = rng.random() < config.related
-                for _ in range(20):
-                    label = rng.choices(self.labels, self.weights)[0]
-                    if any(label == other or (not confusable and related(label, other)) for other in labels):
-                        continue
-                    audio = self.crop(self.choose(label, rng), rng)
-                    if audio is not None:
-                        sources.append(audio * self._gain(rng))
-                        labels.append(label)
-                    if len(labels) == n:
-                        break
+                labels, sources = draw_strangers(self.labels, self.weights, n, confusable, rng, self._source)
             if len(labels) >= 2:
                 break
         noise = np.zeros(self.n_samples, np.float32)
@@ -137,10 +163,10 @@ class Mixer:
             noise = np.zeros_like(noise)
         return Mixture(np.stack(sources).astype(np.float32), tuple(labels), noise.astype(np.float32))
 
+    def _source(self, label: str, rng: random.Random) -> np.ndarray | None:
+        audio = self.crop(self.choose(label, rng), rng)
+        return None if audio is None else audio * self._gain(rng)
+
     def absent(self, mixture: Mixture, rng: random.Random) -> str:
         """Return a label that nothing in the mixture could be called by."""
-        for _ in range(50):
-            label = rng.choices(self.labels, self.weights)[0]
-            if not any(related(label, other) for other in mixture.labels):
-                return label
-        return self.labels[0]
+        return draw_absent(self.labels, self.weights, mixture.labels, rng)

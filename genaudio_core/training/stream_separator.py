@@ -210,7 +210,7 @@ class Trainer:
             self.average.load_state_dict(self.model.state_dict())
         self.queries = queries
 
-    def train_step(self, batch: 'Batch | DeviceBatch', rate: float) -> None:
+    def train_step(self, batch: Batch | DeviceBatch, rate: float) -> None:
         """One update."""
         mixture, mix, target, query = (torch.as_tensor(part, device=self.device) for part in batch)
         features, spectra = self.sounder.hear(mixture, mix)
@@ -327,8 +327,10 @@ def train(
     before, begin = trainer.minutes, time.monotonic()
     total = (total_minutes or before + minutes) or 1.0
     n_samples = c.n_fft + (frames - 1) * c.hop
-    there = [SoundSet(path) for path in sounds if (path / 'index.jsonl').is_file()] if valid_every else []
-    valid = BandMixtures(there, 'valid', n_queries=4, augment=False)
+    # An accelerator may begin before all is rendered; on a processor what is missing is told at once.
+    waits = trainer.device.type != 'cpu'
+    there = [SoundSet(path) for path in sounds if not waits or (path / 'index.jsonl').is_file()]
+    valid = BandMixtures(there if valid_every else [], 'valid', n_queries=4, augment=False)
     last_save, last_valid, first = begin, begin, trainer.step
 
     stopped: list[int] = []  # a run that is asked to end is saved first
