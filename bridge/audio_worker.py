@@ -244,10 +244,10 @@ def _load_beside(worker: Worker, message: tuple[str, Any], wake, pipe: Connectio
     def load() -> None:
         try:
             network = MaskNetwork.load(message[1])
-            state = network.initial_state(worker.engine.n_queries)
+            stream = network.stream(worker.engine.n_queries)
             spectrum = np.zeros((2, network.n_fft // 2 + 1), np.complex64)
             for _ in range(10):  # its first runs are slow
-                network.step(spectrum, worker.engine.bank.slot.queries, state)
+                stream.step(spectrum, worker.engine.bank.slot.queries)
             loaded.append(network)
         except Exception as error:
             loaded.append(error)

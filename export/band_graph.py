@@ -1,4 +1,4 @@
-"""The graph of the bundled offline separator, written with the node of `stream_graph.py`.
+"""The graph of the bundled offline separator, written node by node (`nodes.py`).
 
 torch's exporter would unroll each GRU along time. Everything stays in the order (frames, queries, places, channels), in
 which a GRU's batch, an attention's sentences and the rows of a product are the same numbers under other shapes.
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from export.stream_graph import Graph
+from export.nodes import Graph
 from genaudio_core.models.band_separator import CONTEXT, PLACE, BandSeparator
 from genaudio_core.models.dual_path import Block
 

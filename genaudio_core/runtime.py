@@ -70,7 +70,9 @@ def choose_providers(asked: str, card: ModelCard, available: list[str]) -> tuple
     return ([asked] if asked == 'cpu' else [asked, 'cpu']), ''
 
 
-def session_options(threads: int = 1, *, flush_denormals: bool = False) -> onnxruntime.SessionOptions:
+def session_options(
+    threads: int = 1, *, flush_denormals: bool = False, same_sizes: bool = False
+) -> onnxruntime.SessionOptions:
     """Options for live use: no spinning threads, no waiting on others, quiet.
 
     Parameters
@@ -80,14 +82,15 @@ def session_options(threads: int = 1, *, flush_denormals: bool = False) -> onnxr
     flush_denormals : bool
         Treat denormal numbers as zero, for recurrent audio models whose state decays in silence. This changes the
         floating-point mode of the thread that makes the session.
+    same_sizes : bool
+        Every call has the sizes of the one before, so that its memory can be planned once.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Sizes differ from call to call; a memory pattern would be planned anew for each.
-    options.enable_mem_pattern = False
+    options.enable_mem_pattern = same_sizes  # where sizes differ from call to call it would be planned anew for each
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     options.add_session_config_entry('session.inter_op.allow_spinning', '0')
     if flush_denormals:
@@ -104,6 +107,7 @@ def load_model(
     provider: str = 'auto',
     threads: int = 1,
     flush_denormals: bool = False,
+    same_sizes: bool = False,
     on_notice: Callable[[str], None] = notice,
 ) -> LoadedModel:
     """Check a model file and start it.
@@ -114,6 +118,8 @@ def load_model(
         The kind that is needed; see `ModelCard`.
     provider : str
         ``'auto'`` or a key of `PROVIDERS`. When it does not start, the next best is used and `on_notice` is told.
+    threads, flush_denormals, same_sizes
+        See `session_options`.
 
     Raises
     ------
@@ -127,7 +133,8 @@ def load_model(
     session, used, reason = None, names[0], ''
     for i, name in enumerate(names):
         try:
-            candidate = _start(model.data, name, session_options(threads, flush_denormals=flush_denormals))
+            options = session_options(threads, flush_denormals=flush_denormals, same_sizes=same_sizes)
+            candidate = _start(model.data, name, options)
         except Exception as error:  # onnxruntime raises types of its own, which derive from Exception only
             reason = _one_line(error)
         else:

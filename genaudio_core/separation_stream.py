@@ -34,11 +34,8 @@ CROSSFADE = 0.05  # seconds from one model to the next
 MAX_QUERIES = 8
 
 
-NetworkState = dict[str, np.ndarray]  # what the graph remembers, by the names of its inputs; `models.stream_separator`
-
-
 class MaskNetwork:
-    """An exported live separator: spectra in, masks out, state given and returned.
+    """An exported live separator; `stream` runs it.
 
     Parameters
     ----------
@@ -57,14 +54,13 @@ class MaskNetwork:
             self._words: dict[str, list[float]] = dict(details.get('words', {}))
         except (KeyError, TypeError, ValueError) as error:
             raise GenaudioError(f'{model.path} has an incomplete model card ({error}). Export it again.') from None
-        shapes = {i.name: i.shape for i in self.session.get_inputs()}
-        self._planes = np.empty((2, 2, self.n_fft // 2 + 1), np.float32)
-        self._shapes = {name: shape for name, shape in shapes.items() if name not in ('spectrum', 'query')}
+        states = [i for i in self.session.get_inputs() if i.name not in ('spectrum', 'query')]
+        self._shapes = {state.name: state.shape for state in states}
 
     @classmethod
     def load(cls, path: str | Path) -> 'MaskNetwork':
         """Check and start a model file. Errors are those of `load_model`."""
-        return cls(load_model(path, KIND, provider='cpu', flush_denormals=True))
+        return cls(load_model(path, KIND, provider='cpu', flush_denormals=True, same_sizes=True))
 
     def words(self, *names: str) -> np.ndarray:
         """Return the query vectors (n, D) of words that the card knows.
@@ -82,21 +78,61 @@ class MaskNetwork:
                 )
         return np.array([self._words[name] for name in names], np.float32).reshape(len(names), self.query_dim)
 
-    def initial_state(self, n_queries: int) -> NetworkState:
-        """Return the state before the first frame."""
-        return {
-            name: np.zeros([n if isinstance(n, int) else n_queries for n in shape], np.float32)
-            for name, shape in self._shapes.items()
+    def stream(self, n_queries: int) -> 'MaskStream':
+        """Return the network at the beginning of a stream; streams of one network do not know of each other."""
+        states = {
+            name: tuple(n if isinstance(n, int) else n_queries for n in shape) for name, shape in self._shapes.items()
         }
+        return MaskStream(self.session, self.n_fft // 2 + 1, n_queries, self.query_dim, states)
 
-    def step(
-        self, spectrum: np.ndarray, query: np.ndarray, state: NetworkState
-    ) -> tuple[np.ndarray, NetworkState]:
-        """Take a spectrum (2, F) complex64 and queries (Q, D); return masks (Q, F) float32 and the state."""
-        planes = self._planes
-        planes[0], planes[1] = np.real(spectrum), np.imag(spectrum)
-        masks, *after = self.session.run(None, {'spectrum': planes, 'query': query, **state})
-        return masks, dict(zip(self._shapes, after, strict=True))
+
+class MaskStream:
+    """A network along one stream: spectra in, masks out.
+
+    All that goes in and out lies where the runtime reads and writes it. What the network remembers lies in two places,
+    read from and written to by turns, so that nothing is copied: a seventh of the time of a frame.
+
+    Parameters
+    ----------
+    states
+        Name of an input of the graph -> its shape; the output that follows it is ``next_`` and the name.
+    """
+
+    def __init__(
+        self, session: Any, n_bins: int, n_queries: int, query_dim: int, states: dict[str, tuple[int, ...]]
+    ):
+        self._planes = np.zeros((2, 2, n_bins), np.float32)
+        self._query = np.zeros((n_queries, query_dim), np.float32)
+        self._masks = np.zeros((n_queries, n_bins), np.float32)
+        self._states = [{name: np.zeros(shape, np.float32) for name, shape in states.items()} for _ in range(2)]
+        self._session, self._turn = session, 0
+        self._bindings = [self._bind(before, after) for before, after in (self._states, self._states[::-1])]
+
+    def _bind(self, before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> Any:
+        binding = self._session.io_binding()
+        for name, array in {'spectrum': self._planes, 'query': self._query, **before}.items():
+            binding.bind_input(name, 'cpu', 0, np.float32, array.shape, array.ctypes.data)
+        for name, array in {'masks': self._masks, **{f'next_{name}': array for name, array in after.items()}}.items():
+            binding.bind_output(name, 'cpu', 0, np.float32, array.shape, array.ctypes.data)
+        return binding
+
+    def step(self, spectrum: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """Take a spectrum (2, F) complex64 and queries (Q, D); return masks (Q, F) float32, until the next step."""
+        self._planes[0], self._planes[1] = np.real(spectrum), np.imag(spectrum)
+        self._query[:] = query
+        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._turn = 1 - self._turn
+        return self._masks
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """What is remembered, by the names of the graph's inputs."""
+        return self._states[self._turn]
+
+    def reset(self) -> None:
+        """Forget the past."""
+        for array in self.state.values():
+            array[:] = 0
 
 
 class Slot:
@@ -110,7 +146,7 @@ class Slot:
         self._per_frame = network.hop / (GLIDE * sample_rate)
         self._left = 0.0  # of the way to the target, 1 to 0
         self._from = self._now
-        self.state = network.initial_state(len(self.queries))
+        self.stream = network.stream(len(self.queries))
         self._masks: np.ndarray | None = None
         self.synthesis = lowdelay.Synthesis((len(self.queries), 2), network.n_fft, self.hop)
 
@@ -127,7 +163,7 @@ class Slot:
             if self._left > 0:
                 self._left = max(0.0, self._left - self._per_frame)
                 self._now = (self.queries + (self._from - self.queries) * np.float32(self._left)).astype(np.float32)
-            self._masks, self.state = self.network.step(heard, self._now, self.state)
+            self._masks = self.stream.step(heard, self._now)
         if self._masks is None:  # a slot that begins between two hops of the network
             self._masks = np.zeros((len(self.queries), spectrum.shape[-1]), np.float32)
         return self.synthesis.process(spectrum * self._masks[:, None])
@@ -135,7 +171,7 @@ class Slot:
     def reset(self) -> None:
         """Forget the past; the queries stay, their glide ends."""
         self._now, self._left = self.queries.copy(), 0.0
-        self.state = self.network.initial_state(len(self.queries))
+        self.stream.reset()
         self._masks = None
         self.synthesis.reset()
 
@@ -347,11 +383,11 @@ def separate_offline(
     if every > 1:
         window = lowdelay.windows(network.n_fft, network.hop)[0]
         heard = lowdelay.analyse(audio, network.n_fft, hop, window).astype(np.complex64)
-    state, masks = network.initial_state(len(queries)), np.empty(0)
+    stream, masks = network.stream(len(queries)), np.empty(0)
     masked = np.empty((len(queries), *spectra.shape), np.complex64)
     for t in range(spectra.shape[1]):
         if t % every == 0:
-            masks, state = network.step(np.ascontiguousarray(heard[:, t]), queries, state)
+            masks = stream.step(heard[:, t], queries)
         masked[:, :, t] = spectra[:, t] * masks[:, None]
     return lowdelay.synthesise(masked, network.n_fft, hop, audio.shape[-1]).astype(np.float32)
 

@@ -115,7 +115,7 @@ def test_silence_in_silence_out_and_no_denormals_stay(network):
     for _ in range(40):
         engine.separate(np.full((2, 4096), 1e-40, np.float32))
     assert np.abs(engine.separate(np.zeros((2, 4096), np.float32))).max() < 1e-30
-    for part in engine.bank.slot.state.values():
+    for part in engine.bank.slot.stream.state.values():
         assert not ((part != 0) & (np.abs(part) < np.finfo(np.float32).tiny)).any()
 
 

@@ -31,13 +31,14 @@ SOURCES = {
     ),
     'clipsep': (
         'export/kinds/clipsep.py', 'genaudio_core/models/clipsep.py', 'genaudio_core/models/clipsep_small.py',
-        'export/band_graph.py', 'export/stream_graph.py', 'genaudio_core/models/band_separator.py',
+        'export/band_graph.py', 'export/nodes.py', 'genaudio_core/models/band_separator.py',
         'genaudio_core/models/dual_path.py', 'genaudio_core/models/gru.py',
     ),
     'query-text': ('export/kinds/query.py', 'genaudio_core/models/query_encoder.py', 'genaudio_core/query.py'),
     'query-audio': ('export/kinds/query.py', 'genaudio_core/models/query_encoder.py'),
     'stream_separator': (
-        'export/kinds/stream_separator.py', 'export/stream_graph.py', 'genaudio_core/models/stream_separator.py',
+        'export/kinds/stream_separator.py', 'export/nodes.py', 'export/stream_graph.py',
+        'genaudio_core/models/stream_separator.py',
         'genaudio_core/models/dual_path.py', 'genaudio_core/models/gru.py', 'genaudio_core/lowdelay.py',
     ),
     'synth-denoiser': ('export/kinds/synthesis.py', 'genaudio_core/models/clipsonic.py', 'genaudio_core/patches.py'),

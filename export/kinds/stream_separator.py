@@ -10,7 +10,6 @@ from export.kinds import Kind, Options, ParityError
 from export.stream_graph import build
 from genaudio_core.model_card import ModelCard
 from genaudio_core.models.stream_separator import StreamSeparator
-from genaudio_core.runtime import load_model
 from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator, separate_offline
 from genaudio_core.training.stream_separator import load_separator
 
@@ -45,7 +44,7 @@ class StreamSeparatorKind(Kind):
     @torch.no_grad()
     def check(self, source: Any, path: Path, options: Options) -> dict[str, Any]:
         model: StreamSeparator = source[0]
-        network = MaskNetwork(load_model(path, self.name, provider='cpu', flush_denormals=True))
+        network = MaskNetwork.load(path)
         rng = np.random.default_rng()
         worst = 0.0
         for n_queries in (1, 4):
@@ -55,16 +54,16 @@ class StreamSeparatorKind(Kind):
             spectra *= 10 ** rng.uniform(-3, 2, (1, STEPS, 1)).astype(np.float32)
             features = model.features(torch.from_numpy(spectra)[None])
             expected = (model(features, torch.from_numpy(query)[None])[0][0] @ model.gather.T).numpy()  # (Q, T, F)
-            state = network.initial_state(n_queries)
+            stream = network.stream(n_queries)
             for t in range(STEPS):
-                masks, state = network.step(np.ascontiguousarray(spectra[:, t]), query, state)
+                masks = stream.step(spectra[:, t], query)
                 worst = max(worst, float(np.abs(masks - expected[:, t]).max()))
         if worst > TOLERANCE:
             raise ParityError(f'masks stray from torch by {worst:.2g} within {STEPS} frames (allowed: {TOLERANCE:g})')
         return {'parity': worst, **self.check_alone(path)}
 
     def check_alone(self, path: Path) -> dict[str, Any]:
-        network = MaskNetwork(load_model(path, self.name, provider='cpu', flush_denormals=True))
+        network = MaskNetwork.load(path)
         rng = np.random.default_rng()
         audio = rng.standard_normal((2, network.n_fft + 31 * network.hop)).astype(np.float32) * 0.1
         query = rng.standard_normal((2, network.query_dim)).astype(np.float32) / network.query_dim**0.5
