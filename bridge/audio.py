@@ -8,7 +8,8 @@
 * The callback (`AudioCore.process`) copies, compares two numbers and, where a result is missing, fades to the delayed
   dry signal. It takes no lock, allocates nothing that grows, and logs nothing.
 * `AudioHost` owns rings and worker, restarts a worker that dies, widens the safety margin when results come late
-  (unless pinned), and keeps the counts.
+  (unless pinned), and keeps the counts. The margin begins at one hop: without any, a single stall of the system that is
+  longer than a block is heard, and every system has one now and then.
 * Device routes are in ``audio_jack.py`` and ``audio_portaudio.py``; tests drive `AudioCore.process` by hand.
 """
 
@@ -31,6 +32,7 @@ FADE = 0.01  # seconds from dry to wet, once results are there again
 DECLICK = 0.004  # seconds over which a jump that cannot be avoided is spread
 MAX_MARGIN = 0.05  # seconds of extra safety that are taken without being asked
 GIVE_UP = 5  # failed starts in a row
+MARGINS = 16  # hops of margin that are told apart in what blocks needed
 
 
 def total_latency(block: int, hop: int, margin: int = 0) -> int:
@@ -47,6 +49,11 @@ def total_latency(block: int, hop: int, margin: int = 0) -> int:
         Samples.
     """
     return block + 2 * hop - math.gcd(block, hop) + margin
+
+
+def first_margin(margin_ms: float | None, hop: int, sample_rate: int) -> int:
+    """Return the margin in samples to begin with; None asks for the usual one."""
+    return hop if margin_ms is None else round(margin_ms / 1000 * sample_rate)
 
 
 @dataclass
@@ -82,6 +89,8 @@ class AudioCore:
         self.sample_rate, self.block, self.hop, self.margin = sample_rate, block, hop, margin
         self.latency = total_latency(block, hop, margin)
         self.counts = Counts()
+        self.needed = np.zeros(MARGINS + 1, np.int64)
+        """Blocks by the whole hops of margin with which their result would have been in time; the last: more."""
         self.finished: Ring | None = None  # stems after plug-ins (plugin_process.py), preferred while it is in time
         self._through_plugins = False
         self.bypass = False
@@ -113,6 +122,7 @@ class AudioCore:
         position = self.inbox.end - self.latency
         self.inbox.write(indata)
         self.wake()
+        behind = self.inbox.end - self.outbox.end - self.latency + self.margin
         dry, results = self._dry[:, :n], self._results[:, :n]
         if position + n <= 0 or not self.inbox.read_into(dry, position):
             self._read_start(dry, position)
@@ -129,6 +139,8 @@ class AudioCore:
         if not ready and self._begun and not self.bypass:
             self.counts.underruns += 1
         self._begun |= ready
+        if self._begun:
+            self.needed[min(max(-(-behind // self.hop), 0), MARGINS)] += 1
         self._blend(dry, results, ready and not self.bypass, ready, outdata)
 
     def _read_start(self, dry: np.ndarray, position: int) -> None:
@@ -190,7 +202,7 @@ class AudioHost:
     sample_rate, block
         Of the device: Hz, samples per callback.
     margin_ms
-        Extra safety in milliseconds; None adapts it.
+        Extra safety in milliseconds; None begins with one hop and widens it where results come late.
     hop
         Samples; the network's own, or a whole part of it for less delay.
     standby
@@ -217,7 +229,7 @@ class AudioHost:
         self.n_stems = len(queries)
         self.on_notice = on_notice
         self.pinned = margin_ms is not None
-        margin = round((margin_ms or 0.0) / 1000 * sample_rate)
+        margin = first_margin(margin_ms, self.hop, sample_rate)
         if total_latency(block, self.hop, margin) + 2 * block > CAPACITY // 2 or margin < 0:
             raise GenaudioError(f'A margin of {margin_ms} ms with blocks of {block} is more than can be held.')
         self.inbox, self.outbox, self.gauges = Ring(2), Ring(2 * self.n_stems + 4), Gauges()
@@ -410,6 +422,17 @@ class AudioHost:
     def latency_ms(self) -> float:
         """The same in milliseconds."""
         return 1000 * self.core.latency / self.core.sample_rate
+
+    def underruns_by_latency(self) -> dict[float, int]:
+        """Latency in milliseconds -> blocks that would have been late with it, up to the first latency without any."""
+        late = self.core.needed[::-1].cumsum()[::-1]  # late[m]: blocks that needed m hops of margin or more
+        base = total_latency(self.core.block, self.hop)
+        found = {}
+        for hops in range(MARGINS):
+            found[1000 * (base + hops * self.hop) / self.core.sample_rate] = int(late[hops + 1])
+            if not late[hops + 1]:
+                break
+        return found
 
     @property
     def output_names(self) -> list[str]:

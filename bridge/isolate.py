@@ -175,7 +175,7 @@ def run(
     sample_rate, block
         For PortAudio devices; JACK has its own.
     margin_ms
-        Extra latency for safety; None adapts it.
+        Extra latency for safety; None begins with one hop and widens it where results come late.
     preset
         Stems, levels, effects, and what MIDI controllers move.
     midi

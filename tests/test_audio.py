@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from stream_models import music, random_model
 
-from bridge.audio import AudioCore, AudioHost, total_latency
+from bridge.audio import AudioCore, AudioHost, first_margin, total_latency
 from bridge.audio_worker import Gauges
 from bridge.isolate import Controls, Words
 from bridge.isolate_preset import port_names, slug
@@ -35,10 +35,10 @@ def test_latency_is_enough_at_the_worst_alignment_and_no_more(block, hop, margin
 class Core:
     """An `AudioCore` whose worker is this test: results are the input times ten, one hop behind."""
 
-    def __init__(self, block=256, hop=256):
+    def __init__(self, block=256, hop=256, margin=0):
         self.inbox, self.outbox = Ring(2), Ring(4)
         self.core = AudioCore(
-            self.inbox, self.outbox, sample_rate=RATE, block=block, hop=hop, margin=0, wake=lambda: None
+            self.inbox, self.outbox, sample_rate=RATE, block=block, hop=hop, margin=margin, wake=lambda: None
         )  # fmt: skip
         self.block, self.hop, self.done = block, hop, 0
 
@@ -146,6 +146,28 @@ def test_another_block_size_or_margin_changes_the_delay_without_a_jump(made):
     end = slice(100 * 256, n)
     assert_allclose(out[2:, end], -x[:, end.start - latency : n - latency], atol=1e-6)
     assert np.abs(np.diff(out[2:, 20 * 256 :])).max() < 0.003
+
+
+@given(st.sampled_from([64, 200, 256, 512]), st.lists(st.booleans(), min_size=30, max_size=60))
+def test_one_run_tells_what_every_margin_would_have_missed(block, works):
+    def run(margin):
+        one = Core(block, margin=margin)
+        for k, work in enumerate([True] * (4096 // block) + works):
+            if k == 4096 // block:
+                one.core.needed[:] = one.core.counts.underruns = 0
+            one.block_through(np.zeros((2, block), np.float32), work)
+        one.close()
+        return one.core.counts.underruns, one.core.needed
+
+    _, needed = run(0)
+    assert needed.sum() == len(works)
+    for hops in range(4):
+        assert run(256 * hops)[0] == needed[hops + 1 :].sum()
+
+
+def test_the_margin_begins_at_one_hop_unless_it_is_pinned():
+    assert first_margin(None, 256, RATE) == 256 and first_margin(0.0, 256, RATE) == 0
+    assert first_margin(2.5, 256, RATE) == 120
 
 
 # --- with the real worker in its own process -------------------------------------------------------------------------

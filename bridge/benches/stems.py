@@ -7,6 +7,8 @@ Two measurements:
 * with ``--certify``, the whole live side for `--minutes`: blocks at their real times through rings and worker, beside
   a busy process that stands for the MIDI side. Its figures are the certificate of this machine.
 
+  One run tells for every latency how many blocks would have been late with it.
+
 The pacing thread stands for a sound card. When the system wakes it a whole block late, a real card would have had an
 xrun whatever we do; those are counted apart, as ``device_late``.
 """
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sample-rate', type=int, default=48000, help='Hz (default: 48000)')
     parser.add_argument('--block-size', type=int, default=256, help='samples per device callback (default: 256)')
     parser.add_argument('--low-latency', action='store_true', help='at half the hop of the model')
-    parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: adapts)')
+    parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: one hop, more if needed)')
     parser.add_argument('--hops', type=int, default=3000, help='hops measured in the engine alone')
     parser.add_argument('--certify', action='store_true', help='run the whole live side in real time')
     parser.add_argument('--minutes', type=float, default=10.0, help='how long --certify runs (default: 10)')
@@ -74,9 +76,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         'compute_ms_worst': worst, 'compute_ms_cpu': 1000 * cpu, 'rtf': typical / 1000 / hop_seconds,
         'rtf_cpu': cpu / hop_seconds, 'underruns': None, 'minutes': 0.0, 'certified': None,
     }  # fmt: skip
-    from bridge.audio import total_latency
+    from bridge.audio import first_margin, total_latency
 
-    margin = round((args.margin or 0) / 1000 * args.sample_rate)
+    margin = first_margin(args.margin, engine.hop, args.sample_rate)
     total = total_latency(args.block_size, engine.hop, margin)
     result['total_latency_ms'] = 1000 * total / args.sample_rate
     if args.certify:
@@ -144,6 +146,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
             host.core.process(audio[:, at : at + block], out)
             if k == skip:
                 counts.underruns = counts.fades = 0
+                host.core.needed[:] = 0
                 host.gauges.forget()
             if k % 16 == 0:
                 host.poll()
@@ -151,6 +154,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
         p50, p99, p999, worst, p25, p75 = (1000 * v for v in host.gauges.percentiles(50, 99, 99.9, 100, 25, 75))
         hop_ms = 1000 * host.hop / rate
         typical = (p25 + p75) / 2 if args.low_latency else p50
+        late_at = host.underruns_by_latency()
         return {
             'total_latency_ms': host.latency_ms, 'margin_ms': 1000 * host.core.margin / rate,
             'compute_ms_p50': p50, 'compute_ms_p99': p99, 'compute_ms_p999': p999, 'compute_ms_worst': worst,
@@ -159,6 +163,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
             'restarts': counts.restarts, 'skipped_hops': int(host.gauges.counters[Gauges.SKIPPED]),
             'realtime': bool(host.gauges.counters[Gauges.PRIORITY]) and own_priority, 'kept_awake': kept_awake,
             'busy_beside': not args.no_busy,
+            'underruns_at_ms': {f'{latency:.1f}': count for latency, count in late_at.items()},
             'certified': counts.underruns == 0 and counts.restarts == 0,
         }  # fmt: skip
     finally:
