@@ -185,7 +185,8 @@ class AudioEncoder:
         energy = self._gather @ (np.real(spectrum) ** 2 + np.imag(spectrum) ** 2)
         if energy.shape[1] < self.frames:  # a short sound is heard again and again, as in training
             energy = np.tile(energy, (1, -(-self.frames // energy.shape[1])))
-        starts = range(0, energy.shape[1] - self.frames + 1, self.frames // 2)
+        end = energy.shape[1] - self.frames
+        starts = sorted({*range(0, end + 1, self.frames // 2), end})  # what sounds only at the end is heard, too
         windows = np.stack([energy[:, s : s + self.frames] for s in starts])
         loud = windows.mean(axis=(1, 2))
         windows = windows[loud > loud.max() * 0.03][:64]
