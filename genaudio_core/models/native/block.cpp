@@ -20,7 +20,7 @@
 namespace {
 
 constexpr int C = 64, G = 3 * C, R = 32, HEADS = 4, D = 16;
-constexpr int HELD = 4;  // frames whose share of the weights' gradients is added at once
+constexpr int HELD = 8;  // frames whose share of the weights' gradients is added at once
 constexpr float EPS = 1e-5f;
 using bf16 = uint16_t;
 
@@ -92,10 +92,10 @@ void configure() {
 }
 
 // A matrix (K, N) as the right side of a product: tiles of 32 by 16, pairs of rows side by side.
+template <int K, int N>
 struct Right {
-    int K, N;
     uint32_t* tiles;
-    Right(const float* w, int K, int N, int per_k, int per_n) : K(K), N(N), tiles(aligned<uint32_t>(K * N / 2)) {
+    Right(const float* w, int per_k, int per_n) : tiles(aligned<uint32_t>(K * N / 2)) {
         for (int n = 0; n < N; n++)
             for (int k = 0; k < K; k += 2) {
                 const float a = w[k * per_k + n * per_n], b = w[(k + 1) * per_k + n * per_n];
@@ -108,10 +108,10 @@ struct Right {
 };
 
 // out (32, N) = a (32, K) times b.
-void product(const bf16* a, const Right& b, float* out) {
+template <int K, int N>
+void product(const bf16* a, const Right<K, N>& b, float* out) {
     const uint32_t* tile = b.tiles;
-    const int K = b.K, N = b.N;
-    if (K == 64) {
+    if constexpr (K == 64) {
         _tile_loadd(4, a, 128);
         _tile_loadd(5, a + 32, 128);
         _tile_loadd(6, a + 16 * 64, 128);
@@ -128,50 +128,111 @@ void product(const bf16* a, const Right& b, float* out) {
             _tile_stored(0, out + n, N * 4);
             _tile_stored(1, out + 16 * N + n, N * 4);
         }
-        return;
-    }
-    for (int n = 0; n < N; n += 16) {
-        _tile_zero(0);
-        _tile_zero(1);
-        for (int k = 0; k < K; k += 32, tile += 256) {
-            _tile_loadd(2, tile, 64);
-            _tile_loadd(4, a + k, K * 2);
-            _tile_loadd(5, a + 16 * K + k, K * 2);
-            _tile_dpbf16ps(0, 4, 2);
-            _tile_dpbf16ps(1, 5, 2);
+    } else {
+        for (int n = 0; n < N; n += 16) {
+            _tile_zero(0);
+            _tile_zero(1);
+            for (int k = 0; k < K; k += 32, tile += 256) {
+                _tile_loadd(2, tile, 64);
+                _tile_loadd(4, a + k, K * 2);
+                _tile_loadd(5, a + 16 * K + k, K * 2);
+                _tile_dpbf16ps(0, 4, 2);
+                _tile_dpbf16ps(1, 5, 2);
+            }
+            _tile_stored(0, out + n, N * 4);
+            _tile_stored(1, out + 16 * N + n, N * 4);
         }
-        _tile_stored(0, out + n, N * 4);
-        _tile_stored(1, out + 16 * N + n, N * 4);
     }
 }
 
+// Two rows of 16 numbers as one of pairs.
+inline __m512i pair(const bf16* upper, const bf16* lower) {
+    const __m512i a = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(upper)));
+    const __m512i b = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(lower)));
+    return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
+}
+
+// Rows of 16 numbers, `per` apart, 32 of them, as the right side (32, 16) of a product.
+inline void rows_right(const bf16* from, int per, uint32_t* to) {
+    for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + i * 16, pair(from + 2 * i * per, from + (2 * i + 1) * per));
+}
+
+// The same rows, transposed, as the right side (32, 32) of a product whose left side has 16 columns of its own: what
+// stands beside them there meets the zeros of the second half.
+inline void columns_right(const bf16* from, int per, uint32_t* to) {
+    for (int half = 0; half < 2; half++, from += 16 * per, to += 256) {
+        __m512i v[16];
+        for (int i = 0; i < 16; i++)
+            v[i] = _mm512_zextsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i * per)));
+        transpose16(v);
+        for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + i * 16, v[i]);
+    }
+}
+
+// (32, 32), transposed.
+inline void turned(const bf16* from, bf16* to) {
+    for (int c = 0; c < R; c += 16) {
+        __m512i v[16];
+        for (int i = 0; i < 16; i++) v[i] = pair(from + 2 * i * R + c, from + (2 * i + 1) * R + c);
+        transpose16(v);
+        for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + (c + i) * R, v[i]);
+    }
+}
+
+// out (32, 32), rows of 32 = a (32, 16 and what stands beside), rows `per` apart, times `columns_right`.
+inline void times_columns(const bf16* a, int per, const uint32_t* b, float* out) {
+    _tile_loadd(4, a, per * 2);
+    _tile_loadd(5, a + 16 * per, per * 2);
+    _tile_loadd(6, b, 64);
+    _tile_loadd(7, b + 256, 64);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    _tile_stored(0, out, R * 4);
+    _tile_stored(1, out + 16, R * 4);
+    _tile_stored(2, out + 16 * R, R * 4);
+    _tile_stored(3, out + 16 * R + 16, R * 4);
+}
+
+// out (32, 16), rows `per` apart = a (32, 32) times `rows_right`.
+inline void times_rows(const bf16* a, const uint32_t* b, float* out, int per) {
+    _tile_loadd(4, a, R * 2);
+    _tile_loadd(5, a + 16 * R, R * 2);
+    _tile_loadd(6, b, 64);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 5, 6);
+    _tile_stored(0, out, per * 4);
+    _tile_stored(1, out + 16 * per, per * 4);
+}
+
 // The gradient of a weight, summed over frames: (inputs 64) x (N outputs).
+template <int N>
 struct Sum {
-    int N;
     float* tiles;      // (N / 16, 4, 16, 16)
-    bf16* inputs;      // (64, HELD * 32), transposed
-    uint32_t* grads;   // (N / 16, HELD, 16, 16)
-    explicit Sum(int N) : N(N), tiles(aligned<float>(64 * N)), inputs(aligned<bf16>(64 * HELD * R)),
-                          grads(aligned<uint32_t>(N * HELD * 16)) {}
+    bf16* inputs;      // (HELD, 64, 32), transposed
+    uint32_t* grads;   // (HELD, N / 16, 16, 16)
+    Sum() : tiles(aligned<float>(64 * N)), inputs(aligned<bf16>(64 * HELD * R)), grads(aligned<uint32_t>(N * HELD * 16)) {}
     ~Sum() { std::free(tiles), std::free(inputs), std::free(grads); }
     Sum(const Sum&) = delete;
 
     // What frame `held` adds: input (32, 64) and gradient of the output (32, N).
     void hold(int held, const bf16* input, const bf16* grad) {
-        auto pair = [](const bf16* upper, const bf16* lower) {
-            const __m512i a = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(upper)));
-            const __m512i b = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(lower)));
-            return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
-        };
         for (int c = 0; c < 64; c += 16) {
             __m512i v[16];
             for (int i = 0; i < 16; i++) v[i] = pair(input + 2 * i * 64 + c, input + (2 * i + 1) * 64 + c);
             transpose16(v);
-            for (int i = 0; i < 16; i++) _mm512_storeu_si512(inputs + (c + i) * HELD * R + held * R, v[i]);
+            for (int i = 0; i < 16; i++) _mm512_storeu_si512(inputs + (held * 64 + c + i) * R, v[i]);
         }
         for (int n = 0; n < N; n += 16)
             for (int i = 0; i < 16; i++)
-                _mm512_storeu_si512(grads + ((n / 16) * HELD + held) * 256 + i * 16,
+                _mm512_storeu_si512(grads + (held * (N / 16) + n / 16) * 256 + i * 16,
                                     pair(grad + 2 * i * N + n, grad + (2 * i + 1) * N + n));
     }
     void add(int held) {
@@ -182,14 +243,14 @@ struct Sum {
             _tile_loadd(2, sum + 512, 64);
             _tile_loadd(3, sum + 768, 64);
             for (int f = 0; f < held; f++) {
-                const bf16* a = inputs + f * R;
-                _tile_loadd(7, grads + (n * HELD + f) * 256, 64);
-                _tile_loadd(4, a, HELD * R * 2);
-                _tile_loadd(5, a + 16 * HELD * R, HELD * R * 2);
+                const bf16* a = inputs + f * 64 * R;
+                _tile_loadd(7, grads + (f * (N / 16) + n) * 256, 64);
+                _tile_loadd(4, a, 64);
+                _tile_loadd(5, a + 16 * R, 64);
                 _tile_dpbf16ps(0, 4, 7);
                 _tile_dpbf16ps(1, 5, 7);
-                _tile_loadd(4, a + 32 * HELD * R, HELD * R * 2);
-                _tile_loadd(5, a + 48 * HELD * R, HELD * R * 2);
+                _tile_loadd(4, a + 32 * R, 64);
+                _tile_loadd(5, a + 48 * R, 64);
                 _tile_dpbf16ps(2, 4, 7);
                 _tile_dpbf16ps(3, 5, 7);
             }
@@ -215,8 +276,12 @@ struct Weights {  // as torch has them
 struct Frame {
     float mean1[R], rstd1[R], mean2[R], rstd2[R];
     alignas(64) bf16 y[R * C], before[R * C], hidden[R * C], y2[R * C], heard[R * C];
-    alignas(64) float gx[R * G], gh[R * G], x1[R * C], qkv[R * G], weight[HEADS * R * R], made[R * C];
-    alignas(64) float kt[HEADS * D * R], vt[HEADS * D * R];
+    alignas(64) float gx[R * G], gh[R * G], x1[R * C], made[R * C];
+    alignas(64) float shares[R * G];  // queries (a quarter of them: 16 ** -0.5), keys and values
+    alignas(64) bf16 qkv[R * G + 64];
+    alignas(64) float weight[HEADS * R * R];  // what a place gives for each other
+    alignas(64) bf16 weight_[HEADS * R * R];
+    alignas(64) uint32_t right[512];
 };
 
 void norm(const float* x, const float* weight, const float* shift, int P, float* mean, float* rstd, bf16* y) {
@@ -257,23 +322,13 @@ void norm_back(const float* x, const float* weight, int P, const float* mean, co
     for (int c = 0; c < 4; c++) store(dweight + 16 * c, dw[c]), store(dshift + 16 * c, ds[c]);
 }
 
-// A head's columns of a (32, 192) array, transposed: (16, 32).
-void columns(const float* from, float* to) {
-    for (int rows = 0; rows < R; rows += 16) {
-        __m512i v[16];
-        for (int i = 0; i < 16; i++) v[i] = (__m512i)load(from + (rows + i) * G);
-        transpose16(v);
-        for (int d = 0; d < D; d++) store(to + d * R + rows, (__m512)v[d]);
-    }
-}
-
 struct Forward {
     const Weights& w;
     int P;
-    Right ih, hh, o, qkv, o2;
+    Right<C, G> ih, hh, qkv;
+    Right<C, C> o, o2;
     Forward(const Weights& w, int P)
-        : w(w), P(P), ih(w.wih, C, G, 1, C), hh(w.whh, C, G, 1, C), o(w.wo, C, C, 1, C), qkv(w.wqkv, C, G, 1, C),
-          o2(w.wo2, C, C, 1, C) {}
+        : w(w), P(P), ih(w.wih, 1, C), hh(w.whh, 1, C), qkv(w.wqkv, 1, C), o(w.wo, 1, C), o2(w.wo2, 1, C) {}
 
     // x and the state before (P, C) -> the state (P, C) after and, if wanted, the output (P, C). In `f` stay: reset,
     // update and candidate (gx), the share of h in the candidate (gh), and all that attention saw.
@@ -300,10 +355,12 @@ struct Forward {
         product(f.hidden, o, f.x1);
         for (int i = 0; i < P * C; i += 16) store(f.x1 + i, _mm512_add_ps(load(f.x1 + i), load(x + i)));
         norm(f.x1, w.norm2, w.shift2, P, f.mean2, f.rstd2, f.y2);
-        product(f.y2, qkv, f.qkv);
+        product(f.y2, qkv, f.shares);
         for (int i = 0; i < P; i++)
-            for (int c = 0; c < G; c += 16)
-                store(f.qkv + i * G + c, _mm512_add_ps(load(f.qkv + i * G + c), load(w.bqkv + c)));
+            for (int c = 0; c < G; c += 16) {
+                const __m512 v = _mm512_add_ps(load(f.shares + i * G + c), load(w.bqkv + c));
+                store16(f.qkv + i * G + c, c < C ? _mm512_mul_ps(v, all(0.25f)) : v);
+            }
         attend(f);
         if (back) return;
         product(f.heard, o2, f.made);
@@ -314,68 +371,49 @@ struct Forward {
         const __mmask16 last = static_cast<__mmask16>((1u << (P > 16 ? P - 16 : 0)) - 1);
         const __mmask16 first = P >= 16 ? 0xffff : static_cast<__mmask16>((1u << P) - 1);
         for (int h = 0; h < HEADS; h++) {
-            const float* q = f.qkv + h * D;
-            const float* v = f.qkv + 2 * C + h * D;
-            float* kt = f.kt + h * D * R;
             float* weight = f.weight + h * R * R;
-            columns(f.qkv + C + h * D, kt);
-            for (int i = 0; i < P; i++) {
-                __m512 a = _mm512_setzero_ps(), b = a;
-                for (int d = 0; d < D; d++) {
-                    const __m512 qd = all(q[i * G + d]);
-                    a = _mm512_fmadd_ps(qd, load(kt + d * R), a);
-                    b = _mm512_fmadd_ps(qd, load(kt + d * R + 16), b);
+            bf16* weight_ = f.weight_ + h * R * R;
+            columns_right(f.qkv + C + h * D, G, f.right);
+            times_columns(f.qkv + h * D, G, f.right, weight);
+            for (int i = 0; i < R; i++) {
+                if (i >= P) {
+                    store(weight + i * R, _mm512_setzero_ps()), store(weight + i * R + 16, _mm512_setzero_ps());
+                    continue;
                 }
-                a = _mm512_mask_mul_ps(all(-1e30f), first, a, all(0.25f));  // 16 ** -0.5
-                b = _mm512_mask_mul_ps(all(-1e30f), last, b, all(0.25f));
+                __m512 a = _mm512_mask_mov_ps(all(-1e30f), first, load(weight + i * R));
+                __m512 b = _mm512_mask_mov_ps(all(-1e30f), last, load(weight + i * R + 16));
                 const __m512 most = all(_mm512_reduce_max_ps(_mm512_max_ps(a, b)));
                 a = _mm512_maskz_mov_ps(first, exponential(_mm512_sub_ps(a, most)));
                 b = _mm512_maskz_mov_ps(last, exponential(_mm512_sub_ps(b, most)));
                 const __m512 scale = all(1.0f / _mm512_reduce_add_ps(_mm512_add_ps(a, b)));
-                store(weight + i * R, _mm512_mul_ps(a, scale));
-                store(weight + i * R + 16, _mm512_mul_ps(b, scale));
+                a = _mm512_mul_ps(a, scale), b = _mm512_mul_ps(b, scale);
+                store(weight + i * R, a), store(weight + i * R + 16, b);
+                store16(weight_ + i * R, a), store16(weight_ + i * R + 16, b);
             }
-            for (int i = 0; i < P; i += 4) {  // rows beyond P are there, and zero
-                __m512 sum[4] = {};
-                for (int j = 0; j < P; j++) {
-                    const __m512 vj = load(v + j * G);
-                    for (int k = 0; k < 4; k++) sum[k] = _mm512_fmadd_ps(all(weight[(i + k) * R + j]), vj, sum[k]);
-                }
-                for (int k = 0; k < 4; k++) store16(f.heard + (i + k) * C + h * D, sum[k]);
-            }
+            rows_right(f.qkv + 2 * C + h * D, G, f.right);
+            times_rows(weight_, f.right, f.made + h * D, C);
         }
+        for (int i = 0; i < P * C; i += 16) store16(f.heard + i, load(f.made + i));
     }
 };
 
-// to[i] += sum over j of weight[i][j] (or weight[j][i]) times from[j], rows of 16 numbers, G apart.
-void mix(const float* weight, bool transposed, const float* from, int per_from, float* to, int P, float scale) {
-    for (int i = 0; i < R; i += 8) {
-        if (i >= P) break;
-        __m512 sum[8] = {};
-        for (int j = 0; j < P; j++) {
-            const __m512 v = load(from + j * per_from);
-            for (int k = 0; k < 8; k++)
-                sum[k] = _mm512_fmadd_ps(all(transposed ? weight[j * R + i + k] : weight[(i + k) * R + j]), v, sum[k]);
-        }
-        for (int k = 0; k < 8; k++) store(to + (i + k) * G, _mm512_mul_ps(sum[k], all(scale)));
-    }
-}
-
 struct Gradients {
-    Sum ih{G}, hh{G}, o{C}, qkv{G}, o2{C};
+    Sum<G> ih, hh, qkv;
+    Sum<C> o, o2;
     alignas(64) float norm1[C] = {}, shift1[C] = {}, norm2[C] = {}, shift2[C] = {}, bih[G] = {}, bhh[G] = {}, bqkv[G] = {};
 };
 
 struct Backward {
     const Forward& forward;
-    Right ih, hh, o, qkv, o2;  // the other way
+    Right<G, C> ih, hh, qkv;  // the other way
+    Right<C, C> o, o2;
     explicit Backward(const Forward& f)
-        : forward(f), ih(f.w.wih, G, C, C, 1), hh(f.w.whh, G, C, C, 1), o(f.w.wo, C, C, C, 1),
-          qkv(f.w.wqkv, G, C, C, 1), o2(f.w.wo2, C, C, C, 1) {}
+        : forward(f), ih(f.w.wih, C, 1), hh(f.w.whh, C, 1), qkv(f.w.wqkv, C, 1), o(f.w.wo, C, 1), o2(f.w.wo2, C, 1) {}
 
     struct Scratch {
         alignas(64) bf16 dout[R * C] = {}, dx1_[R * C] = {}, dqkv_[R * G] = {}, dgx_[R * G] = {}, dgh_[R * G] = {};
         alignas(64) float da[R * C] = {}, dqkv[R * G] = {}, dy[R * C] = {}, dx1[R * C] = {}, dh[R * C] = {}, dw[R * R] = {};
+        alignas(64) bf16 da_[R * C + 64] = {}, dw_[R * R] = {}, turned_[R * R] = {};
     };
 
     // Gradient of a frame's output (P, C) and of the state after it (`carry`, becomes that of the state before).
@@ -387,10 +425,11 @@ struct Backward {
         for (int i = 0; i < P * C; i += 16) store16(s.dout + i, load(dout + i));
         g.o2.hold(held, f.heard, s.dout);
         product(s.dout, o2, s.da);
+        for (int i = 0; i < P * C; i += 16) store16(s.da_ + i, load(s.da + i));
         attend_back(f, s, P);
         for (int i = 0; i < P; i++)
             for (int c = 0; c < G; c += 16) {
-                const __m512 d = load(s.dqkv + i * G + c);
+                const __m512 d = _mm512_mul_ps(load(s.dqkv + i * G + c), all(c < C ? 0.25f : 1.0f));
                 store16(s.dqkv_ + i * G + c, d);
                 store(g.bqkv + c, _mm512_add_ps(load(g.bqkv + c), d));
             }
@@ -431,24 +470,25 @@ struct Backward {
     void attend_back(Frame& f, Scratch& s, int P) const {
         for (int h = 0; h < HEADS; h++) {
             const float* weight = f.weight + h * R * R;
-            const float* da = s.da + h * D;
-            float* vt = f.vt + h * D * R;
-            columns(f.qkv + 2 * C + h * D, vt);
+            const bf16 *q = f.qkv + h * D, *k = q + C, *v = k + C, *da = s.da_ + h * D;
+            float* dq = s.dqkv + h * D;
+            columns_right(v, G, f.right);
+            times_columns(da, C, f.right, s.dw);
             for (int i = 0; i < P; i++) {
-                __m512 a = _mm512_setzero_ps(), b = a;
-                for (int d = 0; d < D; d++) {
-                    const __m512 x = all(da[i * C + d]);
-                    a = _mm512_fmadd_ps(x, load(vt + d * R), a);
-                    b = _mm512_fmadd_ps(x, load(vt + d * R + 16), b);
-                }
+                const __m512 a = load(s.dw + i * R), b = load(s.dw + i * R + 16);
                 const __m512 wa = load(weight + i * R), wb = load(weight + i * R + 16);
                 const __m512 dot = all(_mm512_reduce_add_ps(_mm512_fmadd_ps(a, wa, _mm512_mul_ps(b, wb))));
-                store(s.dw + i * R, _mm512_mul_ps(wa, _mm512_sub_ps(a, dot)));
-                store(s.dw + i * R + 16, _mm512_mul_ps(wb, _mm512_sub_ps(b, dot)));
+                store16(s.dw_ + i * R, _mm512_mul_ps(wa, _mm512_sub_ps(a, dot)));
+                store16(s.dw_ + i * R + 16, _mm512_mul_ps(wb, _mm512_sub_ps(b, dot)));
             }
-            mix(s.dw, false, f.qkv + C + h * D, G, s.dqkv + h * D, P, 0.25f);
-            mix(s.dw, true, f.qkv + h * D, G, s.dqkv + C + h * D, P, 0.25f);
-            mix(weight, true, da, C, s.dqkv + 2 * C + h * D, P, 1.0f);
+            rows_right(k, G, f.right);
+            times_rows(s.dw_, f.right, dq, G);
+            turned(s.dw_, s.turned_);
+            rows_right(q, G, f.right);
+            times_rows(s.turned_, f.right, dq + C, G);
+            turned(f.weight_ + h * R * R, s.turned_);
+            rows_right(da, C, f.right);
+            times_rows(s.turned_, f.right, dq + 2 * C, G);
         }
     }
 };
