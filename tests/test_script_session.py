@@ -82,9 +82,10 @@ def test_what_ardour_exports_is_the_mix_bit_by_bit(tmp_path, channels):
     made = composition(channels)
     write_session(tmp_path / 'session', 'mix', made)
     out = tmp_path / 'ardour.wav'
+    # With AVX-512, Ardour 7.3 mixes the last three samples of a region wrongly or crashes: plain code for it.
     done = subprocess.run(
         ['ardour7-export', '-b', 'float', '-o', out, tmp_path / 'session', 'mix'], capture_output=True, text=True,
-        timeout=200, env={**os.environ, 'HOME': str(tmp_path)}, check=False,
+        timeout=200, env={**os.environ, 'HOME': str(tmp_path), 'ARDOUR_FPU_FLAGS': '0'}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     heard = read_audio(out)

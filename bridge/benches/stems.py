@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sample-rate', type=int, default=48000, help='Hz (default: 48000)')
     parser.add_argument('--block-size', type=int, default=256, help='samples per device callback (default: 256)')
     parser.add_argument('--low-latency', action='store_true', help='at half the hop of the model')
-    parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: one hop, more if needed)')
+    parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: one hop or more)')
     parser.add_argument('--hops', type=int, default=3000, help='hops measured in the engine alone')
     parser.add_argument('--certify', action='store_true', help='run the whole live side in real time')
     parser.add_argument('--minutes', type=float, default=10.0, help='how long --certify runs (default: 10)')

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--input-channels', metavar='N,N', help='channels of the device to listen to (default: 1,2)')
     parser.add_argument('--sample-rate', type=int, default=48000, help='Hz, for --device (default: 48000)')
     parser.add_argument('--block-size', type=int, default=256, help='samples, for --device (default: 256)')
-    parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: one hop, more if needed)')
+    parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: one hop or more)')
     parser.add_argument(
         '--low-latency', action='store_true', help='half the delay (6 ms and a block) for a little less quality',
     )

@@ -1,9 +1,9 @@
 """A block of `dual_path.py` in C++, for training on processors with AMX: some five times as fast as torch's operators.
 
-Of torch's time a quarter is products; the rest goes through memory, operator by operator, and a GRU's products cannot be
-large. Here a frame stays in the fastest caches through the whole block (`block.cpp`). It is compiled when first needed,
-with the system's compiler, for the processor it is on, and kept in the user's cache folder. Whoever has neither trains
-with torch, as exports and evaluations run; what is learned is the same but for bfloat16's rounding.
+Of torch's time a quarter is products; the rest goes through memory, operator by operator, and a GRU's products cannot
+be large. Here a frame stays in the fastest caches through the whole block (`block.cpp`). It is compiled when first
+needed, with the system's compiler, for the processor it is on, and kept in the user's cache folder. Whoever has neither
+trains with torch, as exports and evaluations run; what is learned is the same but for bfloat16's rounding.
 """
 
 import ctypes
