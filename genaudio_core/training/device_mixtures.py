@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genaudio_core.command import notice
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, PARTS_SPEED, BandMixtures, family
 from genaudio_core.training.lexicon import NAMES
 from genaudio_core.training.mixtures import SOUNDING, Mixer, MixtureConfig, draw_absent, draw_strangers
@@ -50,6 +51,9 @@ class Bank:
 
     def __init__(self, folders: Sequence[Path], device: torch.device, channels: int, hours: float):
         self.folders, self.device, self.channels = list(folders), device, channels
+        for folder in self.folders:
+            if not (folder / 'index.jsonl').is_file():
+                notice(f'{folder} holds no sounds yet; it is looked at again while training goes on.')
         self.samples = torch.empty(int(hours * 3600 * 44100), dtype=torch.int16, device=device)
         self.filled = 0
         self.clips: list[Clip] = []
