@@ -7,6 +7,7 @@ Channels of the output ring: two per stem, two of the rest (input minus all stem
 """
 
 import contextlib
+import gc
 import os
 import time
 from dataclasses import dataclass
@@ -214,6 +215,8 @@ def run_worker(spec: WorkerSpec, wake, pipe: Connection, standby: bool = False) 
         with contextlib.suppress(OSError):
             pipe.send(('failed', str(error)))
         return
+    gc.collect()
+    gc.freeze()  # what is loaded stays; a collection that looked through all of it would be heard
     gauges.counters[Gauges.PRIORITY] = int(spec.realtime and ask_for_priority())
     gauges.counters[Gauges.STATE] = READY
     with contextlib.suppress(EOFError, OSError, BrokenPipeError):  # the host is gone, and so are we

@@ -19,7 +19,7 @@ from genaudio_core.mel import HOP, N_FFT, level_gain, log_mel, mel_magnitude
 from genaudio_core.models.vocoder import Vocoder, VocoderConfig
 from genaudio_core.patches import PatchCodec
 from genaudio_core.training.averaged import add_run_arguments, train
-from genaudio_core.training.loop import rebuild
+from genaudio_core.training.loop import begin_with, rebuild
 from genaudio_core.training.sounds import Clip, SoundSet
 
 HELP = 'the bundled vocoder: mel spectrograms into sound'
@@ -118,6 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--frames', type=int, default=64, help='of an excerpt (11.6 ms each)')
     parser.add_argument('--width', type=int, default=144)
     parser.add_argument('--depth', type=int, default=5)
+    parser.add_argument('--start-from', type=Path, metavar='CHECKPOINT', help='begin with the weights of another run')
     add_run_arguments(parser, rate=2e-3, batch=8, average=0.99, log_every=200)
 
 
@@ -128,6 +129,8 @@ def run(args: argparse.Namespace) -> dict:
     crops = Crops(sounds, 'train', args.frames, codec)
     config = VocoderConfig(width=args.width, hidden=3 * args.width, depth=args.depth)
     model = Vocoder(config)
+    if args.start_from:
+        begin_with(model, args.start_from)
     held = Crops(sounds, 'valid', args.frames).draw(24, random.Random(7)) if sounds.select(split='valid') else None
 
     def loss(step: int) -> Tensor:
