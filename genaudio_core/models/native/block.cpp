@@ -277,8 +277,8 @@ struct Frame {
     float mean1[R], rstd1[R], mean2[R], rstd2[R];
     alignas(64) bf16 y[R * C], before[R * C], hidden[R * C], y2[R * C], heard[R * C];
     alignas(64) float gx[R * G], gh[R * G], x1[R * C], made[R * C];
-    alignas(64) float shares[R * G];  // queries (a quarter of them: 16 ** -0.5), keys and values
-    alignas(64) bf16 qkv[R * G + 64];
+    alignas(64) float asked[R * G];    // queries, keys and values before their biases
+    alignas(64) bf16 qkv[R * G + 64];  // and after, queries by a quarter (16 ** -0.5), which bfloat16 does exactly
     alignas(64) float weight[HEADS * R * R];  // what a place gives for each other
     alignas(64) bf16 weight_[HEADS * R * R];
     alignas(64) uint32_t right[512];
@@ -355,10 +355,10 @@ struct Forward {
         product(f.hidden, o, f.x1);
         for (int i = 0; i < P * C; i += 16) store(f.x1 + i, _mm512_add_ps(load(f.x1 + i), load(x + i)));
         norm(f.x1, w.norm2, w.shift2, P, f.mean2, f.rstd2, f.y2);
-        product(f.y2, qkv, f.shares);
+        product(f.y2, qkv, f.asked);
         for (int i = 0; i < P; i++)
             for (int c = 0; c < G; c += 16) {
-                const __m512 v = _mm512_add_ps(load(f.shares + i * G + c), load(w.bqkv + c));
+                const __m512 v = _mm512_add_ps(load(f.asked + i * G + c), load(w.bqkv + c));
                 store16(f.qkv + i * G + c, c < C ? _mm512_mul_ps(v, all(0.25f)) : v);
             }
         attend(f);
