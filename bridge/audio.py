@@ -249,7 +249,7 @@ class AudioHost:
         self._standby: Any = None  # (process, pipe) that waits to take over
         self._standby_ready = False
         self._failures = 0
-        self._late: list[tuple[float, int]] = []  # (when, underruns) of the last seconds
+        self._late: list[tuple[float, int, int]] = []  # (when, fades, underruns) of the last seconds
 
     # --- the worker ---------------------------------------------------------------------------------------------
 
@@ -359,15 +359,22 @@ class AudioHost:
         self._adapt()
 
     def _adapt(self) -> None:
-        """Three late blocks within five seconds: one hop more of margin."""
-        now, count = time.monotonic(), self.core.counts.underruns
+        """One hop more of margin where results keep coming late: three times in ten seconds, or for a second of them.
+
+        One stall of the system is neither, however many blocks it takes: no margin that one would want bridges it.
+        """
+        now, counts = time.monotonic(), self.core.counts
         if not self.ready:
             self._late.clear()
             return
-        self._late = [(when, n) for when, n in self._late if now - when < 5.0]
-        self._late.append((now, count))
+        self._late = [one for one in self._late if now - one[0] < 10.0]
+        self._late.append((now, counts.fades, counts.underruns))
+        _, fades, underruns = self._late[0]
+        late = (counts.underruns - underruns) * self.core.block
         margin = self.core.margin + self.hop
-        if self.pinned or count - self._late[0][1] < 3 or margin > MAX_MARGIN * self.core.sample_rate:
+        if self.pinned or margin > MAX_MARGIN * self.core.sample_rate:
+            return
+        if counts.fades - fades < 3 and late < self.core.sample_rate:
             return
         self._late.clear()
         self.core.set_timing(self.core.block, margin)

@@ -296,13 +296,21 @@ def test_queries_mix_and_model_change_while_it_plays_and_survive_a_restart(host)
 
 def test_late_results_widen_the_margin_unless_it_is_pinned(host):
     before = host.latency
-    for pinned in (True, False):
-        host.pinned = pinned
+
+    def after(fades, underruns):
         host._late.clear()
         host.poll()
-        host.core.counts.underruns += 5
+        host.core.counts.fades += fades
+        host.core.counts.underruns += underruns
         host.poll()
-        assert host.latency == before + (0 if pinned else 256)
+        return host.latency - before
+
+    host.pinned = True
+    assert after(3, 1000) == 0
+    host.pinned = False
+    assert after(1, 60) == 0  # one stall, of a third of a second
+    assert after(3, 3) == 256  # again and again
+    assert after(0, RATE // 256 + 1) == 512  # all the time
 
 
 def test_a_device_of_another_rate_is_told_before_anything_starts():
