@@ -7,7 +7,6 @@ Channels of the output ring: two per stem, two of the rest (input minus all stem
 """
 
 import contextlib
-import gc
 import os
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bridge.mixer import Mix, Mixer
+from bridge.priority import keep_what_is_loaded
 from bridge.rings import Ring, Shared
 
 STARTING, READY, FAILED = 0, 1, 2
@@ -215,8 +215,7 @@ def run_worker(spec: WorkerSpec, wake, pipe: Connection, standby: bool = False) 
         with contextlib.suppress(OSError):
             pipe.send(('failed', str(error)))
         return
-    gc.collect()
-    gc.freeze()  # what is loaded stays; a collection that looked through all of it would be heard
+    keep_what_is_loaded()
     gauges.counters[Gauges.PRIORITY] = int(spec.realtime and ask_for_priority())
     gauges.counters[Gauges.STATE] = READY
     with contextlib.suppress(EOFError, OSError, BrokenPipeError):  # the host is gone, and so are we

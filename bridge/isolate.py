@@ -18,7 +18,7 @@ from bridge.isolate_knobs import Knobs, MidiIn, restore, save_state
 from bridge.isolate_preset import StemsPreset, port_names
 from bridge.learned import Learned
 from bridge.mixer import Mix
-from bridge.priority import SWITCH
+from bridge.priority import SWITCH, keep_what_is_loaded
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import presets_dir
@@ -192,8 +192,6 @@ def run(
     GenaudioError
         If model, device or a query cannot be used.
     """
-    import gc
-
     from genaudio_core.separation_stream import MaskNetwork
 
     preset = (preset or StemsPreset()).with_queries(queries)
@@ -258,8 +256,7 @@ def run(
             from bridge.audio_jack import JackAudio
 
             audio = JackAudio(client, host.core, port_names(queries), midi_in.put)
-            gc.collect()
-            gc.freeze()
+            keep_what_is_loaded()
             audio.start()
             for source, sink in connect:
                 ends_of = [f'{client.name}:{port}' if ':' not in port else port for port in (source, sink)]
@@ -272,8 +269,7 @@ def run(
 
             assert found is not None
             audio = PortAudio(host.core, found, channels, host.outbox.n_channels)
-            gc.collect()
-            gc.freeze()
+            keep_what_is_loaded()
             audio.start()
             if midi or knobs.bound:
                 midi_in.listen(midi or f'{name} controllers', name, on_notice)

@@ -1,7 +1,6 @@
 """Pads as a JACK client (JACK or PipeWire): MIDI in, two outputs, and the loop around it."""
 
 import contextlib
-import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 
 from bridge.jack_player import JackPlayer, Lines, SoundProcess
 from bridge.pads import Bank, Folder, Pad, PadPlayer, check_note
-from bridge.priority import SWITCH
+from bridge.priority import SWITCH, keep_what_is_loaded
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 
@@ -112,8 +111,7 @@ def run(
         watch = Folder(folder, jack.bank, first, n_pads) if folder else None
         if watch:
             watch.look(on_notice, patient=False)
-        gc.collect()
-        gc.freeze()
+        keep_what_is_loaded()
         jack.start()
         on_notice(f'Pads: JACK client {jack.client.name}, {jack.sample_rate} Hz. Ctrl-C ends.')
         told_lines = Lines(lines, orders)

@@ -7,11 +7,18 @@ where this user is not, niceness is what is left, and `genaudio doctor` tells.
 """
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 
 SWITCH = 0.0005  # seconds a thread of a live process may keep the interpreter while another one wants it
 REALTIME = 5  # of 1..99: below JACK's clients and far below its server, which wait for nobody
+
+
+def keep_what_is_loaded() -> None:
+    """Leave what there is now out of garbage collections: one that looked through all of it would be heard."""
+    gc.collect()
+    gc.freeze()
 
 
 def raise_priority(niceness: int) -> None:

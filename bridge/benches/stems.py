@@ -97,7 +97,6 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
 
     The first two seconds do not count: the worker's first hops fill caches.
     """
-    import gc
     import multiprocessing
 
     import numpy as np
@@ -105,6 +104,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
     from bridge.audio import AudioHost
     from bridge.audio_worker import Gauges, ask_for_priority
     from bridge.awake import awake
+    from bridge.priority import keep_what_is_loaded
     from genaudio_core.command import notice
 
     context = multiprocessing.get_context('spawn')
@@ -125,8 +125,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
         if not args.no_busy:
             beside.start()
         sys.setswitchinterval(0.0005)
-        gc.collect()
-        gc.freeze()
+        keep_what_is_loaded()
         out = np.empty((host.outbox.n_channels, block), np.float32)
         own_priority = ask_for_priority()
         counts, late, worst_late = host.core.counts, 0, 0.0
@@ -154,7 +153,6 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
         p50, p99, p999, worst, p25, p75 = (1000 * v for v in host.gauges.percentiles(50, 99, 99.9, 100, 25, 75))
         hop_ms = 1000 * host.hop / rate
         typical = (p25 + p75) / 2 if args.low_latency else p50
-        late_at = host.underruns_by_latency()
         return {
             'total_latency_ms': host.latency_ms, 'margin_ms': 1000 * host.core.margin / rate,
             'compute_ms_p50': p50, 'compute_ms_p99': p99, 'compute_ms_p999': p999, 'compute_ms_worst': worst,
@@ -163,7 +161,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
             'restarts': counts.restarts, 'skipped_hops': int(host.gauges.counters[Gauges.SKIPPED]),
             'realtime': bool(host.gauges.counters[Gauges.PRIORITY]) and own_priority, 'kept_awake': kept_awake,
             'busy_beside': not args.no_busy,
-            'underruns_at_ms': {f'{latency:.1f}': count for latency, count in late_at.items()},
+            'underruns_at_ms': {f'{ms:.1f}': count for ms, count in host.underruns_by_latency().items()},
             'certified': counts.underruns == 0 and counts.restarts == 0,
         }  # fmt: skip
     finally:
