@@ -11,11 +11,9 @@ average. ``log.csv`` holds training and validation (decibels of improvement over
 """
 
 import argparse
-import csv
 import json
 import math
 import random
-import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +31,7 @@ from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.spectrogram import bands_to_bins
 from genaudio_core.training.device_mixtures import Bank, MixturesOnDevice
 from genaudio_core.training.lexicon import NAMES
-from genaudio_core.training.loop import Optimizers, begin_with, cosine, rebuild, save_checkpoint
+from genaudio_core.training.loop import Budget, Optimizers, append_row, begin_with, cosine, rebuild, save_checkpoint
 from genaudio_core.training.mixtures import Mixer, Mixture, MixtureConfig
 from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.sounds import SoundSet
@@ -329,13 +327,12 @@ def run(args: argparse.Namespace) -> dict:
     quiet = MixtureConfig(seconds=seconds, noise=0.0, related=0.0)
     exact = QueryBook(space, spread=0.0)
     held: list[dict[str, Tensor]] = []
-    began, log_at, check_at = time.monotonic(), time.monotonic(), time.monotonic() + 150
+    check_at = time.monotonic() + 150
     losses: list[Tensor] = []
     gains: list[Tensor] = []
     result: dict = {}
     total_minutes = args.total_minutes or spent + args.minutes
-    stopped: list[int] = []  # a run that is asked to end is saved first
-    before_us = signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    before = spent
 
     def save() -> None:
         with atomic_write(state_path) as temporary:
@@ -359,13 +356,7 @@ def run(args: argparse.Namespace) -> dict:
                'valid_gain_db': valid}  # fmt: skip
         asked = {'queries': space.queries} if space.queries else {}  # the user's own encoder: for the card
         save_checkpoint(args.out / 'best.safetensors', plain, config.to_dict(), **row, **asked)
-        path = args.out / 'log.csv'
-        new = not path.exists()
-        with path.open('a', newline='') as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(args.out / 'log.csv', row)
         losses.clear()
         gains.clear()
         result.update(row)
@@ -377,28 +368,26 @@ def run(args: argparse.Namespace) -> dict:
     else:
         vectors = query_vectors(space, variants)
         batches = _DeviceBatches(args, mixing, vectors, Features(config), n_queries, share_absent, device)
-    while (time.monotonic() - began) / 60 < args.minutes and not stopped:
-        # Long runs read the index again: sounds may still be in the making.
-        if step and step % 400 == 0:
-            batches.refresh()
-        now = time.monotonic()
-        spent += (now - log_at) / 60
-        log_at = now
-        rate = args.rate * min(1.0, (step + 1) / 50) * cosine(spent / total_minutes)
-        batch = batches.take(step)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type != 'cpu'):
-            loss, gain = loss_of(model, batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step(rate)
-        average.update(model, step)
-        losses.append(loss.detach())
-        gains.append(gain.detach())
-        step += 1
-        if time.monotonic() > check_at:
-            check_at = time.monotonic() + 240
-            save()
-    signal.signal(signal.SIGTERM, before_us)
+    with Budget(args.minutes) as budget:
+        while budget:
+            # Long runs read the index again: sounds may still be in the making.
+            if step and step % 400 == 0:
+                batches.refresh()
+            spent = before + budget.spent
+            rate = args.rate * min(1.0, (step + 1) / 50) * cosine(spent / total_minutes)
+            batch = batches.take(step)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type != 'cpu'):
+                loss, gain = loss_of(model, batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimiser.step(rate)
+            average.update(model, step)
+            losses.append(loss.detach())
+            gains.append(gain.detach())
+            step += 1
+            if time.monotonic() > check_at:
+                check_at = time.monotonic() + 240
+                save()
     save()
     return result
 

@@ -139,6 +139,42 @@ class Optimizers:
         self.load_state_dict(states)
 
 
+class Budget:
+    """The minutes that a loop may take, as a context manager; a run that is asked to end (SIGTERM) has none left."""
+
+    def __init__(self, minutes: float):
+        self.seconds, self._stopped = minutes * 60, False
+
+    def __enter__(self) -> 'Budget':
+        self._began = time.monotonic()
+        self._before = signal.signal(signal.SIGTERM, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _stop(self, *_: object) -> None:
+        self._stopped = True  # finish the step, save, leave
+
+    @property
+    def spent(self) -> float:
+        """Minutes since it began."""
+        return (time.monotonic() - self._began) / 60
+
+    def __bool__(self) -> bool:
+        return not self._stopped and self.spent * 60 < self.seconds
+
+
+def append_row(path: Path, row: dict) -> None:
+    """Append a row to a table (.csv) whose columns are those of its first row."""
+    new = not path.exists()
+    with path.open('a', newline='') as file:
+        writer = csv.DictWriter(file, list(row), extrasaction='ignore')
+        if new:
+            writer.writeheader()
+        writer.writerow({key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()})
+
+
 class Run:
     """The folder of one training run.
 
@@ -177,16 +213,9 @@ class Run:
         return self.stopped or time.monotonic() >= self.deadline
 
     def log(self, row: dict) -> None:
-        """Append a row to ``log.csv`` (columns are those of the first row)."""
-        if not self.main:
-            return
-        path = self.folder / 'log.csv'
-        new = not path.exists()
-        with path.open('a', newline='') as file:
-            writer = csv.DictWriter(file, list(row), extrasaction='ignore')
-            if new:
-                writer.writeheader()
-            writer.writerow({key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()})
+        """Append a row to ``log.csv``; see `append_row`."""
+        if self.main:
+            append_row(self.folder / 'log.csv', row)
 
     def save(self, model: nn.Module, optimizers: Optimizers, step: int, **extra: float) -> None:
         """Save everything needed to go on, so that a crash in the middle leaves the save before."""

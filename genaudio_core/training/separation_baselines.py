@@ -17,7 +17,6 @@ Queries are rows of a table, picked by one-hot labels. For LabelSep the table is
 one-hot vector *is* a learned vector for each label.
 """
 
-import csv
 import json
 import random
 import time
@@ -34,7 +33,7 @@ from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import atomic_write
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.training.clipsep_small import Average, Features, error_db, loss_of, make_batch
-from genaudio_core.training.loop import Optimizers, begin_with
+from genaudio_core.training.loop import Optimizers, append_row, begin_with
 from genaudio_core.training.mixtures import Mixer, MixtureConfig
 from genaudio_core.training.query_space import QuerySpace, encode_with_teacher
 from genaudio_core.training.sounds import SoundSet
@@ -253,7 +252,7 @@ def train(rows: Rows, sounds: SoundSet, steps: int, *, minutes: float = float('i
     mixing = MixtureConfig(seconds=seconds, noise=plan.noise, noise_db=NOISE_DB, noise_in_source=True)
     mixer = Mixer(sounds, 'train', mixing)
     features, book = Features(config), OneHotBook(rows.names)
-    path, window = rows.folder / 'log.csv', []
+    window = []
     while rows.step < steps and (time.monotonic() - began) / 60 < minutes:
         rng = random.Random(plan.seed * 1_000_003 + rows.step)
         batch = make_batch(mixer, features, book, rng, plan.batch, plan.frames, n_queries=N_QUERIES, n_sources=2)
@@ -262,12 +261,7 @@ def train(rows: Rows, sounds: SoundSet, steps: int, *, minutes: float = float('i
             rows.save()
             row = {'step': rows.step, 'minutes': round((time.monotonic() - began) / 60, 2)}
             row |= {way: round(float(np.mean([w.get(way, np.nan) for w in window])), 3) for way in rows.models}
-            new = not path.exists()
-            with path.open('a', newline='') as file:
-                writer = csv.DictWriter(file, list(row))
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
+            append_row(rows.folder / 'log.csv', row)
             notice(json.dumps(row))
             window = []
     rows.save()

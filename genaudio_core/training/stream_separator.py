@@ -11,13 +11,11 @@
 """
 
 import argparse
-import csv
 import itertools
 import json
 import math
 import multiprocessing
 import queue
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,7 +33,16 @@ from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparat
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, batch_of, family
 from genaudio_core.training.device_mixtures import BandsOnDevice, Bank
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
-from genaudio_core.training.loop import HALF, Optimizers, begin_with, cosine, read_checkpoint, write_checkpoint
+from genaudio_core.training.loop import (
+    HALF,
+    Budget,
+    Optimizers,
+    append_row,
+    begin_with,
+    cosine,
+    read_checkpoint,
+    write_checkpoint,
+)
 from genaudio_core.training.sounds import SoundSet
 
 HELP = 'the live separator, on stems of bands'
@@ -307,7 +314,7 @@ def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndar
 
 def train(
     sounds: Sequence[Path], run: Path, *, minutes: float, total_minutes: float | None = None, batch: int = 8,
-    frames: int = 256, n_queries: int = 3, lr: float = 2e-3, queries: QueryTable | None = None,
+    frames: int = 256, n_queries: int = 4, lr: float = 2e-3, queries: QueryTable | None = None,
     config: StreamSeparatorConfig | None = None, seed: int = 0, valid_every: float = 10.0, muon: bool = True,
     start_from: Path | None = None, half: bool = False, beside: bool = True, device: str = 'cpu', hours: float = 40.0,
     on_step: Callable[[int, float], None] | None = None,
@@ -334,49 +341,46 @@ def train(
         queries = load_queries(table) if table.exists() else placeholder_queries(start.query_dim)
     trainer = Trainer(run, start, queries, muon, start_from, half, device)
     c = trainer.model.config
-    before, begin = trainer.minutes, time.monotonic()
+    before = trainer.minutes
     total = (total_minutes or before + minutes) or 1.0
     n_samples = c.n_fft + (frames - 1) * c.hop
     # An accelerator may begin before all is rendered; on a processor what is missing is told at once.
     waits = trainer.device.type != 'cpu'
     there = [SoundSet(path) for path in sounds if not waits or (path / 'index.jsonl').is_file()]
     valid = BandMixtures(there if valid_every else [], 'valid', n_queries=4, augment=False)
-    last_save, last_valid, first = begin, begin, trainer.step
-
-    stopped: list[int] = []  # a run that is asked to end is saved first
-    before_us = signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
-
+    last_save = last_valid = time.monotonic()
+    first = trainer.step
     if trainer.device.type == 'cpu':
         source = Batches(beside, trainer.step, sounds, n_samples, n_queries, batch, queries, seed)
     else:
         source = DeviceBatches(trainer, sounds, n_samples, n_queries, batch, seed, hours)
-    with source as batches:
-        while (now := time.monotonic()) - begin < minutes * 60 and not stopped:
-            trainer.minutes = before + (now - begin) / 60
+    with source as batches, Budget(minutes) as budget:
+        while budget:
+            trainer.minutes = before + budget.spent
             rate = lr * min(1.0, (trainer.step + 1) / 100) * cosine(trainer.minutes / total)
             trainer.train_step(next(batches), rate)
             if trainer.step % 20 == 0:
                 loss = trainer.loss(20) or 0.0
                 del trainer.losses[:-100]
-                _append(run / 'log.csv', ('step', 'minutes', 'loss', 'lr'), (trainer.step, trainer.minutes, loss, rate))
+                row = {'step': trainer.step, 'minutes': trainer.minutes, 'loss': loss, 'lr': rate}
+                append_row(run / 'log.csv', row)
                 if on_step:
                     on_step(trainer.step, loss)
-            if now - last_save > 120:
+            if time.monotonic() - last_save > 120:
                 trainer.save()
-                last_save = now
-            if valid.groups and now - last_valid > valid_every * 60:
+                last_save = time.monotonic()
+            if valid.groups and time.monotonic() - last_valid > valid_every * 60:
                 scores = improvement(trainer.average, valid, queries, 40)
-                row = (trainer.step, trainer.minutes, json.dumps(scores))
-                _append(run / 'valid.csv', ('step', 'minutes', 'scores'), row)
+                row = {'step': trainer.step, 'minutes': trainer.minutes, 'scores': json.dumps(scores)}
+                append_row(run / 'valid.csv', row)
                 last_valid = time.monotonic()
-    signal.signal(signal.SIGTERM, before_us)
-    spent = time.monotonic() - begin
-    trainer.minutes = before + spent / 60
+        spent = budget.spent
+    trainer.minutes = before + spent
     trainer.save()
     heard = (trainer.step - first) * batch * frames * c.hop / c.sample_rate
     return {
         'step': trainer.step, 'loss': trainer.loss(100),
-        'minutes': trainer.minutes, 'audio_seconds_per_second': heard / max(spent, 1e-9),
+        'minutes': trainer.minutes, 'audio_seconds_per_second': heard / max(60 * spent, 1e-9),
     }  # fmt: skip
 
 
@@ -437,15 +441,6 @@ class Batches:
                     raise GenaudioError('The process that makes mixtures has ended; see what it printed.') from None
 
 
-def _append(path: Path, header: Sequence[str], row: Sequence[Any]) -> None:
-    new = not path.exists()
-    with path.open('a', newline='') as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(header)
-        writer.writerow([f'{v:.5g}' if isinstance(v, float) else v for v in row])
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', nargs='+', type=Path, required=True, help='folders made by prepare-bands')
     parser.add_argument('--space', type=Path, help='.npz of a query space; default: the vectors the run began with')
@@ -454,7 +449,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--total-minutes', type=float, help='the learning rate reaches its end here')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--frames', type=int, default=256, help='of a mixture')
-    parser.add_argument('--queries', type=int, default=3, help='asked of each mixture; they share the trunk')
+    parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
     parser.add_argument('--hop', type=int, default=256)
     parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto',
                         help='products in bfloat16 (auto: where the processor has them)')  # fmt: skip
