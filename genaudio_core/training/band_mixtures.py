@@ -4,8 +4,8 @@ Notable choices
 
 * A query means a *family* of sounds (lexicon): asking for 'violin' in a string section keeps the section. What one
   ear calls one sound should not be cut in two by a model that hears 46 ms.
-* Half of the mixtures are windows as they were composed, half are thrown together from several pieces, solos and
-  recordings: the first teach what masks what in music, the second that anything can stand beside anything.
+* Two thirds of the mixtures are windows as they were composed, the others are thrown together from several pieces,
+  solos and recordings: the first teach what masks what in music, the second that anything can stand beside anything.
 * A window keeps drums, bass and a few more parts, not all that a game score has: asked for the eighth part of a dense
   window, far below the rest, a young network learns that silence is the safe answer, and stays there.
 * Effects, levels, pan and speed are drawn anew each time: the same 8 seconds never come back.
@@ -29,7 +29,9 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 WOODWINDS = ('reeds', 'pipes')
 PARTS_SPEED = 0.25  # octaves, up and down, of each part of what is thrown together
+SHARE_COMPOSED = 0.65  # of mixtures
 SHARE_ALONE = 0.5  # of the parts of what is thrown together that are solos or recordings, where there are any
+OVERDRIVEN = {'guitar': 0.3, 'bass': 0.1, 'organ': 0.1, 'synth': 0.1, 'keys': 0.05}  # share of parts
 SHARE_ABSENT = 0.06  # of queries for something that does not sound
 # The ears that ask for drums and bass are many; the rest share what is left.
 ASKED: dict[str, float] = {'drums': 2.0, 'bass': 2.0, 'keys': 1.3, 'guitar': 1.3, 'strings': 1.3, 'voice': 1.3}
@@ -86,7 +88,7 @@ class BandMixtures:
 
     def draw(self, rng: np.random.Generator) -> Mixture:
         """Return a new mixture."""
-        coherent = not self.augment or rng.random() < 0.5
+        coherent = not self.augment or rng.random() < SHARE_COMPOSED
         entries = self.groups[rng.integers(len(self.groups))] if coherent else self.thrown_together(rng)
         samples, start = min(clip.n_samples for _, clip in entries), 0
         up, down = self.speed(rng)
@@ -182,12 +184,18 @@ class BandMixtures:
             board.append(pb.LowShelfFilter(float(rng.uniform(80, 400)), float(rng.uniform(-6, 6))))
         if rng.random() < 0.6:
             board.append(pb.HighShelfFilter(float(rng.uniform(1500, 7000)), float(rng.uniform(-10, 6))))
-        # SoundFonts differ in colour more than in anything else; a model that trusts colour hears only three of them.
-        for _ in range(int(rng.integers(0, 4))):
+        # SoundFonts differ in colour more than in anything else; a model that trusts colour hears only those it knows.
+        for _ in range(int(rng.integers(0, 5))):
             board.append(pb.PeakFilter(float(np.exp(rng.uniform(np.log(80), np.log(8000)))), float(rng.uniform(-9, 9)),
                                        float(rng.uniform(0.5, 2.0))))  # fmt: skip
-        if name == 'guitar' and rng.random() < 0.2:
+        if rng.random() < OVERDRIVEN.get(name, 0.0):
             board.append(pb.Distortion(float(rng.uniform(5, 20))))
+        if name not in ('drums', 'bass') and rng.random() < 0.12:
+            board.append(pb.Chorus(float(rng.uniform(0.3, 3)), float(rng.uniform(0.1, 0.5)), mix=0.5))
+        if name not in ('drums', 'bass') and rng.random() < 0.06:
+            board.append(pb.Phaser(float(rng.uniform(0.2, 2))))
+        if rng.random() < 0.1:  # dull, as the samples of small fonts are
+            board.append(pb.LowpassFilter(float(np.exp(rng.uniform(np.log(1500), np.log(7000))))))
         if rng.random() < 0.25:
             board.append(pb.Compressor(float(rng.uniform(-30, -15)), float(rng.uniform(2, 5))))
         if rng.random() < 0.25 and name != 'bass':

@@ -9,6 +9,7 @@ Notable choices
 * Real pieces, unlike bands made up of loops, keep the balance and the interplay that a composer gave them.
 * With `vary` every stem of a training window gets an instrument of its own (``voices.py``); now and then the part is
   given to another family altogether.
+* With `own` synthesizers are ours (``synthesizer.py``), and a quarter of the other parts is given to them.
 """
 
 import hashlib
@@ -22,15 +23,18 @@ import numpy as np
 
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
-from genaudio_core.soundfont import DRUM_BANK, Generators, silence
+from genaudio_core.soundfont import DRUM_BANK, Generators, PlayedNote, silence
 from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
 from genaudio_core.training.sounds import SPLITS, SoundWriter
+from genaudio_core.training.synthesizer import draw_patch, play, through_effects
 from genaudio_core.training.voices import Voice, coarsen, draw_voices
 
 SAMPLE_RATE = 44100  # Hz
 Events = list[tuple[float, Any]]  # (seconds, mido message of a channel)
 _NEVER_SWAPPED = ('drums', 'voice', 'bass')
 SHARE_RECAST = 0.2  # of varied parts that another family plays
+SHARE_OWN = 0.25  # of parts that are given to our own synthesizer, where it plays
+_BEFORE = 1.5  # seconds before a window from which notes are played, whose tails belong in it
 
 
 def concept_of(program: int, channel: int) -> str:
@@ -89,12 +93,13 @@ class Renderer:
 
     def window(
         self, events: Events, start: float, seconds: float, font: str, rng: np.random.Generator, *,
-        vary: Sequence[str] = (),
+        vary: Sequence[str] = (), own: bool = False,
     ) -> dict[str, np.ndarray]:
         """Return concept -> audio of shape (2, samples), for the concepts that sound.
 
         One transposition for the window (drums stay), and now and then another program of the same family. With
-        `vary`, the fonts to draw from, every stem gets an instrument of its own (see the module's notes).
+        `vary`, the fonts to draw from, every stem gets an instrument of its own, with `own` synthesizers are ours (see
+        the module's notes).
         """
         semitones = int(rng.integers(-4, 5))
         swaps: dict[int, int] = {}
@@ -111,6 +116,8 @@ class Renderer:
             if playing not in swaps:
                 recast = vary and rng.random() < SHARE_RECAST
                 swaps[playing] = self._recast(playing, rng) if recast else self._swap(playing, rng)
+                if own and rng.random() < SHARE_OWN:
+                    swaps[playing] = self._synthesized(playing, rng)
             if message.type not in ('note_on', 'note_off', 'control_change', 'pitchwheel'):
                 continue
             sound = playing if channel == 9 else swaps[playing]
@@ -120,6 +127,10 @@ class Renderer:
         for concept, wanted in by_concept.items():
             voices = draw_voices(vary, concept == 'drums', rng) if vary else [Voice(font)]
             audio = np.sum([v.gain * self._play(wanted, start, seconds, v, semitones) for v in voices], axis=0)
+            if own and (concept == 'synth bass' or BY_NAME[concept].family == 'synth'):
+                loud = np.sqrt(np.mean(np.square(audio)))
+                audio = self._synthesize(concept, wanted, start, seconds, semitones, rng)
+                audio = audio * loud / (np.sqrt(np.mean(np.square(audio))) + 1e-6)
             if vary:
                 audio = coarsen(audio, SAMPLE_RATE, rng)
             if np.sqrt(np.mean(np.square(audio))) >= 1e-3:
@@ -135,6 +146,38 @@ class Renderer:
         return int(rng.choice([p for p, name in PROGRAM_TO_CONCEPT.items() if BY_NAME[name].family != 'bass']))
 
     @staticmethod
+    def _synthesized(program: int, rng: np.random.Generator) -> int:
+        """Give a part to a synthesizer, a bass to a bass."""
+        concept = PROGRAM_TO_CONCEPT.get(program)
+        if concept is None:
+            return program
+        bass = BY_NAME[concept].family == 'bass'
+        return int(rng.choice((38, 39) if bass else [p for p, name in PROGRAM_TO_CONCEPT.items()
+                                                     if BY_NAME[name].family == 'synth']))  # fmt: skip
+
+    @staticmethod
+    def _synthesize(
+        concept: str, wanted, start: float, seconds: float, semitones: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """What `_play` does, on our own synthesizer."""
+        notes: list[PlayedNote] = []
+        sounding: dict[tuple[int, int], tuple[float, int]] = {}
+        for when, message, _ in wanted:
+            if message.type not in ('note_on', 'note_off'):
+                continue
+            place = (message.channel, message.note)
+            if place in sounding:
+                begin, velocity = sounding.pop(place)
+                if begin >= start - _BEFORE:
+                    notes.append(PlayedNote(begin - start, when - start, message.note + semitones, velocity))
+            if message.type == 'note_on' and message.velocity:
+                sounding[place] = (when, message.velocity)
+        notes += [PlayedNote(begin - start, seconds, key + semitones, velocity)
+                  for (_, key), (begin, velocity) in sounding.items() if begin >= start - _BEFORE]  # fmt: skip
+        audio = play(draw_patch(concept, rng), notes, seconds, SAMPLE_RATE, rng)
+        return through_effects(audio, SAMPLE_RATE, rng)
+
+    @staticmethod
     def _swap(program: int, rng: np.random.Generator) -> int:
         concept = PROGRAM_TO_CONCEPT.get(program)
         if concept is None or BY_NAME[concept].family in _NEVER_SWAPPED or rng.random() < 0.5:
@@ -143,11 +186,10 @@ class Renderer:
         return int(rng.choice([p for p, name in PROGRAM_TO_CONCEPT.items() if BY_NAME[name].family == family]))
 
     def _play(self, wanted, start: float, seconds: float, voice: Voice, semitones: int) -> np.ndarray:
-        lead_in = 1.5  # seconds of notes before the window whose tails belong in it
         notes = [when for when, message, _ in wanted if message.type == 'note_on' and message.velocity]
-        if not any(start - lead_in <= when < start + seconds for when in notes):
+        if not any(start - _BEFORE <= when < start + seconds for when in notes):
             return np.zeros((2, round(seconds * SAMPLE_RATE)), np.float32)
-        synth, now, current = self.synth, start - lead_in, {}
+        synth, now, current = self.synth, start - _BEFORE, {}
         silence(synth)
         pieces: list[np.ndarray] = []
         sounding: set[tuple[int, int]] = set()
@@ -163,7 +205,7 @@ class Renderer:
                     synth.cc(channel, message.control, message.value)
             elif message.type == 'pitchwheel':
                 synth.pitch_bend(channel, message.pitch)
-            elif when >= start - lead_in:
+            elif when >= start - _BEFORE:
                 key = message.note if channel == 9 else message.note + semitones + voice.shift
                 if not 0 <= key <= 127:
                     continue
@@ -194,12 +236,13 @@ class Renderer:
 
 def render_bands(
     folders: Sequence[Path], out: Path, *, train_fonts: Sequence[Path], test_fonts: Sequence[Path],
-    seconds: float = 8.0, per_minute: float = 2.0, seed: int = 1, vary: bool = False, splits: Sequence[str] = SPLITS,
+    seconds: float = 8.0, per_minute: float = 2.0, seed: int = 1, vary: bool = False, own: bool = False,
+    splits: Sequence[str] = SPLITS,
 ) -> dict[str, int]:
     """Render windows of all MIDI files under `folders` into a sound set (``sounds.py``) at `out`.
 
     Windows of the test split use `test_fonts`, all others `train_fonts`. A reader may start while this runs. With
-    `vary` training windows get instruments of their own (see the module's notes).
+    `vary` training windows get instruments of their own, with `own` our synthesizer (see the module's notes).
 
     Returns
     -------
@@ -228,7 +271,7 @@ def render_bands(
             for start in _starts(events, seconds, per_minute, rng):
                 font = str(rng.choice(fonts))
                 varied = fonts if vary and split == 'train' else ()
-                stems = renderer.window(events, start, seconds, font, rng, vary=varied)
+                stems = renderer.window(events, start, seconds, font, rng, vary=varied, own=own and split == 'train')
                 if len(stems) < 2:
                     continue
                 # One gain for the window: the parts keep the balance that the composer gave them.

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from genaudio_core.command import notice
-from genaudio_core.training.band_mixtures import FAMILY_WORDS, PARTS_SPEED, BandMixtures, family
+from genaudio_core.training.band_mixtures import FAMILY_WORDS, PARTS_SPEED, SHARE_COMPOSED, BandMixtures, family
 from genaudio_core.training.lexicon import NAMES
 from genaudio_core.training.mixtures import SOUNDING, Mixer, MixtureConfig, draw_absent, draw_strangers
 from genaudio_core.training.sounds import Clip
@@ -251,7 +251,7 @@ class BandsOnDevice:
         row = 1  # 0 is silence: what is asked for and is not there
         owner = [0]
         for b in range(size):
-            coherent = rng.random() < 0.5
+            coherent = rng.random() < SHARE_COMPOSED
             group = self.groups[rng.integers(len(self.groups))] if coherent else self.rules.thrown_together(rng)
             labels = [self.bank.clips[i].label for i in group]
             kept = self.rules.kept([family(label) for label in labels], rng) if coherent else None

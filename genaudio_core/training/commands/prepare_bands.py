@@ -14,6 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seconds', type=float, default=8.0, help='length of a window')
     parser.add_argument('--per-minute', type=float, default=3.0, help='windows for each minute of music')
     parser.add_argument('--vary', action='store_true', help='an instrument of its own for every training stem')
+    parser.add_argument('--synthesizer', action='store_true', help='synthesizers of training stems are our own')
+    parser.add_argument('--fonts', nargs='+', type=Path, help='SoundFonts to train with instead of the usual three')
     parser.add_argument('--splits', nargs='+', choices=('train', 'valid', 'test'), default=['train', 'valid', 'test'])
     parser.add_argument('--seed', type=int, default=1)
 
@@ -22,9 +24,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.training.bands import render_bands
     from genaudio_core.training.render import TEST_FONT, TRAIN_FONTS, find_font
 
+    fonts = args.fonts or [find_font(file, package) for package, file in TRAIN_FONTS.items()]
     counts = render_bands(
-        args.folders, args.out, train_fonts=[find_font(file, package) for package, file in TRAIN_FONTS.items()],
+        args.folders, args.out, train_fonts=fonts,
         test_fonts=[find_font(TEST_FONT[1], TEST_FONT[0])], seconds=args.seconds, per_minute=args.per_minute,
-        seed=args.seed, vary=args.vary, splits=args.splits,
+        seed=args.seed, vary=args.vary, own=args.synthesizer, splits=args.splits,
     )  # fmt: skip
     return {'folder': str(args.out), **counts}
