@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from genaudio_core.errors import GenaudioError
 from genaudio_core.soundfont import PlayedNote
 from genaudio_core.training.render import TEST_FONT, find_font
-from genaudio_core.training.synthesizer import draw_patch, play, through_effects
+from genaudio_core.training.synthesizer import PLUCKED, draw_patch, play, through_effects
 
 RATE = 44100
 
@@ -33,13 +33,13 @@ def spectrum(audio):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(['synth lead', 'synth pad', 'synth bass']),
+    seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(['synth lead', 'synth pad', 'synth bass', *PLUCKED]),
     starts=st.lists(st.floats(-1.5, 2.5), max_size=6),
 )  # fmt: skip
 def test_any_patch_plays_any_notes(seed, kind, starts):
     rng = np.random.default_rng(seed)
     notes = [PlayedNote(start, start + 0.3, int(rng.integers(0, 128)), int(rng.integers(1, 128))) for start in starts]
-    audio = through_effects(play(draw_patch(kind, rng), notes, 2.0, RATE, rng), RATE, rng)
+    audio = through_effects(kind, play(draw_patch(kind, rng), notes, 2.0, RATE, rng), RATE, rng)
     assert audio.shape == (2, 2 * RATE) and audio.dtype == np.float32 and np.isfinite(audio).all()
 
 

@@ -9,7 +9,8 @@ Notable choices
 * Real pieces, unlike bands made up of loops, keep the balance and the interplay that a composer gave them.
 * With `vary` every stem of a training window gets an instrument of its own (``voices.py``); now and then the part is
   given to another family altogether.
-* With `own` synthesizers are ours (``synthesizer.py``), and a quarter of the other parts is given to them.
+* With `own` synthesizers are ours (``synthesizer.py``), half of the guitars and basses too, and a quarter of the other
+  parts is given to synthesizers.
 """
 
 import hashlib
@@ -26,14 +27,15 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.soundfont import DRUM_BANK, Generators, PlayedNote, silence
 from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
 from genaudio_core.training.sounds import SPLITS, SoundWriter
-from genaudio_core.training.synthesizer import draw_patch, play, through_effects
+from genaudio_core.training.synthesizer import PLUCKED, draw_patch, play, through_effects
 from genaudio_core.training.voices import Voice, coarsen, draw_voices
 
 SAMPLE_RATE = 44100  # Hz
 Events = list[tuple[float, Any]]  # (seconds, mido message of a channel)
 _NEVER_SWAPPED = ('drums', 'voice', 'bass')
 SHARE_RECAST = 0.2  # of varied parts that another family plays
-SHARE_OWN = 0.25  # of parts that are given to our own synthesizer, where it plays
+SHARE_OWN = 0.25  # of parts that are given to a synthesizer, where it is ours
+SHARE_PLUCKED = 0.5  # of guitars and basses that it plays then
 _BEFORE = 1.5  # seconds before a window from which notes are played, whose tails belong in it
 
 
@@ -127,7 +129,8 @@ class Renderer:
         for concept, wanted in by_concept.items():
             voices = draw_voices(vary, concept == 'drums', rng) if vary else [Voice(font)]
             audio = np.sum([v.gain * self._play(wanted, start, seconds, v, semitones) for v in voices], axis=0)
-            if own and (concept == 'synth bass' or BY_NAME[concept].family == 'synth'):
+            synthetic = concept == 'synth bass' or BY_NAME[concept].family == 'synth'
+            if own and (synthetic or (concept in PLUCKED and rng.random() < SHARE_PLUCKED)):
                 loud = np.sqrt(np.mean(np.square(audio)))
                 audio = self._synthesize(concept, wanted, start, seconds, semitones, rng)
                 audio = audio * loud / (np.sqrt(np.mean(np.square(audio))) + 1e-6)
@@ -175,7 +178,7 @@ class Renderer:
         notes += [PlayedNote(begin - start, seconds, key + semitones, velocity)
                   for (_, key), (begin, velocity) in sounding.items() if begin >= start - _BEFORE]  # fmt: skip
         audio = play(draw_patch(concept, rng), notes, seconds, SAMPLE_RATE, rng)
-        return through_effects(audio, SAMPLE_RATE, rng)
+        return through_effects(concept, audio, SAMPLE_RATE, rng)
 
     @staticmethod
     def _swap(program: int, rng: np.random.Generator) -> int:

@@ -1,8 +1,10 @@
 """A synthesizer for training sounds, since no SoundFont holds what a knob can do.
 
-The synthesizers of General MIDI fonts are a few dozen recordings of machines of the eighties, and what learns from them
-does not know others. This one is drawn anew for every part: oscillators (one to seven, detuned and spread), a low-pass
-filter with resonance, an envelope and a slow wave, an envelope of level, vibrato, noise, and effects.
+The synthesizers of General MIDI fonts are a few dozen recordings of machines of the eighties, their guitars a few
+notes through one amplifier, and what learns from them does not know others. This one is drawn anew for every part:
+oscillators (one to seven, detuned and spread), a low-pass filter with resonance, an envelope and a slow wave, an
+envelope of level, vibrato, noise, and effects. Plucked strings are the same with a bright beginning; a guitar's chord
+goes through its amplifier as a whole.
 
 A note is read from a handful of wavetables, one for each of some positions of the filter, between which it fades:
 nothing aliases, and a note costs a few table look-ups instead of a sum over its partials.
@@ -19,6 +21,7 @@ TABLE = 2048  # samples of a period
 POSITIONS = 12  # of the filter
 LOWEST, HIGHEST = 60.0, 16_000.0  # Hz, of the filter
 PARTIALS = 400
+PLUCKED = ('acoustic guitar', 'electric guitar', 'distorted guitar', 'electric bass', 'slap bass')
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,25 @@ class Patch:
 
 
 def draw_patch(kind: str, rng: np.random.Generator) -> Patch:
-    """Draw a patch; `kind` is a concept of the lexicon: what holds (pads, strings), what is played, or bass."""
+    """Draw a patch for a concept of the lexicon: what holds (pads, strings), is played, or plucked; or a bass."""
     k = np.arange(1, PARTIALS + 1)
+
+    def log(low: float, high: float) -> float:
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    if kind in PLUCKED:
+        bass, slapped = kind.endswith('bass'), kind == 'slap bass'
+        double = kind != 'acoustic guitar' and not bass and rng.random() < 0.35  # played twice, left and right
+        return Patch(
+            partials=np.abs(np.sin(np.pi * k * rng.uniform(0.06, 0.4))) / k ** rng.uniform(0.8, 1.3),
+            detune=np.array([-3.0, 3.0] if double else [0.0]), pan=np.array([-1.0, 1.0] if double else [0.0]),
+            second=0.0, second_level=0.0, cutoff=log(200, 1500) if bass else log(500, 4000),
+            tracking=float(rng.uniform(0.3, 1)), order=int(rng.integers(1, 3)), resonance=0.0,
+            sweep=float(rng.uniform(3, 5) if slapped else rng.uniform(0.5, 4)),
+            sweep_time=log(0.02, 0.1) if slapped else log(0.04, 0.6), wave=0.0, wave_rate=1.0, attack=log(0.001, 0.006),
+            decay=log(0.3, 2.5), sustain=0.0, release=log(0.03, 0.15),
+            vibrato=float(rng.uniform(3, 12)) if rng.random() < 0.2 else 0.0, noise=0.0,
+        )  # fmt: skip
     shape = rng.choice(['saw', 'pulse', 'square', 'triangle', 'drawn'], p=[0.4, 0.2, 0.15, 0.1, 0.15])
     width = float(rng.uniform(0.08, 0.45))
     partials = {
@@ -60,10 +80,6 @@ def draw_patch(kind: str, rng: np.random.Generator) -> Patch:
     bass = kind == 'synth bass'
     n = int(rng.choice([1, 2, 3, 7], p=[0.6, 0.3, 0.1, 0.0] if bass else [0.25, 0.25, 0.2, 0.3]))
     spread = float(rng.uniform(2, 25))
-
-    def log(low: float, high: float) -> float:
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
     return Patch(
         partials=partials, detune=np.linspace(-spread, spread, n) if n > 1 else np.zeros(1),
         pan=np.linspace(-1, 1, n) * rng.uniform(0, 1) if n > 1 else np.zeros(1),
@@ -138,19 +154,34 @@ def _tables(patch: Patch, pitch: float, sample_rate: int) -> np.ndarray:
     return np.fft.irfft(spectrum, TABLE, axis=1).astype(np.float32)
 
 
-def through_effects(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a part (2, n) through some of what such parts are often heard through."""
+def through_effects(kind: str, audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a part (2, n) through some of what parts of its `kind` are often heard through."""
     import pedalboard as pb
 
     board: list[pb.Plugin] = []
-    if rng.random() < 0.15:
-        board.append(pb.Distortion(float(rng.uniform(5, 25))))
-    if rng.random() < 0.3:
-        board.append(pb.Chorus(float(rng.uniform(0.3, 2)), float(rng.uniform(0.1, 0.4)), mix=0.5))
+
+    def between(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
+    driven = {'distorted guitar': (1.0, 25, 45), 'electric guitar': (0.5, 5, 20), 'acoustic guitar': (0.0, 0, 0)}
+    share, low, high = driven.get(kind, (0.15, 5, 25))
+    if rng.random() < share:
+        audio = audio * (0.1 / (np.sqrt(np.mean(np.square(audio))) + 1e-6))
+        board.append(pb.Distortion(between(low, high)))
+    if kind in ('distorted guitar', 'electric guitar'):  # an amplifier's cabinet
+        board += [pb.HighpassFilter(between(60, 130)), pb.PeakFilter(between(1500, 3500), between(-2, 6), 1.0)]
+        board += [pb.LowpassFilter(between(3000, 7000)), pb.LowpassFilter(between(3000, 7000))]
+    elif kind == 'acoustic guitar':  # its body
+        board.append(pb.PeakFilter(between(90, 250), between(2, 8), 1.5))
+        board.append(pb.PeakFilter(between(2000, 6000), between(-6, 6), 1.0))
+    elif kind.endswith('bass'):
+        board.append(pb.LowpassFilter(between(1200, 7000)))
+    if rng.random() < (0.05 if kind.endswith('bass') else 0.25):
+        board.append(pb.Chorus(between(0.3, 2), between(0.1, 0.4), mix=0.5))
     if rng.random() < 0.1:
-        board.append(pb.Phaser(float(rng.uniform(0.1, 1))))
-    if rng.random() < 0.25:
-        board.append(pb.Delay(float(rng.uniform(0.15, 0.5)), float(rng.uniform(0, 0.5)), float(rng.uniform(0.1, 0.4))))
-    if rng.random() < 0.35:
-        board.append(pb.Reverb(float(rng.uniform(0.3, 0.9)), wet_level=float(rng.uniform(0.1, 0.4))))
+        board.append(pb.Phaser(between(0.1, 1)))
+    if not kind.endswith('bass') and rng.random() < 0.2:
+        board.append(pb.Delay(between(0.15, 0.5), between(0, 0.5), between(0.1, 0.4)))
+    if not kind.endswith('bass') and rng.random() < 0.35:
+        board.append(pb.Reverb(between(0.3, 0.9), wet_level=between(0.1, 0.4)))
     return np.asarray(pb.Pedalboard(board)(audio, sample_rate), np.float32) if board else audio
