@@ -184,4 +184,6 @@ def through_effects(kind: str, audio: np.ndarray, sample_rate: int, rng: np.rand
         board.append(pb.Delay(between(0.15, 0.5), between(0, 0.5), between(0.1, 0.4)))
     if not kind.endswith('bass') and rng.random() < 0.35:
         board.append(pb.Reverb(between(0.3, 0.9), wet_level=between(0.1, 0.4)))
-    return np.asarray(pb.Pedalboard(board)(audio, sample_rate), np.float32) if board else audio
+    for plugin in board:
+        audio = plugin(audio, sample_rate, reset=True)
+    return audio.astype(np.float32)
