@@ -38,7 +38,8 @@ def spectrum(audio):
 )  # fmt: skip
 def test_any_patch_plays_any_notes(seed, kind, starts):
     rng = np.random.default_rng(seed)
-    notes = [PlayedNote(start / 1000, start / 1000 + 0.3, int(rng.integers(0, 128)), int(rng.integers(1, 128))) for start in starts]
+    keys, begins = rng.integers(1, 128, (len(starts), 2)).tolist(), [start / 1000 for start in starts]
+    notes = [PlayedNote(at, at + 0.3, key, velocity) for at, (key, velocity) in zip(begins, keys, strict=True)]
     audio = through_effects(kind, play(draw_patch(kind, rng), notes, 2.0, RATE, rng), RATE, rng)
     assert audio.shape == (2, 2 * RATE) and audio.dtype == np.float32 and np.isfinite(audio).all()
 

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seconds', type=float, default=8.0, help='length of a window')
     parser.add_argument('--per-minute', type=float, default=3.0, help='windows for each minute of music')
     parser.add_argument('--vary', action='store_true', help='an instrument of its own for every training stem')
-    parser.add_argument('--synthesizer', action='store_true', help='our own synthesizers, guitars and basses for training')
+    parser.add_argument('--synthesizer', action='store_true', help='our own synthesizers, guitars, basses too')
     parser.add_argument('--fonts', nargs='+', type=Path, help='SoundFonts to train with instead of the usual three')
     parser.add_argument('--splits', nargs='+', choices=('train', 'valid', 'test'), default=['train', 'valid', 'test'])
     parser.add_argument('--seed', type=int, default=1)
