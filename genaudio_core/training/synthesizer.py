@@ -76,7 +76,7 @@ def draw_patch(kind: str, rng: np.random.Generator) -> Patch:
         'pulse': np.abs(np.sin(np.pi * k * width)) / k,
         'drawn': np.where(k <= 12, rng.random(PARTIALS) ** 2, 0.02 / k),
     }[str(shape)]  # fmt: skip
-    holds = kind in ('synth pad', 'synth strings', 'strings', 'choir') or rng.random() < 0.15
+    holds = kind in ('synth pad', 'synth strings') or rng.random() < 0.15
     bass = kind == 'synth bass'
     n = int(rng.choice([1, 2, 3, 7], p=[0.6, 0.3, 0.1, 0.0] if bass else [0.25, 0.25, 0.2, 0.3]))
     spread = float(rng.uniform(2, 25))
