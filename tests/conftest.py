@@ -1,10 +1,12 @@
 """Shared by all tests: small scores, made here, and hypothesis settings."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from genaudio_core.errors import GenaudioError
 from genaudio_core.score import Meter, Note, Score, Tempo, Track
 
 # Machines are noisy, so no example has a deadline; CI draws the same examples every time.
@@ -21,6 +23,18 @@ def phrase() -> Score:
     bass = [Note(i, 1.0, 36 + (0, 7)[i % 2], 90) for i in range(16)]
     tracks = [Track(0, notes=sorted(melody + chords)), Track(33, notes=bass)]
     return Score(tracks, [Tempo(0.0, 96.0)], [Meter(0.0, 4, 4)])
+
+
+@pytest.fixture
+def test_font() -> Path:
+    """The SoundFont that tests play through; a test is skipped where it or fluidsynth is missing."""
+    from genaudio_core.training.render import TEST_FONT, find_font
+
+    pytest.importorskip('fluidsynth')
+    try:
+        return find_font(TEST_FONT[1], TEST_FONT[0])
+    except GenaudioError as error:
+        pytest.skip(str(error))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,6 @@ from genaudio_core.training.lexicon import CONCEPTS, NAMES, PROGRAM_TO_CONCEPT, 
 from genaudio_core.training.mixtures import Mixer, MixtureConfig
 from genaudio_core.training.recordings import concept_of, split_of
 from genaudio_core.training.render import (
-    TEST_FONT,
     Phrase,
     PhraseBook,
     PlayedNote,
@@ -179,13 +178,8 @@ def test_a_missing_font_names_its_package():
         find_font('missing.sf2', 'some-soundfont')
 
 
-def test_notes_sound_at_their_pitch_and_time():
-    pytest.importorskip('fluidsynth')
-    try:
-        font = find_font(TEST_FONT[1], TEST_FONT[0])
-    except GenaudioError as error:
-        pytest.skip(str(error))
-    sampler = Sampler(font, 22050)
+def test_notes_sound_at_their_pitch_and_time(test_font):
+    sampler = Sampler(test_font, 22050)
     audio = sampler.play([PlayedNote(0.5, 1.2, 69, 100)], 73, False, 1.5).mean(axis=0)
     sampler.close()
     assert audio.shape == (33075,)
@@ -194,12 +188,8 @@ def test_notes_sound_at_their_pitch_and_time():
     assert abs(spectrum[300:600].argmax() + 300 - 440) < 8
 
 
-def test_nothing_rings_on_into_the_next_sound():
-    pytest.importorskip('fluidsynth')
-    try:
-        sampler = Sampler(find_font(TEST_FONT[1], TEST_FONT[0]))
-    except GenaudioError as error:
-        pytest.skip(str(error))
+def test_nothing_rings_on_into_the_next_sound(test_font):
+    sampler = Sampler(test_font)
     held = [PlayedNote(0.0, 9.0, note, 110) for note in range(50, 80, 3)]
     assert np.abs(sampler.play(held, 89, False, 1.0)).max() > 0.05
     silent = sampler.play([PlayedNote(0.5, 0.6, 60, 1)], 115, False, 0.4)
@@ -207,16 +197,12 @@ def test_nothing_rings_on_into_the_next_sound():
     assert np.abs(silent).max() < 1e-4
 
 
-def test_a_varied_solo_is_another_instrument_and_in_tune(monkeypatch):
+def test_a_varied_solo_is_another_instrument_and_in_tune(monkeypatch, test_font):
     """What one voice moves is back for the next; a plain note afterwards sounds as it did before."""
     from genaudio_core.training import prepare
     from genaudio_core.training.voices import Voice
 
-    pytest.importorskip('fluidsynth')
-    try:
-        sampler = Sampler(find_font(TEST_FONT[1], TEST_FONT[0]))
-    except GenaudioError as error:
-        pytest.skip(str(error))
+    sampler = Sampler(test_font)
     notes = [PlayedNote(0.1, 1.3, 69, 100)]
 
     def spectrum(audio):

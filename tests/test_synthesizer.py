@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genaudio_core.errors import GenaudioError
 from genaudio_core.soundfont import PlayedNote
-from genaudio_core.training.render import TEST_FONT, find_font
 from genaudio_core.training.synthesizer import PLUCKED, draw_patch, play, through_effects
 
 RATE = 44100
@@ -75,21 +73,15 @@ def test_the_filter_closes_and_the_knobs_are_heard():
     assert np.corrcoef(left, right)[0, 1] < 0.9
 
 
-def test_a_window_gets_our_synthesizer_at_the_loudness_of_the_score():
-    pytest.importorskip('fluidsynth')
+def test_a_window_gets_our_synthesizer_at_the_loudness_of_the_score(test_font):
     from genaudio_core.training.bands import Renderer
 
-    try:
-        font = find_font(TEST_FONT[1], TEST_FONT[0])
-    except GenaudioError as error:
-        pytest.skip(str(error))
-    renderer, events = Renderer([font]), [(0.0, mido.Message('program_change', program=81))]
+    renderer, events = Renderer([test_font]), [(0.0, mido.Message('program_change', program=81))]
     for i in range(8):
         events.append((0.5 * i, mido.Message('note_on', note=60 + i, velocity=90)))
         events.append((0.5 * i + 0.4, mido.Message('note_off', note=60 + i)))
-    made = [
-        renderer.window(events, 0.0, 4.0, font.stem, np.random.default_rng(3), own=own) for own in (False, True, True)
-    ]
+    fonts = [test_font.stem]
+    made = [renderer.window(events, 0.0, 4.0, fonts, np.random.default_rng(3), own=own) for own in (False, True, True)]
     (name,) = made[0]
     theirs, ours, again = (next(iter(stems.values())) for stems in made)
     assert name.startswith('synth') and ours.shape == theirs.shape == (2, 4 * RATE)

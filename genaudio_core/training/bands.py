@@ -7,6 +7,7 @@ Notable choices
 * Pieces are split by a hash of their name, so a piece is in one split whatever else is rendered.
 * The test split is heard through SoundFonts that no training window uses.
 * Real pieces, unlike bands made up of loops, keep the balance and the interplay that a composer gave them.
+* A font that holds only some instruments (``recorded_font.py``) plays those; other parts are another font's.
 * With `vary` every stem of a training window gets an instrument of its own (``voices.py``); now and then the part is
   given to another family altogether.
 * With `own` synthesizers are ours (``synthesizer.py``), half of the guitars and basses too, and a quarter of the other
@@ -15,7 +16,7 @@ Notable choices
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +90,20 @@ class Renderer:
             'synth.threadsafe-api': 0,
         })  # fmt: skip
         self._generators = Generators(self.synth)
+        self._presets: dict[tuple[str, int, int], bool] = {}
         self.fonts = {Path(path).stem: self.synth.sfload(str(path)) for path in soundfonts}
         if broken := [name for name, number in self.fonts.items() if number < 0]:
             raise GenaudioError(f'fluidsynth cannot read the SoundFont {broken[0]}.')
 
     def window(
-        self, events: Events, start: float, seconds: float, font: str, rng: np.random.Generator, *,
-        vary: Sequence[str] = (), own: bool = False,
+        self, events: Events, start: float, seconds: float, fonts: Sequence[str], rng: np.random.Generator, *,
+        vary: bool = False, own: bool = False,
     ) -> dict[str, np.ndarray]:
         """Return concept -> audio of shape (2, samples), for the concepts that sound.
 
-        One transposition for the window (drums stay), and now and then another program of the same family. With
-        `vary`, the fonts to draw from, every stem gets an instrument of its own, with `own` synthesizers are ours (see
-        the module's notes).
+        One transposition for the window (drums stay), and now and then another program of the same family. A part is
+        played by the first of `fonts` that holds it; with `vary` every stem gets an instrument of its own, drawn from
+        all of them, with `own` synthesizers are ours (see the module's notes).
         """
         semitones = int(rng.integers(-4, 5))
         swaps: dict[int, int] = {}
@@ -127,7 +129,8 @@ class Renderer:
         by_concept.pop('', None)
         stems: dict[str, np.ndarray] = {}
         for concept, wanted in by_concept.items():
-            voices = draw_voices(vary, concept == 'drums', rng) if vary else [Voice(font)]
+            able = self._able(fonts, concept == 'drums', {program for *_, program in wanted})
+            voices = draw_voices(able, concept == 'drums', rng) if vary else [Voice(able[0])]
             audio = np.sum([v.gain * self._play(wanted, start, seconds, v, semitones) for v in voices], axis=0)
             synthetic = concept == 'synth bass' or BY_NAME[concept].family == 'synth'
             if own and (synthetic or (concept in PLUCKED and rng.random() < SHARE_PLUCKED)):
@@ -139,6 +142,17 @@ class Renderer:
             if np.sqrt(np.mean(np.square(audio))) >= 1e-3:
                 stems[concept] = np.asarray(audio, np.float32)
         return stems
+
+    def _able(self, fonts: Sequence[str], is_drums: bool, programs: Iterable[int]) -> Sequence[str]:
+        """Those of `fonts` that hold the programs, or all where none does."""
+        wanted = [(DRUM_BANK, 0)] if is_drums else [(0, program) for program in programs]
+        return [font for font in fonts if all(self._holds(font, *preset) for preset in wanted)] or fonts
+
+    def _holds(self, font: str, bank: int, preset: int) -> bool:
+        key = (font, bank, preset)
+        if key not in self._presets:
+            self._presets[key] = self.synth.sfpreset_name(self.fonts[font], bank, preset) is not None
+        return self._presets[key]
 
     @staticmethod
     def _recast(program: int, rng: np.random.Generator) -> int:
@@ -255,11 +269,11 @@ def render_bands(
     paths = sorted(path for folder in folders for path in folder.rglob('*.mid'))
     if not paths:
         raise GenaudioError(f'No .mid files under {", ".join(map(str, folders))}.')
-    order = np.random.default_rng(seed).permutation(len(paths))
+    places = np.random.default_rng(seed).permutation(len(paths))
     renderer = Renderer([*train_fonts, *test_fonts])
     counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
     with SoundWriter(out) as writer:
-        for n, path in enumerate(paths[i] for i in order):
+        for n, path in enumerate(paths[i] for i in places):
             name = f'{path.parent.name}/{path.stem}'
             split = split_of(name)
             if split not in splits:
@@ -272,16 +286,16 @@ def render_bands(
             rng = np.random.default_rng(zlib.crc32(name.encode()) + seed)
             fonts = [Path(f).stem for f in (test_fonts if split == 'test' else train_fonts)]
             for start in _starts(events, seconds, per_minute, rng):
-                font = str(rng.choice(fonts))
-                varied = fonts if vary and split == 'train' else ()
-                stems = renderer.window(events, start, seconds, font, rng, vary=varied, own=own and split == 'train')
+                train = split == 'train'
+                order = [str(font) for font in rng.permutation(fonts)]
+                stems = renderer.window(events, start, seconds, order, rng, vary=vary and train, own=own and train)
                 if len(stems) < 2:
                     continue
                 # One gain for the window: the parts keep the balance that the composer gave them.
                 gain = 0.7 / max(float(np.abs(audio).max()) for audio in stems.values())
                 for concept, audio in stems.items():
                     writer.add(
-                        audio * gain, SAMPLE_RATE, label=concept, kind='stem', split=split, source=font,
+                        audio * gain, SAMPLE_RATE, label=concept, kind='stem', split=split, source=order[0],
                         group=f'{name}@{start:.2f}#{seed}', role=BY_NAME[concept].family,
                     )  # fmt: skip
                 counts[split] += 1

@@ -9,6 +9,7 @@ ABOUT = 'Prepare data, train, evaluate and study the models.'
 COMMANDS = {
     'prepare': 'make one compact data file from folders of scores',
     'prepare-sounds': 'render scores and pack recordings: labelled sounds to train separators on',
+    'prepare-font': 'make a SoundFont of recorded notes, to train with',
     'prepare-bands': 'render windows of MIDI bands as stems, to train the live separator on',
     'prepare-synthesis': 'pack spectrograms of single sounds, to train synthesis on',
     'query-space': 'make the space that queries live in, and what the encoders make of each label',

@@ -1,0 +1,40 @@
+"""`genaudio-train prepare-font`: see HELP."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from genaudio_core.errors import GenaudioError
+
+HELP = 'make a SoundFont of recorded notes, to train with'
+EXAMPLE = "genaudio-train prepare-font 'electric bass=samples/my-bass' violin=samples/fiddle -o data/fonts/own.sf2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('instruments', nargs='+', metavar='NAME=FOLDER',
+                        help="an instrument and its recordings, a note each, named by it: A2.wav")  # fmt: skip
+    parser.add_argument('-o', '--out', type=Path, required=True, help='.sf2 file to make')
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from genaudio_core.training.lexicon import BY_NAME
+    from genaudio_core.training.recorded_font import read_instrument, write_font
+
+    folders: dict[str, list[Path]] = {}
+    for text in args.instruments:
+        name, separator, folder = text.partition('=')
+        if not separator or not folder:
+            raise GenaudioError(f"'{text}' names no folder: write NAME=FOLDER, e.g. cello=samples/cello.")
+        if name not in BY_NAME or not BY_NAME[name].programs or name == 'drums':
+            known = ', '.join(c.name for c in BY_NAME.values() if c.programs and c.name != 'drums')
+            raise GenaudioError(f"'{name}' is no instrument of General MIDI. Known: {known}.")
+        if not Path(folder).is_dir():
+            raise GenaudioError(f'{folder} is no folder.')
+        folders.setdefault(name, []).append(Path(folder))
+    presets = {}
+    for name, places in folders.items():
+        instruments = [read_instrument(place) for place in places]
+        for number, program in enumerate(BY_NAME[name].programs):
+            presets[program] = instruments[number % len(instruments)]
+    write_font(presets, args.out)
+    return {'font': str(args.out), 'presets': len(presets), 'megabytes': round(args.out.stat().st_size / 1e6, 1)}
