@@ -7,7 +7,6 @@ Channels of the output ring: two per stem, two of the rest (input minus all stem
 """
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bridge.mixer import Mix, Mixer
-from bridge.priority import keep_what_is_loaded
+from bridge.priority import keep_what_is_loaded, real_time_or_preferred
 from bridge.rings import Ring, Shared
 
 STARTING, READY, FAILED = 0, 1, 2
@@ -177,17 +176,6 @@ class Worker:
         return None
 
 
-def ask_for_priority() -> bool:
-    """Ask for a first-in-first-out priority below the sound server's; True if it was given."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))  # pyright: ignore
-        return True
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(-10)
-        return True
-    return False
-
-
 def run_worker(spec: WorkerSpec, wake, pipe: Connection, standby: bool = False) -> None:
     """Body of the process. `wake` is released by the audio callback; `pipe` brings messages, its end is ours too.
 
@@ -216,7 +204,7 @@ def run_worker(spec: WorkerSpec, wake, pipe: Connection, standby: bool = False) 
             pipe.send(('failed', str(error)))
         return
     keep_what_is_loaded()
-    gauges.counters[Gauges.PRIORITY] = int(spec.realtime and ask_for_priority())
+    gauges.counters[Gauges.PRIORITY] = int(spec.realtime and real_time_or_preferred())
     gauges.counters[Gauges.STATE] = READY
     with contextlib.suppress(EOFError, OSError, BrokenPipeError):  # the host is gone, and so are we
         while True:

@@ -21,11 +21,13 @@ def keep_what_is_loaded() -> None:
     gc.freeze()
 
 
-def raise_priority(niceness: int) -> None:
-    """Ask the system to prefer this process (POSIX niceness, -20 first); where it refuses, we stay as we are."""
+def raise_priority(niceness: int) -> bool:
+    """Ask the system to prefer this process (POSIX niceness, -20 first); where it refuses, False, we stay as we are."""
     if hasattr(os, 'setpriority'):
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, niceness)
+            return True
+    return False
 
 
 def real_time() -> bool:
@@ -40,6 +42,11 @@ def real_time() -> bool:
     except OSError:
         return False
     return True
+
+
+def real_time_or_preferred() -> bool:
+    """Make the calling thread a real-time thread, or else have this process preferred; whether either was granted."""
+    return real_time() or raise_priority(-10)
 
 
 def may_be_real_time() -> bool:

@@ -102,9 +102,9 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
     import numpy as np
 
     from bridge.audio import AudioHost
-    from bridge.audio_worker import Gauges, ask_for_priority
+    from bridge.audio_worker import Gauges
     from bridge.awake import awake
-    from bridge.priority import keep_what_is_loaded
+    from bridge.priority import keep_what_is_loaded, real_time_or_preferred
     from genaudio_core.command import notice
 
     context = multiprocessing.get_context('spawn')
@@ -127,7 +127,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
         sys.setswitchinterval(0.0005)
         keep_what_is_loaded()
         out = np.empty((host.outbox.n_channels, block), np.float32)
-        own_priority = ask_for_priority()
+        own_priority = real_time_or_preferred()
         counts, late, worst_late = host.core.counts, 0, 0.0
         total, skip = int(args.minutes * 60 / period), int(2 / period)
         started = time.perf_counter()
