@@ -11,8 +11,10 @@ Modules are imported when their subcommand is chosen, so that ``genaudio devices
 """
 
 import argparse
+import errno
 import importlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -95,6 +97,12 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
     except BrokenPipeError:  # the reader of our output went away (| head)
         sys.stderr.close()
         return 141
+    except Exception as error:
+        if debug or os.strerror(errno.ENOSPC) not in str(error):  # libraries have errors of their own for it
+            raise
+        print('error: the disk is full. Make room and run the command again; files made before are whole.',
+              file=sys.stderr)  # fmt: skip
+        return 2
     if result is not None:
         exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
         _show(result, as_json)

@@ -1,5 +1,7 @@
 """SoundFonts of recorded notes: what is written is what fluidsynth plays."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,3 +123,12 @@ def test_a_font_without_recordings_is_refused(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(GenaudioError, match='note in its name'):
         read_instrument(tmp_path / 'empty')
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='a disk that is always full')
+def test_a_full_disk_is_told_in_one_line(tmp_path, capsys):
+    folder_of(tmp_path / 'fiddle', {'A4.wav': tone(69)})
+    (tmp_path / 'own.sf2').symlink_to('/dev/full')
+    assert main(['prepare-font', f'violin={tmp_path}/fiddle', '-o', str(tmp_path / 'own.sf2')]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith('error: the disk is full') and told.count('\n') == 1

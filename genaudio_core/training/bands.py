@@ -9,7 +9,8 @@ Notable choices
 * Real pieces, unlike bands made up of loops, keep the balance and the interplay that a composer gave them.
 * A font that holds only some instruments (``recorded_font.py``) plays those; other parts are another font's.
 * With `vary` every stem of a training window gets an instrument of its own (``voices.py``); now and then the part is
-  given to another family altogether.
+  given to another family altogether. Half of the distorted guitars are clean ones of a font through an amplifier of
+  ours: the chords that are played are distorted as a whole, and no two amplifiers are alike.
 * With `own` synthesizers are ours (``synthesizer.py``), half of the guitars and basses too, and a quarter of the other
   parts is given to synthesizers.
 """
@@ -33,8 +34,10 @@ from genaudio_core.training.voices import Voice, coarsen, draw_voices
 
 SAMPLE_RATE = 44100  # Hz
 Events = list[tuple[float, Any]]  # (seconds, mido message of a channel)
-_NEVER_SWAPPED = ('drums', 'voice', 'bass')
+_NEVER_SWAPPED = ('drums', 'voice')
 SHARE_RECAST = 0.2  # of varied parts that another family plays
+SHARE_AMPLIFIED = 0.5  # of distorted guitars of varied windows
+CLEAN_GUITARS = (25, 26, 27, 28)  # programs
 SHARE_OWN = 0.25  # of parts that are given to a synthesizer, where it is ours
 SHARE_PLUCKED = 0.5  # of guitars and basses that it plays then
 _BEFORE = 1.5  # seconds before a window from which notes are played, whose tails belong in it
@@ -119,7 +122,7 @@ class Renderer:
             playing = program[channel]
             if playing not in swaps:
                 recast = vary and rng.random() < SHARE_RECAST
-                swaps[playing] = self._recast(playing, rng) if recast else self._swap(playing, rng)
+                swaps[playing] = self._recast(playing, rng) if recast else self._swap(playing, vary, rng)
                 if own and rng.random() < SHARE_OWN:
                     swaps[playing] = self._synthesized(playing, rng)
             if message.type not in ('note_on', 'note_off', 'control_change', 'pitchwheel'):
@@ -129,17 +132,23 @@ class Renderer:
         by_concept.pop('', None)
         stems: dict[str, np.ndarray] = {}
         for concept, wanted in by_concept.items():
+            amplified = vary and concept == 'distorted guitar' and rng.random() < SHARE_AMPLIFIED
+            if amplified:
+                clean = int(rng.choice(CLEAN_GUITARS))
+                wanted = [(when, message, clean) for when, message, _ in wanted]
             able = self._able(fonts, concept == 'drums', {program for *_, program in wanted})
             voices = draw_voices(able, concept == 'drums', rng) if vary else [Voice(able[0])]
             audio = np.sum([v.gain * self._play(wanted, start, seconds, v, semitones) for v in voices], axis=0)
+            loud = _loudness(audio)
             synthetic = concept == 'synth bass' or BY_NAME[concept].family == 'synth'
             if own and (synthetic or (concept in PLUCKED and rng.random() < SHARE_PLUCKED)):
-                loud = np.sqrt(np.mean(np.square(audio)))
                 audio = self._synthesize(concept, wanted, start, seconds, semitones, rng)
-                audio = audio * loud / (np.sqrt(np.mean(np.square(audio))) + 1e-6)
+            elif amplified:
+                audio = through_effects(concept, audio, SAMPLE_RATE, rng)
+            audio = audio * (loud / (_loudness(audio) + 1e-6))
             if vary:
                 audio = coarsen(audio, SAMPLE_RATE, rng)
-            if np.sqrt(np.mean(np.square(audio))) >= 1e-3:
+            if _loudness(audio) >= 1e-3:
                 stems[concept] = np.asarray(audio, np.float32)
         return stems
 
@@ -195,11 +204,12 @@ class Renderer:
         return through_effects(concept, audio, SAMPLE_RATE, rng)
 
     @staticmethod
-    def _swap(program: int, rng: np.random.Generator) -> int:
+    def _swap(program: int, basses: bool, rng: np.random.Generator) -> int:
+        """Give every other part to an instrument of its family; a bass only with `basses`."""
         concept = PROGRAM_TO_CONCEPT.get(program)
-        if concept is None or BY_NAME[concept].family in _NEVER_SWAPPED or rng.random() < 0.5:
+        family = BY_NAME[concept].family if concept else ''
+        if not family or family in _NEVER_SWAPPED or (family == 'bass' and not basses) or rng.random() < 0.5:
             return program
-        family = BY_NAME[concept].family
         return int(rng.choice([p for p, name in PROGRAM_TO_CONCEPT.items() if BY_NAME[name].family == family]))
 
     def _play(self, wanted, start: float, seconds: float, voice: Voice, semitones: int) -> np.ndarray:
@@ -249,6 +259,10 @@ class Renderer:
 
     def _generate(self, count: int) -> np.ndarray:
         return self.synth.get_samples(count).reshape(-1, 2).T.astype(np.float32) / 32768
+
+
+def _loudness(audio: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(audio))))
 
 
 def render_bands(
