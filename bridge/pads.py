@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from genaudio_core.audio_files import read_audio
+from genaudio_core.audio_files import READABLE, read_audio
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 FIRST_NOTE, N_PADS = 36, 16  # as most pad controllers send: C1 upwards
 MAX_VOICES = 24
 FADE = 0.005  # seconds over which a voice is cut off
 MAX_SECONDS = 120.0  # of a take
-SUFFIXES = ('.wav', '.flac', '.ogg', '.mp3', '.aiff', '.aif')
 _KEYS = ('file', 'gain_db', 'choke', 'hold')
 
 
@@ -265,7 +264,7 @@ class Folder:
             return
         for file in files:
             # A name with a dot in front is a file that is still being written (files.atomic_write).
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith('.'):
+            if file.suffix.lower() in READABLE and not file.name.startswith('.'):
                 try:
                     state = file.stat()
                 except OSError:

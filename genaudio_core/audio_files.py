@@ -11,6 +11,7 @@ import numpy as np
 
 from genaudio_core.errors import GenaudioError
 
+READABLE = ('.wav', '.flac', '.ogg', '.mp3', '.aiff', '.aif')
 WRITABLE = ('.wav', '.flac', '.mp3', '.ogg', '.aiff')
 MAX_CHANNELS = 8  # more is a multitrack session, which nobody means to separate as one sound
 _MP3_RATES = (32000, 44100, 48000)

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genaudio_core.audio_files import READABLE
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 MUSIC, SPEECH, EFFECT = 'music', 'speech', 'sound effect'
@@ -47,7 +48,7 @@ MIN_VOLUME, MAX_VOLUME = -70.0, 0.0  # LUFS; what is under -70 the measurement c
 MAX_SECONDS = 600.0  # of one row
 MAX_FADE = 60.0  # seconds
 MAX_ROWS, MAX_BYTES = 2000, 4 << 20
-SUFFIXES = ('.wav', '.flac', '.ogg', '.mp3', '.aiff', '.aif', '.mid', '.midi')
+SUFFIXES = (*READABLE, '.mid', '.midi')
 
 _COLUMNS: dict[str, str] = {
     'audiotype': 'kind', 'type': 'kind', 'layout': 'layout', 'id': 'id', 'character': 'character',

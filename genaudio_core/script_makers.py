@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from genaudio_core.audio_files import AudioReader, read_audio
+from genaudio_core.audio_files import READABLE, AudioReader, read_audio
 from genaudio_core.audio_script import AUTO_SECONDS, BEGIN, EFFECT, MUSIC, SPEECH, Faults, Row, Script
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import find_model
@@ -195,7 +195,7 @@ class Speech:
             return
         if not self.recordings.is_dir():
             raise GenaudioError(f'--voices: there is no folder {self.recordings}.')
-        files = {path.stem.lower(): path for path in sorted(self.recordings.iterdir()) if path.suffix.lower() in _HEARD}
+        files = {p.stem.lower(): p for p in sorted(self.recordings.iterdir()) if p.suffix.lower() in READABLE}
         count: dict[str, int] = {}
         for row in script.rows:
             if row.kind != SPEECH:
@@ -224,9 +224,6 @@ class Speech:
             return Made(read_audio(self._lines[row.number], SAMPLE_RATE), f'plays {self._lines[row.number].name}')
         voice = self._voice(row)
         return Made(self.engine.say(row.content, voice), f'said by {voice.describe()}')
-
-
-_HEARD = ('.wav', '.flac', '.ogg', '.mp3', '.aiff', '.aif')
 
 
 def _slug(name: str) -> str:

@@ -16,14 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from genaudio_core.audio_files import read_audio
+from genaudio_core.audio_files import READABLE, read_audio
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.training.lexicon import BY_NAME, CONCEPTS
 from genaudio_core.training.recordings import concept_of, plain_label, split_of
 from genaudio_core.training.render import LOUDNESS, SAMPLE_RATE, level
 from genaudio_core.training.sounds import SoundWriter
 
-AUDIO = ('.wav', '.flac', '.ogg', '.mp3', '.aif', '.aiff')
 VIDEO = ('.mp4', '.mkv', '.webm', '.mov', '.avi', '.m4a', '.opus')  # what ffmpeg reads for us
 CLIP_SECONDS = 30.0  # longer files are cut
 SILENT = 1e-3  # root mean square under which a clip is left out
@@ -81,7 +80,7 @@ def pack_own_sounds(writer: SoundWriter, folders: list[Path], notify: Notify = p
         if not inner:
             notify(f'{folder} holds no folders: name one after each sound (violin/), or one for each song.')
         for path in inner:
-            files = sorted(p for p in path.rglob('*') if p.is_file() and p.suffix.lower() in AUDIO + VIDEO)
+            files = sorted(p for p in path.rglob('*') if p.is_file() and p.suffix.lower() in READABLE + VIDEO)
             if concept := concept_of(path.name):
                 _add_labelled(writer, files, concept, folder, packed, notify)
             else:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from genaudio_core.audio_files import READABLE
 from genaudio_core.errors import GenaudioError
 from genaudio_core.query_process import PROBE, EncoderProcess, QuerySource, probe_of
 from genaudio_core.training.lexicon import CONCEPTS
-from genaudio_core.training.own_sounds import AUDIO, VIDEO
+from genaudio_core.training.own_sounds import VIDEO
 from genaudio_core.training.query_space import QuerySpace, unit
 from genaudio_core.training.recordings import concept_of
 
@@ -73,7 +74,7 @@ def build_own_space(
             raise GenaudioError(f'There is no folder {folder}.')
         for path in sorted(p for p in folder.rglob('*') if p.is_file()):
             label = concept_of(path.relative_to(folder).parts[0])
-            if label and path.suffix.lower() in PICTURES + VIDEO + AUDIO:
+            if label and path.suffix.lower() in PICTURES + VIDEO + READABLE:
                 files[label].append(path)
     words = [word for concept in CONCEPTS for word in (concept.name, *concept.synonyms)]
     # The encoder is loaded twice: what it takes is not known before it was asked.
@@ -87,7 +88,7 @@ def build_own_space(
         for label, paths in files.items():
             for number, path in enumerate(paths):
                 suffix = path.suffix.lower()
-                if (sees and suffix in PICTURES) or (hears and suffix in AUDIO):
+                if (sees and suffix in PICTURES) or (hears and suffix in READABLE):
                     wanted.append((label, [path]))
                 elif sees and suffix in VIDEO:
                     place = Path(scratch) / f'{label}-{number}'

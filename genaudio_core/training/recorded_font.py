@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genaudio_core.audio_files import read_audio
+from genaudio_core.audio_files import READABLE, read_audio
 from genaudio_core.errors import GenaudioError
 
 SAMPLE_RATE = 32_000  # Hz
@@ -32,7 +32,6 @@ _NOTE = re.compile(r'(?<![A-Za-z])([A-Ga-g])([#sb]?)(-?\d)(?!\d)')
 _HELD = -8.0  # dB that a sound may have lost after two thirds to be one that holds its level
 _FADE = 0.1  # seconds
 _KEYS, _VELOCITIES, _RELEASE, _SAMPLE, _LOOPED, _ROOT, _INSTRUMENT = 43, 44, 38, 53, 54, 58, 41  # generators
-_SUFFIXES = ('.wav', '.flac', '.ogg', '.mp3', '.aif', '.aiff')
 
 
 class Note(NamedTuple):
@@ -51,7 +50,8 @@ def note_of(name: str) -> int | None:
         return None
     letter, sign, octave = found.groups()
     step = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11}[letter.lower()]
-    return 12 * (int(octave) + 1) + step + {'': 0, '#': 1, 's': 1, 'b': -1}[sign]
+    key = 12 * (int(octave) + 1) + step + {'': 0, '#': 1, 's': 1, 'b': -1}[sign]
+    return key if 0 <= key <= 127 else None
 
 
 def read_instrument(folder: Path) -> list[Note]:
@@ -62,7 +62,7 @@ def read_instrument(folder: Path) -> list[Note]:
     GenaudioError
         If no file's name says a note.
     """
-    named = [(key, path) for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES
+    named = [(key, path) for path in sorted(folder.iterdir()) if path.suffix.lower() in READABLE
              and (key := note_of(path.stem)) is not None]  # fmt: skip
     if not named:
         raise GenaudioError(
@@ -72,8 +72,8 @@ def read_instrument(folder: Path) -> list[Note]:
     beside = [12 * round((pitch - key) / 12) for (key, _), sound in zip(named, sounds, strict=True)
               if (pitch := pitch_of(sound, SAMPLE_RATE)) is not None]  # fmt: skip
     octaves = int(np.median(beside)) // 12 * 12 if beside else 0
-    notes = [_prepare(key + octaves, sound) for (key, _), sound in zip(named, sounds, strict=True)]
-    return sorted((n for n in notes if 0 <= n.key <= 127), key=lambda n: (n.key, n.loudness))
+    notes = [_prepare(min(max(key + octaves, 0), 127), sound) for (key, _), sound in zip(named, sounds, strict=True)]
+    return sorted(notes, key=lambda n: (n.key, n.loudness))
 
 
 def pitch_of(audio: np.ndarray, sample_rate: int) -> float | None:
