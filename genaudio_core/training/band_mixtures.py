@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from genaudio_core.training.lexicon import BY_NAME
-from genaudio_core.training.sounds import Clip, SoundSet
+from genaudio_core.training.sounds import Clip, SoundSet, at_speed
 
 # What people call a whole family, beside the names of its concepts.
 FAMILY_WORDS: dict[str, tuple[str, ...]] = {
@@ -105,7 +105,7 @@ class BandMixtures:
             if audio.shape[0] == 1:
                 audio = np.repeat(audio, 2, 0)
             if self.augment and not coherent:
-                audio = _at_speed(audio, 2 ** rng.uniform(-PARTS_SPEED, PARTS_SPEED))
+                audio = _of_length(at_speed(audio, 2 ** rng.uniform(-PARTS_SPEED, PARTS_SPEED)), samples)
             name = family(clip.label)
             stems[name] = stems[name] + audio if name in stems else audio
             labels.setdefault(name, []).append(clip.label)
@@ -219,13 +219,6 @@ class BandMixtures:
 
 def _of_length(audio: np.ndarray, n: int) -> np.ndarray:
     return audio[:, :n] if audio.shape[-1] >= n else np.pad(audio, [(0, 0), (0, n - audio.shape[-1])])
-
-
-def _at_speed(audio: np.ndarray, speed: float) -> np.ndarray:
-    """Return `audio` (2, n) faster and higher, or slower and lower, at the same length; what lacks is silence."""
-    n = audio.shape[-1]
-    at = np.arange(n) * speed
-    return np.stack([np.interp(at, np.arange(n), channel, right=0.0) for channel in audio]).astype(np.float32)
 
 
 def batch_of(

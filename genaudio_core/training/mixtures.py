@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from genaudio_core.training.lexicon import NAMES, WEIGHT, related
-from genaudio_core.training.sounds import Clip, SoundSet
+from genaudio_core.training.sounds import Clip, SoundSet, at_speed
 
 Part = TypeVar('Part')
 SOUNDING = 3e-3  # root mean square of an excerpt that can be heard
@@ -46,12 +46,6 @@ class Mixture:
     @property
     def mix(self) -> np.ndarray:
         return self.sources.sum(axis=0) + self.noise
-
-
-def at_speed(audio: np.ndarray, speed: float) -> np.ndarray:
-    """Return mono `audio` (n,) faster and higher, or slower and lower: float32 (n / speed,)."""
-    places = np.arange(int(len(audio) / speed)) * speed
-    return np.interp(places, np.arange(len(audio)), audio).astype(np.float32)
 
 
 def draw_strangers(

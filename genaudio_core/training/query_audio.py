@@ -24,9 +24,9 @@ from genaudio_core.spectrogram import bands_to_bins
 from genaudio_core.training.clipsep_small import Average
 from genaudio_core.training.lexicon import NAMES
 from genaudio_core.training.loop import begin_with, rebuild, save_checkpoint
-from genaudio_core.training.mixtures import Mixer, MixtureConfig, at_speed
+from genaudio_core.training.mixtures import Mixer, MixtureConfig
 from genaudio_core.training.query_space import QuerySpace
-from genaudio_core.training.sounds import SoundSet
+from genaudio_core.training.sounds import SoundSet, at_speed
 
 RATE, WARMUP, FALL = 2e-3, 50, 300  # peak learning rate, steps until it is there, and from which it falls
 SPEED = 0.12  # by how much a clip is played faster or slower, each way: two semitones

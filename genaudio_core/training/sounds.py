@@ -2,7 +2,7 @@
 
 Read this first (the streaming separator and the synthesis models use it too)::
 
-    sounds = SoundSet('/work/data/sounds')           # made by `genaudio-train prepare-sounds`
+    sounds = SoundSet('data/sounds')           # made by `genaudio-train prepare-sounds`
     clips = sounds.select(split='train', kind='stem')
     audio = sounds.read(clips[0], start=0, n_samples=44100)   # float32 (channels, n_samples)
     for group, stems in sounds.groups(split='train').items(): # stems of one band, sample-aligned
@@ -54,6 +54,17 @@ class Clip:
     @property
     def seconds(self) -> float:
         return self.n_samples / self.sample_rate
+
+
+def at_speed(audio: np.ndarray, speed: float) -> np.ndarray:
+    """Return `audio` (..., n) faster and higher, or slower and lower: float32 (..., n / speed).
+
+    In straight lines between samples: forty times faster than a sinc, and it is to make sounds unlike each other.
+    """
+    n = audio.shape[-1]
+    places = np.arange(int(n / speed)) * speed
+    moved = [np.interp(places, np.arange(n), row) for row in audio.reshape(-1, n)]
+    return np.stack(moved).reshape(*audio.shape[:-1], len(places)).astype(np.float32)
 
 
 class SoundWriter:
