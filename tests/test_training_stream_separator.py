@@ -65,6 +65,17 @@ def test_a_mixture_is_as_long_as_asked_at_any_speed(sounds):
     assert all(source.draw(rng).mixture.shape[-1] == 30001 for _ in range(12))
 
 
+def test_the_share_of_composed_windows_is_as_asked(sounds, monkeypatch):
+    thrown = []
+    monkeypatch.setattr(BandMixtures, 'thrown_together', lambda self, rng: thrown.append(1) or self.groups[0])
+    for composed, expected in ((1.0, 0), (0.0, 8)):
+        thrown.clear()
+        source, rng = BandMixtures([sounds], 'train', n_samples=8000, composed=composed), np.random.default_rng(5)
+        for _ in range(8):
+            source.draw(rng)
+        assert len(thrown) == expected
+
+
 def test_a_batch_has_one_mix_of_both_channels(sounds):
     source = BandMixtures([sounds], 'valid', n_queries=4, augment=False, n_samples=30001)
     mixture, mix, targets, asked = batch_of(source, 3, np.random.default_rng(3))

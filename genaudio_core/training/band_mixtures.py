@@ -29,7 +29,7 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 WOODWINDS = ('reeds', 'pipes')
 PARTS_SPEED = 0.25  # octaves, up and down, of each part of what is thrown together
-SHARE_COMPOSED = 0.65  # of mixtures
+SHARE_COMPOSED = 0.65  # of mixtures, unless another share is asked for
 SHARE_ALONE = 0.5  # of the parts of what is thrown together that are solos or recordings, where there are any
 OVERDRIVEN = {'guitar': 0.3, 'bass': 0.1, 'organ': 0.1, 'synth': 0.1, 'keys': 0.05}  # share of parts
 SHARE_ABSENT = 0.06  # of queries for something that does not sound
@@ -65,13 +65,15 @@ class BandMixtures:
         Effects, levels and speed; off for evaluation.
     n_samples
         Length of a mixture, from anywhere in its windows; None takes all of them.
+    composed
+        Share of the mixtures that are windows as they were composed.
     """
 
     def __init__(
         self, sounds: Sequence[SoundSet], split: str, *, n_queries: int = 2, augment: bool = True,
-        n_samples: int | None = None,
+        n_samples: int | None = None, composed: float = SHARE_COMPOSED,
     ):  # fmt: skip
-        self.n_queries, self.augment, self.n_samples = n_queries, augment, n_samples
+        self.n_queries, self.augment, self.n_samples, self.composed = n_queries, augment, n_samples, composed
         self.groups: list[list[tuple[SoundSet, Clip]]] = []
         for one in sounds:
             self.groups += [[(one, clip) for clip in clips] for clips in one.groups(split=split).values()]
@@ -88,7 +90,7 @@ class BandMixtures:
 
     def draw(self, rng: np.random.Generator) -> Mixture:
         """Return a new mixture."""
-        coherent = not self.augment or rng.random() < SHARE_COMPOSED
+        coherent = not self.augment or rng.random() < self.composed
         entries = self.groups[rng.integers(len(self.groups))] if coherent else self.thrown_together(rng)
         samples, start = min(clip.n_samples for _, clip in entries), 0
         up, down = self.speed(rng)

@@ -212,13 +212,18 @@ class BandsOnDevice:
         Stereo.
     queries
         Word -> vectors (n, D).
+    composed
+        Share of the mixtures that are windows as they were composed.
     """
 
-    def __init__(self, bank: Bank, queries: dict[str, np.ndarray], n_queries: int, n_samples: int):
+    def __init__(
+        self, bank: Bank, queries: dict[str, np.ndarray], n_queries: int, n_samples: int,
+        composed: float = SHARE_COMPOSED,
+    ):  # fmt: skip
         self.bank, self.n_queries, self.n_samples = bank, n_queries, n_samples
         self.words = _Words.of(queries, bank.device)
         self.generator = torch.Generator(bank.device)
-        self.rules = BandMixtures([], 'train', n_queries=n_queries)  # how families and queries are chosen
+        self.rules = BandMixtures([], 'train', n_queries=n_queries, composed=composed)  # how families and queries are chosen
         self._known = 0
 
     def refresh(self, most: int = 1 << 30) -> int:
@@ -251,7 +256,7 @@ class BandsOnDevice:
         row = 1  # 0 is silence: what is asked for and is not there
         owner = [0]
         for b in range(size):
-            coherent = rng.random() < SHARE_COMPOSED
+            coherent = rng.random() < self.rules.composed
             group = self.groups[rng.integers(len(self.groups))] if coherent else self.rules.thrown_together(rng)
             labels = [self.bank.clips[i].label for i in group]
             kept = self.rules.kept([family(label) for label in labels], rng) if coherent else None

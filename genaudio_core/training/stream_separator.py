@@ -30,7 +30,7 @@ from genaudio_core.files import atomic_write
 from genaudio_core.lowdelay import windows
 from genaudio_core.metrics_audio import si_sdr
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
-from genaudio_core.training.band_mixtures import FAMILY_WORDS, BandMixtures, batch_of, family
+from genaudio_core.training.band_mixtures import FAMILY_WORDS, SHARE_COMPOSED, BandMixtures, batch_of, family
 from genaudio_core.training.device_mixtures import BandsOnDevice, Bank
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
 from genaudio_core.training.loop import (
@@ -280,10 +280,12 @@ def make_batch(source: BandMixtures, size: int, queries: QueryTable, seed: int, 
 
 
 def batches_from(
-    first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int, queries: QueryTable, seed: int
+    first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, composed: float, size: int,
+    queries: QueryTable, seed: int,
 ) -> Iterator[Batch]:
     """Yield the batches of the steps from `first` on, in order, without end."""
-    source = BandMixtures([SoundSet(path) for path in sounds], 'train', n_queries=n_queries, n_samples=n_samples)
+    sets = [SoundSet(path) for path in sounds]
+    source = BandMixtures(sets, 'train', n_queries=n_queries, n_samples=n_samples, composed=composed)
     for step in itertools.count(first):
         yield make_batch(source, size, queries, seed, step)
 
@@ -314,7 +316,8 @@ def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndar
 
 def train(
     sounds: Sequence[Path], run: Path, *, minutes: float, total_minutes: float | None = None, batch: int = 8,
-    frames: int = 256, n_queries: int = 4, lr: float = 2e-3, queries: QueryTable | None = None,
+    frames: int = 256, n_queries: int = 4, composed: float = SHARE_COMPOSED, lr: float = 2e-3,
+    queries: QueryTable | None = None,
     config: StreamSeparatorConfig | None = None, seed: int = 0, valid_every: float = 10.0, muon: bool = True,
     start_from: Path | None = None, half: bool = False, beside: bool = True, device: str = 'cpu', hours: float = 40.0,
     on_step: Callable[[int, float], None] | None = None,
@@ -351,9 +354,9 @@ def train(
     last_save = last_valid = time.monotonic()
     first = trainer.step
     if trainer.device.type == 'cpu':
-        source = Batches(beside, trainer.step, sounds, n_samples, n_queries, batch, queries, seed)
+        source = Batches(beside, trainer.step, sounds, n_samples, n_queries, composed, batch, queries, seed)
     else:
-        source = DeviceBatches(trainer, sounds, n_samples, n_queries, batch, seed, hours)
+        source = DeviceBatches(trainer, sounds, n_samples, n_queries, composed, batch, seed, hours)
     with source as batches, Budget(minutes) as budget:
         while budget:
             trainer.minutes = before + budget.spent
@@ -387,10 +390,10 @@ def train(
 class DeviceBatches:
     """Batches made on the accelerator that trains; folders may still be written to."""
 
-    def __init__(self, trainer: Trainer, sounds: Sequence[Path], n_samples: int, n_queries: int, size: int, seed: int,
-                 hours: float):  # fmt: skip
+    def __init__(self, trainer: Trainer, sounds: Sequence[Path], n_samples: int, n_queries: int, composed: float,
+                 size: int, seed: int, hours: float):  # fmt: skip
         bank = Bank(sounds, trainer.device, 2, hours)
-        self.source = BandsOnDevice(bank, trainer.queries, n_queries, n_samples)
+        self.source = BandsOnDevice(bank, trainer.queries, n_queries, n_samples, composed)
         self.source.refresh()
         if not self.source.groups:
             raise GenaudioError(f'No bands for training in {", ".join(map(str, sounds))}.')
@@ -450,6 +453,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--frames', type=int, default=256, help='of a mixture')
     parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
+    parser.add_argument('--composed', type=float, default=SHARE_COMPOSED,
+                        help='share of mixtures as composed; the others are thrown together')  # fmt: skip
     parser.add_argument('--hop', type=int, default=256)
     parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto',
                         help='products in bfloat16 (auto: where the processor has them)')  # fmt: skip
@@ -470,7 +475,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     dim = next(iter(table.values())).shape[-1] if table else StreamSeparatorConfig.query_dim
     return train(
         args.sounds, args.out, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
-        frames=args.frames, n_queries=args.queries, lr=args.rate, queries=table, seed=args.seed,
+        frames=args.frames, n_queries=args.queries, composed=args.composed, lr=args.rate, queries=table, seed=args.seed,
         muon=args.optimizer == 'muon', start_from=args.start_from,
         half=args.bf16 == 'yes' or (args.bf16 == 'auto' and (HALF or args.device != 'cpu')),
         device=args.device, hours=args.hours, valid_every=args.valid_every,
