@@ -223,7 +223,7 @@ class BandsOnDevice:
         self.bank, self.n_queries, self.n_samples = bank, n_queries, n_samples
         self.words = _Words.of(queries, bank.device)
         self.generator = torch.Generator(bank.device)
-        self.rules = BandMixtures([], 'train', n_queries=n_queries, composed=composed)  # how families and queries are chosen
+        self.rules = BandMixtures([], 'train', n_queries=n_queries, composed=composed)  # what is chosen
         self._known = 0
 
     def refresh(self, most: int = 1 << 30) -> int:
