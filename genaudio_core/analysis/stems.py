@@ -37,23 +37,33 @@ def score(network: MaskNetwork, stems: dict[str, np.ndarray], words: dict[str, s
     return result
 
 
-def bands(network: MaskNetwork, sounds: SoundSet, limit: int, seed: int = 0) -> list[dict[str, dict[str, float]]]:
-    """Return the scores of up to `limit` four-part windows of the test split."""
+def bands(
+    network: MaskNetwork, sounds: SoundSet, limit: int, seed: int = 0, *, by_instrument: bool = False
+) -> list[dict[str, dict[str, float]]]:
+    """Return the scores of up to `limit` four-part windows of the test split.
+
+    Parts are asked for by their family ('guitar'); with `by_instrument` those of one instrument by its own name
+    ('distorted guitar').
+    """
     words = {name: found[0] for name, found in FAMILY_WORDS.items()}
     groups = list(sounds.groups(split='test').values())
     scores = []
     for i in np.random.default_rng(seed).permutation(len(groups)):
         stems: dict[str, np.ndarray] = {}
+        labels: dict[str, set[str]] = {}
         for clip in groups[i]:
             audio = sounds.read(clip)
             audio = np.repeat(audio, 2, 0) if audio.shape[0] == 1 else audio
             name = family(clip.label)
             stems[name] = stems[name] + audio if name in stems else audio
+            labels.setdefault(name, set()).add(clip.label)
         power = {n: float(np.mean(a**2)) for n, a in stems.items() if n in words and n not in ('drums', 'bass')}
         others = sorted(power, key=lambda n: -power[n])
         if 'drums' not in stems or 'bass' not in stems or len(others) < 2:
             continue
-        scores.append(score(network, {n: stems[n] for n in ('drums', 'bass', *others[:2])}, words))
+        parts = ('drums', 'bass', *others[:2])
+        own = {n: next(iter(labels[n])) for n in parts if by_instrument and len(labels[n]) == 1}
+        scores.append(score(network, {n: stems[n] for n in parts}, {**words, **own}))
         if len(scores) == limit:
             break
     return scores

@@ -13,6 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--real', type=Path, help='folder of songs as folders of stems')
     parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
     parser.add_argument('-n', '--number', type=int, default=60, help='four-part windows')
+    parser.add_argument('--by-instrument', action='store_true',
+                        help="ask bands for 'violin' where it is all the strings there are")  # fmt: skip
     parser.add_argument('--seed', type=int, default=0)
 
 
@@ -28,7 +30,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     network = MaskNetwork.load(args.model or find_model('stems-live'))
     result: dict[str, Any] = {'model': network.card.name, 'sha256': network.card.sha256[:16]}
     if args.sounds:
-        result['bands'] = summary(bands(network, SoundSet(args.sounds), args.number, args.seed))
+        sounds = SoundSet(args.sounds)
+        scores = bands(network, sounds, args.number, args.seed, by_instrument=args.by_instrument)
+        result['bands'] = summary(scores)
     if args.real:
         result['real'] = summary(real(network, args.real))
     return result
