@@ -89,3 +89,28 @@ def test_a_window_gets_our_synthesizer_at_the_loudness_of_the_score(test_font):
     assert loud[1] == pytest.approx(loud[0], rel=0.05)
     assert abs(np.corrcoef(ours[0], theirs[0])[0, 1]) < 0.5
     np.testing.assert_allclose(ours, again, rtol=1e-3, atol=1e-5)  # fluidsynth's dither goes on
+
+
+def test_a_distorted_guitar_of_a_varied_band_is_a_clean_one_through_an_amplifier(test_font, monkeypatch):
+    from genaudio_core.training import bands
+
+    renderer, played, driven = bands.Renderer([test_font]), set(), []
+    play_part, effects = renderer._play, bands.through_effects
+
+    def noted(wanted, *rest):
+        played.update(program for *_, program in wanted)
+        return play_part(wanted, *rest)
+
+    monkeypatch.setattr(renderer, '_play', noted)
+    monkeypatch.setattr(bands, 'through_effects', lambda *given: driven.append(given[0]) or effects(*given))
+    for name in ('_swap', '_recast'):
+        monkeypatch.setattr(renderer, name, lambda program, *_: program)
+    events = [(0.0, mido.Message('program_change', program=30))]
+    events += [(0.1, mido.Message('note_on', note=key)) for key in (40, 47)]
+    for share, expected in ((0.0, {30}), (1.0, set(bands.CLEAN_GUITARS))):
+        monkeypatch.setattr(bands, 'SHARE_AMPLIFIED', share)
+        played.clear(), driven.clear()
+        for seed in range(6):
+            stems = renderer.window(events, 0.0, 2.0, [test_font.stem], np.random.default_rng(seed), vary=True)
+            assert set(stems) == {'distorted guitar'} and np.abs(stems['distorted guitar']).max() > 1e-3
+        assert played <= expected and driven == ['distorted guitar'] * (6 if share else 0)
