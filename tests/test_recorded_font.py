@@ -125,10 +125,20 @@ def test_a_font_without_recordings_is_refused(tmp_path):
         read_instrument(tmp_path / 'empty')
 
 
-@pytest.mark.skipif(not Path('/dev/full').exists(), reason='a disk that is always full')
-def test_a_full_disk_is_told_in_one_line(tmp_path, capsys):
+def test_a_full_disk_is_told_in_one_line_and_the_font_before_is_whole(tmp_path, capsys, monkeypatch):
     folder_of(tmp_path / 'fiddle', {'A4.wav': tone(69)})
-    (tmp_path / 'own.sf2').symlink_to('/dev/full')
-    assert main(['prepare-font', f'violin={tmp_path}/fiddle', '-o', str(tmp_path / 'own.sf2')]) == 2
+    command = ['prepare-font', f'violin={tmp_path}/fiddle', '-o', str(tmp_path / 'own.sf2')]
+    assert main(command) == 0
+    before = (tmp_path / 'own.sf2').read_bytes()
+    capsys.readouterr()
+
+    def full(path: Path, data: bytes) -> None:
+        with open(path, 'wb') as file:
+            file.write(data[:100])
+        raise RuntimeError('Error while serializing: I/O error: No space left on device (os error 28)')  # safetensors
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    assert main(command) == 2
+    assert (tmp_path / 'own.sf2').read_bytes() == before
     told = capsys.readouterr().err
     assert told.startswith('error: the disk is full') and told.count('\n') == 1

@@ -24,6 +24,7 @@ import numpy as np
 
 from genaudio_core.audio_files import READABLE, read_audio
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
 
 SAMPLE_RATE = 32_000  # Hz
 LEVEL = 0.25  # root mean square of the loudest half second, full scale 1
@@ -146,7 +147,8 @@ def write_font(presets: Mapping[int, Sequence[Note]], path: Path, name: str = 'r
     body += _chunk(b'LIST', b'sdta' + _chunk(b'smpl', np.concatenate(data).astype('<i2').tobytes()))
     body += _chunk(b'LIST', b'pdta' + pdta)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_chunk(b'RIFF', body))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(_chunk(b'RIFF', body))
 
 
 def _zones(notes: Sequence[Note]) -> Iterable[tuple[Note, tuple[int, int], tuple[int, int]]]:
@@ -174,7 +176,7 @@ def _prepare(key: int, audio: np.ndarray) -> Note:
         audio = audio[:last].copy()
         audio[last - fade :] = audio[last - fade :] * np.sqrt(1 - rise) + audio[first - fade : first] * np.sqrt(rise)
         loop = (first, last)
-    return Note(key, np.round(audio * 32767).astype(np.int16), loop, loud)
+    return Note(key, np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16), loop, loud)
 
 
 def _chunk(tag: bytes, body: bytes) -> bytes:
