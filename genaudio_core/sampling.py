@@ -21,7 +21,7 @@ SCALES = {
     'blues': (0, 3, 5, 6, 7, 10), 'whole tone': (0, 2, 4, 6, 8, 10), 'chromatic': tuple(range(12)),
 }  # fmt: skip
 _DRUM_DURATION_CODE = int(duration_code(np.array(DRUM_DURATION)))
-_TONICS = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11}
+LETTERS = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11}  # of notes -> pitch class
 
 
 _CHORDS = {
@@ -34,12 +34,12 @@ _CHORDS = {
 
 def _root(name: str) -> tuple[int, str] | None:
     """(pitch class, rest) of a name that begins with a note, such as ``'f#'`` or ``'bbm7'`` (B flat minor)."""
-    if name[:1].lower() not in _TONICS or not name:
+    if name[:1].lower() not in LETTERS or not name:
         return None
     end = 1
     while end < len(name) and name[end] in '#b♯♭':
         end += 1
-    root = _TONICS[name[0].lower()] + sum(1 if sign in '#♯' else -1 for sign in name[1:end])
+    root = LETTERS[name[0].lower()] + sum(1 if sign in '#♯' else -1 for sign in name[1:end])
     return root % 12, name[end:]
 
 

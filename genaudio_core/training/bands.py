@@ -139,13 +139,11 @@ class Renderer:
             able = self._able(fonts, concept == 'drums', {program for *_, program in wanted})
             voices = draw_voices(able, concept == 'drums', rng) if vary else [Voice(able[0])]
             audio = np.sum([v.gain * self._play(wanted, start, seconds, v, semitones) for v in voices], axis=0)
-            loud = _loudness(audio)
             synthetic = concept == 'synth bass' or BY_NAME[concept].family == 'synth'
             if own and (synthetic or (concept in PLUCKED and rng.random() < SHARE_PLUCKED)):
-                audio = self._synthesize(concept, wanted, start, seconds, semitones, rng)
+                audio = _as_loud(self._synthesize(concept, wanted, start, seconds, semitones, rng), audio)
             elif amplified:
-                audio = through_effects(concept, audio, SAMPLE_RATE, rng)
-            audio = audio * (loud / (_loudness(audio) + 1e-6))
+                audio = _as_loud(through_effects(concept, audio, SAMPLE_RATE, rng), audio)
             if vary:
                 audio = coarsen(audio, SAMPLE_RATE, rng)
             if _loudness(audio) >= 1e-3:
@@ -263,6 +261,10 @@ class Renderer:
 
 def _loudness(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(audio))))
+
+
+def _as_loud(audio: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return audio * (_loudness(other) / (_loudness(audio) + 1e-6))
 
 
 def render_bands(

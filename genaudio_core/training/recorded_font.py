@@ -25,6 +25,7 @@ import numpy as np
 from genaudio_core.audio_files import READABLE, read_audio
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
+from genaudio_core.sampling import LETTERS
 
 SAMPLE_RATE = 32_000  # Hz
 LEVEL = 0.25  # root mean square of the loudest half second, full scale 1
@@ -50,8 +51,7 @@ def note_of(name: str) -> int | None:
     if found is None:
         return None
     letter, sign, octave = found.groups()
-    step = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11}[letter.lower()]
-    key = 12 * (int(octave) + 1) + step + {'': 0, '#': 1, 's': 1, 'b': -1}[sign]
+    key = 12 * (int(octave) + 1) + LETTERS[letter.lower()] + {'': 0, '#': 1, 's': 1, 'b': -1}[sign]
     return key if 0 <= key <= 127 else None
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, did_you_mean
 
 HELP = 'make a SoundFont of recorded notes, to train with'
 EXAMPLE = "genaudio-train prepare-font 'electric bass=samples/my-bass' violin=samples/fiddle -o data/fonts/own.sf2"
@@ -17,17 +17,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from genaudio_core.training.lexicon import BY_NAME
+    from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
     from genaudio_core.training.recorded_font import read_instrument, write_font
 
+    known = dict.fromkeys(PROGRAM_TO_CONCEPT.values())
     folders: dict[str, list[Path]] = {}
     for text in args.instruments:
         name, separator, folder = text.partition('=')
         if not separator or not folder:
             raise GenaudioError(f"'{text}' names no folder: write NAME=FOLDER, e.g. cello=samples/cello.")
-        if name not in BY_NAME or not BY_NAME[name].programs or name == 'drums':
-            known = ', '.join(c.name for c in BY_NAME.values() if c.programs and c.name != 'drums')
-            raise GenaudioError(f"'{name}' is no instrument of General MIDI. Known: {known}.")
+        if name not in known:
+            hint = did_you_mean(name, known) or f' Known: {", ".join(known)}.'
+            raise GenaudioError(f"'{name}' is no instrument of General MIDI.{hint}")
         if not Path(folder).is_dir():
             raise GenaudioError(f'{folder} is no folder.')
         folders.setdefault(name, []).append(Path(folder))
