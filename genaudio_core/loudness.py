@@ -1,4 +1,4 @@
-"""How loud a sound is: integrated loudness by ITU-R BS.1770-4 (LUFS) and true peak (dBTP). numpy only.
+"""How loud a sound is: integrated loudness by ITU-R BS.1770-4 (LUFS), true peak (dBTP), and RMS. numpy only.
 
 The K-weighting filter is applied to spectra, with the exact frequency response of the standard's two biquads; the
 sound is padded, so that nothing wraps around. One deviation: a sound shorter than a gating block of 0.4 s, which the
@@ -15,6 +15,11 @@ _OFFSET = -0.691  # dB, so that a 997 Hz sine at full scale in one channel reads
 _PAD = 0.25  # seconds; the high-pass at 38 Hz has died away by then
 _CHUNK = 1 << 16  # samples weighted at a time
 _OVERSAMPLING, _TAPS = 4, 16  # true peak: phases, and taps on each side of a sample
+
+
+def rms(audio: np.ndarray) -> float:
+    """Return the root mean square of all samples of all channels."""
+    return float(np.sqrt(np.mean(np.square(audio))))
 
 
 @functools.lru_cache(maxsize=8)

@@ -24,6 +24,7 @@ import numpy as np
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
+from genaudio_core.loudness import rms
 from genaudio_core.model_card import ModelCard
 from genaudio_core.spectrogram import bands_to_bins, stft
 
@@ -174,7 +175,7 @@ class AudioEncoder:
         if not audio.size or not np.isfinite(audio).all():
             raise GenaudioError('The example holds no sound that can be used (empty, or NaN).')
         mono = audio.mean(axis=0, keepdims=True).astype(np.float32)
-        if np.sqrt(np.mean(mono**2)) < SILENT:
+        if rms(mono) < SILENT:
             raise GenaudioError('The example is silent. Give a clip in which the sound can be heard.')
         if sample_rate != self.sample_rate:
             from pedalboard.io import StreamResampler

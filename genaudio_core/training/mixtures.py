@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from genaudio_core.loudness import rms
 from genaudio_core.training.lexicon import NAMES, WEIGHT, related
 from genaudio_core.training.sounds import Clip, SoundSet, at_speed
 
@@ -108,7 +109,7 @@ class Mixer:
             audio = self.sounds.read(clip, start, min(wanted, clip.n_samples)).mean(axis=0)
             if speed != 1:
                 audio = at_speed(audio, speed)[: self.n_samples]
-            if np.sqrt(np.mean(audio**2)) > SOUNDING:
+            if rms(audio) > SOUNDING:
                 if len(audio) < self.n_samples:
                     gap = np.zeros(rng.randrange(1, 22050), np.float32)
                     audio = np.tile(np.concatenate([audio, gap]), self.n_samples // len(audio) + 1)
@@ -139,7 +140,7 @@ class Mixer:
                 start = rng.randrange(max(1, stems[0].n_samples - self.n_samples))
                 for clip in stems:
                     audio = self.sounds.read(clip, start, self.n_samples).mean(axis=0) * self._gain(rng)
-                    if np.sqrt(np.mean(audio**2)) > SOUNDING and clip.label not in labels:
+                    if rms(audio) > SOUNDING and clip.label not in labels:
                         sources.append(audio)
                         labels.append(clip.label)
             else:

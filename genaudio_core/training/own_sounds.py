@@ -18,6 +18,7 @@ import numpy as np
 
 from genaudio_core.audio_files import READABLE, read_audio
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.loudness import rms
 from genaudio_core.training.lexicon import BY_NAME, CONCEPTS
 from genaudio_core.training.recordings import concept_of, plain_label, split_of
 from genaudio_core.training.render import LOUDNESS, SAMPLE_RATE, level
@@ -113,7 +114,7 @@ def _add_labelled(
         if audio is None:
             continue
         mono = audio.mean(axis=0, keepdims=True)
-        if float(np.sqrt(np.mean(mono**2))) < SILENT:
+        if rms(mono) < SILENT:
             notify(f'{path} is silent; left out.')
             continue
         size = round(CLIP_SECONDS * SAMPLE_RATE)
@@ -121,7 +122,7 @@ def _add_labelled(
         split = split_of(str(path.relative_to(root)))
         for at in range(0, mono.shape[1], size):
             part = mono[:, at : at + size]
-            if part.shape[1] < SAMPLE_RATE // 4 or float(np.sqrt(np.mean(part**2))) < SILENT:
+            if part.shape[1] < SAMPLE_RATE // 4 or rms(part) < SILENT:
                 continue
             writer.add(level(part), SAMPLE_RATE, label=concept, kind=kind, split=split, source=root.name,
                        group=str(path.relative_to(root)))  # fmt: skip
@@ -156,12 +157,12 @@ def _add_song(writer: SoundWriter, folder: Path, files: list[Path], packed: _Pac
     length = max(audio.shape[1] for audio in stems.values())
     padded = {name: np.pad(audio, ((0, 0), (0, length - audio.shape[1]))) for name, audio in stems.items()}
     # One gain for all: the song keeps its balance.
-    loudest = max(float(np.sqrt(np.mean(audio**2))) for audio in padded.values())
+    loudest = max(rms(audio) for audio in padded.values())
     gain = min(LOUDNESS / max(loudest, 1e-6), 0.95 / max(float(np.abs(audio).max()) for audio in padded.values()))
     size, split = round(CLIP_SECONDS * SAMPLE_RATE), split_of(folder.name)
     for at in range(0, length, size):
         parts = {name: audio[:, at : at + size] * gain for name, audio in padded.items()}
-        parts = {name: part for name, part in parts.items() if float(np.sqrt(np.mean(part**2))) >= SILENT}
+        parts = {name: part for name, part in parts.items() if rms(part) >= SILENT}
         if len(parts) < 2 or length - at < SAMPLE_RATE:
             continue
         for name, part in parts.items():

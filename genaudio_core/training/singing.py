@@ -22,6 +22,7 @@ import numpy as np
 
 from genaudio_core.audio_files import read_audio
 from genaudio_core.errors import GenaudioError
+from genaudio_core.loudness import rms
 from genaudio_core.soundfont import PlayedNote
 from genaudio_core.training.lexicon import BY_NAME
 from genaudio_core.training.recordings import Recording, split_of
@@ -269,7 +270,7 @@ def render_singing(
                 # A shift of the whole voice by a few cents: reading it a little faster.
                 places = np.arange(len(own)) * 2 ** (flat / 12)
                 own = np.interp(places, np.arange(len(own)), own, right=0.0)
-                audio += (own / max(float(np.sqrt(np.mean(own**2))), 1e-6) * rng.uniform(0.6, 1)).astype(np.float32)
+                audio += (own / max(rms(own), 1e-6) * rng.uniform(0.6, 1)).astype(np.float32)
         if np.abs(audio).max() < 1e-4:
             continue
         audio = level(add_effects(level(audio[None]), SAMPLE_RATE, label, rng))

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
+from genaudio_core.loudness import rms
 from genaudio_core.lowdelay import windows
 from genaudio_core.metrics_audio import si_sdr
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
@@ -180,7 +181,7 @@ def improvement(
         for i, word in enumerate(drawn.queries):
             part = slice(start + config.hop, start + frames * config.hop)
             target, mixture = drawn.targets[i, :, part], drawn.mixture[:, part]
-            if np.sqrt(np.mean(target**2)) < 1e-3 or len(source.groups) == 0:
+            if rms(target) < 1e-3 or len(source.groups) == 0:
                 continue
             gain = si_sdr(target, audio[0, i, :, config.hop :].numpy()) - si_sdr(target, mixture)
             name = next((f for f, words in FAMILY_WORDS.items() if word in words), None) or family(word)

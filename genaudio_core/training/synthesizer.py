@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genaudio_core.loudness import rms
 from genaudio_core.soundfont import PlayedNote
 
 TABLE = 2048  # samples of a period
@@ -166,7 +167,7 @@ def through_effects(kind: str, audio: np.ndarray, sample_rate: int, rng: np.rand
     driven = {'distorted guitar': (1.0, 25, 45), 'electric guitar': (0.5, 5, 20), 'acoustic guitar': (0.0, 0, 0)}
     share, low, high = driven.get(kind, (0.15, 5, 25))
     if rng.random() < share:
-        audio = audio * (0.1 / (np.sqrt(np.mean(np.square(audio))) + 1e-6))
+        audio = audio * (0.1 / (rms(audio) + 1e-6))
         board.append(pb.Distortion(between(low, high)))
     if kind in ('distorted guitar', 'electric guitar'):  # an amplifier's cabinet
         board += [pb.HighpassFilter(between(60, 130)), pb.PeakFilter(between(1500, 3500), between(-2, 6), 1.0)]
