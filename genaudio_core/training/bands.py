@@ -9,8 +9,8 @@ Notable choices
 * Real pieces, unlike bands made up of loops, keep the balance and the interplay that a composer gave them.
 * A font that holds only some instruments (``recorded_font.py``) plays those; other parts are another font's.
 * With `vary` every stem of a training window gets an instrument of its own (``voices.py``); now and then the part is
-  given to another family altogether. Half of the distorted guitars are clean ones of a font through an amplifier of
-  ours: the chords that are played are distorted as a whole, and no two amplifiers are alike.
+  given to another family altogether. Half of the electric guitars are clean ones of a font through an amplifier of
+  ours: where it distorts, it distorts a chord as a whole, and no two amplifiers are alike.
 * With `own` synthesizers are ours (``synthesizer.py``), half of the guitars and basses too, and a quarter of the other
   parts is given to synthesizers.
 """
@@ -26,6 +26,7 @@ import numpy as np
 
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
+from genaudio_core.loudness import rms
 from genaudio_core.soundfont import DRUM_BANK, Generators, PlayedNote, silence
 from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
 from genaudio_core.training.sounds import SPLITS, SoundWriter
@@ -36,7 +37,8 @@ SAMPLE_RATE = 44100  # Hz
 Events = list[tuple[float, Any]]  # (seconds, mido message of a channel)
 _NEVER_SWAPPED = ('drums', 'voice')
 SHARE_RECAST = 0.2  # of varied parts that another family plays
-SHARE_AMPLIFIED = 0.5  # of distorted guitars of varied windows
+AMPLIFIED = ('electric guitar', 'distorted guitar')
+SHARE_AMPLIFIED = 0.5  # of these in varied windows
 CLEAN_GUITARS = (25, 26, 27, 28)  # programs
 SHARE_OWN = 0.25  # of parts that are given to a synthesizer, where it is ours
 SHARE_PLUCKED = 0.5  # of guitars and basses that it plays then
@@ -132,7 +134,7 @@ class Renderer:
         by_concept.pop('', None)
         stems: dict[str, np.ndarray] = {}
         for concept, wanted in by_concept.items():
-            amplified = vary and concept == 'distorted guitar' and rng.random() < SHARE_AMPLIFIED
+            amplified = vary and concept in AMPLIFIED and rng.random() < SHARE_AMPLIFIED
             if amplified:
                 clean = int(rng.choice(CLEAN_GUITARS))
                 wanted = [(when, message, clean) for when, message, _ in wanted]
@@ -146,7 +148,7 @@ class Renderer:
                 audio = _as_loud(through_effects(concept, audio, SAMPLE_RATE, rng), audio)
             if vary:
                 audio = coarsen(audio, SAMPLE_RATE, rng)
-            if _loudness(audio) >= 1e-3:
+            if rms(audio) >= 1e-3:
                 stems[concept] = np.asarray(audio, np.float32)
         return stems
 
@@ -259,12 +261,8 @@ class Renderer:
         return self.synth.get_samples(count).reshape(-1, 2).T.astype(np.float32) / 32768
 
 
-def _loudness(audio: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(audio))))
-
-
 def _as_loud(audio: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return audio * (_loudness(other) / (_loudness(audio) + 1e-6))
+    return audio * (rms(other) / (rms(audio) + 1e-6))
 
 
 def render_bands(
