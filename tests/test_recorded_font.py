@@ -117,6 +117,8 @@ def test_the_command_makes_a_font_and_says_what_it_cannot_use(tmp_path, capsys):
         capsys.readouterr()
         assert main(['prepare-font', text, '-o', str(out)]) == 2
         assert told in capsys.readouterr().err
+    assert main(['prepare-font', *[f'cello={tmp_path}/fiddle'] * 2, '-o', str(out)]) == 2
+    assert 'General MIDI has 1 of cello' in capsys.readouterr().err
 
 
 def test_a_font_without_recordings_is_refused(tmp_path):

@@ -32,6 +32,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if not Path(folder).is_dir():
             raise GenaudioError(f'{folder} is no folder.')
         folders.setdefault(name, []).append(Path(folder))
+        if len(folders[name]) > (room := len(BY_NAME[name].programs)):
+            raise GenaudioError(f'General MIDI has {room} of {name}: make a second font for more folders than that.')
     presets = {}
     for name, places in folders.items():
         instruments = [read_instrument(place) for place in places]
