@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from genaudio_core.loudness import rms
 from genaudio_core.metrics_audio import si_sdr
 from genaudio_core.separation_stream import MaskNetwork, separate_offline
-from genaudio_core.training.band_mixtures import FAMILY_WORDS, family
+from genaudio_core.training.band_mixtures import FAMILY_WORDS, family, main_parts
 from genaudio_core.training.sounds import SoundSet
 
 SILENT = 1e-3  # root mean square of the target under which nothing is measured
@@ -25,8 +26,8 @@ EXCERPT = 10.0  # seconds of the real songs at a time
 def score(network: MaskNetwork, stems: dict[str, np.ndarray], words: dict[str, str]) -> dict[str, dict[str, float]]:
     """Return name -> SI-SDR of the mixture, of the estimate, and the improvement, for each stem that has a word."""
     mixture = np.sum(list(stems.values()), axis=0)
-    gain = 0.1 / max(float(np.sqrt(np.mean(mixture**2))), 1e-6)
-    asked = [n for n in stems if n in words and np.sqrt(np.mean(stems[n] ** 2)) * gain > SILENT]
+    gain = 0.1 / max(rms(mixture), 1e-6)
+    asked = [n for n in stems if n in words and rms(stems[n]) * gain > SILENT]
     if not asked:
         return {}
     found = separate_offline(network, mixture * gain, network.words(*(words[name] for name in asked)))
@@ -57,11 +58,9 @@ def bands(
             name = family(clip.label)
             stems[name] = stems[name] + audio if name in stems else audio
             labels.setdefault(name, set()).add(clip.label)
-        power = {n: float(np.mean(a**2)) for n, a in stems.items() if n in words and n not in ('drums', 'bass')}
-        others = sorted(power, key=lambda n: -power[n])
-        if 'drums' not in stems or 'bass' not in stems or len(others) < 2:
+        parts = main_parts({name: rms(audio) for name, audio in stems.items() if name in words})
+        if len(parts) < 4:
             continue
-        parts = ('drums', 'bass', *others[:2])
         own = {n: next(iter(labels[n])) for n in parts if by_instrument and len(labels[n]) == 1}
         scores.append(score(network, {n: stems[n] for n in parts}, {**words, **own}))
         if len(scores) == limit:

@@ -7,16 +7,18 @@ Notable choices
 * Two thirds of the mixtures are windows as they were composed, the others are thrown together from several pieces,
   solos and recordings: the first teach what masks what in music, the second that anything can stand beside anything.
 * A window keeps drums, bass and a few more parts, not all that a game score has: asked for the eighth part of a dense
-  window, far below the rest, a young network learns that silence is the safe answer, and stays there.
+  window, far below the rest, a young network learns that silence is the safe answer, and stays there. Half of them
+  keep the two loudest others, nearly at the levels of the composer: what bands are and what is measured.
 * Effects, levels, pan and speed are drawn anew each time: the same 8 seconds never come back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from genaudio_core.loudness import rms
 from genaudio_core.training.lexicon import BY_NAME
 from genaudio_core.training.sounds import Clip, SoundSet, at_speed
 
@@ -30,6 +32,8 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
 WOODWINDS = ('reeds', 'pipes')
 PARTS_SPEED = 0.25  # octaves, up and down, of each part of what is thrown together
 SHARE_COMPOSED = 0.65  # of mixtures, unless another share is asked for
+SHARE_MAIN = 0.5  # of these that keep their main parts and nearly their levels
+SPREAD, SPREAD_MAIN = 7.0, 2.0  # dB, up and down, of parts of mixtures, and of those
 SHARE_ALONE = 0.5  # of the parts of what is thrown together that are solos or recordings, where there are any
 OVERDRIVEN = {'guitar': 0.3, 'bass': 0.1, 'organ': 0.1, 'synth': 0.1, 'keys': 0.05}  # share of parts
 SHARE_ABSENT = 0.06  # of queries for something that does not sound
@@ -41,6 +45,12 @@ def family(label: str) -> str:
     """Return the family whose stems a query for `label` keeps; both kinds of woodwind are one."""
     name = BY_NAME[label].family
     return 'reeds' if name in WOODWINDS else name
+
+
+def main_parts(loudness: Mapping[str, float]) -> list[str]:
+    """Return drums, bass and the two loudest other families, of those that sound: what is measured."""
+    others = sorted(set(loudness) - {'drums', 'bass'}, key=lambda name: (-loudness[name], name))
+    return [name for name in ('drums', 'bass') if name in loudness] + others[:2]
 
 
 @dataclass
@@ -99,7 +109,8 @@ class BandMixtures:
             start = int(rng.integers(0, whole - samples + 1))
         stems: dict[str, np.ndarray] = {}
         labels: dict[str, list[str]] = {}
-        kept = self.kept([family(clip.label) for _, clip in entries], rng) if self.augment and coherent else None
+        main = not self.augment or (coherent and rng.random() < SHARE_MAIN)
+        kept = None if main or not coherent else self.kept([family(clip.label) for _, clip in entries], rng)
         for source, clip in entries:
             if kept is not None and family(clip.label) not in kept:
                 continue
@@ -111,11 +122,11 @@ class BandMixtures:
             name = family(clip.label)
             stems[name] = stems[name] + audio if name in stems else audio
             labels.setdefault(name, []).append(clip.label)
-        if not self.augment:
-            stems = {name: stems[name] for name in self._main_parts(stems)}
+        if main:
+            stems = {name: stems[name] for name in main_parts({name: rms(audio) for name, audio in stems.items()})}
         for name, audio in stems.items():
             if self.augment:
-                stems[name] = self._effects(audio, name, coherent, rng)
+                stems[name] = self._effects(audio, name, coherent, SPREAD_MAIN if main else SPREAD, rng)
         if up != down:
             from scipy.signal import resample_poly
 
@@ -124,7 +135,7 @@ class BandMixtures:
             stems = {name: _of_length(audio, self.n_samples) for name, audio in stems.items()}
         mixture = np.sum(list(stems.values()), axis=0)
         level = 10 ** (rng.uniform(-30, -12) / 20) if self.augment else 0.1
-        gain = level / max(float(np.sqrt(np.mean(np.square(mixture)))), 1e-4)
+        gain = level / max(rms(mixture), 1e-4)
         targets, queries = [], []
         for name in self.asked(list(stems), rng):
             targets.append(stems[name] * gain if name in stems else np.zeros_like(mixture))
@@ -140,12 +151,6 @@ class BandMixtures:
         kept = {name for name in ('drums', 'bass') if name in names and rng.random() < 0.8}
         kept |= set(others[: max(int(rng.integers(1, 4)), 2 - len(kept))])
         return kept or set(names)  # nothing but drums or bass in this window, and both passed over
-
-    @staticmethod
-    def _main_parts(stems: dict[str, np.ndarray]) -> list[str]:
-        """Drums, bass and the two loudest of the others: what is measured."""
-        others = sorted(set(stems) - {'drums', 'bass'}, key=lambda name: -float(np.mean(stems[name] ** 2)))
-        return [name for name in ('drums', 'bass') if name in stems] + others[:2]
 
     def thrown_together(self, rng: np.random.Generator) -> list[Any]:
         """Draw parts of two to four families from anywhere."""
@@ -178,7 +183,9 @@ class BandMixtures:
             return 1, 1
         return ((160, 147), (160, 147), (13, 12), (12, 13), (15, 14))[rng.integers(5)]
 
-    def _effects(self, audio: np.ndarray, name: str, coherent: bool, rng: np.random.Generator) -> np.ndarray:
+    def _effects(
+        self, audio: np.ndarray, name: str, coherent: bool, spread: float, rng: np.random.Generator
+    ) -> np.ndarray:
         import pedalboard as pb
 
         board: list[pb.Plugin] = []
@@ -202,15 +209,15 @@ class BandMixtures:
             board.append(pb.Compressor(float(rng.uniform(-30, -15)), float(rng.uniform(2, 5))))
         if rng.random() < 0.25 and name != 'bass':
             board.append(pb.Reverb(float(rng.uniform(0.1, 0.8)), wet_level=float(rng.uniform(0.05, 0.3))))
-        before = float(np.sqrt(np.mean(audio**2))) + 1e-6
+        before = rms(audio) + 1e-6
         if board:
             for plugin in board:
                 audio = plugin(audio, 44100, reset=True)
             if coherent:  # an effect may colour a part, its loudness stays the composer's
-                audio = audio * (before / (float(np.sqrt(np.mean(audio**2))) + 1e-6))
+                audio = audio * (before / (rms(audio) + 1e-6))
         if not coherent:
-            audio = audio * (0.1 / (float(np.sqrt(np.mean(audio**2))) + 1e-3))
-        gain = 10 ** (rng.uniform(-7, 7) / 20)
+            audio = audio * (0.1 / (rms(audio) + 1e-3))
+        gain = 10 ** (rng.uniform(-spread, spread) / 20)
         if rng.random() < 0.3:
             audio = audio[::-1]
         if rng.random() < 0.3:

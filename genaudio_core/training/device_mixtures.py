@@ -24,7 +24,17 @@ import torch
 from torch import Tensor
 
 from genaudio_core.command import notice
-from genaudio_core.training.band_mixtures import FAMILY_WORDS, PARTS_SPEED, SHARE_COMPOSED, BandMixtures, family
+from genaudio_core.training.band_mixtures import (
+    FAMILY_WORDS,
+    PARTS_SPEED,
+    SHARE_COMPOSED,
+    SHARE_MAIN,
+    SPREAD,
+    SPREAD_MAIN,
+    BandMixtures,
+    family,
+    main_parts,
+)
 from genaudio_core.training.lexicon import NAMES
 from genaudio_core.training.mixtures import SOUNDING, Mixer, MixtureConfig, draw_absent, draw_strangers
 from genaudio_core.training.sounds import Clip
@@ -240,6 +250,12 @@ class BandsOnDevice:
         self.groups = [group for group in self.bank.groups.values() if len(group) >= 2]
         return found
 
+    def _main_parts(self, group: Sequence[int]) -> list[str]:
+        loudness: dict[str, float] = defaultdict(float)
+        for i in group:
+            loudness[family(self.bank.clips[i].label)] += float(self.bank.power[i].mean())
+        return main_parts(loudness)
+
     def batch(self, size: int, seed: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return mixture (B, 2, n), shares of its channels (B, 2), the targets' mix (B, Q, n), queries (B, Q, D)."""
         rng = np.random.default_rng((seed, step))
@@ -250,6 +266,7 @@ class BandsOnDevice:
         speeds: list[float] = []
         families: list[int] = []  # row of (mixture, family)
         alone: list[bool] = []
+        spread: list[float] = []  # dB
         names: list[str] = []
         asked_rows = np.zeros((size, self.n_queries), np.int64)
         vectors = np.zeros((size, self.n_queries), np.int64)
@@ -259,7 +276,10 @@ class BandsOnDevice:
             coherent = rng.random() < self.rules.composed
             group = self.groups[rng.integers(len(self.groups))] if coherent else self.rules.thrown_together(rng)
             labels = [self.bank.clips[i].label for i in group]
-            kept = self.rules.kept([family(label) for label in labels], rng) if coherent else None
+            main = coherent and rng.random() < SHARE_MAIN
+            kept = None
+            if coherent:
+                kept = self._main_parts(group) if main else self.rules.kept([family(label) for label in labels], rng)
             up, down = self.rules.speed(rng)
             begin = rng.random()
             rows: dict[str, int] = {}
@@ -283,6 +303,7 @@ class BandsOnDevice:
                 speeds.append(speed)
                 families.append(rows[name])
                 alone.append(not coherent)
+                spread.append(SPREAD_MAIN if main else SPREAD)
                 names.append(name)
                 words.setdefault(name, []).append(label)
             for q, name in enumerate(self.rules.asked(list(rows), rng)):
@@ -307,7 +328,8 @@ class BandsOnDevice:
         audio = torch.where(uniform(0, 1, 1, 1) < 0.3, audio.mean(1, keepdim=True), audio)
         pan = torch.where(uniform(0, 1, 1) < 0.5, uniform(-0.6, 0.6, 1), 0.0)
         sides = torch.cat([1 - pan.clamp(min=0), 1 + pan.clamp(max=0)], 1)
-        audio = audio * (10 ** (uniform(-7, 7, 1) / 20) * sides)[..., None]
+        gains = 10 ** (uniform(-1, 1, 1) * torch.tensor(spread, device=device)[:, None] / 20)
+        audio = audio * (gains * sides)[..., None]
         stems = torch.zeros(row, 2, n, device=device).index_add_(0, torch.tensor(families, device=device), audio)
         mixture = torch.zeros(size, 2, n, device=device).index_add_(0, torch.tensor(owner, device=device), stems)
         level = 10 ** ((torch.rand(size, 1, 1, generator=self.generator, device=device) * 18 - 30) / 20)
