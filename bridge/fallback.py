@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from bridge import harmony
 from bridge.musician import Controls, HeardNote, Piece, PlannedNote, Request
 from genaudio_core.instruments import DRUMS, FAMILY, RANGE
+from genaudio_core.keys import SCALES
 
 MEMORY = 64.0  # beats that are remembered
 KICK, SNARE, HAT, OPEN_HAT = 36, 38, 42, 46
@@ -84,7 +85,7 @@ class FallbackMusician:
     def _key(self, request: Request) -> tuple[int, tuple[int, ...]] | None:
         if request.controls.key == 'off':
             return None
-        if (named := harmony.parse_key(request.controls.key)) is not None:
+        if (named := harmony.wanted_key(request.controls.key)) is not None:
             return named
         notes = self.heard(request.start - 16 * request.bar, request.start)
         return harmony.find_key(harmony.weights(notes, -1e9, 1e9))
@@ -150,14 +151,14 @@ class FallbackMusician:
 
     def _progression(self, request: Request, start: float) -> tuple[int, tuple[int, ...]]:
         """I, vi, IV, V in the asked key (C major where none is asked): what to start from when nobody plays."""
-        tonic, scale = self._key(request) or (0, harmony.SCALES['major'])
+        tonic, scale = self._key(request) or (0, SCALES['major'])
         degree = (0, 5, 3, 4)[round(start / request.bar) % 4]
         tones = [(tonic + scale[(degree + i) % len(scale)]) % 12 for i in (0, 2, 4)]
         return tones[0], tuple((tone - tones[0]) % 12 for tone in tones)
 
     def _invent(self, request: Request, part: int, rng: random.Random) -> list[PlannedNote]:
         """A melody from nothing: chord notes on the beats, scale steps between."""
-        tonic, scale = self._key(request) or (0, harmony.SCALES['major'])
+        tonic, scale = self._key(request) or (0, SCALES['major'])
         notes, beat, pitch = [], request.start, 67
         while beat < request.end - 1e-6:
             root, intervals = self._progression(request, request.bar * math.floor(beat / request.bar + 1e-6))
@@ -209,7 +210,7 @@ class FallbackMusician:
             low, high = max(low, request.controls.low), min(high, request.controls.high)
             if low > high:  # the asked range lies outside the instrument: the range of the preset wins
                 low, high = request.controls.low, request.controls.high
-            key = harmony.parse_key(request.controls.key)
+            key = harmony.wanted_key(request.controls.key)
             if key is not None:
                 pitch = harmony.snap(pitch, *key)
             pitch = harmony.fold(pitch, low, high)

@@ -12,7 +12,8 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_writable, find_model
 from genaudio_core.generation import Generated
 from genaudio_core.instruments import find_instruments
-from genaudio_core.sampling import Controls, chord_pitch_classes, pitch_classes
+from genaudio_core.keys import chord_pitch_classes, pitch_classes
+from genaudio_core.sampling import Controls
 from genaudio_core.score import write_midi
 
 DEFAULT_MODEL = 'live'

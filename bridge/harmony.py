@@ -1,20 +1,11 @@
 """A little music theory for the live side: which key and chord was heard, and notes that fit."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 from bridge.musician import HeardNote
-from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.instruments import DRUMS
+from genaudio_core.keys import SCALES, parse_key
 
-_NAMES = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11, 'h': 11}
-SCALES: dict[str, tuple[int, ...]] = {
-    'major': (0, 2, 4, 5, 7, 9, 11), 'minor': (0, 2, 3, 5, 7, 8, 10), 'dorian': (0, 2, 3, 5, 7, 9, 10),
-    'phrygian': (0, 1, 3, 5, 7, 8, 10), 'lydian': (0, 2, 4, 6, 7, 9, 11), 'mixolydian': (0, 2, 4, 5, 7, 9, 10),
-    'locrian': (0, 1, 3, 5, 6, 8, 10), 'harmonic minor': (0, 2, 3, 5, 7, 8, 11),
-    'melodic minor': (0, 2, 3, 5, 7, 9, 11), 'pentatonic': (0, 2, 4, 7, 9), 'minor pentatonic': (0, 3, 5, 7, 10),
-    'blues': (0, 3, 5, 6, 7, 10), 'whole tone': (0, 2, 4, 6, 8, 10), 'chromatic': tuple(range(12)),
-}  # fmt: skip
 CHORDS: dict[str, tuple[int, ...]] = {
     '': (0, 4, 7), 'm': (0, 3, 7), '7': (0, 4, 7, 10), 'm7': (0, 3, 7, 10), 'maj7': (0, 4, 7, 11),
     'dim': (0, 3, 6), 'sus4': (0, 5, 7),
@@ -24,24 +15,9 @@ _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
-def parse_key(name: str) -> tuple[int, tuple[int, ...]] | None:
-    """Return (tonic pitch class, scale) of a name such as 'F# minor' or 'd dorian'; None for 'auto' and 'off'.
-
-    Raises
-    ------
-    GenaudioError
-        If the name means no key.
-    """
-    plain = ' '.join(name.lower().split())
-    if plain in ('auto', 'off', ''):
-        return None
-    match = re.fullmatch(r'([a-h])([#b♯♭]?)\s*(.*)', plain)
-    scale = (match[3] or 'major') if match else ''
-    if match is None or scale not in SCALES:
-        hint = did_you_mean(scale, SCALES) if scale else ''
-        raise GenaudioError(f"Unknown key '{name}': give a tonic and a scale such as 'D minor' or 'F# dorian'.{hint}")
-    tonic = (_NAMES[match[1]] + {'#': 1, '♯': 1, 'b': -1, '♭': -1, '': 0}[match[2]]) % 12
-    return tonic, SCALES[scale]
+def wanted_key(name: str) -> tuple[int, tuple[int, ...]] | None:
+    """Return what `keys.parse_key` makes of a preset's key; None for 'auto' and 'off'. Its errors."""
+    return None if name.strip().lower() in ('auto', 'off', '') else parse_key(name)
 
 
 def weights(notes: Iterable[HeardNote], start: float, end: float) -> list[float]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bridge.harmony import parse_key
+from bridge.harmony import wanted_key
 from bridge.musician import HeardNote, Piece, PlannedNote, Request
 from genaudio_core.continuation import Continuer, Decoder, Rebase
 from genaudio_core.events import (
@@ -396,7 +396,7 @@ class _Cast:
 def _sampling(request: Request) -> SamplingControls:
     """The request's controls as the sampler knows them."""
     controls = request.controls
-    key = parse_key(controls.key)
+    key = wanted_key(controls.key)
     classes = None if key is None else frozenset((key[0] + interval) % 12 for interval in key[1])
     return SamplingControls(
         temperature=controls.temperature, top_p=controls.top_p, density=4 * (controls.density - 0.5),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bridge.harmony import parse_key
+from bridge.harmony import wanted_key
 from bridge.instrument import Instrument, parse_instrument
 from bridge.pads import Pad, parse_pads
 from bridge.parameters import COMMANDS, PARAMETERS, defaults, find_parameter, set_checked
@@ -128,7 +128,7 @@ def parse_preset(
 
 
 def _check_values(values: Mapping[str, Any]) -> None:
-    parse_key(values['music.key'])
+    wanted_key(values['music.key'])
     find_instrument(values['player.instrument'])
     if values['music.low'] > values['music.high']:
         raise GenaudioError("'music.low' is above 'music.high'.")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.instruments import DRUMS, find_instrument
-from genaudio_core.sampling import SCALES, Controls, pitch_classes
+from genaudio_core.keys import SCALES, pitch_classes
+from genaudio_core.sampling import Controls
 
 DEFAULT_TEMPO = 100.0
 DEFAULT_INSTRUMENTS = ('piano', 'strings', 'bass')

@@ -14,66 +14,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.events import DRUM_DURATION, END_OF_SONG, LIVE, NOTE, RESOLUTION, duration_code
 from genaudio_core.instruments import DRUMS_CODE, RANGE, instrument_code, instrument_name
 
-SCALES = {
-    'major': (0, 2, 4, 5, 7, 9, 11), 'minor': (0, 2, 3, 5, 7, 8, 10), 'harmonic minor': (0, 2, 3, 5, 7, 8, 11),
-    'dorian': (0, 2, 3, 5, 7, 9, 10), 'mixolydian': (0, 2, 4, 5, 7, 9, 10), 'phrygian': (0, 1, 3, 5, 7, 8, 10),
-    'lydian': (0, 2, 4, 6, 7, 9, 11), 'pentatonic': (0, 2, 4, 7, 9), 'minor pentatonic': (0, 3, 5, 7, 10),
-    'blues': (0, 3, 5, 6, 7, 10), 'whole tone': (0, 2, 4, 6, 8, 10), 'chromatic': tuple(range(12)),
-}  # fmt: skip
 _DRUM_DURATION_CODE = int(duration_code(np.array(DRUM_DURATION)))
-LETTERS = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11}  # of notes -> pitch class
-
-
-_CHORDS = {
-    '': (0, 4, 7), 'maj': (0, 4, 7), 'm': (0, 3, 7), 'min': (0, 3, 7), '7': (0, 4, 7, 10), 'maj7': (0, 4, 7, 11),
-    'm7': (0, 3, 7, 10), 'dim': (0, 3, 6), 'dim7': (0, 3, 6, 9), 'm7b5': (0, 3, 6, 10), 'aug': (0, 4, 8),
-    'sus2': (0, 2, 7), 'sus4': (0, 5, 7), '7sus4': (0, 5, 7, 10), '6': (0, 4, 7, 9), 'm6': (0, 3, 7, 9),
-    '9': (0, 2, 4, 7, 10), 'm9': (0, 2, 3, 7, 10), 'maj9': (0, 2, 4, 7, 11), 'add9': (0, 2, 4, 7), '5': (0, 7),
-}  # fmt: skip
-
-
-def _root(name: str) -> tuple[int, str] | None:
-    """(pitch class, rest) of a name that begins with a note, such as ``'f#'`` or ``'bbm7'`` (B flat minor)."""
-    if name[:1].lower() not in LETTERS or not name:
-        return None
-    end = 1
-    while end < len(name) and name[end] in '#b♯♭':
-        end += 1
-    root = LETTERS[name[0].lower()] + sum(1 if sign in '#♯' else -1 for sign in name[1:end])
-    return root % 12, name[end:]
-
-
-def pitch_classes(key: str) -> frozenset[int]:
-    """Pitch classes of a key such as ``"D minor"``, ``"F# blues"``, ``"Am"`` or ``"Bb"`` (major).
-
-    Raises
-    ------
-    GenaudioError
-        If it is no key.
-    """
-    found = _root(key.strip())
-    if found:
-        root, scale = found[0], ' '.join(found[1].lower().split())
-        scale = {'': 'major', 'm': 'minor', 'min': 'minor', 'maj': 'major'}.get(scale, scale)
-        if scale in SCALES:
-            return frozenset((root + interval) % 12 for interval in SCALES[scale])
-    raise GenaudioError(f"'{key}' is no key. Write a note and a scale, such as 'D minor'; scales: {', '.join(SCALES)}.")
-
-
-def chord_pitch_classes(chord: str) -> frozenset[int]:
-    """Pitch classes of a chord symbol such as ``"Am7"``, ``"F#dim"`` or ``"C/E"``.
-
-    Raises
-    ------
-    GenaudioError
-        If it is no chord symbol.
-    """
-    symbol, _, bass = chord.strip().partition('/')
-    found, low = _root(symbol), _root(bass)
-    if found and found[1] in _CHORDS and (not bass or (low and not low[1])):
-        notes = {(found[0] + interval) % 12 for interval in _CHORDS[found[1]]}
-        return frozenset(notes | ({low[0]} if low else set()))
-    raise GenaudioError(f"'{chord}' is no chord. Write a note and one of: {', '.join(k for k in _CHORDS if k)}.")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import numpy as np
 from genaudio_core.audio_files import READABLE, read_audio
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
-from genaudio_core.sampling import LETTERS
+from genaudio_core.keys import LETTERS
 
 SAMPLE_RATE = 32_000  # Hz
 LEVEL = 0.25  # root mean square of the loudest half second, full scale 1
