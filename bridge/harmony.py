@@ -4,12 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from bridge.musician import HeardNote
 from genaudio_core.instruments import DRUMS
-from genaudio_core.keys import SCALES, parse_key
+from genaudio_core.keys import CHORDS, SCALES, parse_key
 
-CHORDS: dict[str, tuple[int, ...]] = {
-    '': (0, 4, 7), 'm': (0, 3, 7), '7': (0, 4, 7, 10), 'm7': (0, 3, 7, 10), 'maj7': (0, 4, 7, 11),
-    'dim': (0, 3, 6), 'sus4': (0, 5, 7),
-}  # fmt: skip
+HEARD = tuple(CHORDS[name] for name in ('', 'm', '7', 'm7', 'maj7', 'dim', 'sus4'))  # the likelier first
 # Krumhansl and Kessler's probe-tone profiles (1982), major and minor.
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
@@ -49,8 +46,8 @@ def find_chord(profile: Sequence[float], bass: int | None = None) -> tuple[int, 
     total = sum(profile)
     if total <= 0:
         return None
-    best: tuple[float, int, tuple[int, ...]] = (-1e9, 0, CHORDS[''])
-    for number, intervals in enumerate(CHORDS.values()):
+    best: tuple[float, int, tuple[int, ...]] = (-1e9, 0, HEARD[0])
+    for number, intervals in enumerate(HEARD):
         for root in range(12):
             inside = sum(profile[(root + i) % 12] for i in intervals) / total
             score = inside - 0.12 * len(intervals) + 0.2 * profile[root] / total - 0.001 * number

@@ -34,6 +34,7 @@ from genaudio_core.events import (
     velocity_of,
 )
 from genaudio_core.instruments import DRUMS, instrument_code, instrument_name
+from genaudio_core.keys import classes_of
 from genaudio_core.sampling import Controls as SamplingControls
 from genaudio_core.sampling import Sampler
 
@@ -397,7 +398,7 @@ def _sampling(request: Request) -> SamplingControls:
     """The request's controls as the sampler knows them."""
     controls = request.controls
     key = wanted_key(controls.key)
-    classes = None if key is None else frozenset((key[0] + interval) % 12 for interval in key[1])
+    classes = None if key is None else classes_of(*key)
     return SamplingControls(
         temperature=controls.temperature, top_p=controls.top_p, density=4 * (controls.density - 0.5),
         lowest=controls.low, highest=controls.high, pitch_classes=classes, velocity_scale=controls.velocity,

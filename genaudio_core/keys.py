@@ -1,5 +1,7 @@
 """Names of keys and chords: what notes they mean."""
 
+from collections.abc import Iterable
+
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 LETTERS = {'c': 0, 'd': 2, 'e': 4, 'f': 5, 'g': 7, 'a': 9, 'b': 11, 'h': 11}  # of notes -> pitch class
@@ -10,7 +12,7 @@ SCALES: dict[str, tuple[int, ...]] = {
     'pentatonic': (0, 2, 4, 7, 9), 'minor pentatonic': (0, 3, 5, 7, 10), 'blues': (0, 3, 5, 6, 7, 10),
     'whole tone': (0, 2, 4, 6, 8, 10), 'chromatic': tuple(range(12)),
 }  # fmt: skip
-_CHORDS = {
+CHORDS: dict[str, tuple[int, ...]] = {
     '': (0, 4, 7), 'maj': (0, 4, 7), 'm': (0, 3, 7), 'min': (0, 3, 7), '7': (0, 4, 7, 10), 'maj7': (0, 4, 7, 11),
     'm7': (0, 3, 7, 10), 'dim': (0, 3, 6), 'dim7': (0, 3, 6, 9), 'm7b5': (0, 3, 6, 10), 'aug': (0, 4, 8),
     'sus2': (0, 2, 7), 'sus4': (0, 5, 7), '7sus4': (0, 5, 7, 10), '6': (0, 4, 7, 9), 'm6': (0, 3, 7, 9),
@@ -49,8 +51,12 @@ def parse_key(key: str) -> tuple[int, tuple[int, ...]]:
 
 def pitch_classes(key: str) -> frozenset[int]:
     """Pitch classes of what `parse_key` takes; its errors."""
-    tonic, scale = parse_key(key)
-    return frozenset((tonic + interval) % 12 for interval in scale)
+    return classes_of(*parse_key(key))
+
+
+def classes_of(tonic: int, intervals: Iterable[int]) -> frozenset[int]:
+    """Pitch classes of a scale or a chord on a tonic."""
+    return frozenset((tonic + interval) % 12 for interval in intervals)
 
 
 def chord_pitch_classes(chord: str) -> frozenset[int]:
@@ -63,7 +69,6 @@ def chord_pitch_classes(chord: str) -> frozenset[int]:
     """
     symbol, _, bass = chord.strip().partition('/')
     found, low = _root(symbol), _root(bass)
-    if found and found[1] in _CHORDS and (not bass or (low and not low[1])):
-        notes = {(found[0] + interval) % 12 for interval in _CHORDS[found[1]]}
-        return frozenset(notes | ({low[0]} if low else set()))
-    raise GenaudioError(f"'{chord}' is no chord. Write a note and one of: {', '.join(k for k in _CHORDS if k)}.")
+    if found and found[1] in CHORDS and (not bass or (low and not low[1])):
+        return classes_of(found[0], CHORDS[found[1]]) | ({low[0]} if low else set())
+    raise GenaudioError(f"'{chord}' is no chord. Write a note and one of: {', '.join(k for k in CHORDS if k)}.")

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from genaudio_core.events import DRUM_PROGRAM, RESOLUTION
+from genaudio_core.keys import SCALES
 
 PUBLISHED_BEATS = 64  # the paper measures the first 64 beats
 PUBLISHED_MEASURE = 4 * RESOLUTION  # steps; always 4/4, whatever the meter
-_SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # major and natural minor
+_SCALES = (SCALES['major'], SCALES['minor'])
 _IN_SCALE = np.array([[(pitch - root) % 12 in scale for pitch in range(12)] for scale in _SCALES for root in range(12)])
 
 

@@ -5,11 +5,12 @@ from hypothesis import strategies as st
 from tiny_decoder import FakeBuffers, FakeDecoder
 
 import genaudio_core.continuation as continuation
+from bridge.harmony import wanted_key
 from genaudio_core.continuation import Continuer
 from genaudio_core.errors import GenaudioError
 from genaudio_core.events import END_OF_SONG, LIVE, MMT, NOTE, header
 from genaudio_core.instruments import DRUMS_CODE, RANGE, instrument_name
-from genaudio_core.keys import chord_pitch_classes, pitch_classes
+from genaudio_core.keys import chord_pitch_classes, classes_of, pitch_classes
 from genaudio_core.sampling import Controls, Sampler, sample
 
 
@@ -175,10 +176,12 @@ def test_impossible_wishes_are_told():
 @pytest.mark.parametrize(
     ('name', 'classes'),
     [('C', {0, 2, 4, 5, 7, 9, 11}), ('A minor', {0, 2, 4, 5, 7, 9, 11}), ('Am', {0, 2, 4, 5, 7, 9, 11}),
-     ('F# blues', {6, 9, 11, 0, 1, 4}), ('Bb', {10, 0, 2, 3, 5, 7, 9}), ('eb Dorian', {3, 5, 6, 8, 10, 0, 1})],
+     ('F# blues', {6, 9, 11, 0, 1, 4}), ('Bb', {10, 0, 2, 3, 5, 7, 9}), ('eb Dorian', {3, 5, 6, 8, 10, 0, 1}),
+     ('F# melodic minor', {6, 8, 9, 11, 1, 3, 5}), ('H locrian', {11, 0, 2, 4, 5, 7, 9})],
 )  # fmt: skip
-def test_keys(name, classes):
+def test_keys_live_and_offline(name, classes):
     assert pitch_classes(name) == classes
+    assert classes_of(*(wanted_key(name) or ())) == classes
 
 
 @pytest.mark.parametrize(
