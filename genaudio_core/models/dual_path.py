@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genaudio_core.models import native
+from genaudio_core.models import fused, native
 from genaudio_core.models.gru import GRU
 
 
@@ -51,7 +51,10 @@ class Across(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, K, C) -> the same shape."""
-        parts = self.into(self.norm(x)).unflatten(-1, (3, self.heads, -1))  # (B, T, K, 3, heads, C / heads)
+        parts = self.into(self.norm(x))
+        if fused.suits(x, parts.shape[-1] // (3 * self.heads)) and x.shape[2] <= fused.MAX_PLACES:
+            return x + self.out(fused.attend(parts.flatten(0, 1), self.heads)).view_as(x)
+        parts = parts.unflatten(-1, (3, self.heads, -1))  # (B, T, K, 3, heads, C / heads)
         query, key, value = parts.flatten(0, 1).permute(2, 0, 3, 1, 4)
         y = attend(query, key, value)  # (B * T, heads, K, C / heads)
         return x + self.out(y.transpose(1, 2).flatten(2)).view_as(x)
