@@ -9,6 +9,7 @@ from genaudio_core.models.band_separator import BandConfig  # noqa: E402
 from genaudio_core.training.clipsep_small import Features, error_db  # noqa: E402
 from genaudio_core.training.device_mixtures import (  # noqa: E402
     BLOCK,
+    Ahead,
     BandsOnDevice,
     Bank,
     MixturesOnDevice,
@@ -121,3 +122,23 @@ def test_energies_add_up(tmp_path):
     assert (error[batch['present'] > 0] > -20).all()
     again = source.batch(8, 5, 1.0, 2, 9)
     assert all(torch.equal(batch[key], again[key]) for key in batch)
+
+
+def test_batches_made_ahead_come_in_order_and_a_fault_is_told_where_they_are_waited_for():
+    ahead = Ahead(lambda step: (torch.tensor(step),), 5, CPU)
+    ahead.start()
+    assert [int(next(ahead)[0]) for _ in range(6)] == [5, 6, 7, 8, 9, 10]
+    ahead.stop()
+    broken = Ahead(lambda step: (torch.tensor(1 // (2 - step)),), 0, CPU)
+    broken.start()
+    assert [int(next(broken)[0]) for _ in range(2)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(broken)
+    broken.stop()
+
+
+def test_each_folder_is_first_in_turn(tmp_path):
+    folders = [write(tmp_path / name) for name in ('a', 'b')]
+    bank = Bank(folders, CPU, 1, 1.0)
+    assert bank.refresh(most=3) == 3 and bank.refresh(most=3) == 3
+    assert bank._read[folders[0]] and bank._read[folders[1]]

@@ -248,3 +248,17 @@ def test_a_window_of_drums_alone_keeps_its_drums():
     rng = np.random.default_rng(3)
     assert all(BandMixtures.kept(['drums', 'bass'], rng) for _ in range(200))
     assert all(BandMixtures.kept(['drums'], rng) == {'drums'} for _ in range(50))
+
+
+def test_a_network_that_grows_begins_as_the_one_it_grew_from(tmp_path):
+    queries = placeholder_queries(16)
+    small = StreamSeparatorConfig(query_dim=16, width=16, heads=2, hidden=16, tell=8, trunk=1)
+    before = Trainer(tmp_path / 'before', small, queries)
+    before.save()
+    grown = StreamSeparatorConfig(**{**small.as_dict(), 'trunk': 3})
+    after = Trainer(tmp_path / 'after', grown, queries, start_from=tmp_path / 'before' / 'best.safetensors')
+    features = torch.randn(2, 3, 9, small.bands, generator=torch.Generator().manual_seed(1))
+    asked = torch.from_numpy(np.stack([queries[word][0] for word in ('drums', 'piano')]))[None].expand(2, -1, -1)
+    torch.testing.assert_close(after.model(features, asked)[0], before.average(features, asked)[0])
+    after.model(features, asked)[0].sum().backward()
+    assert after.model.trunk[2].along.out.weight.grad.any()  # it learns

@@ -10,11 +10,16 @@ Notable choices
   pedalboard's: an equaliser for every part, dull and coarse recordings, rooms, overdriven guitars.
 """
 
+import contextlib
+import itertools
 import json
 import math
+import queue
 import random
+import sys
+import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from genaudio_core.command import notice
 from genaudio_core.training.band_mixtures import (
@@ -43,7 +49,8 @@ BLOCK = 11025  # samples whose loudness is known: a quarter of a second
 LOUDNESS = 0.08  # that parts of bands are brought to when they stand alone, as solos were when they were rendered
 SHARE_DULL, SHARE_ROOM, SHARE_OVERDRIVEN = 0.15, 0.25, 0.2
 TAIL = 32768  # samples that a room may go on for
-PEAK_DB = 5.0  # standard deviation of an equaliser's curve
+PEAK_DB = 6.0  # standard deviation of an equaliser's curve
+SHARE_PRESSED = 0.3  # of parts whose loud and soft moments are brought together, or apart
 
 
 class Bank:
@@ -72,11 +79,14 @@ class Bank:
         self.power: list[np.ndarray] = []  # of each block of a clip
         self._read: dict[Path, int] = defaultdict(int)  # bytes of each index
         self._table: Tensor | None = None
+        self._turn = -1
 
     def refresh(self, most: int = 1 << 30) -> int:
         """Take in at most `most` clips that were written since the last call; return their number."""
         found = 0
-        for folder in self.folders:
+        self._turn += 1  # each folder is first in turn: `most` may end in any of them
+        first = self._turn % len(self.folders)
+        for folder in self.folders[first:] + self.folders[:first]:
             index = folder / 'index.jsonl'
             if not index.is_file():
                 continue
@@ -152,7 +162,7 @@ class Bank:
 def through_effects(
     audio: Tensor, generator: torch.Generator, *, room: Tensor | None = None, overdriven: Tensor | None = None
 ) -> Tensor:
-    """Return parts (S, channels, n) each through an equaliser, some dull, in a room, or overdriven; same levels.
+    """Return parts (S, channels, n), each through an equaliser, some pressed, dull, in a room, overdriven; same levels.
 
     Parameters
     ----------
@@ -165,6 +175,11 @@ def through_effects(
         return torch.rand(len(audio), *shape, generator=generator, device=device) * (high - low) + low
 
     before = audio.square().mean((1, 2), keepdim=True).sqrt()
+    # One instrument dies away where another goes on: what compressors, and the envelopes of SoundFonts, make of it.
+    power = F.avg_pool1d(audio.square().mean(1, keepdim=True), 1764, 441, 882)  # 40 ms, every 10
+    over = torch.log(power / (before.square() + 1e-9) + 1e-4)
+    pressed = (uniform(-0.35, 0.25, 1, 1) * (uniform(0, 1, 1, 1) < SHARE_PRESSED) * over / 2).clamp(-1.4, 1.4)  # 12 dB
+    audio = audio * F.interpolate(pressed, n, mode='linear').exp()
     size = 2 * math.ceil((n + TAIL) / 8192) * 4096
     hertz = torch.linspace(0, 22050, size // 2 + 1, device=device)
     octaves = torch.log2(hertz / 160 + 1)  # linear below some 200 Hz
@@ -471,3 +486,62 @@ class MixturesOnDevice:
             'cross': cross * (here / scale[:, None])[:, :, None, None],
             'total': total, 'present': here, 'query': torch.nn.functional.normalize(vector, dim=-1),
         }  # fmt: skip
+
+
+class Ahead:
+    """Batches made a few steps ahead, by a thread on a stream of its own: the network does not wait for them.
+
+    Parameters
+    ----------
+    make
+        Step -> batch, in order from `first` on.
+    """
+
+    def __init__(self, make: Callable[[int], tuple[Tensor, ...]], first: int, device: torch.device, most: int = 2):
+        self._make, self._first = make, first
+        self._stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
+        self._made: queue.Queue[Any] = queue.Queue(most)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._patience = sys.getswitchinterval()
+        sys.setswitchinterval(5e-4)  # seconds; both threads launch many small kernels and must not wait for each other
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._made.get_nowait()
+        self._thread.join()
+        sys.setswitchinterval(self._patience)
+
+    def __next__(self) -> Any:
+        batch, done = self._made.get()
+        if isinstance(batch, BaseException):
+            raise batch
+        if done is not None:
+            stream = torch.cuda.current_stream()
+            stream.wait_event(done)
+            for tensor in batch:
+                tensor.record_stream(stream)
+        return batch
+
+    @torch.no_grad()
+    def _run(self) -> None:
+        try:
+            with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():
+                for step in itertools.count(self._first):
+                    batch = self._make(step)
+                    self._put((batch, self._stream.record_event() if self._stream else None))
+                    if self._stopped.is_set():
+                        return
+        except BaseException as error:  # told where the batch is waited for
+            self._put((error, None))
+
+    def _put(self, item: Any) -> None:
+        while not self._stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                self._made.put(item, timeout=0.1)
+                return

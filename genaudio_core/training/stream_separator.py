@@ -30,9 +30,10 @@ from genaudio_core.files import atomic_write
 from genaudio_core.loudness import rms
 from genaudio_core.lowdelay import windows
 from genaudio_core.metrics_audio import si_sdr
+from genaudio_core.models.dual_path import Block
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, SHARE_COMPOSED, BandMixtures, batch_of, family
-from genaudio_core.training.device_mixtures import BandsOnDevice, Bank
+from genaudio_core.training.device_mixtures import Ahead, BandsOnDevice, Bank
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
 from genaudio_core.training.loop import (
     HALF,
@@ -216,8 +217,18 @@ class Trainer:
         else:
             if start_from:
                 begin_with(self.model, start_from, without=(WORDS,))
+                self._silence(read_checkpoint(start_from)[1])
             self.average.load_state_dict(self.model.state_dict())
         self.queries = queries
+
+    @torch.no_grad()
+    def _silence(self, config: dict[str, Any]) -> None:
+        """Let the blocks that a network of `config` lacks begin by adding nothing, so that it goes on as it was."""
+        for blocks, known in ((self.model.trunk, config['trunk']), (self.model.asked, config['asked'])):
+            for block in list(blocks)[known:]:
+                assert isinstance(block, Block)
+                block.along.out.weight.zero_()
+                block.across.out.weight.zero_()
 
     def train_step(self, batch: Batch | DeviceBatch, rate: float) -> None:
         """One update."""
@@ -236,8 +247,7 @@ class Trainer:
         self.step += 1
         with torch.no_grad():
             keep = min(0.998, 1 - 1 / (1 + self.step / 5))
-            for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - keep)
+            torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - keep)
 
     def _loss_of(self, mixture: Tensor, mix: Tensor, target: Tensor, query: Tensor) -> Tensor:
         features, spectra = self.sounder.hear(mixture, mix)
@@ -398,19 +408,23 @@ class DeviceBatches:
         self.source.refresh()
         if not self.source.groups:
             raise GenaudioError(f'No bands for training in {", ".join(map(str, sounds))}.')
-        self.size, self.seed, self.step = size, seed, trainer.step
+        self.size, self.seed = size, seed
+        self.ahead = Ahead(self._make, trainer.step, trainer.device)
+
+    def _make(self, step: int) -> DeviceBatch:
+        if step % 25 == 24:
+            self.source.refresh(most=100)  # a few at a time: training does not wait for them
+        return self.source.batch(self.size, self.seed, step)
 
     def __enter__(self) -> 'DeviceBatches':
+        self.ahead.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self.ahead.stop()
 
     def __next__(self) -> DeviceBatch:
-        if self.step % 400 == 399:
-            self.source.refresh()
-        self.step += 1
-        return self.source.batch(self.size, self.seed, self.step - 1)
+        return next(self.ahead)
 
 
 class Batches:
@@ -457,6 +471,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--composed', type=float, default=SHARE_COMPOSED,
                         help='share of mixtures as composed; the others are thrown together')  # fmt: skip
     parser.add_argument('--hop', type=int, default=256)
+    parser.add_argument('--trunk', type=int, default=StreamSeparatorConfig.trunk,
+                        help='blocks before the query; more than --start-from has begin by adding nothing')  # fmt: skip
     parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto',
                         help='products in bfloat16 (auto: where the processor has them)')  # fmt: skip
     parser.add_argument('--start-from', type=Path, help='weights of another run; what they lack begins anew')
@@ -480,5 +496,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         muon=args.optimizer == 'muon', start_from=args.start_from,
         half=args.bf16 == 'yes' or (args.bf16 == 'auto' and (HALF or args.device != 'cpu')),
         device=args.device, hours=args.hours, valid_every=args.valid_every,
-        config=StreamSeparatorConfig(hop=args.hop, query_dim=dim),
+        config=StreamSeparatorConfig(hop=args.hop, query_dim=dim, trunk=args.trunk),
     )  # fmt: skip
