@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 from genaudio_core.models.dual_path import Across, Feed, Steer
 from genaudio_core.models.gru import GRU
@@ -84,19 +84,21 @@ class Graph:
     def gru_frame(self, x: str, h: str, layer: GRU) -> str:
         """One frame: x and h (rows, N) -> the next h.
 
-        onnxruntime's GRU node takes a third longer for a single frame. Both inputs side by side make one product of all
-        gates; the two shares of the candidate stay apart, since only one of them is reset.
+        onnxruntime's GRU node takes a third longer for a single frame. What x and h give to the gates is added up by
+        the second product; their shares of the candidate stay apart, since only one of them is reset.
         """
         n = layer.width
-        from_x, from_h = layer.weight_ih.detach().numpy(), layer.weight_hh.detach().numpy()
-        bias_x, bias_h = layer.bias_ih.detach().numpy(), layer.bias_hh.detach().numpy()
-        weight = np.zeros((2 * n, 4 * n), np.float32)  # columns: reset, update, candidate of x, candidate of h
-        weight[:n, : 3 * n] = from_x.T
-        weight[n:, : 2 * n], weight[n:, 3 * n :] = from_h[: 2 * n].T, from_h[2 * n :].T
-        bias = np.concatenate([bias_x[: 2 * n] + bias_h[: 2 * n], bias_x[2 * n :], bias_h[2 * n :]])
-        gates = self.op('Gemm', self.op('Concat', x, h, axis=1), self.weight(weight), self.weight(bias))
-        reset, update, of_x, of_h = self.ops('Split', [gates], 4, axis=1, num_outputs=4)
-        reset, update = self.op('Sigmoid', reset), self.op('Sigmoid', update)
+        from_x, from_h = layer.weight_ih.detach().t(), layer.weight_hh.detach().t()
+        bias_x, bias_h = layer.bias_ih.detach(), layer.bias_hh.detach()
+
+        def product(y: str, weight: Tensor, added: str) -> str:
+            return self.op('Gemm', y, self.weight(weight), added)
+
+        gates = product(x, from_x[:, : 2 * n], self.weight(bias_x[: 2 * n] + bias_h[: 2 * n]))
+        gates = self.op('Sigmoid', product(h, from_h[:, : 2 * n], gates))
+        reset, update = self.ops('Split', [gates], 2, axis=1, num_outputs=2)
+        of_x = product(x, from_x[:, 2 * n :], self.weight(bias_x[2 * n :]))
+        of_h = product(h, from_h[:, 2 * n :], self.weight(bias_h[2 * n :]))
         candidate = self.op('Tanh', self.op('Add', of_x, self.op('Mul', reset, of_h)))
         return self.op('Add', candidate, self.op('Mul', update, self.op('Sub', h, candidate)))
 
