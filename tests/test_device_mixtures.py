@@ -5,13 +5,14 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from genaudio_core.errors import GenaudioError  # noqa: E402
 from genaudio_core.models.band_separator import BandConfig  # noqa: E402
 from genaudio_core.training.clipsep_small import Features, error_db  # noqa: E402
 from genaudio_core.training.device_mixtures import (  # noqa: E402
     BLOCK,
-    Ahead,
     BandsOnDevice,
     Bank,
+    DeviceBatches,
     MixturesOnDevice,
     through_effects,
 )
@@ -124,17 +125,45 @@ def test_energies_add_up(tmp_path):
     assert all(torch.equal(batch[key], again[key]) for key in batch)
 
 
+class Counted:
+    """A source whose batch is the number of the step, and which cannot make the third."""
+
+    ready = True
+
+    def __init__(self, fault=None):
+        self.bank = Bank([], CPU, 1, 0.0)
+        self.fault, self.refreshed = fault, 0
+
+    def refresh(self, most=0):
+        self.refreshed += 1
+        return 0
+
+    def batch(self, scale, step):
+        if step == self.fault:
+            raise ZeroDivisionError
+        return (torch.tensor(scale * step),)
+
+
 def test_batches_made_ahead_come_in_order_and_a_fault_is_told_where_they_are_waited_for():
-    ahead = Ahead(lambda step: (torch.tensor(step),), 5, CPU)
-    ahead.start()
-    assert [int(next(ahead)[0]) for _ in range(6)] == [5, 6, 7, 8, 9, 10]
-    ahead.stop()
-    broken = Ahead(lambda step: (torch.tensor(1 // (2 - step)),), 0, CPU)
-    broken.start()
-    assert [int(next(broken)[0]) for _ in range(2)] == [0, 1]
-    with pytest.raises(ZeroDivisionError):
-        next(broken)
-    broken.stop()
+    source = Counted()
+    with DeviceBatches(source, 20, 10) as batches:
+        assert [int(next(batches)[0]) for _ in range(6)] == [200, 210, 220, 230, 240, 250]
+    assert not batches._thread.is_alive() and source.refreshed == 2
+    with DeviceBatches(Counted(fault=2), 0, 1) as batches:
+        assert [int(next(batches)[0]) for _ in range(2)] == [0, 1]
+        with pytest.raises(ZeroDivisionError):
+            next(batches)
+
+
+def test_batches_are_those_of_their_steps_and_nothing_to_learn_from_is_told(tmp_path):
+    source = BandsOnDevice(Bank([tmp_path / 'bands'], CPU, 2, 1.0), placeholder_queries(128), 2, 9000)
+    with pytest.raises(GenaudioError, match=r'No sounds for training in .*bands'):
+        DeviceBatches(source, 0, 2, 3)
+    write(tmp_path / 'bands')
+    with DeviceBatches(source, 5, 2, 3) as batches:
+        made = [next(batches) for _ in range(2)]
+    for step, batch in zip((5, 6), made, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, source.batch(2, 3, step), strict=True))
 
 
 def test_each_folder_is_first_in_turn(tmp_path):

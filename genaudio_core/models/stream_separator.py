@@ -51,7 +51,7 @@ class StreamSeparatorConfig:
     base: float = 41.0  # of the frequency warp, see `spectrogram.bands_to_bins`
     width: int = 64  # channels at a place
     heads: int = 4  # of the attention across bands
-    trunk: int = 6  # blocks before the query is told
+    trunk: int = 4  # blocks before the query is told
     asked: int = 1  # blocks after it
     hidden: int = 128  # of the layer before the masks
     tell: int = 64  # width of what the network is told of the query

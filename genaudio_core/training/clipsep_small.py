@@ -29,7 +29,7 @@ from genaudio_core.files import atomic_write
 from genaudio_core.models.band_separator import BandConfig, BandSeparator
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.spectrogram import bands_to_bins
-from genaudio_core.training.device_mixtures import Bank, MixturesOnDevice
+from genaudio_core.training.device_mixtures import Bank, DeviceBatches, MixturesOnDevice
 from genaudio_core.training.lexicon import NAMES
 from genaudio_core.training.loop import Budget, Optimizers, append_row, begin_with, cosine, rebuild, save_checkpoint
 from genaudio_core.training.mixtures import Mixer, Mixture, MixtureConfig
@@ -364,18 +364,19 @@ def run(args: argparse.Namespace) -> dict:
 
     if device.type == 'cpu':
         features = Features(config, args.colour)
-        batches = _ProcessorBatches(args, mixing, QueryBook(space, variants), features, n_queries, share_absent, two)
+        book = QueryBook(space, variants)
+        source = _ProcessorBatches(args, mixing, book, features, n_queries, share_absent, two, step)
     else:
-        vectors = query_vectors(space, variants)
-        batches = _DeviceBatches(args, mixing, vectors, Features(config), n_queries, share_absent, device)
-    with Budget(args.minutes) as budget:
+        if two or args.noise is not None:
+            raise GenaudioError('--two, --nit and --noise are for --device cpu.')
+        bank = Bank(args.sounds, device, 1, args.hours)
+        mixtures = MixturesOnDevice(bank, Features(config), query_vectors(space, variants), mixing, args.frames)
+        source = DeviceBatches(mixtures, step, args.batch, n_queries, share_absent, args.seed)
+    with source as batches, Budget(args.minutes) as budget:
         while budget:
-            # Long runs read the index again: sounds may still be in the making.
-            if step and step % 400 == 0:
-                batches.refresh()
             spent = before + budget.spent
             rate = args.rate * min(1.0, (step + 1) / 50) * cosine(spent / total_minutes)
-            batch = batches.take(step)
+            batch = next(batches)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type != 'cpu'):
                 loss, gain = loss_of(model, batch)
             loss.backward()
@@ -410,37 +411,23 @@ class _ProcessorBatches:
     """Batches made by this processor."""
 
     def __init__(self, args: argparse.Namespace, mixing: MixtureConfig, book: QueryBook, features: Features,
-                 n_queries: int, share_absent: float, two: bool):  # fmt: skip
-        self.args, self.mixing, self.book, self.features = args, mixing, book, features
+                 n_queries: int, share_absent: float, two: bool, first: int):  # fmt: skip
+        self.args, self.mixing, self.book, self.features, self.step = args, mixing, book, features, first
         self.asked = {'n_queries': n_queries, 'share_absent': share_absent, 'n_sources': 2 if two else None}
-        self.refresh()
+        self.mixer = Mixer(SoundSet(*args.sounds), 'train', mixing)
 
-    def refresh(self) -> None:
-        self.mixer = Mixer(SoundSet(*self.args.sounds), 'train', self.mixing)
+    def __enter__(self) -> '_ProcessorBatches':
+        return self
 
-    def take(self, step: int) -> dict[str, Tensor]:
-        rng = random.Random(self.args.seed * 1_000_003 + step)
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __next__(self) -> dict[str, Tensor]:
+        # Long runs read the index again: sounds may still be in the making.
+        if self.step and self.step % 400 == 0:
+            self.mixer = Mixer(SoundSet(*self.args.sounds), 'train', self.mixing)
+        rng = random.Random(self.args.seed * 1_000_003 + self.step)
+        self.step += 1
         batch = make_batch(self.mixer, self.features, self.book, rng, self.args.batch, self.args.frames, **self.asked)
         batch['energy'] = batch['energy'].contiguous(memory_format=torch.channels_last)
         return batch
-
-
-class _DeviceBatches:
-    """Batches made where the network is."""
-
-    def __init__(self, args: argparse.Namespace, mixing: MixtureConfig, vectors: dict[str, np.ndarray],
-                 features: Features, n_queries: int, share_absent: float, device: torch.device):  # fmt: skip
-        if args.two or args.nit or args.noise is not None:
-            raise GenaudioError('--two, --nit and --noise are for --device cpu.')
-        self.args, self.asked = args, (n_queries, share_absent)
-        bank = Bank(args.sounds, device, 1, args.hours)
-        self.mixtures = MixturesOnDevice(bank, features, vectors, mixing, args.frames)
-        self.refresh()
-        if not self.mixtures.labels:
-            raise GenaudioError(f'No sounds for training in {", ".join(map(str, args.sounds))}.')
-
-    def refresh(self) -> None:
-        self.mixtures.refresh()
-
-    def take(self, step: int) -> dict[str, Tensor]:
-        return self.mixtures.batch(self.args.batch, *self.asked, self.args.seed, step)

@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genaudio_core.command import notice
+from genaudio_core.errors import GenaudioError
 from genaudio_core.training.band_mixtures import (
     FAMILY_WORDS,
     PARTS_SPEED,
@@ -265,6 +266,11 @@ class BandsOnDevice:
         self.groups = [group for group in self.bank.groups.values() if len(group) >= 2]
         return found
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to mix."""
+        return bool(self.groups)
+
     def _main_parts(self, group: Sequence[int]) -> list[str]:
         loudness: dict[str, float] = defaultdict(float)
         for i in group:
@@ -397,6 +403,11 @@ class MixturesOnDevice:
         )  # fmt: skip
         return found
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to mix."""
+        return bool(self.labels)
+
     def _source(self, label: str, draw: random.Random) -> tuple[int, int, float, bool] | None:
         """Draw a clip of `label`, where it begins, how fast it is, and whether its level is to be set."""
         kinds = self.by_label[label]
@@ -488,32 +499,55 @@ class MixturesOnDevice:
         }  # fmt: skip
 
 
-class Ahead:
-    """Batches made a few steps ahead, by a thread on a stream of its own: the network does not wait for them.
+class Source(Protocol):
+    """What makes batches on a device."""
+
+    @property
+    def bank(self) -> Bank: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+    def refresh(self, most: int = ...) -> int: ...
+
+    @property
+    def batch(self) -> Callable[..., tuple[Tensor, ...] | dict[str, Tensor]]: ...
+
+
+class DeviceBatches:
+    """The batches of the steps from `first` on, made a few ahead by a thread on a stream of its own: training does not
+    wait for them. A context manager. Folders may still be written to.
 
     Parameters
     ----------
-    make
-        Step -> batch, in order from `first` on.
+    wanted
+        What the source's `batch` is told beside the number of the step.
+
+    Raises
+    ------
+    GenaudioError
+        If there is nothing to learn from yet.
     """
 
-    def __init__(self, make: Callable[[int], tuple[Tensor, ...]], first: int, device: torch.device, most: int = 2):
-        self._make, self._first = make, first
+    def __init__(self, source: Source, first: int, *wanted: Any, most: int = 2):
+        self._source, self._first, self._wanted = source, first, wanted
+        device = source.bank.device
         self._stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
         self._made: queue.Queue[Any] = queue.Queue(most)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        source.refresh()
+        if not source.ready:
+            raise GenaudioError(f'No sounds for training in {", ".join(map(str, source.bank.folders))}.')
 
-    def start(self) -> None:
+    def __enter__(self) -> 'DeviceBatches':
         self._patience = sys.getswitchinterval()
         sys.setswitchinterval(5e-4)  # seconds; both threads launch many small kernels and must not wait for each other
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._made.get_nowait()
         self._thread.join()
         sys.setswitchinterval(self._patience)
 
@@ -524,7 +558,7 @@ class Ahead:
         if done is not None:
             stream = torch.cuda.current_stream()
             stream.wait_event(done)
-            for tensor in batch:
+            for tensor in batch.values() if isinstance(batch, dict) else batch:
                 tensor.record_stream(stream)
         return batch
 
@@ -533,7 +567,9 @@ class Ahead:
         try:
             with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():
                 for step in itertools.count(self._first):
-                    batch = self._make(step)
+                    if step % 25 == 24:
+                        self._source.refresh(most=100)  # a few at a time
+                    batch = self._source.batch(*self._wanted, step)
                     self._put((batch, self._stream.record_event() if self._stream else None))
                     if self._stopped.is_set():
                         return

@@ -33,7 +33,7 @@ from genaudio_core.metrics_audio import si_sdr
 from genaudio_core.models.dual_path import Block
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
 from genaudio_core.training.band_mixtures import FAMILY_WORDS, SHARE_COMPOSED, BandMixtures, batch_of, family
-from genaudio_core.training.device_mixtures import Ahead, BandsOnDevice, Bank
+from genaudio_core.training.device_mixtures import BandsOnDevice, Bank, DeviceBatches
 from genaudio_core.training.lexicon import CONCEPTS, NAMES
 from genaudio_core.training.loop import (
     HALF,
@@ -367,7 +367,8 @@ def train(
     if trainer.device.type == 'cpu':
         source = Batches(beside, trainer.step, sounds, n_samples, n_queries, composed, batch, queries, seed)
     else:
-        source = DeviceBatches(trainer, sounds, n_samples, n_queries, composed, batch, seed, hours)
+        bands = BandsOnDevice(Bank(sounds, trainer.device, 2, hours), queries, n_queries, n_samples, composed)
+        source = DeviceBatches(bands, trainer.step, batch, seed)
     with source as batches, Budget(minutes) as budget:
         while budget:
             trainer.minutes = before + budget.spent
@@ -396,35 +397,6 @@ def train(
         'step': trainer.step, 'loss': trainer.loss(100),
         'minutes': trainer.minutes, 'audio_seconds_per_second': heard / max(60 * spent, 1e-9),
     }  # fmt: skip
-
-
-class DeviceBatches:
-    """Batches made on the accelerator that trains; folders may still be written to."""
-
-    def __init__(self, trainer: Trainer, sounds: Sequence[Path], n_samples: int, n_queries: int, composed: float,
-                 size: int, seed: int, hours: float):  # fmt: skip
-        bank = Bank(sounds, trainer.device, 2, hours)
-        self.source = BandsOnDevice(bank, trainer.queries, n_queries, n_samples, composed)
-        self.source.refresh()
-        if not self.source.groups:
-            raise GenaudioError(f'No bands for training in {", ".join(map(str, sounds))}.')
-        self.size, self.seed = size, seed
-        self.ahead = Ahead(self._make, trainer.step, trainer.device)
-
-    def _make(self, step: int) -> DeviceBatch:
-        if step % 25 == 24:
-            self.source.refresh(most=100)  # a few at a time: training does not wait for them
-        return self.source.batch(self.size, self.seed, step)
-
-    def __enter__(self) -> 'DeviceBatches':
-        self.ahead.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ahead.stop()
-
-    def __next__(self) -> DeviceBatch:
-        return next(self.ahead)
 
 
 class Batches:
