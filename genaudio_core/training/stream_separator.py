@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
@@ -247,7 +248,7 @@ class Trainer:
         self.step += 1
         with torch.no_grad():
             keep = min(0.998, 1 - 1 / (1 + self.step / 5))
-            torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - keep)
+            get_ema_multi_avg_fn(keep)([*self.average.parameters()], [*self.model.parameters()], self.step)
 
     def _loss_of(self, mixture: Tensor, mix: Tensor, target: Tensor, query: Tensor) -> Tensor:
         features, spectra = self.sounder.hear(mixture, mix)
