@@ -1,10 +1,12 @@
 """JACK without hardware for the tests: a server of our own, and a client that plays and records to the frame."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -12,14 +14,39 @@ from pathlib import Path
 
 import numpy as np
 
-NAME = 'genaudio-live-test'
+NAME = f'genaudio-test-{os.getpid()}'
 RATE = 48000
 available = shutil.which('jackd') is not None
 
 
+_held = 0  # servers of this process inside `alone`
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One process with real-time servers on a machine at a time: two take each other's periods."""
+    global _held
+    with open(Path(tempfile.gettempdir()) / 'genaudio-jack-tests.lock', 'w') as lock:
+        if not _held:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        _held += 1
+        try:
+            yield
+        finally:
+            _held -= 1
+
+
 @contextlib.contextmanager
 def server(period: int = 256) -> Iterator[str]:
-    """Run jackd with its dummy driver; sets the environment for clients of this process and its children."""
+    """Run jackd with its dummy driver; sets the environment for clients of this process and its children.
+
+    Waits while other tests on this machine use a server of theirs.
+    """
+    with alone():
+        yield from _run_server(period)
+
+
+def _run_server(period: int) -> Iterator[str]:
     # After several killed servers JACK refuses with "Too many servers". Clear up if nobody runs one now, and if this
     # process has not met JACK yet: libjack keeps the registry mapped.
     if 'jack' not in sys.modules and subprocess.run(['pgrep', '-x', 'jackd'], capture_output=True).returncode:

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from jack_server import alone
 from numpy.testing import assert_allclose
 from stream_models import music, random_model
 
@@ -22,21 +23,22 @@ pytestmark = [
     pytest.mark.skipif(shutil.which('jackd') is None, reason='jackd is not installed'),
 ]
 jack = pytest.importorskip('jack')
-NAME, RATE = 'genaudio-stems-test', 48000
+NAME, RATE = f'genaudio-stems-test-{os.getpid()}', 48000
 
 
 @contextlib.contextmanager
 def jackd(rate=RATE, period=256):
-    process = subprocess.Popen(
-        ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(rate), '-p', str(period)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '20'], check=True, capture_output=True)
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    with alone():
+        process = subprocess.Popen(
+            ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(rate), '-p', str(period)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '20'], check=True, capture_output=True)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
 
 
 @pytest.fixture(autouse=True)
