@@ -95,13 +95,9 @@ class ModelMusician:
         decoder = Decoder.load(path)
         if not decoder.encoding.relative_beat or not decoder.encoding.has_velocity:
             raise GenaudioError(f'{path} has the published layout: for playing live, use a model of the live layout.')
-        musician = cls(decoder)
-        musician._warm_up()
-        return musician
-
-    def _warm_up(self) -> None:
-        list(self.answer(Request(-1, 0.0, 1.0, ('piano',), 'free', takes=1)))
-        self.__init__(self.decoder)
+        # Another one, which nobody will hear, runs every path once: the first run of each size allocates.
+        list(cls(decoder).answer(Request(-1, 0.0, 1.0, ('piano',), 'free', takes=1)))
+        return cls(decoder)
 
     # --- memory
 

@@ -248,7 +248,10 @@ class Continuer:
         if self.length > n:
             twin.feed(window.recode(self.events[0], n))
         # The twin's memory becomes ours; whoever holds this object notices nothing but the length.
-        self.__dict__.update(twin.__dict__)
+        self.length, self._buffers = twin.length, twin._buffers
+        self._events, self._hidden = twin._events, twin._hidden
+        self._beats, self._step, self._phase = twin._beats, twin._step, twin._phase
+        self._bar_origin, self._bar = twin._bar_origin, twin._bar
         return window.dropped
 
 

@@ -120,16 +120,19 @@ class Buffers:
         if decoder.has_phase:
             self._in['chosen_phase'] = np.zeros((takes, 1), np.int64)
         self._values = {name: OrtValue.ortvalue_from_numpy(array) for name, array in self._in.items()}
+        # A binding is no owner: up to onnxruntime 1.29 it writes to an array's address whether the array lives or not.
+        self._bound: list[np.ndarray] = []
         self._hidden_out = np.zeros((takes, 1, decoder.dim), np.float32)
         self._step_binding = self._bind(self._hidden_out, np.zeros((0, 0, 0), np.float32))
         self._heads: list[tuple[onnxruntime.IOBinding, np.ndarray]] = []
-        ignored = np.zeros((takes, 1, decoder.dim), np.float32)
+        unused = np.zeros((takes, 1, decoder.dim), np.float32)  # every head writes a hidden state that nobody reads
         for size in decoder.encoding.sizes:
             out = np.zeros((takes, 1, size), np.float32)
-            self._heads.append((self._bind(ignored, out), out))
+            self._heads.append((self._bind(unused, out), out))
 
     def _bind(self, hidden: np.ndarray, logits: np.ndarray) -> onnxruntime.IOBinding:
-        """A binding of all inputs and caches, with these arrays as outputs."""
+        """A binding of all inputs and caches, with these arrays as outputs; this object keeps them alive."""
+        self._bound += [hidden, logits]
         binding = self.decoder.session.io_binding()
         for name, value in self._values.items():
             binding.bind_ortvalue_input(name, value)
