@@ -35,12 +35,3 @@ def test_font() -> Path:
         return find_font(TEST_FONT[1], TEST_FONT[0])
     except GenaudioError as error:
         pytest.skip(str(error))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on a JACK server run in real time: where the machine stands still for a moment, JACK loses what a client
-    should have heard, and no code of ours can bring it back. Such a test may try again; one that is wrong fails thrice.
-    """
-    for item in items:
-        if item.get_closest_marker('jack'):
-            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))

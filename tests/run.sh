@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Sets everything up in .venv and passes the tests; arguments go to pytest (tests/run.sh -m slow).
+# Sets everything up in .venv and passes the tests. With arguments, only what they choose, as pytest takes them:
+# bash tests/run.sh tests/test_ardour.py
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # JACK with its dummy driver for ports and audio, and a synthesiser with a small SoundFont (GPL-2, for tests only), a voice,
-# and what plug-ins are built with (needs g++ and make).
-packages=(jackd2 libportaudio2 libfluidsynth3 timgm6mb-soundfont espeak-ng dpf-source)
+# plug-ins and what they are built with (needs g++ and make), files of other programs, and a DAW.
+packages=(jackd2 libportaudio2 libfluidsynth3 timgm6mb-soundfont espeak-ng dpf-source zam-plugins ffmpeg ardour)
 missing=()
 for package in "${packages[@]}"; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
@@ -24,4 +25,9 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 .venv/bin/ruff check .
 # By itself pyright reads the packages of whatever python comes first on the path.
 .venv/bin/pyright --pythonpath .venv/bin/python
-.venv/bin/python -m pytest "$@"
+if (($#)); then
+    exec .venv/bin/python -m pytest "$@"
+fi
+# All cores for what needs no server; then, with the machine to itself, what plays in real time.
+.venv/bin/python -m pytest -n auto -m 'not slow and not jack'
+.venv/bin/python -m pytest -m 'jack and not slow'

@@ -1,6 +1,6 @@
 """In a real DAW: JACK's dummy driver, an Ardour session and the daemon, wired through virtual ports.
 
-One command runs it: ``pytest tests/test_ardour.py -m slow``; about two minutes. Ardour's transport rolls and sends MIDI
+One command runs it: ``bash tests/run.sh tests/test_ardour.py``; over a minute. Ardour's transport rolls and sends MIDI
 clock; a phrase of its MIDI track reaches the daemon, the answer is recorded into another track; then the tempo is
 turned while it rolls, and a loop jumps back. What Ardour 7.3 needs to survive headless: ../shared/reference.
 """
@@ -25,7 +25,6 @@ TOLERANCE = 0.010  # seconds
 LOOP = '<Location id="90001" name="Loop" start="b7680" end="b23040" flags="IsAutoLoop,IsHidden" locked="0" cue="0"/>'
 pytestmark = [
     pytest.mark.jack,
-    pytest.mark.slow,
     pytest.mark.skipif(not available or not shutil.which('ardour7-lua'), reason='needs jackd and ardour7-lua'),
 ]
 

@@ -1,7 +1,7 @@
 """What was learned is bound again in the next session."""
 
 import json
-import os
+from pathlib import Path
 
 import pytest
 from live_band import preset
@@ -51,11 +51,10 @@ def test_bindings_of_another_version_are_left_out(tmp_path):
     assert Learned(print, path).bound('duet') == {20: 'music.density'}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+@pytest.mark.skipif(not Path('/proc/self').exists(), reason='needs a folder in which even root may make nothing')
+def test_a_folder_that_cannot_be_written_is_told():
     said = []
-    tmp_path.chmod(0o500)
-    Learned(said.append, tmp_path / 'x' / 'controllers.json').remember(preset(), {20: 'hush'})
+    Learned(said.append, Path('/proc/genaudio/controllers.json')).remember(preset(), {20: 'hush'})
     assert 'not kept' in said[0]
 
 
