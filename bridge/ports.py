@@ -1,4 +1,4 @@
-"""Ports through mido and python-rtmidi: CoreMIDI, ALSA, WinMM, and JACK as rtmidi sees it.
+"""Ports through RtMidi (midi_library.py): CoreMIDI, ALSA, WinMM, and JACK as RtMidi sees it.
 
 A name in the preset is part of the name of an existing port; where none matches and the system knows virtual ports,
 one of that name is made, so that a DAW sees it. `PortSet` looks after its ports: one that disappears is told once,
@@ -11,45 +11,26 @@ import time as wall
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import mido
-
 from bridge.clock import Clock
+from bridge.midi_library import midi_library
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 Deliver = Callable[[int, bytes, float], None]  # (input number, bytes, bridge time)
 HAS_VIRTUAL = sys.platform != 'win32'  # WinMM has no virtual ports
 
 
-def apis() -> list[str]:
-    """Names of the MIDI systems that python-rtmidi was built with, best first."""
-    import rtmidi
-
-    names = {getattr(rtmidi, name): name[4:] for name in dir(rtmidi) if name.startswith('API_')}
-    return [names[api] for api in rtmidi.get_compiled_api()]  # type: ignore[attr-defined]  # C extension
-
-
-def backend(api: str | None = None) -> mido.Backend:
-    """Return mido's rtmidi backend, for a named system or the default one.
+def list_ports(api: str | None = None) -> tuple[list[str], list[str]]:
+    """Return the names of the inputs and outputs that exist; empty where the MIDI system does not answer.
 
     Raises
     ------
     GenaudioError
-        If python-rtmidi does not load.
+        If no MIDI library loads, or it was built without this system.
     """
+    library = midi_library()
     try:
-        return mido.Backend('mido.backends.rtmidi' + (f'/{api}' if api else ''), load=True)
-    except ImportError as error:
-        raise GenaudioError(f'python-rtmidi does not load ({error}): pip install python-rtmidi.') from error
-
-
-def list_ports(api: str | None = None) -> tuple[list[str], list[str]]:
-    """Return the names of the inputs and outputs that exist; empty where the MIDI system does not answer."""
-    try:
-        chosen = backend(api)
-        return list(chosen.get_input_names()), list(chosen.get_output_names())
-    except GenaudioError:
-        raise
-    except Exception:  # rtmidi has its own exception types, one per system: no MIDI system is no error here
+        return library.port_names(inputs=True, system=api), library.port_names(inputs=False, system=api)
+    except OSError:  # no MIDI system is no error here
         return [], []
 
 
@@ -93,7 +74,7 @@ class PortSet:
         self, inputs: Sequence[str], outputs: Sequence[str], clock: Clock, deliver: Deliver, *, api: str | None = None,
         client_name: str = 'genaudio', notify: Callable[[str], None] = print, patience: float = 1.0,
     ) -> None:  # fmt: skip
-        self._backend = backend(api)
+        self._library, self._system = midi_library(), api
         self._clock, self._deliver, self._notify = clock, deliver, notify
         self._client_name = client_name
         self._patience = patience
@@ -115,7 +96,7 @@ class PortSet:
         held = self._ports.get(('output', output))
         if held is None:
             raise OSError(f'output {output} is not there')
-        held[0].send(mido.Message.from_bytes(message))
+        held[0].send(message)
 
     def look(self) -> list[int]:
         """Notice ports that went and came; return the inputs that went. Call a few times a second."""
@@ -143,10 +124,7 @@ class PortSet:
             self._close(key)
 
     def _existing(self) -> tuple[list[str], list[str]]:
-        try:
-            return list(self._backend.get_input_names()), list(self._backend.get_output_names())
-        except Exception:  # rtmidi raises a type of its own per system
-            return [], []
+        return list_ports(self._system)
 
     def _open(self, key: tuple[str, int], *, first: bool) -> None:
         what, number = key
@@ -159,29 +137,24 @@ class PortSet:
             return
         if real is None and not first:
             return  # it was a real port before: wait for it, do not make a virtual one of its name
-        options: dict[str, Any] = {}
-        if real is None:  # mido takes any client name as a wish for a virtual port
-            options = {'virtual': True, 'client_name': self._client_name}
-        if what == 'input':
-            options['callback'] = lambda message: self._deliver(number, bytes(message.bytes()), self._clock.now())
-        opener = self._backend.open_input if what == 'input' else self._backend.open_output
+        options: dict[str, Any] = {'system': self._system}
+        if real is None:
+            options |= {'virtual': True, 'client_name': self._client_name}
         try:
-            port = opener(real or name, **options)
-        except Exception as error:
+            if what == 'input':
+                port = self._library.open_input(
+                    real or name, lambda message: self._deliver(number, message, self._clock.now()), **options
+                )
+            else:
+                port = self._library.open_output(real or name, **options)
+        except OSError as error:
             raise GenaudioError(f"MIDI {what} '{name}' does not open: {error}") from error
-        if what == 'input':
-            # Clock and active sensing count as noise for rtmidi unless told otherwise.
-            port._rt.ignore_types(sysex=False, timing=False, active_sense=True)
         self._ports[key] = (port, real)
         if not first:
             self._notify(f"MIDI {what} '{name}' is back.")
 
     def _close(self, key: tuple[str, int]) -> None:
-        port, _ = self._ports.pop(key)
-        if key[0] == 'input':
-            port.callback = None  # off before closing, or a thread of rtmidi calls into a port half closed
-        with contextlib.suppress(Exception):
-            port.close()
+        self._ports.pop(key)[0].close()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:

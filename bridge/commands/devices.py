@@ -4,7 +4,8 @@ import argparse
 from typing import Any
 
 from bridge.jack_midi import is_running, jack_ports
-from bridge.ports import apis, list_ports
+from bridge.midi_library import midi_library
+from bridge.ports import list_ports
 
 HELP = 'list MIDI and audio ports'
 EXAMPLE = 'genaudio devices --json'
@@ -36,7 +37,7 @@ def audio_devices() -> list[dict[str, Any]]:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     inputs, outputs = list_ports()
-    found: dict[str, Any] = {'midi_systems': apis(), 'midi_inputs': inputs, 'midi_outputs': outputs}
+    found: dict[str, Any] = {'midi_systems': midi_library().systems, 'midi_inputs': inputs, 'midi_outputs': outputs}
     if is_running():
         found['jack'] = jack_ports()
     found['audio'] = audio_devices()

@@ -15,8 +15,9 @@ from bridge.jack_midi import is_running, jack_ports
 from bridge.live_bench import percentile
 from bridge.make_musician import make_musician, model_path
 from bridge.messages import note_off
+from bridge.midi_library import describe
 from bridge.musician import HeardNote, Musician, Request
-from bridge.ports import HAS_VIRTUAL, apis, list_ports
+from bridge.ports import HAS_VIRTUAL, list_ports
 from bridge.priority import may_be_real_time
 from bridge.sender import PrecisionSender
 from genaudio_core.errors import GenaudioError
@@ -32,14 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_midi() -> str:
-    try:
-        systems = apis()
-    except ImportError as error:
-        return f'FIX: python-rtmidi does not load ({error}): pip install python-rtmidi'
+    library = describe()
+    if library.startswith('FIX'):
+        return library
     inputs, outputs = list_ports()
     if not inputs and not outputs and not HAS_VIRTUAL:
         return 'FIX: no MIDI port: install a virtual cable such as loopMIDI and name it in the preset'
-    return f'ok: {", ".join(systems)}; {len(inputs)} inputs, {len(outputs)} outputs' + (
+    return f'{library}; {len(inputs)} inputs, {len(outputs)} outputs' + (
         ', virtual ports can be made' if HAS_VIRTUAL else ''
     )
 
