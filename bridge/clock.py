@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+MIN_TEMPO, MAX_TEMPO = 5.0, 600.0  # quarter notes a minute: what is followed, and what may be set
+
 
 class Clock(Protocol):
     """Tells the bridge time in seconds. `now` never goes back."""

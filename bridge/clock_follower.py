@@ -1,29 +1,31 @@
 """MIDI clock in, beats out: 24 ticks a quarter note, start, stop, continue and song position.
 
-The position is counted, never measured: tick n is beat n/24 exactly. Only the time of a beat is estimated, by a
-least-squares line through the last two beats of ticks. Lone late ticks are left out of the fit; three in a row on
-one side are a tempo change (or the sender's hiccup), and the line begins anew from them.
+The position is counted while the song rolls, never measured: tick n is beat n/24 exactly. Only the time of a beat is
+estimated, by the line through the last ticks (`tick_line`).
 
-Senders differ, and the follower survives it (Ardour 7.3, measured; see its ticker):
+Senders differ, and the follower survives it:
 
-* a clock that begins after a pause is a start, though the start message was lost;
-* after a stop, the position may go on at the next beat, with song position and continue;
-* song position may come as beats times 24 instead of times 4. It is judged by the ticks counted, by the name of
-  the sender where the system tells it, and by arithmetic: a position that 24 does not divide is a standard one.
+* most hardware sends ticks all the time: while stopped they tell the tempo and nothing else;
+* a clock that begins after a pause is a start, though the start message was lost (Ardour 7.3 loses it at times);
+* after a stop, the position may go on at the next beat, with song position and continue, or with neither;
+* song position may be counted in another way than the standard's (`song_position`), and may come while rolling;
+* ticks that fail to come are bridged for a while (`patience`); then the music stops, and goes on at the counted
+  position when they come back;
+* a clock slower than `MIN_TEMPO` or faster than `MAX_TEMPO` is not followed; `outside` says its tempo.
 """
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge.clock import Line
+from bridge.clock import MAX_TEMPO, Line
 from bridge.messages import CLOCK, CONTINUE, SONG_POSITION, START, STOP, Sync
+from bridge.song_position import SongPosition
+from bridge.tick_line import BUNCH, LONGEST, TICKS, TickLine
 
-TICKS = 24  # a quarter note
-WINDOW = 48  # ticks in the fit
-PAUSE = 0.5  # seconds without a tick after which the clock was away
-MIN_TEMPO, MAX_TEMPO = 20.0, 400.0
+PAUSE = 0.5  # seconds without a tick that are bridged, at least; and eight ticks
+LEAP = 0.25  # beats by which the line may move without that being a jump
+FLOOD = 0.5  # seconds in which ticks are counted to tell a clock that is too fast from one that catches up
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +38,64 @@ class Change:
 
 
 class ClockFollower:
-    """Follows one sender of MIDI clock. Feed it with `sync` and `check`; both return what changed."""
+    """Follows one sender of MIDI clock. Feed it with `sync` and `check`; both return what changed.
+
+    Parameters
+    ----------
+    tempo : float
+        Quarter notes a minute, until two ticks have come.
+    times_24 : bool or None
+        How the sender counts song position, see `SongPosition`.
+    """
 
     name = 'MIDI clock'
+    help = 'Switch the clock on in your DAW or machine, connect it and start; or use --set leader=auto.'
 
     def __init__(self, tempo: float = 120.0, *, times_24: bool | None = None) -> None:
-        self.rolling = False
-        self.line = Line(0.0, 0.0, tempo)
-        self.times_24 = times_24  # song position comes as beats times 24; None: not known yet
+        self.position = SongPosition(times_24)
         self.ticks = 0  # clock messages received, ever
         self.stalls = 0
-        self._next = 0  # number of the next tick, in 24ths of a beat
-        self._armed = False  # start or continue came; the next tick rolls
-        self._positioned = False  # song position came since the last start
-        self._idle = False  # ticks go on while stopped
-        self._last = -math.inf  # time of the last tick
-        self._points: deque[tuple[int, float]] = deque(maxlen=WINDOW)
-        self._suspects: list[tuple[int, float]] = []
-        self._spread = 0.001  # seconds, mean absolute residual of the fit
+        self.last = -math.inf  # time of the last tick
+        self.started = False  # the sender says that it rolls: by start or continue, not by ticks alone
+        self.outside: float | None = None  # tempo of a clock that is too slow or too fast to be followed
+        self._line = TickLine(tempo)
+        # armed: start or continue came, the next tick rolls; stalled: the ticks ceased without a stop
+        self._state: Literal['stopped', 'armed', 'rolling', 'stalled'] = 'stopped'
+        self._number = 0  # number of the next tick on the line; while rolling, the position
+        self._positioned = False  # song position came since the song last rolled
+        self._waking: float | None = None  # time of the first tick after a pause
+        self._idle = 0  # ticks since a stop
+        self._always_on = False  # the sender's ticks run while it is stopped
+        self._slow = 0  # ticks in a row that came too late for any tempo
+        self._flood = (-math.inf, 0, 0)  # since when, ticks since then, spans before that were too full
+
+    @property
+    def rolling(self) -> bool:
+        return self._state == 'rolling'
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the song rolls, or will with the next tick."""
+        return self._state in ('rolling', 'armed')
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the ticks ceased without a stop."""
+        return self._state == 'stalled'
+
+    @property
+    def line(self) -> Line:
+        return self._line.line
+
+    @property
+    def times_24(self) -> bool | None:
+        """How song position is counted, see `SongPosition.times_24`."""
+        return self.position.times_24
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a tick after which the clock is away."""
+        return max(PAUSE, 8 * self._line.period)
 
     # --- what the sender says
 
@@ -62,125 +104,131 @@ class ClockFollower:
         if event.kind == CLOCK:
             return self._tick(event.time)
         if event.kind == START:
-            self._next, self._armed = 0, True
-            self._restart()
-            return []
+            self.started = True
+            changes = self._arm(event.time)
+            self.position.reset()
+            return changes
         if event.kind == CONTINUE:
-            self._armed = True
-            self._restart()
-            return []
+            self.started = True
+            return [] if self._state == 'rolling' else self._arm(event.time)
         if event.kind == SONG_POSITION:
-            return self._position(event)
+            return self._receive_position(event)
         if event.kind == STOP:
-            return self._stop(event.time)
+            self.started = self._positioned = False
+            self._idle, self._waking = 0, None
+            return self._halt('stopped', event.time)
         return []
 
     def check(self, time: float) -> list[Change]:
         """Notice at `time` that the ticks have ceased without a stop."""
-        patience = max(0.3, 8 * 60 / self.line.tempo / TICKS)
-        if self.rolling and time - self._last > patience:
-            self.stalls += 1
-            self.rolling = False
-            self._points.clear()
-            return [Change('stop', time, self._next / TICKS)]
-        return []
-
-    def _stop(self, time: float) -> list[Change]:
-        self._armed = self._positioned = False
-        self._idle = False
-        if not self.rolling:
+        if self._state != 'rolling':
             return []
-        self.rolling = False
-        return [Change('stop', time, self._next / TICKS)]
+        self._line.hold(time)
+        if time - self.last <= (self.patience if self._line.known else LONGEST):
+            return []
+        self.stalls += 1
+        return self._halt('stalled', time)
 
-    def _position(self, event: Sync) -> list[Change]:
-        standard, times_24 = event.value * 6, event.value  # both in ticks
-        counted = self._next
-        if event.value % 24:
-            self.times_24 = False
-        elif event.value and self.times_24 is None:
-            near = 1.5 * TICKS
-            if abs(times_24 - counted) <= near < abs(standard - counted):
-                self.times_24 = True
-            elif abs(standard - counted) <= near < abs(times_24 - counted):
-                self.times_24 = False
-        self._next = times_24 if self.times_24 else standard
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _halt(self, state: Literal['stopped', 'armed', 'stalled'], time: float) -> list[Change]:
+        was, self._state = self._state, state
+        return [Change('stop', time, self.position.tick / TICKS)] if was == 'rolling' else []
+
+    def _arm(self, time: float) -> list[Change]:
+        self._waking = None
+        return self._halt('armed', time)
+
+    def _receive_position(self, event: Sync) -> list[Change]:
+        reached = self.line.beat_at(event.time)
+        if not self.position.receive(event.value, rolling=self._state == 'rolling'):
+            return []
         self._positioned = True
-        self._restart()
-        if self.rolling:  # a position sent while rolling: the next tick is there
-            self.rolling, self._armed = False, True
-        return []
+        if self._state != 'rolling':
+            return []
+        self._state = 'armed'  # a position sent while rolling: the next tick is there
+        return [Change('stop', event.time, reached)]
 
     # --- ticks
 
     def _tick(self, time: float) -> list[Change]:
-        gap = time - self._last
-        self._last = time
+        changes = self.check(time)
+        gap, self.last = time - self.last, time
         self.ticks += 1
-        if not (self.rolling or self._armed):
-            if self._idle or gap < PAUSE:  # a clock that runs on while stopped: only its tempo counts
-                self._idle = True
-                self._fit(self._next, time)
-                self._next += 1
-                return []
-            if not self._positioned and self.stalls == 0:
-                self._next = 0
-        changes: list[Change] = []
-        if not self.rolling:
-            self.rolling, self._armed, self._positioned = True, False, False
-            if self._idle:
-                self._idle = False
-            self._restart()
-            self.line = Line(time, self._next / TICKS, self.line.tempo)
-            changes.append(Change('start', time, self._next / TICKS))
-        old = self.line.tempo
-        self._fit(self._next, time)
-        self._next += 1
-        if abs(self.line.tempo - old) > 0.02 * old:
-            changes.append(Change('tempo', time, self.line.beat_at(time)))
-        return changes
+        changes += self._judge_speed(gap, time)
+        if self.outside is not None:
+            self.position.count(self._state == 'stalled')
+            return changes
+        if self._state == 'armed':
+            return changes + self._roll(time, steady=gap <= self.patience)
+        if self._state == 'rolling':
+            return changes + self._count(time)
+        return changes + self._tick_while_still(gap, time)
 
-    def _restart(self) -> None:
-        self._points.clear()
-        self._suspects.clear()
+    def _tick_while_still(self, gap: float, time: float) -> list[Change]:
+        """Take a tick that no start announced: it tells the tempo, or is the second one of a clock that begins."""
+        if self._waking is not None:
+            if BUNCH <= gap <= LONGEST:
+                first, self._waking = self._waking, None
+                return self._roll(first, steady=False) + self._count(time)
+            if self._state == 'stalled' or abs(gap) < BUNCH:  # in a bunch the sender makes up for its pause
+                self.position.count()
+            self._waking = time
+            return []
+        if self._state == 'stalled' or (gap > self.patience and not self._always_on):
+            self._waking = time
+            if self._state == 'stopped' and not self._positioned:
+                self.position.reset()
+            return []
+        if gap > self.patience:
+            self._line.restart(self._number, time)
+        self._idle += 1
+        self._always_on = self._always_on or self._idle > TICKS
+        self._number += 1 + self._line.feed(self._number, time)
+        return []
 
-    def _fit(self, number: int, time: float) -> None:
-        if len(self._points) >= 4:
-            residual = time - self.line.time_at(number / TICKS)
-            limit = max(4 * self._spread, 0.001)
-            if abs(residual) > limit:
-                self._suspects.append((number, time))
-                if not self._one_sided():
-                    self._suspects = [(number, time)]
-                if len(self._suspects) < 3:
-                    return
-                self._points.clear()
-                self._points.extend(self._suspects)
-            else:
-                self._spread += 0.05 * (max(abs(residual), 0.0001) - self._spread)
-                self._points.append((number, time))
-            self._suspects.clear()
+    def _roll(self, time: float, *, steady: bool) -> list[Change]:
+        """Roll from the tick at `time` on; `steady`: ticks came before it, and still tell the tempo."""
+        self._state, self._positioned, self._idle = 'rolling', False, 0
+        self._number = first = self.position.tick
+        if steady:
+            self._line.go_on_as(first, time)
         else:
-            self._points.append((number, time))
-        self._solve()
+            self._line.restart(first, time)
+        self._count(time)
+        return [Change('start', time, first / TICKS)]
 
-    def _one_sided(self) -> bool:
-        sides = {time > self.line.time_at(number / TICKS) for number, time in self._suspects}
-        return len(sides) == 1
+    def _count(self, time: float) -> list[Change]:
+        """Count a tick of the rolling song."""
+        old = self.line
+        lost = self._line.feed(self._number, time)
+        self.position.count(1 + lost)
+        self._number = self.position.tick
+        leap = self.line.beat_at(time) - old.beat_at(time)
+        if abs(leap) > LEAP:
+            return [Change('start', time, self.line.beat_at(time))]
+        if abs(self.line.tempo - old.tempo) > 0.02 * old.tempo:
+            return [Change('tempo', time, self.line.beat_at(time))]
+        return []
 
-    def _solve(self) -> None:
-        n = len(self._points)
-        number, time = self._points[-1]
-        if n == 1:
-            self.line = Line(time, number / TICKS, self.line.tempo)
-            return
-        mean_x = sum(x for x, _ in self._points) / n
-        mean_y = sum(y for _, y in self._points) / n
-        above = sum((x - mean_x) * (y - mean_y) for x, y in self._points)
-        below = sum((x - mean_x) ** 2 for x, _ in self._points)
-        period = above / below if below else 0.0  # seconds a tick
-        if not 60 / TICKS / MAX_TEMPO <= period <= 60 / TICKS / MIN_TEMPO:
-            # Two ticks in one burst, or a gap: keep the tempo, move the line through the newest tick.
-            self.line = Line(time, number / TICKS, self.line.tempo)
-            return
-        self.line = Line(mean_y + (number - mean_x) * period, number / TICKS, 60 / TICKS / period)
+    def _judge_speed(self, gap: float, time: float) -> list[Change]:
+        """Leave alone a clock that is too slow or too fast, and take it up again when it is not."""
+        self._slow = self._slow + 1 if LONGEST < gap < 30 * LONGEST else 0
+        since, count, full = self._flood
+        self._flood = (since, count + 1, full)
+        if not 0 <= time - since < FLOOD:
+            most = max(time - since, FLOOD) * MAX_TEMPO * TICKS / 60
+            full = full + 1 if count > 1.1 * most else 0
+            self._flood = (time, 0, full)
+            if full >= 3:
+                self.outside = count / max(time - since, FLOOD) * 60 / TICKS
+            elif self.outside is not None and self.outside > MAX_TEMPO:
+                self.outside = None
+        if self._slow >= 3:
+            self.outside = 60 / TICKS / gap
+        elif not self._slow and self.outside is not None and self.outside < MAX_TEMPO:
+            self.outside = None
+        if self.outside is None or self._state not in ('rolling', 'armed'):
+            return []
+        return self._halt('stalled', time)

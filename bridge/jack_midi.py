@@ -7,10 +7,12 @@ An xrun can lose what a cycle had written, though, hence a second, harmless note
 
 import bisect
 import contextlib
+import math
 import os
 import time as wall
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bridge.messages import note_off
@@ -65,6 +67,17 @@ def jack_ports() -> dict[str, Any]:
         client.close()
 
 
+@dataclass(frozen=True, slots=True)
+class JackPosition:
+    """Where JACK transport is."""
+
+    rolling: bool
+    time: float = 0.0  # seconds on the bridge clock at which this is so
+    seconds: float = 0.0  # into the song
+    tempo: float | None = None  # quarter notes a minute; None: there is no timebase master
+    beat: float | None = None  # quarter notes; None: there is no timebase master
+
+
 class JackMidi:
     """A JACK client with MIDI ports: a `Clock` (frames as seconds), a `Sender`, and a source of input.
 
@@ -90,6 +103,9 @@ class JackMidi:
         self.looped = False  # somebody we hear from also hears us: JACK delays one of the ways by a period
         self.scheduled: list[tuple[int, int, bytes]] | None = None  # (frame, output, message), for benchmarks
         self._offset = 0.0  # bridge time minus JACK time
+        self._last: tuple[float, float] | None = None  # bridge time and machine's time, at the last look
+        self._told = False  # that the server is gone
+        self._seen: tuple[int, bool, dict[str, Any]] | None = None  # JACK transport: frame of the clock, rolls, where
         self._orders: deque[tuple[float, int, bytes] | list[Key] | None] = deque()  # keys: release; None: silence
         self._again: deque[tuple[int, int, bytes]] = deque()  # (frame, output, note-off) to repeat
         self._silenced = 0
@@ -101,18 +117,25 @@ class JackMidi:
 
     def _open(self) -> None:
         client = _client(self._name)
-        self.sample_rate = client.samplerate
-        self.block_size = client.blocksize
-        self._frames = client.frame_time  # unwrapped frame count at the last look
-        self._client = client
-        self._inputs = [client.midi_inports.register(name.replace(':', ' ')) for name in self._input_names]
-        self._outputs = [client.midi_outports.register(name.replace(':', ' ')) for name in self._output_names]
-        client.set_process_callback(self._process)
-        client.set_xrun_callback(self._count_xrun)
-        client.set_shutdown_callback(self._shut_down)
-        client.set_blocksize_callback(self._set_block_size)
-        self.alive = True
-        client.activate()
+        try:
+            self.sample_rate = client.samplerate
+            self.block_size = client.blocksize
+            self._inputs = [client.midi_inports.register(name.replace(':', ' ')) for name in self._input_names]
+            self._outputs = [client.midi_outports.register(name.replace(':', ' ')) for name in self._output_names]
+            client.set_process_callback(self._process)
+            client.set_xrun_callback(self._count_xrun)
+            client.set_shutdown_callback(self._shut_down)
+            client.set_blocksize_callback(self._set_block_size)
+            # The clock goes on from where it is, whatever the server counts, before JACK's thread first looks at it.
+            self._client, self._seen = client, None
+            self._frames = client.frame_time
+            self._offset = self.now() - self._frames / self.sample_rate if self._last else 0.0
+            self.alive = True
+            client.activate()
+        except Exception:
+            self.alive = False
+            client.close()
+            raise
 
     def _count_xrun(self, delay: float) -> None:
         self.xruns += 1
@@ -121,9 +144,7 @@ class JackMidi:
         self.block_size = frames
 
     def _shut_down(self, *args: object) -> None:
-        # Go on counting time from here; nothing of the dead client may be called.
-        self._offset, self._died_at = self._last_now, wall.perf_counter()
-        self.alive = False
+        self.alive = False  # from here on `now` counts without JACK; nothing of the dead client may be called
 
     @property
     def horizon(self) -> float:
@@ -133,21 +154,23 @@ class JackMidi:
     # --- clock
 
     def now(self) -> float:
-        if not self.alive:
-            return self._offset + wall.perf_counter() - self._died_at
-        self._last_now = self._unwrap(self._client.frame_time) / self.sample_rate + self._offset
-        return self._last_now
-
-    _last_now = 0.0
-    _died_at = 0.0
+        """JACK's frames as seconds; while there is no server, the machine's seconds. Not for JACK's thread."""
+        last, at = self._last or (-math.inf, 0.0)
+        if self.alive:
+            time = max(self._unwrap(self._client.frame_time) / self.sample_rate + self._offset, last)
+            self._last = (time, wall.perf_counter())
+            return time
+        return last + wall.perf_counter() - at
 
     def _unwrap(self, frame: int) -> int:
-        """A frame of JACK's 32-bit count as one that never wraps."""
-        distance = (frame - self._frames) % _WRAP
-        if distance >= _WRAP // 2:
-            return self._frames - (_WRAP - distance)
-        self._frames += distance
-        return self._frames
+        """A frame of JACK's 32-bit count as one that never wraps.
+
+        Any recent frame serves as the measure, so it does no harm that two threads may write it at the same time.
+        """
+        near = self._frames
+        unwrapped = near + (frame - near + _WRAP // 2) % _WRAP - _WRAP // 2
+        self._frames = max(near, unwrapped)
+        return unwrapped
 
     # --- sender
 
@@ -185,6 +208,7 @@ class JackMidi:
 
     def _cycle(self, frames: int) -> None:
         start = self._unwrap(self._client.last_frame_time)
+        self._seen = (start, *_transport_of(self._client))
         for number, port in enumerate(self._inputs):
             for offset, data in port.incoming_midi_events():
                 self._deliver(number, bytes(data), (start + offset) / self.sample_rate + self._offset)
@@ -225,19 +249,16 @@ class JackMidi:
 
     # --- the world around
 
-    def transport(self) -> tuple[bool, float, float, float | None]:
-        """JACK transport: (rolling, seconds into the song, tempo or 0, beat or None)."""
-        if not self.alive:
-            return False, 0.0, 0.0, None
-        state, position = self._client.transport_query()
-        seconds = position['frame'] / self.sample_rate
-        rolling = str(state) == str(_rolling())
-        if 'beats_per_minute' not in position:
-            return rolling, seconds, 0.0, None
-        scale = 4 / position['beat_type']  # quarters in a beat of the meter
-        beats = (position['bar'] - 1) * position['beats_per_bar'] + position['beat'] - 1
-        beats += position['tick'] / position['ticks_per_beat']
-        return rolling, seconds, position['beats_per_minute'] * scale, beats * scale
+    def transport(self) -> JackPosition:
+        """Where JACK transport was at the beginning of the newest period."""
+        seen = self._seen
+        if seen is None or not self.alive:
+            return JackPosition(False)
+        frame, rolling, where = seen
+        tempo, beat = _beat_of(where, self.sample_rate)
+        return JackPosition(
+            rolling, frame / self.sample_rate + self._offset, where['frame'] / self.sample_rate, tempo, beat
+        )
 
     def look(self) -> list[int]:
         """Connect what appeared, notice who is connected, come back if the server did. Call a few times a second."""
@@ -293,18 +314,19 @@ class JackMidi:
                         self._client.connect(port, sink)
 
     def _return(self, now: float) -> list[int]:
-        if not getattr(self, '_told', False):
+        if not self._told:
             self._told = True
             self._notify('The JACK server is gone; waiting for it.')
             with contextlib.suppress(Exception):
                 self._client.close()
             return list(range(len(self._inputs)))
+        self._orders.clear()
+        self._again.clear()  # frames of the dead server mean nothing to the next one
+        self.silence()
         try:
-            self._orders.clear()
             self._open()
-        except GenaudioError:
+        except Exception:  # not there yet, or gone again while we came
             return []
-        self._offset = now - self._client.frame_time / self.sample_rate
         self._told = False
         self._notify('JACK is back.')
         return []
@@ -355,7 +377,21 @@ class JackListener:
         self._client.close()
 
 
-def _rolling() -> object:
+def _transport_of(client: Any) -> tuple[bool, dict[str, Any]]:
+    """Whether JACK transport rolls, and the fields of its position that are valid; for JACK's thread."""
     import jack
 
-    return jack.ROLLING
+    state, position = client.transport_query_struct()
+    return state == jack.ROLLING, jack.position2dict(position)
+
+
+def _beat_of(where: Mapping[str, Any], sample_rate: int) -> tuple[float | None, float | None]:
+    """Tempo and beat, in quarter notes, of a timebase master; None where there is none, or it tells nonsense."""
+    parts = [where.get(key, 0) for key in ('beats_per_minute', 'beats_per_bar', 'beat_type', 'ticks_per_beat')]
+    if not all(math.isfinite(part) and part > 0 for part in parts):
+        return None, None
+    tempo, beats_per_bar, beat_type, ticks_per_beat = parts
+    beats = (where['bar'] - 1) * beats_per_bar + where['beat'] - 1 + where['tick'] / ticks_per_beat
+    beats += where.get('bbt_offset', 0) / sample_rate * tempo / 60  # what is told may hold for an earlier frame
+    scale = 4 / beat_type  # quarter notes in a beat of the meter
+    return tempo * scale, beats * scale

@@ -136,7 +136,7 @@ def run_midi(connection: Connection, setup: Setup) -> None:
         tell('failed', str(error))
         return
     if backend.jack:
-        session.alternatives.append(JackLeader(backend.jack.transport, setup.preset['transport.tempo']))
+        session.leaders.alternatives.append(JackLeader(backend.jack.transport, setup.preset['transport.tempo']))
     session.takes.folder = Path(setup.folder)
     tell('started', {'backend': backend.name, 'pid': os.getpid()})
     try:
@@ -173,7 +173,7 @@ def _loop(
             for source in backend.look():
                 session.port_lost(source)
             if backend.jack:
-                session.hint_senders(backend.jack.senders)
+                session.leaders.hint_senders(backend.jack.senders)
                 session.scheduler.extra_latency = backend.jack.loop_delay
             snapshot = session.snapshot()
             snapshot['connections'] = backend.connections()

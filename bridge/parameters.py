@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.clock import MAX_TEMPO, MIN_TEMPO
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 
@@ -95,7 +96,7 @@ PARAMETERS: dict[str, Parameter] = {
         choices=('auto', 'midi', 'jack', 'link', 'internal'),
         live=False,
     ),
-    'transport.tempo': Parameter(120.0, 'quarter notes a minute where nobody else tells', 20, 400),
+    'transport.tempo': Parameter(120.0, 'quarter notes a minute where nobody else tells', MIN_TEMPO, MAX_TEMPO),
     'transport.beats_per_bar': Parameter(4, 'upper figure of the meter', 1, 32, live=False),
     'transport.beat_unit': Parameter(4, 'lower figure of the meter', 1, 16, live=False),
     'transport.latency_ms': Parameter(0.0, 'send this much early', -100, 500),

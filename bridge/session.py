@@ -14,10 +14,11 @@ from typing import Any
 from bridge import messages
 from bridge.answer import Answer
 from bridge.clock import Clock
-from bridge.clock_follower import Change, ClockFollower
+from bridge.clock_follower import Change
 from bridge.controllers import Controllers
 from bridge.engine import Engine
 from bridge.fallback import FallbackMusician
+from bridge.leader_choice import LeaderChoice
 from bridge.listener import Feel, Listener
 from bridge.messages import Control, NoteOff, NoteOn, Sync
 from bridge.musician import Controls, HeardNote, Piece, PlannedNote, Request
@@ -28,7 +29,7 @@ from bridge.preset import Preset
 from bridge.scheduler import Due, Scheduler
 from bridge.sender import Sender
 from bridge.takes import Takes
-from bridge.transport import InternalLeader, Leader, Transport
+from bridge.transport import Leader
 from genaudio_core.errors import GenaudioError
 from genaudio_core.instruments import find_instrument
 
@@ -67,9 +68,8 @@ class Session:
         self.missed = 0  # deadlines at which the fallback had to play
         self.units = 0  # deadlines in all
         self.bad_bytes = 0
-        self._internal = InternalLeader(preset['transport.tempo'])
-        self._auto = leader is None and preset['transport.leader'] == 'auto'
-        self.transport = Transport(leader or self._first_leader(), preset.bar)
+        self.leaders = LeaderChoice(preset, leader, quiet=self._all_quiet, notify=notify)
+        self.transport = self.leaders.transport
         self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000)
         self.listener = Listener(find_instrument(preset['player.instrument']))
         self.feel = Feel(offsets=[0.0] * 4)
@@ -77,7 +77,6 @@ class Session:
         self.controllers = Controllers(preset.controllers)
         self.takes = Takes(self)
         self.answers: list[Answer] = []  # not yet over, in order of time
-        self.alternatives: list[Leader] = []  # leaders that may take over from our own tempo when they roll
         self._parsers: dict[int, messages.Parser] = {}
         self._next_request = 1
         self._closed = False
@@ -89,13 +88,6 @@ class Session:
     def _tell_instruments(self) -> None:
         own = find_instrument(self.preset['player.instrument'])
         self.engine.expect([own, *(voice.instrument for voice in self.voices)], self.transport.bar)
-
-    def _follower(self) -> ClockFollower:
-        known = {'auto': None, 'standard': False, 'times24': True}[self.preset['transport.song_position']]
-        return ClockFollower(self.preset['transport.tempo'], times_24=known)
-
-    def _first_leader(self) -> Leader:
-        return self._follower() if self.preset['transport.leader'] == 'midi' else self._internal
 
     def setting(self, name: str) -> Any:
         return self.preset[name]
@@ -118,47 +110,17 @@ class Session:
         for message in parser.feed(chunk):
             event = messages.decode(message, time)
             if isinstance(event, Sync):
-                self._sync(event)
+                self._changed(self.leaders.sync(source, event))
             elif event is not None:
                 self._play_in(source, event)
         self.bad_bytes += parser.bad_bytes - before
-
-    def _sync(self, event: Sync) -> None:
-        if self._auto and not isinstance(self.transport.leader, ClockFollower):
-            if event.kind == messages.STOP:
-                return
-            self._hand_transport_to(self._follower())
-        self._changed(self.transport.sync(event))
-
-    def _look_for_leader(self, now: float) -> None:
-        if self._auto and self.transport.leader is self._internal:
-            for leader in self.alternatives:
-                changes = leader.check(now)
-                if leader.rolling:
-                    self._hand_transport_to(leader)
-                    self._changed(self.transport.follow(changes))
-                    return
-
-    def _hand_transport_to(self, leader: Leader) -> None:
-        self._all_quiet()
-        self.transport.leader = leader
-        self.notify(f'Following {leader.name}.')
-
-    def hint_senders(self, names: set[str]) -> None:
-        """Tell who is connected to our inputs: Ardour counts song positions its own way."""
-        leader = self.transport.leader
-        if isinstance(leader, ClockFollower) and leader.times_24 is None:
-            ardour = any(name.lower().startswith('ardour') for name in names)
-            leader.times_24 = True if ardour else None
 
     def _play_in(self, source: int, event: messages.Event) -> None:
         if isinstance(event, Control):
             for name, value in self.controllers.moved(event, self.notify):
                 self._try(name, value)
-        alone = self._auto and self.transport.leader is self._internal
-        if isinstance(event, NoteOn) and alone and not self.transport.rolling:
-            self._internal.start(event.time)  # nobody leads: the first note is one
-            self._changed(self.transport.check(event.time))
+        if isinstance(event, NoteOn):
+            self._changed(self.leaders.key(event.time))
         beat = self.transport.beat_at(event.time)
         finished = self.listener.feed(source, event, beat)
         if finished:
@@ -262,8 +224,7 @@ class Session:
     def step(self) -> float:
         """Do everything that is due now; return the bridge time of the next step, at the latest."""
         now = self.clock.now()
-        self._look_for_leader(now)
-        self._changed(self.transport.check(now))
+        self._changed(self.leaders.check(now))
         for piece in self.engine.poll():
             self._take_in(piece, now)
         beat = self.transport.beat_at(now)
@@ -369,14 +330,15 @@ class Session:
             case 'keep':
                 self.takes.keep()
             case 'tap':
-                self._internal.tap(now)
+                self.leaders.own.tap(now)
             case 'start' | 'stop':
-                if self.transport.leader is not self._internal:
+                own = self.leaders.own
+                if self.transport.leader is not own:
                     self.notify('Another machine leads the transport: start and stop it there.')
                 elif name == 'start':
-                    self._internal.start(now)
+                    own.start(now)
                 else:
-                    self._internal.stop(now)
+                    own.stop(now)
             case 'learn':
                 self.controllers.learn('music.temperature')
             case _:
@@ -406,7 +368,7 @@ class Session:
         old, self.preset = self.preset, preset
         self.scheduler.latency = preset['transport.latency_ms'] / 1000
         if preset['transport.tempo'] != old['transport.tempo']:
-            self._internal.set_tempo(self.clock.now(), preset['transport.tempo'])
+            self.leaders.set_tempo(self.clock.now(), preset['transport.tempo'])
         if preset['player.mode'] != old['player.mode'] or preset.voices != self.voices:
             self._all_quiet()
             self.voices = preset.voices
@@ -440,6 +402,7 @@ class Session:
             self._all_quiet()
             self.sender.close()
             self.engine.close()
+            self.leaders.close()
 
     def snapshot(self) -> dict[str, Any]:
         """What the view shows."""

@@ -10,29 +10,53 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
-from bridge.clock import Line
-from bridge.clock_follower import MAX_TEMPO, MIN_TEMPO, Change, ClockFollower
+from bridge.clock import MAX_TEMPO, MIN_TEMPO, Line
+from bridge.clock_follower import Change, ClockFollower
+from bridge.jack_midi import JackPosition
 from bridge.messages import CLOCK, Sync
 
 SLACK = 0.25  # beats by which a jump may fall behind what was already reached
+MASTER_LATE = 0.1  # seconds that JACK's timebase master has to tell the beat of a new place
 
 
 class Leader(Protocol):
     """Tells tempo and position, in its own beats."""
 
-    name: str  # for the person
-    rolling: bool
-    line: Line
+    @property
+    def name(self) -> str:
+        """What the person calls it."""
+        ...
+
+    @property
+    def help(self) -> str:
+        """What the person can do if it does not roll."""
+        ...
+
+    @property
+    def rolling(self) -> bool: ...
+
+    @property
+    def line(self) -> Line: ...
+
+    @property
+    def outside(self) -> float | None:
+        """The tempo, if it is outside `MIN_TEMPO` to `MAX_TEMPO`; then the leader does not roll."""
+        ...
 
     def check(self, time: float) -> list[Change]:
         """Called a few hundred times a second; returns what changed since."""
         ...
+
+    def close(self) -> None:
+        """Let go of what the leader holds; it is not asked again."""
 
 
 class InternalLeader:
     """Our own tempo: starts at once, or with `start`; `tap` sets the tempo from the last taps."""
 
     name = 'our own tempo'
+    help = "Start it with the command 'start' (key s), or use --set leader=auto."
+    outside = None
 
     def __init__(self, tempo: float = 120.0) -> None:
         self.rolling = False
@@ -56,6 +80,8 @@ class InternalLeader:
 
     def tap(self, time: float) -> None:
         """Count one tap; from the second on, the mean distance of up to five taps is a beat."""
+        if self._taps and time - self._taps[-1] < 60 / MAX_TEMPO:
+            return  # a switch that bounces
         if self._taps and time - self._taps[-1] > 2.5:
             self._taps.clear()
         self._taps = [*self._taps[-4:], time]
@@ -66,42 +92,66 @@ class InternalLeader:
         pending, self._pending = self._pending, []
         return pending
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
 
 class JackLeader:
     """JACK transport: rolling state and frame; tempo from the timebase master, or ours where there is none.
 
-    `query` returns (rolling, seconds into the song, tempo or 0, beat or None), see `jack_midi.JackMidi.transport`.
+    `query` says where JACK transport is, see `jack_midi.JackMidi.transport`.
     """
 
     name = 'JACK transport'
+    help = 'Start it in your DAW (in Ardour, choose JACK as sync source first), or use --set leader=auto.'
 
-    def __init__(self, query: Callable[[], tuple[bool, float, float, float | None]], tempo: float = 120.0) -> None:
+    def __init__(self, query: Callable[[], JackPosition], tempo: float = 120.0) -> None:
         self.rolling = False
         self.line = Line(0.0, 0.0, tempo)
+        self.own_tempo = tempo  # quarter notes a minute, where there is no timebase master
+        self.outside: float | None = None
         self._query = query
-        self._tempo = tempo
+        self._last = JackPosition(False)  # the newest position while rolling
+        self._base = (0.0, 0.0)  # (seconds, beat) from which our own tempo counts
+        self._mastered = -math.inf  # time at which a timebase master last told the beat
 
     def check(self, time: float) -> list[Change]:
-        rolling, seconds, tempo, beat = self._query()
-        tempo = tempo or self._tempo
-        beat = seconds * tempo / 60 if beat is None else beat
+        where = self._query()
+        tempo = where.tempo or self.own_tempo
+        self.outside = None if MIN_TEMPO <= tempo <= MAX_TEMPO else tempo
+        if not where.rolling or self.outside is not None:
+            stops, self.rolling = self.rolling, False
+            return [Change('stop', time, self.line.beat_at(time))] if stops else []
+        if where.beat is not None:
+            self._mastered = time
+        elif self.rolling and time - self._mastered < MASTER_LATE:
+            return []  # after a locate, the timebase master speaks a few periods later
+        beat = self._beat_of(where, tempo)
+        self._last = where
+        drift = abs(self.line.beat_at(where.time) - beat) * 60 / tempo  # seconds
         changes: list[Change] = []
-        if not rolling:
-            if self.rolling:
-                changes.append(Change('stop', time, self.line.beat_at(time)))
-            self.rolling = False
-            return changes
-        drift = abs(self.line.beat_at(time) - beat) * 60 / tempo  # seconds
         if not self.rolling or drift > 0.05:
-            changes.append(Change('start', time, beat))
-            self.line = Line(time, beat, tempo)
+            changes.append(Change('start', where.time, beat))
         elif abs(tempo - self.line.tempo) > 1e-6:
-            changes.append(Change('tempo', time, beat))
-            self.line = Line(time, beat, tempo)
-        elif drift > 0.002:
-            self.line = Line(time, beat, tempo)
+            changes.append(Change('tempo', where.time, beat))
+        if changes or drift > 0.0005:
+            self.line = Line(where.time, beat, tempo)
         self.rolling = True
         return changes
+
+    def _beat_of(self, where: JackPosition, tempo: float) -> float:
+        if where.beat is not None:
+            return where.beat
+        moved = where.seconds - self._last.seconds - (where.time - self._last.time)
+        if not self.rolling or abs(moved) > 0.05:
+            self._base = (0.0, 0.0)  # a start or a locate: the song's beats are counted from its beginning
+        elif abs(tempo - self.line.tempo) > 1e-6:
+            self._base = (where.seconds, self.line.beat_at(where.time))  # our tempo was changed: no beat is skipped
+        seconds, beat = self._base
+        return beat + (where.seconds - seconds) * tempo / 60
+
+    def close(self) -> None:
+        """Nothing to let go of: JACK's client belongs to the ports."""
 
 
 class LinkLeader:
@@ -112,12 +162,14 @@ class LinkLeader:
     """
 
     name = 'Ableton Link'
+    help = 'Start it in a program that shares start and stop over Link.'
 
     def __init__(self, tempo: float = 120.0, bar: float = 4.0) -> None:
         import link  # type: ignore[import-not-found]  # optional: only who asks for Link needs it
 
         self.rolling = False
         self.line = Line(0.0, 0.0, tempo)
+        self.outside: float | None = None
         self._bar = bar
         self._synced = False  # somebody starts and stops by Link
         self._link = link.Link(tempo)
@@ -133,7 +185,8 @@ class LinkLeader:
         micros = self._link.clock().micros()
         tempo, beat = state.tempo(), state.beatAtTime(micros, self._bar)
         self._synced = self._synced or state.isPlaying()
-        rolls = state.isPlaying() or not self._synced
+        self.outside = None if MIN_TEMPO <= tempo <= MAX_TEMPO else tempo
+        rolls = (state.isPlaying() or not self._synced) and self.outside is None
         changes: list[Change] = []
         if not rolls:
             if self.rolling:
@@ -147,6 +200,7 @@ class LinkLeader:
         return changes
 
     def close(self) -> None:
+        """Leave the Link session."""
         self._link.enabled = False
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.clock_follower import ClockFollower
+from bridge.jack_midi import JackPosition
 from bridge.messages import CLOCK, CONTINUE, START, STOP, Sync, song_position
 from bridge.messages import SONG_POSITION as SPP
 from bridge.transport import SLACK, InternalLeader, JackLeader, Transport
@@ -65,16 +66,16 @@ def test_a_tempo_change_keeps_the_beat():
 
 
 def test_jack_transport_rolls_jumps_and_stops():
-    state = [(False, 0.0, 0.0, None)]
+    state = [JackPosition(False)]
     leader = JackLeader(lambda: state[0], 120)
     assert leader.check(0.0) == []
-    state[0] = (True, 2.0, 0.0, None)
+    state[0] = JackPosition(True, 1.0, 2.0)
     assert [(c.kind, c.beat) for c in leader.check(1.0)] == [('start', 4.0)]
-    state[0] = (True, 2.5, 0.0, None)
+    state[0] = JackPosition(True, 1.5, 2.5)
     assert leader.check(1.5) == []
-    state[0] = (True, 0.5, 0.0, None)  # a loop
+    state[0] = JackPosition(True, 1.51, 0.5)  # a loop
     assert [(c.kind, c.beat) for c in leader.check(1.51)] == [('start', 1.0)]
-    state[0] = (True, 0.6, 90.0, 1.2)  # a timebase master appears
+    state[0] = JackPosition(True, 1.61, 0.6, 90.0, 1.2)  # a timebase master appears
     assert [c.kind for c in leader.check(1.61)] == ['tempo']
-    state[0] = (False, 0.6, 90.0, 1.2)
+    state[0] = JackPosition(False, 1.7, 0.6, 90.0, 1.2)
     assert [c.kind for c in leader.check(1.7)] == ['stop']

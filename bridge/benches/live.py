@@ -4,6 +4,7 @@ import argparse
 import time
 from typing import Any
 
+from bridge.clock import MAX_TEMPO, MIN_TEMPO
 from genaudio_core.errors import GenaudioError
 
 HELP = 'measure the live side on this machine'
@@ -26,8 +27,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise GenaudioError(f'--minutes must be in range 0..600, not {args.minutes:g}.')
     if not 1 <= args.tracks <= 8:
         raise GenaudioError(f'--tracks must be in range 1..8, not {args.tracks}.')
-    if not 20 <= args.tempo <= 400:
-        raise GenaudioError(f'--tempo must be in range 20..400, not {args.tempo:g}.')
+    if not MIN_TEMPO <= args.tempo <= MAX_TEMPO:
+        raise GenaudioError(f'--tempo must be in range {MIN_TEMPO:g}..{MAX_TEMPO:g}, not {args.tempo:g}.')
     from bridge.live_bench import bench_live  # not while the command line is built
 
     began = time.monotonic()
