@@ -1,0 +1,155 @@
+"""End when told: signals, a dead terminal, Ctrl-Z; the one that the person started decides."""
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from bridge.ports import wait_until
+from bridge.signals import Told, lasting_output
+
+pytestmark = pytest.mark.skipif(os.name == 'nt', reason='POSIX signals')
+WAITS = """
+import sys, time
+from bridge.signals import Told
+with Told() as told:
+    print('here', flush=True)
+    while not told.ended:
+        print('working', file=sys.stderr, flush=True)
+        if told.look(lambda: open(sys.argv[1], 'a').write('pause '), lambda: open(sys.argv[1], 'a').write('resume ')):
+            pass
+        time.sleep(0.01)
+    open(sys.argv[1], 'a').write('ended by ' + told.ended)
+print('the result')
+"""
+CHILD = """
+import time
+from bridge.signals import leave_to_parent
+leave_to_parent()
+print('here', flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def start():
+    """Run a program in a group of its own; it has begun when this returns."""
+    readers, processes = [], []
+
+    def run(code: str, *arguments: object, **options) -> subprocess.Popen:
+        command = [sys.executable, '-c', textwrap.dedent(code), *map(str, arguments)]
+        reader, writer = os.pipe()
+        readers.append(reader)
+        processes.append(subprocess.Popen(command, stdout=writer, start_new_session=True, **options))
+        os.close(writer)
+        assert os.read(reader, 100).startswith(b'here')
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    for reader in readers:
+        os.close(reader)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_way_of_ending_lets_it_end_in_order(start, tmp_path, number):
+    process = start(WAITS, tmp_path / 'log', stderr=subprocess.DEVNULL)
+    process.send_signal(number)
+    assert process.wait(20) == 0
+    assert (tmp_path / 'log').read_text() == f'ended by {number.name}'
+
+
+def test_nohup_keeps_it_playing(start, tmp_path):
+    ignore = f'import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{WAITS}'
+    process = start(ignore, tmp_path / 'log', stderr=subprocess.DEVNULL)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert (tmp_path / 'log').read_text() == 'ended by SIGTERM'
+
+
+def test_a_closed_terminal_ends_it_in_order(start, tmp_path):
+    """The window closes: SIGHUP to the group, and every write to the terminal fails from then on."""
+    ours, theirs = pty.openpty()
+    process = start(WAITS, tmp_path / 'log', stderr=theirs)
+    os.close(theirs)
+    os.close(ours)
+    os.killpg(process.pid, signal.SIGHUP)
+    assert process.wait(20) == 0
+    assert (tmp_path / 'log').read_text() == 'ended by SIGHUP'
+
+
+def test_output_that_nobody_reads_ends_nothing(start, tmp_path):
+    reader, writer = os.pipe()
+    process = start(WAITS, tmp_path / 'log', stderr=writer)
+    os.close(writer)
+    os.close(reader)  # every write is a broken pipe now
+    time.sleep(0.1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def state(pid: int) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0]
+    return ''
+
+
+@pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='needs /proc')
+def test_ctrl_z_pauses_first_and_stops_then(start, tmp_path):
+    process = start(WAITS, tmp_path / 'log', stderr=subprocess.DEVNULL)
+    os.killpg(process.pid, signal.SIGTSTP)
+    assert wait_until(lambda: state(process.pid) == 'T', 20)
+    assert (tmp_path / 'log').read_text() == 'pause '
+    os.killpg(process.pid, signal.SIGCONT)
+    assert wait_until(lambda: (tmp_path / 'log').read_text() == 'pause resume ', 20)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_told_again_and_again_it_ends_at_once(start):
+    hangs = "import time\nfrom bridge.signals import Told\nwith Told():\n    print('here', flush=True)\n"
+    process = start(hangs + '    while True: time.sleep(0.01)')
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert process.wait(20) == -signal.SIGINT
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP])
+def test_a_child_leaves_it_to_its_parent(start, number):
+    child = start(CHILD)
+    os.killpg(child.pid, number)
+    time.sleep(0.2)
+    assert child.poll() is None and state(child.pid) in ('S', '')
+    child.terminate()
+    assert child.wait(20) == -signal.SIGTERM
+
+
+def test_everything_is_as_before_afterwards():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)]
+    streams = sys.stdout, sys.stderr
+    with Told() as told:
+        told.end('time')
+    assert told.ended == 'time'
+    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)]
+    assert after == before and (sys.stdout, sys.stderr) == streams
+
+
+def test_a_stream_that_is_closed_takes_what_it_gets(tmp_path, monkeypatch):
+    file = open(tmp_path / 'x', 'w')  # noqa: SIM115
+    monkeypatch.setattr(sys, 'stderr', file)
+    with lasting_output():
+        file.close()
+        print('into the void', file=sys.stderr, flush=True)
