@@ -79,6 +79,11 @@ class ClockFollower:
         return self._state in ('rolling', 'armed')
 
     @property
+    def armed(self) -> float | None:
+        """The beat at which the song starts with the next tick, or None."""
+        return self.position.tick / TICKS if self._state == 'armed' else None
+
+    @property
     def stalled(self) -> bool:
         """Whether the ticks ceased without a stop."""
         return self._state == 'stalled'

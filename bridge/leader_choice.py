@@ -49,6 +49,7 @@ class LeaderChoice:
         self._rolled = False  # the present leader has rolled at least once
         self._steady = (0.0, 0.0)  # (time of the last start, tempo at the last look)
         self.transport = Transport(leader or self._spare or self.own, preset.bar)
+        self.transport.fresh = True
 
     @property
     def own_leads(self) -> bool:
@@ -138,15 +139,15 @@ class LeaderChoice:
 
     def key(self, time: float) -> list[Change]:
         """A key was struck: it starts our own tempo if nobody leads; if the leader never rolled, say so, once."""
-        if self.transport.rolling:
-            return []
-        if self.own_leads:
+        changes: list[Change] = []
+        if self.own_leads and not self.transport.rolling:
             self.own.start(time)
-            return self._told_of(self.transport.check(time))
-        if not self._rolled:
+            changes = self._told_of(self.transport.check(time))
+        elif not (self.transport.rolling or self._rolled):
             leader = self.transport.leader
             self._tell('keys', f'Keys come in, but {leader.name} does not roll. {leader.help}')
-        return []
+        self.transport.use()
+        return changes
 
     def set_tempo(self, now: float, tempo: float) -> None:
         """Set the tempo (quarter notes a minute) for where nobody else tells one."""

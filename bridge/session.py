@@ -154,6 +154,7 @@ class Session:
     def ask(self, start: float, end: float, role: str = 'continue', *, joins: bool = False) -> Answer:
         """Ask for music in [start, end); see `players.base.Band.ask`."""
         now = self.clock.now()
+        self.transport.use()
         if not joins:
             self.drop(start)
         held = self.listener.held(min(self.transport.beat_at(now), start))

@@ -219,6 +219,7 @@ class Transport:
         self.bar = bar
         self._shift = 0.0  # session beat minus the leader's beat
         self._reached = 0.0  # session beat when last rolling
+        self.fresh = False  # nothing was heard or planned yet: until `use`, a start begins the session anew
 
     @property
     def rolling(self) -> bool:
@@ -229,9 +230,10 @@ class Transport:
         return self.leader.line.tempo
 
     def beat_at(self, time: float) -> float:
-        """Session beat at `time`; while stopped, where it stopped."""
+        """Session beat at `time`; while stopped, where it stopped, or where it starts with the next tick."""
         if not self.leader.rolling:
-            return self._reached
+            starts = self.leader.armed if isinstance(self.leader, ClockFollower) else None
+            return self._reached if starts is None else starts + self._shift_at(starts)
         return self.leader.line.beat_at(time) + self._shift
 
     def time_at(self, beat: float) -> float:
@@ -245,6 +247,12 @@ class Transport:
     def bar_start(self, beat: float) -> float:
         """Bar line at or before `beat`."""
         return self.bar * math.floor(beat / self.bar + 1e-6)
+
+    def use(self) -> None:
+        """Something is heard or planned at a session beat. What ran before, a clock that idled say, never was."""
+        if self.fresh and not self.rolling:
+            self._reached = 0.0
+        self.fresh = False
 
     def sync(self, event: Sync) -> list[Change]:
         """Give a transport message to the leader, if MIDI leads."""
@@ -267,11 +275,17 @@ class Transport:
         told = []
         for change in changes:
             if change.kind == 'start':
-                # The smallest whole number of bars that does not go back in session time. The line may have
-                # overshot the jump by a few milliseconds: that must not cost a whole bar.
-                self._shift = self.bar * math.ceil((self._reached - SLACK - change.beat) / self.bar)
+                self._shift = self._shift_at(change.beat)
                 self._reached = change.beat + self._shift
             elif change.kind == 'stop':
                 self._reached = max(self._reached, change.beat + self._shift)
             told.append(Change(change.kind, change.time, change.beat + self._shift))
         return told
+
+    def _shift_at(self, beat: float) -> float:
+        """What a start at the leader's `beat` is to be shifted by: the fewest whole bars that do not go back.
+
+        The line may have overshot a jump by a few milliseconds: that must not cost a whole bar.
+        """
+        reached = 0.0 if self.fresh else self._reached
+        return self.bar * math.ceil((reached - SLACK - beat) / self.bar)

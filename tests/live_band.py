@@ -10,6 +10,7 @@ from bridge.preset import Preset, parse_preset
 from bridge.rehearsal import Timed, clock_part, simulate
 from bridge.sender import SimulatedSender
 from bridge.session import Session
+from bridge.transport import Leader
 
 
 def preset(mode: str = 'respond', parts: Iterable[dict] = ({'instrument': 'piano'},), **values) -> Preset:
@@ -21,14 +22,18 @@ def preset(mode: str = 'respond', parts: Iterable[dict] = ({'instrument': 'piano
 class Stage:
     """A session with a simulated clock, sender and engine; `play` runs it."""
 
-    def __init__(self, chosen: Preset | None = None, delay: Callable | float = 0.004, *, keep: bool = True) -> None:
+    def __init__(
+        self, chosen: Preset | None = None, delay: Callable | float = 0.004, *, keep: bool = True,
+        leader: Leader | None = None,
+    ) -> None:  # fmt: skip
         self.clock = SimulatedClock()
         self.said: list[str] = []
         self.sender = SimulatedSender(self.clock, 4, keep=keep)
         self.engine = SimulatedEngine(FallbackMusician(), self.clock, delay)
         self.session = Session(
-            chosen or preset(), self.clock, self.sender, self.engine, notify=self.said.append, horizon=0.03
-        )
+            chosen or preset(), self.clock, self.sender, self.engine, leader=leader, notify=self.said.append,
+            horizon=0.03,
+        )  # fmt: skip
 
     def play(self, score: Iterable[Timed], until: float, source: int = 0) -> None:
         """Feed timed messages and let the clock run to `until` seconds."""

@@ -272,7 +272,7 @@ class TestHiccups:
 
     @pytest.mark.parametrize('gap', [0.7, 2.0])
     def test_a_long_one_stops_and_goes_on_at_the_counted_beat(self, gap):
-        follower, number, changes = hiccup(120, gap, 'lost')
+        _, number, changes = hiccup(120, gap, 'lost')
         told = [(c.kind, c.beat) for c in changes if c.kind != 'tempo']
         assert told == [('stop', number / 24), ('start', number / 24)]
 
@@ -367,7 +367,7 @@ class TestTempoRange:
             follower.sync(Sync(time, CLOCK))
         assert not follower.rolling and follower.outside == pytest.approx(tempo, rel=0.2)
         assert rolled * 0.02 < 2
-        _, changes = run_ticks(follower, now + 0.5, 300, 120)  # it comes to its senses
+        run_ticks(follower, now + 0.5, 300, 120)  # it comes to its senses
         assert follower.rolling and follower.outside is None
         assert follower.line.tempo == pytest.approx(120, rel=0.01)
 
