@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from genaudio_core.audio_files import AudioWriter
 from genaudio_core.errors import GenaudioError
 from genaudio_core.training.cli import main
-from genaudio_core.training.recorded_font import SAMPLE_RATE, note_of, pitch_of, read_instrument, write_font
+from genaudio_core.training.recorded_font import SAMPLE_RATE, note_of, pitch_of, read_instrument, read_kit, write_font
 
 
 def tone(key: float, seconds: float = 1.5, *, fades: bool = False, level: float = 0.3) -> np.ndarray:
@@ -79,6 +79,59 @@ def test_fluidsynth_plays_what_was_recorded(tmp_path):
         early = audio[sampler.sample_rate // 2 : sampler.sample_rate]
         assert np.std(late) == pytest.approx(np.std(early), rel=0.4)
     sampler.close()
+
+
+def hit(seconds: float, colour: float, level: float = 0.3) -> np.ndarray:
+    t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return (level * np.sin(2 * np.pi * colour * t) * np.exp(-t * 3 / seconds)).astype(np.float32)
+
+
+def kit_of(path: Path) -> Path:
+    path.mkdir()
+    folder_of(path / 'kick-drum', {'1.wav': hit(0.3, 60, 0.9), '2.wav': hit(0.3, 70, 0.1)})
+    folder_of(path / 'snare', {'a.wav': hit(0.2, 200)})
+    folder_of(path / 'open hi-hat', {'a.wav': hit(2.0, 9000)})
+    folder_of(path / 'closed_hihat', {'a.wav': hit(0.05, 7000)})
+    folder_of(path / 'vuvuzela', {'a.wav': hit(0.3, 233)})
+    return path
+
+
+def test_a_folder_of_hits_is_a_drum_kit_on_the_keys_of_general_midi(tmp_path):
+    kit = read_kit(kit_of(tmp_path / 'kit'))
+    assert {35, 36, 38, 40, 42, 44, 46} <= kit.keys()
+    assert [note.loudness for note in kit[36]] == pytest.approx([0.1, 0.9], rel=0.1)  # the softer one first
+    assert len(kit[49][0].audio) == len(kit[46][0].audio)  # an open hi-hat stands in for the crash that it lacks
+    assert 54 not in kit  # nothing is like a tambourine
+    peak = {key: max(np.abs(note.audio).max() for note in kit[key]) for key in (36, 38, 42)}
+    assert peak[36] > peak[38] > 2 * peak[42]  # a hi-hat is not as loud as a kick drum
+
+
+def test_a_kit_is_played_as_one_and_a_closed_hi_hat_ends_an_open_one(tmp_path):
+    pytest.importorskip('fluidsynth')
+    from genaudio_core.training.render import PlayedNote, Sampler
+
+    out = tmp_path / 'kit.sf2'
+    assert main(['prepare-font', f'drum kit={kit_of(tmp_path / "kit")}', '-o', str(out)]) == 0
+    sampler = Sampler(out)
+
+    def late(*keys: int) -> float:
+        notes = [PlayedNote(0.2 * i, 0.2 * i + 0.05, key, 100) for i, key in enumerate(keys)]
+        return float(np.abs(sampler.play(notes, 0, True, 1.2)[:, sampler.sample_rate :]).max())
+
+    ringing = late(46)
+    assert ringing > 1e-3  # it rings on after its key is up
+    assert late(46, 42) < ringing / 10
+    assert late(46, 38) == pytest.approx(ringing, rel=0.2)
+    sampler.close()
+
+
+def test_what_is_no_drum_kit_is_told_what_it_lacks(tmp_path, capsys):
+    kit = tmp_path / 'kit'
+    kit.mkdir()
+    folder_of(kit / 'kick', {'a.wav': hit(0.3, 60)})
+    assert main(['prepare-font', f'drum kit={kit}', '-o', str(tmp_path / 'own.sf2')]) == 2
+    assert 'no snare and no closed hi-hat' in capsys.readouterr().err
+    assert not (tmp_path / 'own.sf2').exists()
 
 
 def test_a_part_goes_to_a_font_that_holds_it(tmp_path, test_font):

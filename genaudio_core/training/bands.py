@@ -11,11 +11,16 @@ Notable choices
 * With `vary` every stem of a training window gets an instrument of its own (``voices.py``); now and then the part is
   given to another family altogether. Half of the electric guitars are clean ones of a font through an amplifier of
   ours: where it distorts, it distorts a chord as a whole, and no two amplifiers are alike.
+* With `synths` as many parts are given to synthesizers of the fonts, basses to synthesizer basses; with `sung` in as
+  many windows the highest melody is sung (``singing.py``): bands of scores hardly ever have a singer.
+* Varied windows are now and then produced as songs are (``production.py``): parts that duck under the bass drum,
+  filters that open.
 * With `own` synthesizers are ours (``synthesizer.py``), half of the guitars and basses too, and a quarter of the other
   parts is given to synthesizers.
 """
 
 import hashlib
+import random
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +34,9 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.loudness import rms
 from genaudio_core.soundfont import DRUM_BANK, Generators, PlayedNote, silence
 from genaudio_core.training.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
+from genaudio_core.training.production import KICKS, SHARE_PUMPED, SHARE_SWEPT, pump, sung_over, sweep
+from genaudio_core.training.recordings import read_manifest
+from genaudio_core.training.singing import Singers
 from genaudio_core.training.sounds import SPLITS, SoundWriter
 from genaudio_core.training.synthesizer import PLUCKED, draw_patch, play, through_effects
 from genaudio_core.training.voices import Voice, coarsen, draw_voices
@@ -42,6 +50,8 @@ SHARE_AMPLIFIED = 0.5  # of these in varied windows
 CLEAN_GUITARS = (25, 26, 27, 28)  # programs
 SHARE_OWN = 0.25  # of parts that are given to a synthesizer, where it is ours
 SHARE_PLUCKED = 0.5  # of guitars and basses that it plays then
+LOUDER_DRUMS = 9.0  # dB at most, of varied windows: on records they are louder than in the scores of games
+SHARE_TAKEN = 0.75  # of sung melodies that no instrument plays too
 _BEFORE = 1.5  # seconds before a window from which notes are played, whose tails belong in it
 
 
@@ -102,7 +112,7 @@ class Renderer:
 
     def window(
         self, events: Events, start: float, seconds: float, fonts: Sequence[str], rng: np.random.Generator, *,
-        vary: bool = False, own: bool = False,
+        vary: bool = False, own: bool = False, synths: float = 0.0, singers: Singers | None = None, sung: float = 0.0,
     ) -> dict[str, np.ndarray]:
         """Return concept -> audio of shape (2, samples), for the concepts that sound.
 
@@ -125,7 +135,7 @@ class Renderer:
             if playing not in swaps:
                 recast = vary and rng.random() < SHARE_RECAST
                 swaps[playing] = self._recast(playing, rng) if recast else self._swap(playing, vary, rng)
-                if own and rng.random() < SHARE_OWN:
+                if (own and rng.random() < SHARE_OWN) or (synths and rng.random() < synths):
                     swaps[playing] = self._synthesized(playing, rng)
             if message.type not in ('note_on', 'note_off', 'control_change', 'pitchwheel'):
                 continue
@@ -133,6 +143,12 @@ class Renderer:
             by_concept.setdefault(concept_of(sound, channel), []).append((when, message, sound))
         by_concept.pop('', None)
         stems: dict[str, np.ndarray] = {}
+        voice = None
+        if singers is not None and rng.random() < sung:
+            voice = self._sung(by_concept, start, seconds, semitones, singers, rng)
+        kicks = [when - start for when, message, _ in by_concept.get('drums', ())
+                 if message.type == 'note_on' and message.velocity and message.note in KICKS]  # fmt: skip
+        pumped = (rng.uniform(0.3, 0.95), rng.uniform(0.1, 0.35)) if vary and rng.random() < SHARE_PUMPED else None
         for concept, wanted in by_concept.items():
             amplified = vary and concept in AMPLIFIED and rng.random() < SHARE_AMPLIFIED
             if amplified:
@@ -148,9 +164,37 @@ class Renderer:
                 audio = _as_loud(through_effects(concept, audio, SAMPLE_RATE, rng), audio)
             if vary:
                 audio = coarsen(audio, SAMPLE_RATE, rng)
+                if synthetic and rng.random() < SHARE_SWEPT:
+                    audio = _as_loud(sweep(audio, SAMPLE_RATE, rng), audio)
+                if concept == 'drums':
+                    audio = audio * 10 ** (rng.uniform(0, LOUDER_DRUMS) / 20)
+                if pumped and concept != 'drums' and rng.random() < 0.7:
+                    audio = pump(audio, kicks, *pumped, SAMPLE_RATE)
             if rms(audio) >= 1e-3:
                 stems[concept] = np.asarray(audio, np.float32)
+        if voice is not None and stems:
+            loudest = max((rms(audio) for concept, audio in stems.items() if concept != 'drums'), default=0.05)
+            voice *= loudest / (rms(voice) + 1e-6) * 10 ** (rng.uniform(-4, 5) / 20)
+            stems['vocals'] = np.asarray(voice, np.float32)
         return stems
+
+    @classmethod
+    def _sung(
+        cls, by_concept: dict[str, list[tuple[float, Any, int]]], start: float, seconds: float, semitones: int,
+        singers: Singers, rng: np.random.Generator,
+    ) -> np.ndarray | None:
+        """Sing the highest melody, which is then mostly taken from the instrument that had it."""
+        able = [concept for concept in by_concept if concept != 'drums' and BY_NAME[concept].family != 'bass']
+        places = sorted({(concept, message.channel) for concept in able for _, message, _ in by_concept[concept]})
+        melodies = [cls._notes([one for one in by_concept[concept] if one[1].channel == channel], start, seconds,
+                               semitones) for concept, channel in places]  # fmt: skip
+        found = sung_over(melodies, singers, seconds, SAMPLE_RATE, rng)
+        if found is None:
+            return None
+        concept, channel = places[found[0]]
+        if rng.random() < SHARE_TAKEN and len(places) > 1:
+            by_concept[concept] = [one for one in by_concept[concept] if one[1].channel != channel]
+        return found[1]
 
     def _able(self, fonts: Sequence[str], is_drums: bool, programs: Iterable[int]) -> Sequence[str]:
         """Those of `fonts` that hold the programs, or all where none does."""
@@ -182,10 +226,8 @@ class Renderer:
                                                      if BY_NAME[name].family == 'synth']))  # fmt: skip
 
     @staticmethod
-    def _synthesize(
-        concept: str, wanted, start: float, seconds: float, semitones: int, rng: np.random.Generator
-    ) -> np.ndarray:
-        """What `_play` does, on our own synthesizer."""
+    def _notes(wanted, start: float, seconds: float, semitones: int) -> list[PlayedNote]:
+        """The notes of a part that sound in a window, in seconds from its beginning."""
         notes: list[PlayedNote] = []
         sounding: dict[tuple[int, int], tuple[float, int]] = {}
         for when, message, _ in wanted:
@@ -200,6 +242,14 @@ class Renderer:
                 sounding[place] = (when, message.velocity)
         notes += [PlayedNote(begin - start, seconds, key + semitones, velocity)
                   for (_, key), (begin, velocity) in sounding.items() if begin >= start - _BEFORE]  # fmt: skip
+        return notes
+
+    @staticmethod
+    def _synthesize(
+        concept: str, wanted, start: float, seconds: float, semitones: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """What `_play` does, on our own synthesizer."""
+        notes = Renderer._notes(wanted, start, seconds, semitones)
         audio = play(draw_patch(concept, rng), notes, seconds, SAMPLE_RATE, rng)
         return through_effects(concept, audio, SAMPLE_RATE, rng)
 
@@ -254,7 +304,8 @@ class Renderer:
         self._generators.move(channel, voice.generators)
         # A kit or a variation that the font lacks sounds as its standard one.
         for bank, preset in ((DRUM_BANK, program), (DRUM_BANK, 0)) if is_drums else ((0, program),):
-            if self.synth.program_select(channel, self.fonts[voice.font], bank, preset) == 0:
+            if self._holds(voice.font, bank, preset):
+                self.synth.program_select(channel, self.fonts[voice.font], bank, preset)
                 return
 
     def _generate(self, count: int) -> np.ndarray:
@@ -268,12 +319,13 @@ def _as_loud(audio: np.ndarray, other: np.ndarray) -> np.ndarray:
 def render_bands(
     folders: Sequence[Path], out: Path, *, train_fonts: Sequence[Path], test_fonts: Sequence[Path],
     seconds: float = 8.0, per_minute: float = 2.0, seed: int = 1, vary: bool = False, own: bool = False,
-    splits: Sequence[str] = SPLITS,
+    splits: Sequence[str] = SPLITS, synths: float = 0.0, sung: float = 0.0, recordings: Path | None = None,
 ) -> dict[str, int]:
     """Render windows of all MIDI files under `folders` into a sound set (``sounds.py``) at `out`.
 
     Windows of the test split use `test_fonts`, all others `train_fonts`. A reader may start while this runs. With
-    `vary` training windows get instruments of their own, with `own` our synthesizer (see the module's notes).
+    `vary` training windows get instruments of their own, with `own` our synthesizer; `synths` and `sung` are shares of
+    parts and of windows, and `recordings` the folder with the voices (see the module's notes).
 
     Returns
     -------
@@ -286,6 +338,8 @@ def render_bands(
     places = np.random.default_rng(seed).permutation(len(paths))
     renderer = Renderer([*train_fonts, *test_fonts])
     counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+    voices = read_manifest(recordings) if recordings else []
+    singers = {split: Singers(voices, split, random.Random(seed)) for split in splits} if voices else {}
     with SoundWriter(out) as writer:
         for n, path in enumerate(paths[i] for i in places):
             name = f'{path.parent.name}/{path.stem}'
@@ -302,7 +356,10 @@ def render_bands(
             for start in _starts(events, seconds, per_minute, rng):
                 train = split == 'train'
                 order = [str(font) for font in rng.permutation(fonts)]
-                stems = renderer.window(events, start, seconds, order, rng, vary=vary and train, own=own and train)
+                stems = renderer.window(
+                    events, start, seconds, order, rng, vary=vary and train, own=own and train, synths=synths,
+                    singers=singers.get(split), sung=sung,
+                )  # fmt: skip
                 if len(stems) < 2:
                     continue
                 # One gain for the window: the parts keep the balance that the composer gave them.

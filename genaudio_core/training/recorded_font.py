@@ -11,6 +11,9 @@ Notable choices
 * Every recording is brought to one level, since a font makes its loudness from velocity; several of one note become
   layers, the softer ones below.
 * What holds its level (bows, winds, organs) is looped, its end faded into what comes before the loop.
+* A drum kit is a folder with a folder of hits for each drum ('kick', 'closed hi-hat'), or a file for each. It becomes
+  preset 0 of the percussion bank; drums that a kit lacks are lent a like one (an open hi-hat for a crash), its
+  drums stand at the levels of a usual mix, and a closed hi-hat ends an open one.
 """
 
 import re
@@ -26,6 +29,7 @@ from genaudio_core.audio_files import READABLE, read_audio
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 from genaudio_core.keys import LETTERS
+from genaudio_core.soundfont import DRUM_BANK
 
 SAMPLE_RATE = 32_000  # Hz
 LEVEL = 0.25  # root mean square of the loudest half second, full scale 1
@@ -34,6 +38,31 @@ _NOTE = re.compile(r'(?<![A-Za-z])([A-Ga-g])([#sb]?)(-?\d)(?!\d)')
 _HELD = -8.0  # dB that a sound may have lost after two thirds to be one that holds its level
 _FADE = 0.1  # seconds
 _KEYS, _VELOCITIES, _RELEASE, _SAMPLE, _LOOPED, _ROOT, _INSTRUMENT = 43, 44, 38, 53, 54, 58, 41  # generators
+_CHOKE = 57  # generator: sounds of one class end each other
+# Drum -> (words of its folder or file, dB below full scale of its peak, MIDI keys, drums that can stand in for it).
+DRUMS: dict[str, tuple[str, float, tuple[int, ...], tuple[str, ...]]] = {
+    'kick': (r'kick|kdrum|bass ?drum|\bbd\b', -1, (35, 36), ()),
+    'rim': (r'rim|side ?stick|\bss\b', -7, (37,), ('snare',)),
+    'snare': (r'snare|\bsn\b', -3, (38, 40), ('clap', 'rim')),
+    'clap': (r'clap', -6, (39,), ('snare',)),
+    'closed': (r'closed|\bhc\b|hi ?hat|\bhats?\b', -13, (42,), ('pedal', 'open')),
+    'pedal': (r'pedal|\bhf\b', -14, (44,), ('closed',)),
+    'open': (r'(hat|hihat|hi hat) ?open|open ?(hi ?)?hat|\bho\b', -11, (46,), ('closed',)),
+    'low tom': (r'tom ?(low|[34])', -5, (41, 43, 45), ('high tom',)),
+    'high tom': (r'tom', -5, (47, 48, 50), ('low tom',)),
+    'china': (r'china', -8, (52,), ('crash',)),
+    'bell': (r'ride ?[lr]? ?bell', -13, (53,), ('ride',)),
+    'ride': (r'ride', -13, (51, 59), ('crash', 'closed')),
+    'crash': (r'crash|cymbal', -8, (49, 55, 57), ('china', 'ride', 'open')),
+    'tambourine': (r'tamb|sleigh', -12, (54,), ()),
+    'cowbell': (r'cowbell', -10, (56,), ()),
+    'conga': (r'conga|bongo|hand ?drum|cajon|tabla', -9, (60, 61, 62, 63, 64), ()),
+    'shaker': (r'shaker|maracas|cabasa', -14, (69, 70, 82), ('tambourine',)),
+    'claves': (r'claves|wood ?block|temple', -12, (75, 76, 77), ()),
+    'triangle': (r'triangle', -14, (80, 81), ()),
+}  # fmt: skip
+_SEARCHED = ('china', 'bell', 'pedal', 'open', 'rim', 'low tom')  # before those whose words are in theirs too
+_HATS = ('closed', 'pedal', 'open')
 
 
 class Note(NamedTuple):
@@ -77,6 +106,50 @@ def read_instrument(folder: Path) -> list[Note]:
     return sorted(notes, key=lambda n: (n.key, n.loudness))
 
 
+def read_kit(folder: Path) -> dict[int, list[Note]]:
+    """Return MIDI key -> the hits of a drum kit, the softer ones first (see the module's notes).
+
+    Raises
+    ------
+    GenaudioError
+        If it has no kick drum, snare drum or hi-hat.
+    """
+    order = [*_SEARCHED, *(drum for drum in DRUMS if drum not in _SEARCHED)]
+    paths: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob('*')):
+        if path.suffix.lower() not in READABLE:
+            continue
+        words = ' '.join(re.split(r'[^a-z0-9]+', str(path.relative_to(folder).with_suffix('')).lower()))
+        drum = next((drum for drum in order if re.search(DRUMS[drum][0], words)), None)
+        if drum:
+            paths.setdefault(drum, []).append(path)
+    needed = {'kick': 'kick', 'snare': 'snare', 'closed': 'closed hi-hat'}
+    if missing := [words for drum, words in needed.items() if drum not in paths]:
+        raise GenaudioError(
+            f"{folder} has no {' and no '.join(missing)} to make a drum kit of. Name folders of hits 'kick', "
+            "'snare', 'closed hi-hat' and so on."
+        )
+    hits = {drum: sorted((_hit(path, DRUMS[drum][1]) for path in found), key=lambda h: h[1])
+            for drum, found in paths.items()}  # fmt: skip
+    kit: dict[int, list[Note]] = {}
+    for drum, (_, decibels, keys, others) in DRUMS.items():
+        like = next((name for name in (drum, *others) if name in hits), None)
+        if like is None:
+            continue
+        gain = 10 ** ((decibels - DRUMS[like][1]) / 20)
+        for key in keys:
+            kit[key] = [Note(key, np.round(np.clip(audio * gain, -1, 1) * 32767).astype(np.int16), None, loudness)
+                        for audio, loudness in hits[like]]  # fmt: skip
+    return kit
+
+
+def _hit(path: Path, decibels: float) -> tuple[np.ndarray, float]:
+    """A drum's recording (n,) with a peak of `decibels`, and its loudness before."""
+    audio = read_audio(path, SAMPLE_RATE).mean(0)[: round(LONGEST * SAMPLE_RATE)]
+    peak = max(float(np.abs(audio).max()), 1e-6)
+    return audio * (10 ** (decibels / 20) / peak), peak
+
+
 def pitch_of(audio: np.ndarray, sample_rate: int) -> float | None:
     """Return the pitch of a single note (n,) as a MIDI key with fractions, None for what has none.
 
@@ -105,9 +178,16 @@ def pitch_of(audio: np.ndarray, sample_rate: int) -> float | None:
     return float(69 + 12 * np.log2(sample_rate / (at + 1) / 440))
 
 
-def write_font(presets: Mapping[int, Sequence[Note]], path: Path, name: str = 'recorded') -> None:
-    """Write a SoundFont with one preset, of bank 0, for each General MIDI program."""
-    sounds = {id(note): note for notes in presets.values() for note in notes}
+def write_font(
+    presets: Mapping[int, Sequence[Note]], path: Path, name: str = 'recorded',
+    kit: Mapping[int, Sequence[Note]] | None = None,
+) -> None:
+    """Write a SoundFont with one preset of bank 0 for each General MIDI program, and one of drums for `kit`."""
+    listed = [(0, program, _zones(notes), False) for program, notes in sorted(presets.items())]
+    if kit:
+        listed.append((DRUM_BANK, 0, _kit_zones(kit), True))
+    listed = [(bank, program, list(zones), drums) for bank, program, zones, drums in listed]
+    sounds = {id(note): note for _, _, zones, _ in listed for note, *_ in zones}
     place, data, headers = {}, [], b''
     at = 0
     for number, (key, note) in enumerate(sounds.items()):
@@ -120,20 +200,23 @@ def write_font(presets: Mapping[int, Sequence[Note]], path: Path, name: str = 'r
     headers += struct.pack('<20sIIIIIBbHH', b'EOS', 0, 0, 0, 0, 0, 0, 0, 0, 0)
     phdr, pbag, pgen, inst, ibag, igen = b'', b'', b'', b'', b'', b''
     zones = 0
-    for number, (program, notes) in enumerate(sorted(presets.items())):
-        phdr += struct.pack('<20sHHHIII', f'{program}'.encode(), program, 0, number, 0, 0, 0)
+    for number, (bank, program, found, drums) in enumerate(listed):
+        phdr += struct.pack('<20sHHHIII', f'{bank} {program}'.encode(), program, bank, number, 0, 0, 0)
         pbag += struct.pack('<HH', number, 0)
         pgen += struct.pack('<HH', _INSTRUMENT, number)
         inst += struct.pack('<20sH', f'{program}'.encode(), zones)
-        for note, keys, velocities in _zones(notes):
+        for note, keys, velocities in found:
             ibag += struct.pack('<HH', len(igen) // 4, 0)
             igen += struct.pack('<HBB', _KEYS, *keys) + struct.pack('<HBB', _VELOCITIES, *velocities)
-            igen += struct.pack('<Hh', _RELEASE, -2400 if note.loop else -1200)  # timecents: 0.25 s, 0.5 s
+            # Timecents: 0.25 s, 0.5 s; a drum rings on.
+            igen += struct.pack('<Hh', _RELEASE, 3600 if drums else -2400 if note.loop else -1200)
+            if drums and any(keys[0] in DRUMS[hat][2] for hat in _HATS):
+                igen += struct.pack('<HH', _CHOKE, 1)
             igen += struct.pack('<HHHH', _LOOPED, 1 if note.loop else 0, _ROOT, note.key)
             igen += struct.pack('<HH', _SAMPLE, place[id(note)])  # always a zone's last
             zones += 1
-    phdr += struct.pack('<20sHHHIII', b'EOP', 0, 0, len(presets), 0, 0, 0)
-    pbag += struct.pack('<HH', len(presets), 0)
+    phdr += struct.pack('<20sHHHIII', b'EOP', 0, 0, len(listed), 0, 0, 0)
+    pbag += struct.pack('<HH', len(listed), 0)
     inst += struct.pack('<20sH', b'EOI', zones)
     ibag += struct.pack('<HH', len(igen) // 4, 0)
     nothing = struct.pack('<HH', 0, 0)
@@ -160,6 +243,13 @@ def _zones(notes: Sequence[Note]) -> Iterable[tuple[Note, tuple[int, int], tuple
         steps = np.linspace(0, 128, len(layers) + 1).astype(int)
         for note, (low, high) in zip(layers, pairwise(steps), strict=True):
             yield note, (bounds[number] + 1, bounds[number + 1]), (int(low), int(high) - 1)
+
+
+def _kit_zones(kit: Mapping[int, Sequence[Note]]) -> Iterable[tuple[Note, tuple[int, int], tuple[int, int]]]:
+    for key, layers in sorted(kit.items()):
+        steps = np.linspace(0, 128, len(layers) + 1).astype(int)
+        for note, (low, high) in zip(layers, pairwise(steps), strict=True):
+            yield note, (key, key), (int(low), int(high) - 1)
 
 
 def _prepare(key: int, audio: np.ndarray) -> Note:
