@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.messages import note_off
-from bridge.sender import Key, Outbox
+from bridge.sender import Message, Outbox
 from bridge.sounding import Sounding
 from genaudio_core.errors import GenaudioError
 
+MAX_UNSENT = 2000  # messages that wait for room in the buffers; more than that no port takes any more
 SAFETY = 0.060  # seconds after a note-off at which it is sent again
 _WRAP = 1 << 32  # JACK counts frames in 32 bits
 
@@ -96,7 +96,7 @@ class JackMidi:
     ) -> None:  # fmt: skip
         self._deliver, self._notify, self._connect = deliver, notify, tuple(connect)
         self._name, self._input_names, self._output_names = name, tuple(inputs), tuple(outputs)
-        self.outbox = Outbox(sounding)
+        self.outbox = Outbox(sounding, len(outputs))
         self.sounding = self.outbox.sounding
         self.xruns = self.errors = self.lost = 0
         self.alive = False
@@ -106,11 +106,15 @@ class JackMidi:
         self._last: tuple[float, float] | None = None  # bridge time and machine's time, at the last look
         self._told = False  # that the server is gone
         self._seen: tuple[int, bool, dict[str, Any]] | None = None  # JACK transport: frame of the clock, rolls, where
-        self._orders: deque[tuple[float, int, bytes] | list[Key] | None] = deque()  # keys: release; None: silence
+        self._orders: deque[Callable[[], Iterable[Message]]] = deque()  # done in the next cycle, which sends the result
         self._again: deque[tuple[int, int, bytes]] = deque()  # (frame, output, note-off) to repeat
         self._silenced = 0
         self._next_look = 0.0
         self._peers: set[str] = set()
+        self._sinks: dict[int, set[str]] = {}  # output -> who hears it
+        self._away: dict[int, set[str]] = {}  # output -> who heard it and is gone
+        self._missed: dict[int, set[bytes]] = {}  # output -> note-offs that those who are away did not get
+        self._back: set[int] = set()
         self._open()
 
     # --- life
@@ -174,14 +178,30 @@ class JackMidi:
 
     # --- sender
 
-    def send_at(self, time: float, output: int, message: bytes) -> None:
-        self._orders.append((time, output, message))
+    def send_at(self, time: float, output: int, message: bytes, strike: int = 0) -> None:
+        def order() -> Iterable[Message]:
+            self.outbox.put(round((time - self._offset) * self.sample_rate), output, message, strike)
+            return ()
 
-    def release(self, keys: Iterable[Key]) -> None:
-        self._orders.append(list(keys))
+        self._orders.append(order)
 
-    def silence(self) -> None:
-        self._orders.append(None)
+    def release(self, strikes: Iterable[int], then: Iterable[Message] = ()) -> None:
+        gone, last = tuple(strikes), tuple(then)
+        self._orders.append(lambda: (*self.outbox.release(gone), *last))
+
+    def silence(self, outputs: Iterable[int] | None = None) -> None:
+        chosen = None if outputs is None else tuple(outputs)
+
+        def order() -> Iterable[Message]:
+            meant = range(len(self._outputs)) if chosen is None else chosen
+            self._again = deque(item for item in self._again if item[1] not in meant)
+            self._silenced += 1
+            return self.outbox.silence(meant)
+
+        self._orders.append(order)
+
+    def complaints(self) -> list[str]:
+        return self.outbox.complaints()
 
     def close(self) -> None:
         """Silence, wait until that has left, and go."""
@@ -214,38 +234,41 @@ class JackMidi:
                 self._deliver(number, bytes(data), (start + offset) / self.sample_rate + self._offset)
         for port in self._outputs:
             port.clear_buffer()
-        now_due: list[tuple[float, int, bytes]] = []
-        while self._orders:
-            order = self._orders.popleft()
-            if order is None:
-                self._again.clear()
-                for output, message in self.outbox.silence(range(len(self._outputs))):
-                    now_due.append((start, output, message))
-                    if message[0] & 0xF0 == 0x80:
-                        self._again.append((start + int(SAFETY * self.sample_rate), output, message))
-                self._silenced += 1
-            elif isinstance(order, list):
-                now_due += [(start, output, message) for output, message in self.outbox.release(order)]
-            else:
-                time, output, message = order
-                self.outbox.put(round((time - self._offset) * self.sample_rate), output, message)
-        now_due += self.outbox.pop_due(start + frames - 1)
-        for frame, output, message in now_due:
-            if message[0] & 0xF0 == 0x80:
-                self._again.append((int(max(frame, start)) + int(SAFETY * self.sample_rate), output, message))
+        ordered = [message for _ in range(len(self._orders)) for message in self._orders.popleft()()]
+        first, self.outbox.unsent = [*self.outbox.unsent, *ordered], deque()
+        due: list[tuple[int, int, bytes, bool]] = [(start, output, message, False) for output, message in first]
+        for frame, output, message in self.outbox.pop_due(start + frames - 1):
+            due.append((int(frame), output, message, False))
         while self._again and self._again[0][0] < start + frames:
             frame, output, message = self._again.popleft()
-            if not self.sounding.is_on(output, message[0] & 15, message[1]):
-                now_due.append((frame, output, note_off(message[0] & 15, message[1])))
-        now_due.sort(key=lambda due: due[0])  # stable: note-offs stay before note-ons
-        for frame, output, message in now_due:
-            offset = min(max(int(frame) - start, 0), frames - 1)
-            try:
-                self._outputs[output].write_midi_event(offset, message)
-            except Exception:  # the buffer of this cycle is full: the next one takes it
-                self.outbox.put(start + frames, output, message)
-            if self.scheduled is not None:
-                self.scheduled.append((int(frame), output, message))
+            if not self.outbox.is_held(output, message[0] & 15, message[1]):
+                due.append((frame, output, message, True))
+        due.sort(key=lambda item: max(item[0], start))  # stable: note-offs stay before note-ons
+        full: set[int] = set()
+        for frame, output, message, repeated in due:
+            if output >= len(self._outputs):
+                self.outbox.complain(f'There is no output {output + 1}: what is meant for it is left out.')
+            elif output in full or not self._write(min(max(frame - start, 0), frames - 1), output, message):
+                full.add(output)
+                if not repeated:
+                    self.outbox.unsent.append((output, message))  # goes first in the next cycle, in order
+            else:
+                if message[0] & 0xF0 == 0x80 and not repeated:
+                    self._again.append((max(frame, start) + int(SAFETY * self.sample_rate), output, message))
+                    self.outbox.ended.append((output, message))
+                if self.scheduled is not None:
+                    self.scheduled.append((frame, output, message))
+        if len(self.outbox.unsent) > MAX_UNSENT:
+            self.outbox.unsent.clear()
+            self.outbox.complain('JACK takes no more MIDI messages; some are lost.')
+
+    def _write(self, offset: int, output: int, message: bytes) -> bool:
+        try:
+            self._outputs[output].write_midi_event(offset, message)
+        except Exception:  # the buffer of this cycle is full
+            return False
+        self.sounding.note(output, message)
+        return True
 
     # --- the world around
 
@@ -271,10 +294,37 @@ class JackMidi:
         with contextlib.suppress(Exception):  # ports come and go while we look
             self._connect_all()
             heard = {peer.name for port in self._inputs for peer in self._client.get_all_connections(port)}
-            told = {peer.name for port in self._outputs for peer in self._client.get_all_connections(port)}
+            sinks = [{peer.name for peer in self._client.get_all_connections(port)} for port in self._outputs]
+            self._watch(sinks)
+            told = set().union(*sinks)
             self._peers = heard
             self.looped = bool({name.split(':')[0] for name in heard} & {name.split(':')[0] for name in told})
         return []
+
+    def _watch(self, sinks: Sequence[set[str]]) -> None:
+        """Notice who no longer hears an output, and who hears it again: note-offs that it missed are sent anew."""
+        ended = [self.outbox.ended.popleft() for _ in range(len(self.outbox.ended))]
+        for output, present in enumerate(sinks):
+            away = self._away.setdefault(output, set())
+            away |= self._sinks.get(output, set()) - present
+            self._sinks[output] = present
+            if not away:
+                continue
+            missed = self._missed.setdefault(output, set())
+            missed |= {message for number, message in ended if number == output}
+            if away & present:
+                away -= present
+                self._back.add(output)
+                for message in missed:  # of nobody: where the key is held again, it stays down
+                    self.send_at(self._last_now, output, message)
+                if not away:
+                    missed.clear()
+
+    def outputs_back(self) -> list[int]:
+        """Outputs that are heard again, since the last call, by somebody who was away."""
+        back = sorted(self._back)
+        self._back.clear()
+        return back
 
     @property
     def loop_delay(self) -> float:
@@ -322,12 +372,14 @@ class JackMidi:
             return list(range(len(self._inputs)))
         self._orders.clear()
         self._again.clear()  # frames of the dead server mean nothing to the next one
+        self.outbox = Outbox(self.sounding, len(self._output_names))
         self.silence()
         try:
             self._open()
         except Exception:  # not there yet, or gone again while we came
             return []
         self._told = False
+        self._back.update(range(len(self._outputs)))
         self._notify('JACK is back.')
         return []
 

@@ -8,7 +8,17 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bridge.messages import SUSTAIN, Control, Event, NoteOff, NoteOn, Program
+from bridge.messages import (
+    ALL_NOTES_OFF,
+    ALL_SOUND_OFF,
+    RESET_CONTROLLERS,
+    SUSTAIN,
+    Control,
+    Event,
+    NoteOff,
+    NoteOn,
+    Program,
+)
 from bridge.musician import HeardNote
 from genaudio_core.instruments import DRUMS, PROGRAM_TO_LIVE_CODE, instrument_name
 
@@ -76,10 +86,10 @@ class Listener:
         if event.control == SUSTAIN and event.value >= 64:
             self._pedal.add(place)
             return []
-        if event.control == SUSTAIN:
+        if event.control in (SUSTAIN, RESET_CONTROLLERS):
             self._pedal.discard(place)
             up = [key for key, held in self._held.items() if key[:2] == place and held.key_up]
-        elif event.control in (120, 123):  # all sound off, all notes off
+        elif event.control in (ALL_SOUND_OFF, ALL_NOTES_OFF):
             up = [key for key in self._held if key[:2] == place]
         else:
             return []
@@ -96,8 +106,13 @@ class Listener:
         return [HeardNote(held.id, held.beat, duration, note, held.velocity, held.instrument)]
 
     def release_all(self, beat: float) -> list[HeardNote]:
-        """End every held note: the transport stopped or the port went away."""
+        """End every held note: the transport stopped."""
         return [note for key in list(self._held) for note in self._end(*key, beat)]
+
+    def release(self, source: int, beat: float) -> list[HeardNote]:
+        """End what input `source` holds: its port is gone, and with it its pedals."""
+        self._pedal = {place for place in self._pedal if place[0] != source}
+        return [note for key in list(self._held) if key[0] == source for note in self._end(*key, beat)]
 
     def held(self, beat: float) -> list[HeardNote]:
         """Return the notes held at `beat`, with estimated durations.

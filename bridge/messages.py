@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 CLOCK, START, CONTINUE, STOP = 0xF8, 0xFA, 0xFB, 0xFC
 SONG_POSITION = 0xF2
-SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF = 64, 120, 123
-MAX_SYSEX = 1 << 16  # bytes kept of a system exclusive message; what is longer is skipped, not stored
+SUSTAIN, ALL_SOUND_OFF, RESET_CONTROLLERS, ALL_NOTES_OFF = 64, 120, 121, 123
 
 # Data bytes that follow each kind of status byte (MIDI 1.0).
 _LENGTHS = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2, 0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0}
@@ -77,7 +76,6 @@ class Parser:
         self._status = 0  # current or running status, 0 for none
         self._data = bytearray()
         self._in_sysex = False
-        self._sysex_length = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the messages that `chunk` completes, without system exclusive and active sensing."""
@@ -91,7 +89,7 @@ class Parser:
             elif byte >= 0x80:
                 self._new_status(byte, found)
             elif self._in_sysex:
-                self._sysex_length += 1
+                continue  # skipped, however long
             elif self._status:
                 self._data.append(byte)
                 if len(self._data) == _LENGTHS[self._status if self._status >= 0xF0 else self._status & 0xF0]:
@@ -107,7 +105,6 @@ class Parser:
         self.bad_bytes += len(self._data)  # a message cut short by the next one
         self._data.clear()
         self._in_sysex = byte == 0xF0
-        self._sysex_length = 0
         self._status = 0
         if byte < 0xF0 or byte in (0xF1, 0xF2, 0xF3):
             self._status = byte

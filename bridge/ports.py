@@ -82,6 +82,7 @@ class PortSet:
         self._names |= {('output', i): name for i, name in enumerate(outputs)}
         self._ports: dict[tuple[str, int], tuple[Any, str | None]] = {}  # port, name of the real one (None: virtual)
         self._next_look = 0.0
+        self._back: list[int] = []
         for key in self._names:
             self._open(key, first=True)
 
@@ -119,6 +120,11 @@ class PortSet:
                     lost.append(key[1])
         return lost
 
+    def outputs_back(self) -> list[int]:
+        """Outputs whose port has come back since the last call."""
+        back, self._back = self._back, []
+        return back
+
     def close(self) -> None:
         for key in list(self._ports):
             self._close(key)
@@ -152,6 +158,8 @@ class PortSet:
         self._ports[key] = (port, real)
         if not first:
             self._notify(f"MIDI {what} '{name}' is back.")
+            if what == 'output':
+                self._back.append(number)
 
     def _close(self, key: tuple[str, int]) -> None:
         self._ports.pop(key)[0].close()

@@ -1,30 +1,22 @@
-"""What the band is going to play, in session beats, and its way to the sender.
+"""What the band is going to play, in session beats, and its way to the wire.
 
 Notes wait here as long as they can: a tempo change moves them, a new take replaces them, a stop drops them. Only
-when a note comes within the horizon does it become messages with times. Note-offs of notes already begun stay.
+when a note comes within the horizon does it become a strike of the `NoteOutput`. Ends of notes already begun stay.
 """
 
 import heapq
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bridge import messages
+from bridge.note_output import GAP, NoteOutput, Owner, Strike, Voice
 from bridge.sender import Sender
 from bridge.transport import Transport
 
-GAP = 0.004  # seconds between a note-off and the next note-on of the same key
+__all__ = ['GAP', 'LATE', 'Due', 'Scheduler', 'Voice']
+
 LATE = 0.060  # seconds after which a late note is dropped rather than played out of time
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """Where a part sounds."""
-
-    instrument: str
-    output: int = 0
-    channel: int = 0
-    program: int | None = None  # sent when the part first plays, if the preset wants it
+SHORTEST = 0.02  # beats
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +28,12 @@ class Due:
     note: int
     velocity: int
     voice: Voice
+    written: float | None = None  # beat as composed, before the player's timing moved it; None: the same
+
+    @property
+    def place(self) -> float:
+        """The beat by which a plan is taken back: a note a little before its line belongs to the line."""
+        return self.beat if self.written is None else self.written
 
 
 class Scheduler:
@@ -49,11 +47,16 @@ class Scheduler:
         Seconds that messages are handed to the sender before their time.
     latency : float
         Seconds that everything is sent early, to make up for what follows (synthesizer, converters).
+    notes : NoteOutput, optional
+        Through which the notes leave; by default one of its own.
     """
 
-    def __init__(self, transport: Transport, sender: Sender, horizon: float = 0.03, latency: float = 0.0) -> None:
+    def __init__(
+        self, transport: Transport, sender: Sender, horizon: float = 0.03, latency: float = 0.0,
+        notes: NoteOutput | None = None,
+    ) -> None:  # fmt: skip
         self.transport = transport
-        self.sender = sender
+        self.notes = notes or NoteOutput(sender)
         self.horizon = horizon
         self.latency = latency
         self.extra_latency = 0.0  # seconds that the backend itself delays
@@ -62,11 +65,7 @@ class Scheduler:
         self.on_play: Callable[[float, Due], None] | None = None  # (time, note) as a note is handed over
         self._order = itertools.count()
         self._plan: list[tuple[float, int, int, Due]] = []  # (beat, order, owner, note)
-        self._cut: dict[int, float] = {}  # owner -> beat from which its notes are cancelled
-        self._offs: list[tuple[float, int, tuple[int, int, int]]] = []  # (beat, id, key)
-        self._active: dict[tuple[int, int, int], int] = {}  # (output, channel, note) -> id of the sounding note
-        self._programs: dict[tuple[int, int], int] = {}
-        self._last_on: dict[tuple[int, int, int], float] = {}
+        self._offs: list[tuple[float, int, Strike, float]] = []  # (beat, number, strike, place of its note)
 
     def add(self, owner: int, notes: Iterable[Due]) -> None:
         """Plan the notes of `owner` (a request number)."""
@@ -74,37 +73,56 @@ class Scheduler:
             heapq.heappush(self._plan, (due.beat, next(self._order), owner, due))
 
     def cancel(self, owner: int, beat: float = -1e9) -> list[Due]:
-        """Take the notes of `owner` from `beat` on out of the plan and return them. What sounds keeps its note-off."""
+        """Take back the notes of `owner` that belong to `beat` or later, and return those that had not begun.
+
+        Taken back whole: a note that the player's timing has moved before `beat`, and that has begun, ends now. What
+        belongs before `beat` keeps its end.
+        """
         kept, gone = [], []
         for item in self._plan:
-            (gone if item[2] == owner and item[0] >= beat - 1e-9 else kept).append(item)
+            (gone if item[2] == owner and item[3].place >= beat - 1e-9 else kept).append(item)
         heapq.heapify(kept)
         self._plan = kept
-        return [item[3] for item in sorted(gone)]
+        begun = [item for item in self._offs if item[2].owner.number == owner and item[3] >= beat - 1e-9]
+        if begun:
+            self._offs = [item for item in self._offs if item not in begun]
+            heapq.heapify(self._offs)
+            self.notes.end_strikes(item[2] for item in begun)
+        return [item[3] for item in sorted(gone, key=lambda item: item[:2])]
+
+    def end_by(self, beat: float) -> None:
+        """Let every note that belongs before `beat` end there at the latest: other music begins."""
+        self._plan = [
+            (*item[:3], replace(item[3], duration=max(beat - item[0], SHORTEST)))
+            if item[3].place < beat - 1e-9 and item[0] + item[3].duration > beat
+            else item
+            for item in self._plan
+        ]
+        self._offs = [(beat, *item[1:]) if item[3] < beat - 1e-9 and item[0] > beat else item for item in self._offs]
+        heapq.heapify(self._offs)
 
     def planned(self, owner: int | None = None) -> list[Due]:
         """The notes that wait, in order."""
-        return [item[3] for item in sorted(self._plan) if owner is None or item[2] == owner]
+        waiting = sorted(self._plan, key=lambda item: item[:2])
+        return [item[3] for item in waiting if owner is None or item[2] == owner]
 
     def clear(self) -> None:
-        """Drop the plan and end every note that sounds, now."""
+        """Drop the plan and end every note of it that sounds, now."""
         self._plan.clear()
-        self._offs.clear()
-        self._active.clear()
-        self.sender.silence()
+        self.release()
 
     def release(self) -> None:
         """End the notes of the plan that have begun, now; the rest of the plan stands.
 
-        Those handed over but not yet sent never sound: a note-off of ours could come before their note-on.
+        Those handed over but not yet sent never sound.
         """
-        self.sender.release(list(self._active))
-        self._active.clear()
         self._offs.clear()
+        self.notes.end(kind='plan')
 
     @property
     def sounding(self) -> int:
-        return len(self._active)
+        """Notes of the plan that have begun."""
+        return len(self.notes.sounding('plan'))
 
     def next_time(self) -> float | None:
         """When `dispatch` has something to do, or None."""
@@ -132,42 +150,18 @@ class Scheduler:
         return self.transport.time_at(beat) - self.latency - self.extra_latency
 
     def _send_off(self, now: float) -> None:
-        beat, number, key = heapq.heappop(self._offs)
-        if self._active.get(key) != number:
-            return  # struck again since: the later note owns the key
-        del self._active[key]
-        output, channel, note = key
-        # Never before its own note-on, which may have been sent late.
-        time = max(self._time_at(beat), self._last_on.get(key, now) + GAP)
-        self.sender.send_at(time, output, messages.note_off(channel, note))
+        beat, _, strike, _ = heapq.heappop(self._offs)
+        self.notes.let_go(strike, max(self._time_at(beat), now))
 
     def _send_on(self, now: float) -> None:
-        beat, number, _, due = heapq.heappop(self._plan)
+        beat, _, owner, due = heapq.heappop(self._plan)
         time = self._time_at(beat)
         if now - time > LATE:
             self.late += 1
             return
         time = max(time, now)
-        voice = due.voice
-        key = (voice.output, voice.channel, due.note)
-        if key in self._active:  # the same key again: end the former note first
-            self.sender.send_at(time - GAP, voice.output, messages.note_off(voice.channel, due.note))
-        self.ensure_program(voice, time)
-        self.sender.send_at(time, voice.output, messages.note_on(voice.channel, due.note, due.velocity))
-        self._active[key] = number
-        self._last_on[key] = time
-        heapq.heappush(self._offs, (beat + max(due.duration, 0.02), number, key))
+        strike = self.notes.strike(Owner('plan', owner), time, due.voice, due.note, due.velocity)
+        heapq.heappush(self._offs, (beat + max(due.duration, SHORTEST), strike.number, strike, due.place))
         self.played += 1
         if self.on_play:
             self.on_play(time, due)
-
-    def ensure_program(self, voice: Voice, time: float) -> None:
-        """Send the part's program if it has one and the channel does not hold it yet."""
-        place = (voice.output, voice.channel)
-        if voice.program is not None and self._programs.get(place) != voice.program:
-            self._programs[place] = voice.program
-            self.sender.send_at(time - 0.001, voice.output, messages.program(voice.channel, voice.program))
-
-    def forget_programs(self) -> None:
-        """Send programs anew: another synthesizer may have come to the port."""
-        self._programs.clear()

@@ -8,17 +8,19 @@ last part of a millisecond. JACK's, with frame offsets, is in `jack_midi.py`.
 import heapq
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from bridge.clock import Clock
 from bridge.messages import note_off
 from bridge.priority import real_time
-from bridge.sounding import Sounding
+from bridge.sounding import MAX_OUTPUTS, Sounding
 
 SPIN = 0.0006  # seconds before the due time in which the thread no longer sleeps
 _OFF, _OTHER, _ON = 0, 1, 2
+_BANK = (0, 32)  # controllers that choose a bank
 Key = tuple[int, int, int]  # output, channel, note
+Message = tuple[int, bytes]  # output, bytes
 
 
 def _rank(message: bytes) -> int:
@@ -28,60 +30,138 @@ def _rank(message: bytes) -> int:
     return _ON if kind == 0x90 else _OTHER
 
 
-class Outbox:
-    """Messages that wait for their time. Not thread-safe: its owner locks."""
+def _is_sound(message: bytes) -> bool:
+    """Whether it chooses a sound: what is still true when all notes have been taken back."""
+    kind = message[0] & 0xF0
+    return kind == 0xC0 or (kind == 0xB0 and message[1] in _BANK)
 
-    def __init__(self, sounding: Sounding | None = None) -> None:
+
+class Outbox:
+    """Messages that wait for their time, and who holds which key at the wire. Not thread-safe: its owner locks.
+
+    Notes carry the number of their strike (see `note_output`). A note-off ends its own strike only: the key goes up
+    when nobody holds it any more, and a strike that ends before it began never sounds. Messages of number 0 belong to
+    nobody; such a note-off leaves alone what others hold.
+    """
+
+    def __init__(self, sounding: Sounding | None = None, n_outputs: int = MAX_OUTPUTS) -> None:
         self.sounding = sounding or Sounding()
-        self._heap: list[tuple[float, int, int, int, bytes]] = []  # time, rank, order, output, message
+        self.unsent: deque[Message] = deque()  # what a wire had no room for: goes first next time
+        self.ended: deque[Message] = deque(maxlen=4096)  # note-offs that left lately, where the backend keeps count
+        self._complaints: deque[str] = deque(maxlen=8)
+        self._told: set[str] = set()
+        self._n_outputs = min(n_outputs, MAX_OUTPUTS)
+        self._heap: list[tuple[float, int, int, int, bytes, int]] = []  # time, rank, order, output, message, strike
         self._order = 0
+        self._waiting: set[int] = set()  # strikes whose note-on is in the heap
+        self._holders: dict[Key, set[int]] = {}  # strikes that hold a key down
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) + len(self.unsent)
 
-    def put(self, time: float, output: int, message: bytes) -> None:
+    def put(self, time: float, output: int, message: bytes, strike: int = 0) -> None:
+        if not 0 <= output < self._n_outputs:
+            self.complain(f'There is no output {output + 1}: what is meant for it is left out.')
+            return
+        rank = _rank(message)
+        if rank == _ON and strike:
+            self._waiting.add(strike)
         self._order += 1
-        heapq.heappush(self._heap, (time, _rank(message), self._order, output, message))
+        heapq.heappush(self._heap, (time, rank, self._order, output, message, strike))
 
     @property
     def next_time(self) -> float | None:
         """Time of the first message, or None."""
         return self._heap[0][0] if self._heap else None
 
+    def is_held(self, output: int, channel: int, note: int) -> bool:
+        """Whether somebody holds the key down."""
+        return (output, channel, note) in self._holders
+
     def pop_due(self, time: float) -> list[tuple[float, int, bytes]]:
-        """Take (time, output, message) of all that is due at `time`, and follow it in `sounding`.
+        """Take (time, output, message) of all that is due at `time`; tell `sounding` what was really sent.
 
         A note struck again while it sounds gets its note-off first: no synthesizer is left to count.
         """
         due: list[tuple[float, int, bytes]] = []
         while self._heap and self._heap[0][0] <= time:
-            when, rank, _, output, message = heapq.heappop(self._heap)
-            if rank == _ON and self.sounding.is_on(output, message[0] & 15, message[1]):
-                due.append((when, output, note_off(message[0] & 15, message[1])))
-            self.sounding.note(output, message)
-            due.append((when, output, message))
+            when, rank, _, output, message, strike = heapq.heappop(self._heap)
+            key = (output, message[0] & 15, message[1] if len(message) > 1 else 0)
+            if rank == _ON and self._begins(key, strike):
+                if holders := self._holders.get(key):
+                    due.append((when, output, note_off(*key[1:])))
+                    holders.add(strike)
+                else:
+                    self._holders[key] = {strike}
+                due.append((when, output, message))
+            elif rank == _OTHER or (rank == _OFF and self._ends(key, strike)):
+                due.append((when, output, message))
         return due
 
-    def silence(self, outputs: Sequence[int]) -> list[tuple[int, bytes]]:
-        """Drop what waits and return (output, message) of what ends all that sounds.
+    def _begins(self, key: Key, strike: int) -> bool:
+        if strike and strike not in self._waiting:
+            return False  # ended before it began
+        self._waiting.discard(strike)
+        return True
+
+    def _ends(self, key: Key, strike: int) -> bool:
+        """Take `strike` off the key; return whether that ends the note."""
+        if strike in self._waiting:
+            self._waiting.discard(strike)
+            return False
+        holders = self._holders.get(key)
+        if not holders:
+            return not strike  # nobody's note-off does no harm; that of a strike which is over already is not needed
+        if strike not in holders:
+            return False
+        holders.discard(strike)
+        if holders:
+            return False
+        del self._holders[key]
+        return True
+
+    def silence(self, outputs: Iterable[int]) -> list[Message]:
+        """Drop what waits for `outputs`, save programs, and return what ends all that sounds there.
 
         Waiting note-offs are dropped too: their notes either sound, and are turned off here, or never began.
         """
-        self._heap.clear()
-        return [(output, message) for output in outputs for message in self.sounding.silence(output)]
-
-    def release(self, keys: Iterable[Key]) -> list[tuple[int, bytes]]:
-        """Drop what waits for these keys and return the note-offs of those that sound."""
-        gone = set(keys)
-        kept = [item for item in self._heap if item[1] == _OTHER or (item[3], item[4][0] & 15, item[4][1]) not in gone]
+        meant = set(outputs)
+        kept = [item for item in self._heap if item[3] not in meant or _is_sound(item[4])]
+        self._waiting = {item[5] for item in kept if item[1] == _ON and item[5] in self._waiting}
         heapq.heapify(kept)
         self._heap = kept
-        messages = []
-        for output, channel, note in sorted(gone):
-            if self.sounding.is_on(output, channel, note):
-                messages.append((output, note_off(channel, note)))
-                self.sounding.note(output, messages[-1][1])
-        return messages
+        self._holders = {key: holders for key, holders in self._holders.items() if key[0] not in meant}
+        self.unsent = deque(item for item in self.unsent if item[0] not in meant or _is_sound(item[1]))
+        return [(output, message) for output in sorted(meant) for message in self.sounding.ends(output)]
+
+    def release(self, strikes: Iterable[int]) -> list[Message]:
+        """Drop what waits of these strikes and return the note-offs of keys that nobody holds any more."""
+        gone = set(strikes)
+        self._waiting -= gone
+        kept = [item for item in self._heap if item[5] not in gone]
+        heapq.heapify(kept)
+        self._heap = kept
+        ended = []
+        for key, holders in list(self._holders.items()):
+            if holders & gone:
+                holders -= gone
+                if not holders:
+                    del self._holders[key]
+                    ended.append((key[0], note_off(*key[1:])))
+        return sorted(ended)
+
+    def complain(self, line: str) -> None:
+        """Note a line for the person, once."""
+        if line not in self._told and len(self._told) < 100:
+            self._told.add(line)
+            self._complaints.append(line)
+
+    def complaints(self) -> list[str]:
+        """Return the lines that came in since."""
+        lines = []
+        while self._complaints:
+            lines.append(self._complaints.popleft())
+        return lines
 
 
 class Sender(Protocol):
@@ -89,14 +169,18 @@ class Sender(Protocol):
 
     sounding: Sounding
 
-    def send_at(self, time: float, output: int, message: bytes) -> None:
-        """Send `message` at bridge time `time`, at once if that is past."""
+    def send_at(self, time: float, output: int, message: bytes, strike: int = 0) -> None:
+        """Send `message` at bridge time `time`, at once if that is past; `strike` says which note it belongs to."""
 
-    def release(self, keys: Iterable[Key]) -> None:
-        """Forget what waits for these (output, channel, note), and end them if they sound."""
+    def release(self, strikes: Iterable[int], then: Iterable[Message] = ()) -> None:
+        """End these strikes now, those that have not begun for good; then send `then`."""
 
-    def silence(self) -> None:
-        """Forget what waits, end every note that sounds, release sustain."""
+    def silence(self, outputs: Iterable[int] | None = None) -> None:
+        """Forget what waits, end every note that sounds, release sustain: on these outputs, or on all."""
+
+    def complaints(self) -> list[str]:
+        """Lines for the person that came up since the last call."""
+        ...
 
     def close(self) -> None:
         """Silence, then let go of the outputs."""
@@ -106,37 +190,47 @@ Write = Callable[[int, bytes], None]  # (output, message) to the wire; raises OS
 
 
 class SimulatedSender:
-    """Sends when `run_until` is called; `sent` holds (time, output, message) in the order of sending."""
+    """Sends when `run_until` is called; `sent` holds (time, output, message) in the order of sending.
+
+    Outputs in `away` have lost their port: what goes there is lost.
+    """
 
     def __init__(self, clock: Clock, n_outputs: int = 1, *, keep: bool = True) -> None:
         self._clock = clock
         self._outputs = range(n_outputs)
         self._keep = keep
-        self.outbox = Outbox()
+        self.outbox = Outbox(n_outputs=n_outputs)
         self.sounding = self.outbox.sounding
         self.sent: list[tuple[float, int, bytes]] = []
+        self.away: set[int] = set()
         self.on_send: Callable[[float, int, bytes], None] | None = None
 
-    def send_at(self, time: float, output: int, message: bytes) -> None:
-        self.outbox.put(time, output, message)
+    def send_at(self, time: float, output: int, message: bytes, strike: int = 0) -> None:
+        self.outbox.put(time, output, message, strike)
 
     def run_until(self, time: float) -> None:
         for when, output, message in self.outbox.pop_due(time):
             self._emit(when, output, message)
 
     def _emit(self, when: float, output: int, message: bytes) -> None:
+        if output in self.away:
+            return
+        self.sounding.note(output, message)
         if self._keep:
             self.sent.append((when, output, message))
         if self.on_send:
             self.on_send(when, output, message)
 
-    def release(self, keys: Iterable[Key]) -> None:
-        for output, message in self.outbox.release(keys):
+    def release(self, strikes: Iterable[int], then: Iterable[Message] = ()) -> None:
+        for output, message in (*self.outbox.release(strikes), *then):
             self._emit(self._clock.now(), output, message)
 
-    def silence(self) -> None:
-        for output, message in self.outbox.silence(self._outputs):
+    def silence(self, outputs: Iterable[int] | None = None) -> None:
+        for output, message in self.outbox.silence(self._outputs if outputs is None else outputs):
             self._emit(self._clock.now(), output, message)
+
+    def complaints(self) -> list[str]:
+        return self.outbox.complaints()
 
     def close(self) -> None:
         self.silence()
@@ -146,38 +240,47 @@ class PrecisionSender:
     """A thread that sleeps until just before each message is due and spins the rest.
 
     Used where the backend has no time stamps of its own (ALSA, CoreMIDI, WinMM, in-process ports).
-    `jitter` keeps the last lateness values in seconds, sent minus scheduled.
+    `jitter` keeps the last lateness values in seconds, sent minus scheduled. Any thread may call its methods.
     """
 
     def __init__(self, clock: Clock, write: Write, n_outputs: int = 1, sounding: Sounding | None = None) -> None:
         self._clock = clock
         self._write = write
-        self._outputs = range(n_outputs)
-        self.outbox = Outbox(sounding)
+        self.outbox = Outbox(sounding, n_outputs)
+        self._outputs = range(min(n_outputs, MAX_OUTPUTS))
         self.sounding = self.outbox.sounding
         self.jitter: deque[float] = deque(maxlen=100_000)
         self.lost = 0  # messages that a port refused
+        self._ended: dict[int, deque[bytes]] = {}  # output -> note-offs that it took lately
+        self.faults = 0  # exceptions in the thread, survived
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name='sender', daemon=True)
         self._thread.start()
 
-    def send_at(self, time: float, output: int, message: bytes) -> None:
+    def send_at(self, time: float, output: int, message: bytes, strike: int = 0) -> None:
         with self._changed:
             first = self.outbox.next_time
-            self.outbox.put(time, output, message)
+            self.outbox.put(time, output, message, strike)
             if first is None or time < first:
                 self._changed.notify()
 
-    def release(self, keys: Iterable[Key]) -> None:
+    def release(self, strikes: Iterable[int], then: Iterable[Message] = ()) -> None:
         with self._changed:
-            for output, message in self.outbox.release(keys):
+            for output, message in (*self.outbox.release(strikes), *then):
                 self._send(output, message)
 
-    def silence(self) -> None:
+    def silence(self, outputs: Iterable[int] | None = None) -> None:
         with self._changed:  # also keeps the thread from sending in between
-            for output, message in self.outbox.silence(self._outputs):
+            for output in outputs or ():  # a port that goes takes messages to nowhere until that is noticed
+                for message in dict.fromkeys(self._ended.pop(output, ())):
+                    self._send(output, message)
+            for output, message in self.outbox.silence(self._outputs if outputs is None else outputs):
                 self._send(output, message)
+
+    def complaints(self) -> list[str]:
+        with self._changed:
+            return self.outbox.complaints()
 
     def close(self) -> None:
         with self._changed:
@@ -189,29 +292,46 @@ class PrecisionSender:
     def _send(self, output: int, message: bytes) -> None:
         try:
             self._write(output, message)
-        except Exception:  # the port went away; the daemon notices and reopens it
+        except OSError:  # the port went away; the daemon notices and reopens it
             self.lost += 1
+        except Exception as error:
+            self.lost += 1
+            self.outbox.complain(f'MIDI output {output + 1} refuses messages ({type(error).__name__}: {error}).')
+        else:  # a note-off that was lost leaves its note in the table: it is ended when the port is back
+            self.sounding.note(output, message)
+            if message[0] & 0xF0 == 0x80:
+                self._ended.setdefault(output, deque(maxlen=64)).append(message)
 
     def _run(self) -> None:
         real_time()
-        while True:
-            with self._changed:
-                if self._closed:
-                    return
-                due = self.outbox.next_time
-                if due is None:
-                    self._changed.wait()
-                    continue
-                wait = due - self._clock.now() - SPIN
-                if wait > 0:
-                    self._changed.wait(wait)
-                    continue
-            # Spin without the lock, so that an earlier message or a silence can still come in between.
-            while self._clock.now() < due:
-                if self._closed:
-                    return
-            with self._changed:
-                now = self._clock.now()
-                for when, output, message in self.outbox.pop_due(now):
-                    self._send(output, message)
-                    self.jitter.append(max(0.0, self._clock.now() - when))
+        while not self._closed:
+            try:
+                self._turn()
+            except Exception as error:  # without this thread nothing would ever leave again, no note-off either
+                self.faults += 1
+                with self._changed:
+                    self.outbox.complain(f'Fault in the sender ({type(error).__name__}: {error}); playing on.')
+                    self._changed.wait(0.001)  # not at full speed, should it go on
+
+    def _turn(self) -> None:
+        """Wait for the next message and send all that is due then."""
+        with self._changed:
+            if self._closed:
+                return
+            due = self.outbox.next_time
+            if due is None:
+                self._changed.wait()
+                return
+            wait = due - self._clock.now() - SPIN
+            if wait > 0:
+                self._changed.wait(wait)
+                return
+        # Spin without the lock, so that an earlier message or a silence can still come in between.
+        while self._clock.now() < due:
+            if self._closed:
+                return
+        with self._changed:
+            now = self._clock.now()
+            for when, output, message in self.outbox.pop_due(now):
+                self._send(output, message)
+                self.jitter.append(max(0.0, self._clock.now() - when))

@@ -22,6 +22,7 @@ from bridge.leader_choice import LeaderChoice
 from bridge.listener import Feel, Listener
 from bridge.messages import Control, NoteOff, NoteOn, Sync
 from bridge.musician import Controls, HeardNote, Piece, PlannedNote, Request
+from bridge.note_output import NoteOutput, Owner, Slot
 from bridge.parameters import COMMANDS
 from bridge.players import PLAYERS, Player
 from bridge.players.take_over import start_soon
@@ -34,6 +35,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.instruments import find_instrument
 
 MAX_SLEEP = 0.02  # seconds between two steps, at most
+STANDSTILL = 0.3  # seconds without a beat after which notes of the plan end
 
 
 class Session:
@@ -64,13 +66,15 @@ class Session:
         self.notify = notify
         self.voices = preset.voices
         self.handovers: deque[float] = deque(maxlen=10_000)  # seconds, question to first note in the plan
-        self.margins: deque[float] = deque(maxlen=10_000)  # seconds by which music was ready before it was due
         self.missed = 0  # deadlines at which the fallback had to play
         self.units = 0  # deadlines in all
         self.bad_bytes = 0
         self.leaders = LeaderChoice(preset, leader, quiet=self._all_quiet, notify=notify)
         self.transport = self.leaders.transport
-        self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000)
+        self.notes = NoteOutput(sender)  # everything that sounds leaves through it
+        self.scheduler = Scheduler(
+            self.transport, sender, horizon, preset['transport.latency_ms'] / 1000, notes=self.notes
+        )
         self.listener = Listener(find_instrument(preset['player.instrument']))
         self.feel = Feel(offsets=[0.0] * 4)
         self.fallback = FallbackMusician()
@@ -79,6 +83,7 @@ class Session:
         self.answers: list[Answer] = []  # not yet over, in order of time
         self._parsers: dict[int, messages.Parser] = {}
         self._next_request = 1
+        self._stood_at: float | None = None  # bridge time since which the transport is seen not to roll
         self._closed = False
         self.player: Player = PLAYERS[preset['player.mode']](self)
         self._tell_instruments()
@@ -126,16 +131,35 @@ class Session:
         if finished:
             self._heard(finished)
         if isinstance(event, NoteOn):
-            self._thru(messages.note_on(0, event.note, event.velocity), event.time)
+            self._key_down(source, event)
             self.player.on_note(event, beat)
         elif isinstance(event, NoteOff):
-            self._thru(messages.note_off(0, event.note), event.time)
+            for kind in ('thru', 'arrange'):
+                self.notes.lift(Owner(kind, source), Slot(event.channel, event.note), event.time)
             self.player.on_note_off(event, beat)
+        elif isinstance(event, Control):
+            self._pass_control(source, event)
 
-    def _thru(self, message: bytes, time: float) -> None:
+    def _key_down(self, source: int, event: NoteOn) -> None:
+        """Sound at once what the key sounds: itself with thru, a part in mode arrange."""
+        slot = Slot(event.channel, event.note)
         if self.preset['player.thru']:
-            voice = self.voices[0]
-            self.sender.send_at(time, voice.output, bytes((message[0] | voice.channel, *message[1:])))
+            self.notes.press(
+                Owner('thru', source), slot, event.time, self.voices[0], event.note, event.velocity
+            )
+        if (placed := self.player.place(event)) is not None:
+            voice, note = placed
+            self.notes.press(Owner('arrange', source), slot, event.time, voice, note, event.velocity)
+
+    def _pass_control(self, source: int, event: Control) -> None:
+        """The pedal is passed on with thru and holds what is arranged; "all notes off" ends what its input holds."""
+        if event.control in (messages.ALL_SOUND_OFF, messages.ALL_NOTES_OFF):
+            self.notes.end(source=source, channel=event.channel)
+        elif event.control in (messages.SUSTAIN, messages.RESET_CONTROLLERS):
+            value = event.value if event.control == messages.SUSTAIN else 0
+            self.notes.sustain(Owner('arrange', source), event.channel, value >= 64, event.time)
+            if self.preset['player.thru']:
+                self.notes.pass_pedal(Owner('thru', source), event.channel, self.voices[0], value, event.time)
 
     def _heard(self, notes: list[HeardNote]) -> None:
         self.feel.hear(notes)
@@ -145,9 +169,14 @@ class Session:
         self.player.on_heard(notes)
 
     def port_lost(self, source: int) -> None:
-        """Input `source` is gone: what it held is let go."""
+        """Input `source` is gone: what it held is let go, its pedal is up; other inputs keep what they hold."""
         self._parsers.pop(source, None)
-        self._heard(self.listener.release_all(self.transport.beat_at(self.clock.now())))
+        self.notes.end(source=source)
+        self._heard(self.listener.release(source, self.transport.beat_at(self.clock.now())))
+
+    def output_back(self, output: int) -> None:
+        """The port of `output` is back: end there what a synthesizer may still hold, and send programs anew."""
+        self.notes.end_output(output)
 
     # --- what the band does
 
@@ -186,8 +215,13 @@ class Session:
                 self.answers.remove(answer)
             else:
                 answer.end = beat
+        self.scheduler.end_by(beat)
         if release:
             self.scheduler.release()
+
+    def end_by(self, beat: float) -> None:
+        """Let everything that the band began before `beat` end there."""
+        self.scheduler.end_by(beat)
 
     def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
         """The chord that the player sounded in [start, end), held notes included."""
@@ -210,14 +244,19 @@ class Session:
         self.drop(start)
         self.ask(start, self.transport.next_bar(start + 1e-3) + bar * (self.preset['player.bars_answered'] - 1))
 
-    def dues(self, notes: list[PlannedNote], shift: float = 0.0) -> list[Due]:
-        """Planned notes as they will be played: with voices, and with the player's touch and timing."""
+    def dues(self, answer: Answer, notes: list[PlannedNote], shift: float = 0.0) -> list[Due]:
+        """Planned notes as they will be played: with voices, and with the player's touch and timing.
+
+        No note goes on for more than a bar after its answer: what follows may be of other harmony.
+        """
+        last = answer.request.end + answer.request.bar
         timing, touch = self.preset['music.timing'], self.preset['music.touch']
         result = []
         for note in notes:
             beat, velocity = self.feel.shape(note.beat, note.velocity, timing, touch)
             voice = self.voices[note.part % len(self.voices)]
-            result.append(Due(beat + shift, note.duration, note.note, velocity, voice))
+            duration = min(note.duration, last - note.beat)
+            result.append(Due(beat + shift, duration, note.note, velocity, voice, note.beat + shift))
         return result
 
     # --- time passes
@@ -228,13 +267,25 @@ class Session:
         self._changed(self.leaders.check(now))
         for piece in self.engine.poll():
             self._take_in(piece, now)
+        for line in self.sender.complaints():
+            self.notify(line)
         beat = self.transport.beat_at(now)
+        self._watch_standstill(now)
         if self.transport.rolling:
             self.player.step(now, beat)
             self._keep_deadlines(now)
             self.answers = [answer for answer in self.answers if not self._is_over(answer, beat)]
         self.scheduler.dispatch(now)
         return self._next_time(now, beat)
+
+    def _watch_standstill(self, now: float) -> None:
+        """Without beats no note of the plan would end: a leader that stands still without a stop has stopped."""
+        if self.transport.rolling:
+            self._stood_at = None
+        elif self._stood_at is None:
+            self._stood_at = now
+        elif now - self._stood_at > STANDSTILL and self.scheduler.sounding:
+            self._all_quiet()
 
     def _is_over(self, answer: Answer, beat: float) -> bool:
         if beat < answer.end:
@@ -267,7 +318,7 @@ class Session:
         if notes and answer.queued is None:
             answer.queued = now
             self.handovers.append(now - answer.asked)
-        self.scheduler.add(answer.request.id, self.dues(notes))
+        self.scheduler.add(answer.request.id, self.dues(answer, notes))
         answer.covered = max(answer.covered, min(piece.until, answer.end))
 
     def _keep_deadlines(self, now: float) -> None:
@@ -290,7 +341,7 @@ class Session:
         answer.takes.setdefault(answer.take, []).extend(notes)
         if notes and answer.queued is None:
             answer.queued = self.clock.now()
-        self.scheduler.add(answer.request.id, self.dues(notes))
+        self.scheduler.add(answer.request.id, self.dues(answer, notes))
         answer.covered = end
 
     def _changed(self, changes: list[Change]) -> None:
@@ -300,7 +351,7 @@ class Session:
                 self._all_quiet()
 
     def _all_quiet(self) -> None:
-        """End what sounds and forget the plan; memory of what was heard stays."""
+        """End what the band plays and forget its plan; memory of what was heard stays, and what the player holds."""
         beat = self.transport.beat_at(self.clock.now())
         for answer in self.answers:
             self.engine.cancel(answer.request.id, min(beat, answer.end))
@@ -310,6 +361,11 @@ class Session:
         self.scheduler.clear()
         self.player.on_stop()
 
+    def all_notes_off(self) -> None:
+        """End everything that sounds, whoever owns it, and forget the plan."""
+        self._all_quiet()
+        self.notes.end()
+
     # --- controls
 
     def command(self, name: str) -> None:
@@ -317,8 +373,7 @@ class Session:
         now = self.clock.now()
         match name:
             case 'panic':
-                self._all_quiet()
-                self.takes.stop()
+                self.all_notes_off()
             case 'play':
                 self.play_now()
             case 'hush':
@@ -370,8 +425,10 @@ class Session:
         self.scheduler.latency = preset['transport.latency_ms'] / 1000
         if preset['transport.tempo'] != old['transport.tempo']:
             self.leaders.set_tempo(self.clock.now(), preset['transport.tempo'])
+        if old['player.thru'] and not preset['player.thru']:
+            self.notes.end(kind='thru')
         if preset['player.mode'] != old['player.mode'] or preset.voices != self.voices:
-            self._all_quiet()
+            self.all_notes_off()
             self.voices = preset.voices
             self._tell_instruments()
             self.player = PLAYERS[preset['player.mode']](self)
@@ -400,7 +457,7 @@ class Session:
         """End the music: every note, then the sender."""
         if not self._closed:
             self._closed = True
-            self._all_quiet()
+            self.all_notes_off()
             self.sender.close()
             self.engine.close()
             self.leaders.close()

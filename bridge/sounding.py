@@ -30,7 +30,9 @@ class Sounding:
             return cls(mmap.mmap(file.fileno(), size))
 
     def note(self, output: int, message: bytes) -> None:
-        """Follow one message as it leaves on `output`. Anything but notes only marks its channel as used."""
+        """Follow one message that has left on `output`. Anything but notes only marks its channel as used."""
+        if not 0 <= output < MAX_OUTPUTS:
+            raise IndexError(f'output {output} is not in 0..{MAX_OUTPUTS - 1}')
         status = message[0]
         if status >= 0xF0:
             return
@@ -49,8 +51,8 @@ class Sounding:
         """Number of notes that sound on all outputs."""
         return self._table[: MAX_OUTPUTS * _NOTES].count(_ON)
 
-    def silence(self, output: int) -> list[bytes]:
-        """Return what ends everything on `output`, and take it as sent.
+    def ends(self, output: int) -> list[bytes]:
+        """Return what ends everything on `output`; what was really sent is told to `note`.
 
         A note-off for each note that sounds, then sustain up (CC 64 = 0) and all notes off (CC 123) on each channel
         that was used: synthesizers that ignore CC 123 get their note-offs, those that lost a note-on get CC 123.
@@ -60,10 +62,16 @@ class Sounding:
         found = self._table.find(_ON, start, start + _NOTES)
         while found >= 0:
             messages.append(note_off((found - start) >> 7, (found - start) & 127))
-            self._table[found] = 0
             found = self._table.find(_ON, found + 1, start + _NOTES)
         used = MAX_OUTPUTS * _NOTES + output * 16
         for channel in range(16):
             if self._table[used + channel]:
                 messages += [control(channel, SUSTAIN, 0), control(channel, ALL_NOTES_OFF, 0)]
+        return messages
+
+    def silence(self, output: int) -> list[bytes]:
+        """Return what `ends` does, and take it as sent."""
+        messages = self.ends(output)
+        for message in messages:
+            self.note(output, message)
         return messages

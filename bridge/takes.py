@@ -70,14 +70,14 @@ class Takes:
             # What the new take does not cover yet is watched by the deadline contract like anything else.
             covered = answer.until.get(answer.take, answer.request.start)
             notes = [note for note in answer.notes() if start - 1e-6 <= note.beat < answer.end]
-            session.scheduler.add(answer.request.id, session.dues(notes))
+            session.scheduler.add(answer.request.id, session.dues(answer, notes))
             answer.covered = max(covered, start)
             return
         self.stop()
         shift = session.transport.next_bar(soon) - session.transport.bar_start(answer.request.start)
         self._auditions += 1
         notes = [note for note in answer.notes() if note.beat < answer.end]
-        session.scheduler.add(AUDITION + self._auditions, session.dues(notes, shift))
+        session.scheduler.add(AUDITION + self._auditions, session.dues(answer, notes, shift))
 
     def stop(self) -> None:
         """End the audition that runs."""
@@ -90,7 +90,6 @@ class Takes:
             self.session.notify('No answer to undo.')
             return
         self.session.scheduler.cancel(answer.request.id)
-        self.session.scheduler.release()
         self.session.engine.cancel(answer.request.id, answer.request.start)
         if answer in self.session.answers:
             self.session.answers.remove(answer)

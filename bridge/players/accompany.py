@@ -44,7 +44,10 @@ class Accompany(Quiet):
             start += bar  # too late for the very next bar
         answer = self.band.answer
         if answer is None or answer.end <= start + 1e-6:
-            self._chord = self.band.chord(start - bar, start)
+            chord = self.band.chord(start - bar, start)
+            if chord != self._chord:
+                self.band.end_by(start)  # what the last plan holds on to was meant for other harmony
+            self._chord = chord
             self._asked_at = beat
             self._surprised = False
             self.band.ask(start, start + bar, 'accompany', joins=answer is not None)

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from bridge import messages
 from bridge.harmony import fold
-from bridge.messages import NoteOff, NoteOn
+from bridge.messages import NoteOn
+from bridge.note_output import Voice
 from bridge.players.base import Band, Quiet
-from bridge.scheduler import Voice
 from genaudio_core.instruments import DRUMS, FAMILY, RANGE
 
 TOGETHER = 0.03  # seconds within which keys count as one chord
@@ -38,27 +37,8 @@ class Arrange(Quiet):
                 low, high = RANGE[voice.instrument]
                 self._lines.append(_Line(voice, low, high, (low + high) // 2))
         self._drums = next((voice for voice in band.voices if voice.instrument == DRUMS), None)
-        self._given: dict[tuple[int, int], list[tuple[Voice, int]]] = {}
 
-    def on_note(self, event: NoteOn, beat: float) -> None:
-        self.on_note_off(NoteOff(event.time, event.note, event.channel), beat)
-        target = self._choose(event)
-        if target is None:
-            return
-        voice, note = target
-        self._given[event.channel, event.note] = [target]
-        self.band.sender.send_at(event.time, voice.output, messages.note_on(voice.channel, note, event.velocity))
-
-    def on_note_off(self, event: NoteOff, beat: float) -> None:
-        for voice, note in self._given.pop((event.channel, event.note), []):
-            shared = any((voice, note) in given for given in self._given.values())
-            if not shared:
-                self.band.sender.send_at(event.time, voice.output, messages.note_off(voice.channel, note))
-
-    def on_stop(self) -> None:
-        self._given.clear()
-
-    def _choose(self, event: NoteOn) -> tuple[Voice, int] | None:
+    def place(self, event: NoteOn) -> tuple[Voice, int] | None:
         if event.channel == 9 and self._drums is not None:
             return self._drums, event.note
         best: tuple[float, _Line, int] | None = None

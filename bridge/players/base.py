@@ -7,8 +7,7 @@ from bridge.answer import Answer
 from bridge.listener import Listener
 from bridge.messages import NoteOff, NoteOn
 from bridge.musician import HeardNote
-from bridge.scheduler import Voice
-from bridge.sender import Sender
+from bridge.note_output import Voice
 from bridge.transport import Transport
 
 
@@ -17,7 +16,6 @@ class Band(Protocol):
 
     transport: Transport
     listener: Listener
-    sender: Sender
     voices: tuple[Voice, ...]
     answer: Answer | None  # the answer that plays or is about to
 
@@ -35,6 +33,9 @@ class Band(Protocol):
     def drop(self, beat: float, *, release: bool = False) -> None:
         """Take back what is planned from `beat` on; `release` ends what sounds too."""
 
+    def end_by(self, beat: float) -> None:
+        """Let everything that the band began before `beat` end there: the harmony changes."""
+
     def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
         """(root pitch class, intervals) that the player sounded in that time."""
 
@@ -49,6 +50,10 @@ class Player(Protocol):
 
     def on_note_off(self, event: NoteOff, beat: float) -> None:
         """The player lets go of a key."""
+
+    def place(self, event: NoteOn) -> tuple[Voice, int] | None:
+        """Part and note (0..127) that a key sounds at once, as long as it is held; None where it sounds nothing."""
+        ...
 
     def on_heard(self, notes: Sequence[HeardNote]) -> None:
         """Notes are complete."""
@@ -73,6 +78,9 @@ class Quiet:
 
     def on_note(self, event: NoteOn, beat: float) -> None: ...
     def on_note_off(self, event: NoteOff, beat: float) -> None: ...
+    def place(self, event: NoteOn) -> tuple[Voice, int] | None:
+        return None
+
     def on_heard(self, notes: Sequence[HeardNote]) -> None: ...
     def on_stop(self) -> None: ...
     def step(self, now: float, beat: float) -> None: ...
