@@ -16,8 +16,9 @@ P = TypeVar('P', bound=Any)  # a preset of either kind: has `name` and `controll
 
 
 def known(target: str) -> bool:
-    """Return whether the band has such a setting or command."""
-    return target in PARAMETERS or target in COMMANDS
+    """Return whether the band has such a command, or a setting that a controller may move while it plays."""
+    parameter = PARAMETERS.get(target)
+    return target in COMMANDS or (parameter is not None and parameter.live and parameter.movable)
 
 
 class Learned:

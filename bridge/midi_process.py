@@ -10,10 +10,11 @@ import os
 import select
 import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from bridge.awake import awake
@@ -21,6 +22,7 @@ from bridge.clock import Clock, RealClock
 from bridge.engine import ProcessEngine
 from bridge.inbox import Inbox
 from bridge.jack_midi import JackMidi, is_running
+from bridge.kept_takes import Piece, to_pieces
 from bridge.make_musician import make_musician
 from bridge.ports import PortSet
 from bridge.preset import Preset
@@ -41,7 +43,6 @@ class Setup:
 
     preset: Preset
     table: str  # file of the shared table of sounding notes
-    folder: str = '.'  # for takes that are kept
     client_name: str = 'genaudio'
     reconnect: list[tuple[str, str]] = field(default_factory=list)  # JACK connections to restore (source, sink)
 
@@ -65,14 +66,14 @@ class Backend:
             self.jack.reconnect(setup.reconnect)
             self.clock = self.sender = self.jack
             self.horizon = self.jack.horizon
-            self._look, self._close = self.jack.look, lambda: None
+            self._look, self._outputs_back, self._close = self.jack.look, self.jack.outputs_back, lambda: None
             self.name = 'jack'
         else:
             self.clock = RealClock()
             ports = PortSet(inputs, outputs, self.clock, inbox.put, client_name=setup.client_name, notify=notify)
             self.sender = PrecisionSender(self.clock, ports.write, len(outputs), sounding)
             self.horizon = 0.03
-            self._look, self._close = ports.look, ports.close
+            self._look, self._outputs_back, self._close = ports.look, ports.outputs_back, ports.close
             self.name = 'rtmidi'
         if sounding.count():
             notify(f'{sounding.count()} notes were still on from before: they end now.')
@@ -95,6 +96,9 @@ class Backend:
     def look(self) -> list[int]:
         return self._look()
 
+    def outputs_back(self) -> list[int]:
+        return self._outputs_back()
+
     def connections(self) -> list[tuple[str, str]]:
         return self.jack.connections() if self.jack else []
 
@@ -107,6 +111,7 @@ def run_midi(connection: Connection, setup: Setup) -> None:
     sys.setswitchinterval(SWITCH)
     raise_priority(-15)
     stop: list[str] = []
+    pieces: deque[Piece] = deque()  # of takes that are kept, on their way to the parent
     inbox = Inbox()
 
     def on_signal(number: int, frame: object) -> None:
@@ -116,11 +121,13 @@ def run_midi(connection: Connection, setup: Setup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent tells us
     signal.signal(signal.SIGTERM, on_signal)
 
-    def tell(kind: str, value: Any) -> None:
+    def tell(kind: str, value: Any) -> bool:
         # Never wait for a parent that does not read.
         with contextlib.suppress(OSError, ValueError):
             if os.name == 'nt' or select.select([], [connection], [], 0)[1]:
                 connection.send((kind, value))
+                return True
+        return False
 
     def notify(line: str) -> None:
         tell('line', line)
@@ -137,32 +144,45 @@ def run_midi(connection: Connection, setup: Setup) -> None:
         return
     if backend.jack:
         session.leaders.alternatives.append(JackLeader(backend.jack.transport, setup.preset['transport.tempo']))
-    session.takes.folder = Path(setup.folder)
     tell('started', {'backend': backend.name, 'pid': os.getpid()})
     try:
         with awake(), in_real_time():
-            _loop(connection, session, engine, backend, inbox, stop, tell)
+            _loop(connection, session, engine, backend, inbox, stop, tell, pieces)
     finally:
         session.close()
+        until = session.clock.now() + 1
+        while not _hand_on_takes(session, pieces, tell) and session.clock.now() < until:
+            time.sleep(0.01)
         backend.close()
         inbox.close()
         tell('ended', None)
 
 
+def _hand_on_takes(session: Session, pieces: deque[Piece], tell: Callable[[str, Any], bool]) -> bool:
+    """Send takes that are kept to the parent, which writes them: as much as its pipe takes. Whether that was all."""
+    while session.takes.gathered:
+        pieces += to_pieces(session.takes.gathered.popleft())
+    while pieces and tell('keep', pieces[0]):
+        pieces.popleft()
+    return not pieces
+
+
 def _loop(
     connection: Connection, session: Session, engine: ProcessEngine, backend: Backend, inbox: Inbox, stop: list[str],
-    tell: Callable[[str, Any], None],
+    tell: Callable[[str, Any], bool], pieces: deque[Piece],
 ) -> None:  # fmt: skip
     faults = 0
     next_show = 0.0
     while not stop:
         try:
-            for source, message, time in inbox.drain():
-                session.receive(source, message, time)
+            for source, message, at in inbox.drain():
+                session.receive(source, message, at)
             wake = session.step()
         except Exception as error:  # a fault of ours must not leave a note hanging, nor end the music
             faults += 1
             session.notify(f'Fault in the session ({type(error).__name__}: {error}); playing on.')
+            with contextlib.suppress(Exception):
+                session.all_notes_off()
             backend.sender.silence()
             if faults > MAX_FAULTS:
                 raise
@@ -172,6 +192,9 @@ def _loop(
             next_show = now + SHOW
             for source in backend.look():
                 session.port_lost(source)
+            for output in backend.outputs_back():
+                session.output_back(output)
+            _hand_on_takes(session, pieces, tell)
             if backend.jack:
                 session.leaders.hint_senders(backend.jack.senders)
                 session.scheduler.extra_latency = backend.jack.loop_delay

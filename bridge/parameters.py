@@ -19,6 +19,11 @@ class Parameter:
     choices: tuple[str, ...] = ()
     live: bool = True  # may change while the music plays
 
+    @property
+    def movable(self) -> bool:
+        """Whether a controller 0..127 can cover its range."""
+        return bool(isinstance(self.default, bool) or self.choices or (self.low is not None and self.high is not None))
+
     def check(self, name: str, value: Any) -> Any:
         """Return `value` in the right type.
 

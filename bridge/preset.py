@@ -2,15 +2,16 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bridge.harmony import wanted_key
 from bridge.instrument import Instrument, parse_instrument
+from bridge.note_output import Voice
 from bridge.pads import Pad, parse_pads
-from bridge.parameters import COMMANDS, PARAMETERS, defaults, find_parameter, set_checked
-from bridge.scheduler import Voice
+from bridge.parameters import COMMANDS, PARAMETERS, Parameter, defaults, find_parameter, set_checked
+from bridge.sounding import MAX_OUTPUTS
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import presets_dir
 from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, find_instrument, instrument_code
@@ -44,7 +45,35 @@ class Preset:
         """Return the preset with other settings, checked."""
         values = set_checked(dict(self.values), changes)
         _check_values(values)
-        return Preset(self.name, values, self.voices, self.controllers, self.path, self.pads, self.instrument)
+        return replace(self, values=values)
+
+
+    def with_live_values(self, changes: Mapping[str, Any]) -> 'Preset':
+        """Return the preset with other settings, as `with_values` does, while the music plays.
+
+        Raises
+        ------
+        GenaudioError
+            If one cannot change without a restart, is unknown, or its value is wrong.
+        """
+        for name in changes:
+            check_live(*find_parameter(name))
+        return self.with_values(changes)
+
+    def reloaded(self, new: 'Preset') -> tuple['Preset', list[str]]:
+        """Return `new` as far as a running session can use it, and a line about what waits for a restart."""
+        values, waits = dict(new.values), []
+        for name, parameter in PARAMETERS.items():
+            if not parameter.live and not name.startswith('about.') and new[name] != self[name]:
+                values[name] = self[name]
+                waits.append(name)
+        voices = new.voices
+        absent = sorted({voice.output + 1 for voice in voices if voice.output >= len(self['ports.outputs'])})
+        if absent:
+            voices = self.voices
+            waits.append(f'the parts (output {", ".join(map(str, absent))} is not open)')
+        line = f'Restart genaudio to change {", ".join(waits)}; until then that stays as it was.'
+        return replace(new, values=values, voices=voices), [line] if waits else []
 
 
 def available() -> dict[str, Path]:
@@ -128,6 +157,12 @@ def parse_preset(
 
 
 def _check_values(values: Mapping[str, Any]) -> None:
+    for name in ('ports.inputs', 'ports.outputs'):
+        twice = sorted({port for port in values[name] if values[name].count(port) > 1})
+        if twice:
+            raise GenaudioError(f"'{name}' names '{twice[0]}' twice.")
+    if not 1 <= len(values['ports.outputs']) <= MAX_OUTPUTS:
+        raise GenaudioError(f"'ports.outputs' names 1 to {MAX_OUTPUTS} outputs, not {len(values['ports.outputs'])}.")
     wanted_key(values['music.key'])
     find_instrument(values['player.instrument'])
     if values['music.low'] > values['music.high']:
@@ -198,6 +233,19 @@ def find_target(name: Any) -> str:
     except GenaudioError:
         live = [full.split('.')[1] for full, parameter in PARAMETERS.items() if parameter.live]
         raise GenaudioError(f"unknown setting or command '{name}'.{did_you_mean(name, [*live, *COMMANDS])}") from None
-    if not parameter.live:
-        raise GenaudioError(f"'{full}' cannot change while the music plays.")
+    check_live(full, parameter)
+    if not parameter.movable:
+        raise GenaudioError(f"'{full}' has no range that a controller could cover.")
     return full
+
+
+def check_live(name: str, parameter: Parameter) -> None:
+    """Refuse a setting that needs a restart.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot change while the music plays.
+    """
+    if not parameter.live:
+        raise GenaudioError(f"'{name}' cannot change while the music plays: set it in the preset and restart genaudio.")

@@ -122,8 +122,11 @@ class Session:
 
     def _play_in(self, source: int, event: messages.Event) -> None:
         if isinstance(event, Control):
-            for name, value in self.controllers.moved(event, self.notify):
-                self._try(name, value)
+            try:
+                for name, value in self.controllers.moved(event, self.notify):
+                    self._try(name, value)
+            except GenaudioError as error:
+                self.notify(str(error))
         if isinstance(event, NoteOn):
             self._changed(self.leaders.key(event.time))
         beat = self.transport.beat_at(event.time)
@@ -406,9 +409,9 @@ class Session:
         Raises
         ------
         GenaudioError
-            If the setting is unknown or the value is wrong.
+            If the setting is unknown, cannot change while the music plays, or the value is wrong.
         """
-        self._use(self.preset.with_values({name: value}))
+        self._use(self.preset.with_live_values({name: value}))
 
     def learn(self, target: str) -> None:
         """Bind the next controller that moves to `target`."""
@@ -416,9 +419,12 @@ class Session:
         self.notify(f'Move a controller to bind it to {target}.')
 
     def load(self, preset: Preset) -> None:
-        """Play on with another preset: ports and transport stay, music already planned is played."""
-        self.controllers = Controllers(preset.controllers)
-        self._use(preset)
+        """Play on with another preset: music already planned is played. What needs a restart stays, and is told."""
+        usable, lines = self.preset.reloaded(preset)
+        for line in lines:
+            self.notify(line)
+        self.controllers = Controllers(usable.controllers)
+        self._use(usable)
 
     def _use(self, preset: Preset) -> None:
         old, self.preset = self.preset, preset
@@ -443,15 +449,21 @@ class Session:
             self.notify(str(error))
 
     def apply(self, message: Mapping[str, Any]) -> None:
-        """Take an instruction from the parent process (view, OSC, keys): {'set': name, 'value': ...} and the like."""
-        if 'command' in message:
-            self._try(str(message['command']), None)
-        elif 'learn' in message:
-            self.learn(str(message['learn']))
-        elif 'set' in message:
-            self._try(str(message['set']), message.get('value'))
-        elif 'preset' in message:
-            self.load(message['preset'])
+        """Take an instruction from the parent process (view, OSC, keys): {'set': name, 'value': ...} and the like.
+
+        A wrong one costs a line.
+        """
+        try:
+            if 'command' in message:
+                self.command(str(message['command']))
+            elif 'learn' in message:
+                self.learn(str(message['learn']))
+            elif 'set' in message:
+                self.set(str(message['set']), message.get('value'))
+            elif 'preset' in message:
+                self.load(message['preset'])
+        except GenaudioError as error:
+            self.notify(str(error))
 
     def close(self) -> None:
         """End the music: every note, then the sender."""
@@ -480,7 +492,7 @@ class Session:
             'handover_ms': 1000 * self.handovers[-1] if self.handovers else None,
             'ready_ms': self._ready_ms(now),
             'engine': 'ready' if self.engine.ready else 'starting', 'restarts': self.engine.restarts,
-            'engine_stats': self.engine.stats, 'bad_bytes': self.bad_bytes, 'kept': self.takes.kept,
+            'engine_stats': self.engine.stats, 'bad_bytes': self.bad_bytes,
             'takes': self.takes.describe(),
         }  # fmt: skip
 

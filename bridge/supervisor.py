@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bridge.inbox import Inbox
+from bridge.kept_takes import Piece, Pieces, TakeWriter
 from bridge.midi_process import Backend, Setup, run_midi
 from bridge.preset import Preset
 from genaudio_core.errors import GenaudioError
@@ -36,7 +37,9 @@ class Supervisor:
         self.started = False
         handle, self._table = tempfile.mkstemp(prefix='genaudio-sounding-')
         os.close(handle)
-        self._setup = Setup(preset, self._table, folder, client_name)
+        self._setup = Setup(preset, self._table, client_name)
+        self._writer = TakeWriter(folder, notify)
+        self._pieces = Pieces()
         self._context = multiprocessing.get_context('spawn')
         self._deaths: list[float] = []
         self._stopping = False
@@ -55,11 +58,11 @@ class Supervisor:
 
     def send(self, **message: Any) -> None:
         """Tell the session: ``set=..., value=...``, ``command=...``, ``learn=...`` or ``preset=...``."""
-        if 'preset' in message:
-            self._setup.preset = message['preset']
+        if 'preset' in message:  # a restarted process keeps the settings, as far as the running one took them
+            self._setup.preset, _ = self._setup.preset.reloaded(message['preset'])
         if message.get('set'):
-            with contextlib.suppress(GenaudioError):  # a restarted process keeps the settings
-                self._setup.preset = self._setup.preset.with_values({message['set']: message['value']})
+            with contextlib.suppress(GenaudioError):
+                self._setup.preset = self._setup.preset.with_live_values({message['set']: message['value']})
         with contextlib.suppress(OSError):
             self.connection.send(message)
 
@@ -76,7 +79,9 @@ class Supervisor:
             while self.connection.poll(max(end - time.monotonic(), 0)):
                 kind, value = self.connection.recv()
                 if kind == 'snapshot':
-                    self.snapshot = value
+                    self.snapshot = {**value, 'kept': list(self._writer.kept)}
+                elif kind == 'keep':
+                    self._keep(value)
                 elif kind == 'line':
                     self.notify(value)
                 elif kind == 'started':
@@ -93,9 +98,15 @@ class Supervisor:
             if not self._stopping:
                 return self._revive()
             return False
+        self._writer.poll()
         return self._stopping is False
 
+    def _keep(self, piece: Piece) -> None:
+        if (take := self._pieces.add(piece)) is not None:
+            self._writer.write(take)
+
     def _revive(self) -> bool:
+        self._pieces.clear()
         self._process.join(timeout=2)
         now = time.monotonic()
         self._deaths = [death for death in self._deaths if now - death < WITHIN] + [now]
@@ -128,7 +139,9 @@ class Supervisor:
         while self._process.is_alive() and time.monotonic() < end:
             with contextlib.suppress(EOFError, OSError):
                 if self.connection.poll(0.05):
-                    self.connection.recv()
+                    kind, value = self.connection.recv()
+                    if kind == 'keep':
+                        self._keep(value)
             self._process.join(timeout=0.02)
         if self._process.is_alive() or self._process.exitcode != 0:
             self._process.kill()
@@ -140,6 +153,8 @@ class Supervisor:
         self._stopping = True
         if self._process.is_alive():
             self._process.join(timeout=2)
+        self._writer.close()
+        self.snapshot['kept'] = list(self._writer.kept)
         with contextlib.suppress(OSError):
             self.connection.close()
         with contextlib.suppress(OSError):

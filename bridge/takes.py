@@ -1,18 +1,15 @@
-"""Takes: audition the others, undo an answer, keep one as a MIDI file."""
+"""Takes: audition the others, undo an answer, gather one that is kept."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.answer import Answer
+from bridge.kept_takes import KeptTake
 from bridge.musician import HeardNote
-from genaudio_core.errors import GenaudioError
-from genaudio_core.instruments import DRUMS
-from genaudio_core.score import Meter, Note, Score, Tempo, Track, write_midi
 
 if TYPE_CHECKING:
     from bridge.session import Session
@@ -25,8 +22,7 @@ class Takes:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.folder = Path('.')
-        self.kept: list[str] = []
+        self.gathered: deque[KeptTake] = deque(maxlen=16)  # to be kept: whoever runs the session hands them on
         self._done: deque[Answer] = deque(maxlen=16)
         self._heard: deque[HeardNote] = deque(maxlen=1000)
         self._auditions = 0
@@ -98,43 +94,34 @@ class Takes:
         self.session.notify('The last answer is forgotten.')
 
     def keep(self) -> None:
-        """Write the phrase and the chosen take of the last answer as a MIDI file."""
+        """Gather the phrase and the chosen take of the last answer, for a MIDI file. Nothing is written here."""
         answer = self.current
         if answer is None:
             self.session.notify('No answer to keep.')
             return
         stamp = time.strftime('%Y%m%d-%H%M%S')
-        path = self.folder / f'genaudio-{stamp}-{answer.request.id}-take{answer.take + 1}.mid'
-        try:
-            write_midi(self.score(answer), path)
-        except GenaudioError as error:
-            self.session.notify(str(error))
-            return
-        self.kept.append(str(path))
-        self.session.notify(f'Kept as {path}')
+        self.gathered.append(
+            self.gather(answer, f'genaudio-{stamp}-{answer.request.id}-take{answer.take + 1}.mid')
+        )
 
-    def score(self, answer: Answer) -> Score:
+    def gather(self, answer: Answer, name: str = '') -> KeptTake:
         """The player's last bars before the answer, and the answer, from a bar line on."""
         session = self.session
         bar = session.transport.bar
         length = max(answer.request.end - answer.request.start, 4 * bar)
         origin = session.transport.bar_start(max(answer.request.start - length, 0.0))
-        tracks: dict[str, list[Note]] = {}
-        for heard in self._heard:
-            if heard.beat >= origin - 1e-6:
-                note = Note(heard.beat - origin, heard.duration, heard.note, heard.velocity)
-                tracks.setdefault(f'you: {heard.instrument}', []).append(note)
-        for planned in answer.notes():
-            if planned.beat < answer.end:
-                note = planned.as_note()
-                name = f'band: {answer.request.instruments[planned.part]}'
-                tracks.setdefault(name, []).append(note._replace(beat=note.beat - origin))
-        made = []
-        for name, notes in tracks.items():
-            track = Track.of(name.split(': ')[1], sorted(notes))
-            track.name = name
-            track.is_drum = name.endswith(DRUMS)
-            made.append(track)
-        numerator = session.preset['transport.beats_per_bar']
-        denominator = session.preset['transport.beat_unit']
-        return Score(made, [Tempo(0.0, session.transport.tempo)], [Meter(0.0, numerator, denominator)])
+        instruments = answer.request.instruments
+        return KeptTake(
+            name,
+            [
+                (note.beat, note.duration, note.note, note.velocity, note.instrument)
+                for note in self._heard if note.beat >= origin - 1e-6
+            ],
+            [
+                (note.beat, note.duration, note.note, note.velocity, instruments[note.part])
+                for note in answer.notes() if note.beat < answer.end
+            ],
+            origin,
+            session.transport.tempo,
+            (session.preset['transport.beats_per_bar'], session.preset['transport.beat_unit']),
+        )  # fmt: skip

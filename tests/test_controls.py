@@ -5,7 +5,10 @@ import pytest
 from live_band import Stage, check_no_hanging, clock_ticks, phrase, preset
 
 from bridge import messages
+from bridge.kept_takes import KeptTake, Pieces, TakeWriter, to_pieces
 from bridge.osc import translate
+from bridge.parameters import PARAMETERS
+from bridge.preset import parse_preset
 from bridge.view import message_for_key, render
 from genaudio_core.errors import GenaudioError
 
@@ -16,6 +19,19 @@ def answered(takes=3, **values):
     stage = Stage(preset(player__bars_heard=1, player__bars_answered=1, music__takes=takes, **values))
     stage.play(clock_ticks(START, 40) + phrase(START), START + 4.2)  # the answer of bar 2 is over
     return stage
+
+
+def keep(stage, folder):
+    """Keep the last answer, as the port process and its parent do; return what is said."""
+    stage.session.command('keep')
+    said = []
+    writer = TakeWriter(folder, said.append)
+    pieces = Pieces()
+    for piece in to_pieces(stage.session.takes.gathered.popleft()):
+        if (take := pieces.add(piece)) is not None:
+            writer.write(take)
+    writer.close()
+    return said
 
 
 def test_learn_binds_the_next_controller():
@@ -65,9 +81,9 @@ def test_undo_ends_the_answer_and_takes_it_from_memory():
 
 def test_keep_writes_phrase_and_take(tmp_path):
     stage = answered()
-    stage.session.takes.folder = tmp_path
-    stage.session.command('keep')
+    said = keep(stage, tmp_path)
     (path,) = tmp_path.glob('*.mid')
+    assert said == [f'Kept as {path}']
     tracks = {track.name: track for track in mido.MidiFile(path).tracks}
     you = [m.note for m in tracks['you: piano'] if m.type == 'note_on' and m.velocity]
     assert you == [60, 64, 67, 72]
@@ -76,10 +92,66 @@ def test_keep_writes_phrase_and_take(tmp_path):
 
 
 def test_keep_where_nothing_can_be_written_is_told_and_the_music_goes_on(tmp_path):
+    assert 'Cannot write' in keep(answered(), tmp_path / 'missing')[-1]
+
+
+def test_the_session_writes_no_file_itself(tmp_path, monkeypatch):
     stage = answered()
-    stage.session.takes.folder = tmp_path / 'missing'
-    stage.session.command('keep')
-    assert 'Cannot write' in stage.said[-1]
+    with monkeypatch.context() as without_files:
+        for opener in ('builtins.open', 'io.open', 'os.open', 'pathlib.Path.open'):
+            without_files.setattr(opener, lambda *args, **options: pytest.fail('a file is opened'))
+        stage.session.command('keep')
+    assert len(stage.session.takes.gathered) == 1
+
+
+def test_a_long_take_goes_to_the_parent_in_pieces_that_a_pipe_takes_at_once():
+    notes = [(i / 4, 0.2, 60, 80, 'piano') for i in range(2000)]
+    take = KeptTake('a.mid', notes, notes, 0.0, 120.0, (3, 4))
+    pieces, arrived = to_pieces(take), Pieces()
+    assert len(pieces) > 10 and all(len(content) <= 4000 for _, content in pieces)
+    arrived.add(pieces[0])
+    arrived.clear()  # the process died half-way: what its successor sends is whole
+    assert [arrived.add(piece) for piece in pieces] == [None] * (len(pieces) - 1) + [take]
+
+
+@pytest.mark.parametrize('name', [name for name, parameter in PARAMETERS.items() if not parameter.live])
+def test_what_needs_a_restart_is_refused_while_the_music_plays(name):
+    stage = Stage()
+    before = stage.session.setting(name)
+    other = {'ports.backend': 'rtmidi', 'transport.leader': 'midi', 'transport.song_position': 'standard'}
+    other |= {'transport.beats_per_bar': 3, 'transport.beat_unit': 8}
+    value = other.get(name, 'violin')
+    stage.session.apply({'set': name, 'value': value})
+    assert 'restart' in stage.said[-1]
+    stage.session.apply({'learn': name})
+    assert 'restart' in stage.said[-1] and len(stage.said) == 2
+    if value != 'violin' or name == 'player.instrument':
+        reloaded = stage.session.preset.with_values({name: value, 'music.density': 0.9})
+        stage.session.apply({'preset': reloaded})
+        assert 'Restart' in stage.said[-1] and name in stage.said[-1] and len(stage.said) == 3
+        assert stage.session.setting('music.density') == 0.9  # the rest is taken
+    assert stage.session.setting(name) == before
+
+
+def test_a_reload_cannot_name_an_output_that_is_not_open():
+    stage = Stage(preset('free'))
+    wide = parse_preset(
+        {'ports': {'outputs': ['a', 'b']}, 'player': {'mode': 'free'}, 'music': {'density': 0.9},
+         'parts': [{'instrument': 'piano', 'output': 2}]},
+    )  # fmt: skip
+    stage.play(clock_ticks(0.5, 12), 3.0)
+    stage.session.apply({'preset': wide})
+    assert 'output 2 is not open' in stage.said[-1] and stage.session.setting('music.density') == 0.9
+    stage.play(clock_ticks(stage.clock.now(), 12, first=b''), 9.0)
+    assert {output for _, output, *_ in stage.notes()} == {0} and max(stage.notes())[0] > 6
+
+
+def test_a_controller_cannot_learn_a_setting_without_a_range():
+    stage = Stage()
+    stage.session.apply({'learn': 'music.key'})
+    assert 'no range' in stage.said[-1]
+    stage.play([(0.1, messages.control(0, 20, 90))], 0.2)
+    assert len(stage.said) == 1
 
 
 def test_commands_without_an_answer_are_told():
