@@ -209,7 +209,8 @@ class JackMidi:
             before = self._silenced
             self.silence()
             end = wall.perf_counter() + 0.5
-            while self._silenced == before and self.alive and wall.perf_counter() < end:
+            # An xrun may take the cycle with the note-offs: wait for their repetition, too.
+            while (self._silenced == before or self._orders or self._again) and self.alive and wall.perf_counter() < end:
                 wall.sleep(0.002)
             # The block that holds the note-offs must also reach the others before the ports vanish.
             wall.sleep(3 * self.block_size / self.sample_rate)
