@@ -210,7 +210,9 @@ class JackMidi:
             self.silence()
             end = wall.perf_counter() + 0.5
             # An xrun may take the cycle with the note-offs: wait for their repetition, too.
-            while (self._silenced == before or self._orders or self._again) and self.alive and wall.perf_counter() < end:
+            while self.alive and wall.perf_counter() < end:
+                if self._silenced > before and not self._orders and not self._again:
+                    break
                 wall.sleep(0.002)
             # The block that holds the note-offs must also reach the others before the ports vanish.
             wall.sleep(3 * self.block_size / self.sample_rate)
@@ -317,7 +319,7 @@ class JackMidi:
                 away -= present
                 self._back.add(output)
                 for message in missed:  # of nobody: where the key is held again, it stays down
-                    self.send_at(self._last_now, output, message)
+                    self.send_at(self.now(), output, message)
                 if not away:
                     missed.clear()
 
