@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from bridge.jack_player import RETRY, JackPlayer, Lines, SoundProcess
-from bridge.plugin_process import Chain, Link, Share, load_link, set_parameter
+from bridge.plugin_effects import Chain, Link, Share, load_link, set_parameter
 from bridge.priority import SWITCH
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError, did_you_mean

@@ -245,7 +245,7 @@ def run(
         if preset.chains:
             from bridge.plugin_process import PluginHost
 
-            plugins = PluginHost(host, preset.chains)
+            plugins = PluginHost(host, preset.chains, ended=lambda: bool(ends))
             on_notice(f'Plug-ins add {plugins.latency} samples of their own.')
         controls = Controls(host, words, list(queries), preset.mix)
         knobs = controls.knobs = Knobs(preset.names, controls, plugins, preset.controllers, preset.spans)

@@ -10,7 +10,8 @@ from test_audio import play
 from vst3 import ZAM, built, can_build, zam_plugins
 
 from bridge.audio import AudioHost
-from bridge.plugin_process import Chain, Link, PluginHost, check_link, load_link
+from bridge.plugin_effects import Chain, check_link, load_link
+from bridge.plugin_process import Link, PluginHost
 from genaudio_core.errors import GenaudioError
 from genaudio_core.separation_stream import MaskNetwork
 
