@@ -1,48 +1,67 @@
 """Audio files in and out: whole, or block by block in constant memory. Float32 (channels, n_samples) throughout.
 
-pedalboard.io does the work (wav, aiff, flac, ogg, mp3). It is imported inside the functions, so that reading the
-names of this module costs nothing.
+There is one reader for all of the program: libsndfile decodes (soundfile; wav, flac, ogg, mp3, aiff and their kin),
+after ``audio_containers.py`` has looked at what is really there. pedalboard resamples and writes. Both are imported
+inside the functions, so that reading the names of this module costs nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from genaudio_core.audio_containers import Link, Shown, links_of
+from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 
-READABLE = ('.wav', '.flac', '.ogg', '.mp3', '.aiff', '.aif')
+READABLE = (
+    '.wav', '.flac', '.ogg', '.mp3', '.aiff', '.aif', '.aifc', '.oga', '.opus', '.w64', '.rf64', '.caf', '.au',
+)  # fmt: skip
 WRITABLE = ('.wav', '.flac', '.mp3', '.ogg', '.aiff')
 MAX_CHANNELS = 8  # more is a multitrack session, which nobody means to separate as one sound
 _MP3_RATES = (32000, 44100, 48000)
+_PIECE = 65536  # samples decoded at a time
+_UNKNOWN = 1 << 40  # samples; a length beyond that is none
 
 
-def _open(path: str | Path):
-    import pedalboard.io
+def _decoder(path: Path, link: Link, whole: bool) -> Any:
+    """A soundfile.SoundFile of a link (of the file itself, where there is nothing to mend)."""
+    import soundfile
 
-    path = Path(path)
-    if path.is_dir():
-        raise GenaudioError(f'{path} is a folder; give an audio file.')
-    if not path.is_file():
-        raise GenaudioError(f'There is no file {path}.')
-    if path.stat().st_size == 0:
-        raise GenaudioError(f'{path} is empty.')
-    try:
-        return pedalboard.io.AudioFile(str(path))
-    except Exception as error:  # pedalboard raises ValueError, RuntimeError and others for a broken file
-        raise GenaudioError(f'Cannot read {path}: no audio that is understood (wav, flac, ogg, mp3, aiff).') from error
+    class Straight(soundfile.SoundFile):
+        """Reads on and on: by itself soundfile seeks to where it is after each read, which some decoders cannot."""
+
+        def seekable(self) -> bool:
+            return False
+
+    shown: Any = str(path) if whole else Shown(path, link)
+    return Straight(shown)
 
 
 class AudioReader:
     """Reads one file block by block. Use as a context manager.
 
+    The header is not believed: what is there is read, and where that is less than the header says, a line says so when
+    the end is reached. Encoder delay and padding are left out; streams that lie in the file one after the other are
+    all read.
+
+    Parameters
+    ----------
+    sample_rate : int, optional
+        Hz; what is read is brought to it.
+    on_notice : callable
+        Told in one line what is missing.
+
     Attributes
     ----------
     sample_rate : int
         Hz, of what `blocks` gives.
+    source_rate : int
+        Hz, of the file.
     channels : int
     n_samples : int
-        Length at `sample_rate`. The header's word: a damaged file may hold less.
+        Length at `sample_rate`, as far as it can be known without decoding: a damaged file may hold less.
 
     Raises
     ------
@@ -50,31 +69,108 @@ class AudioReader:
         If the file is missing, unreadable, empty or has more than `MAX_CHANNELS` channels.
     """
 
-    def __init__(self, path: str | Path, sample_rate: int | None = None):
-        self.path = Path(path)
-        self._file = _open(path)
-        source_rate = self._file.samplerate
-        self.source_rate = int(source_rate)
-        self.channels = self._file.num_channels
+    def __init__(self, path: str | Path, sample_rate: int | None = None, *, on_notice: Callable[[str], None] = notice):
+        self.path = path = Path(path)
+        self._notice = on_notice
+        self._files: list[Any] = []
+        self._open()
+        first = self._files[0]
+        self.source_rate, self.channels = int(first.samplerate), int(first.channels)
+        self.sample_rate = int(sample_rate or self.source_rate)
         if self.channels > MAX_CHANNELS:
-            self._file.close()
+            self.close()
             raise GenaudioError(
                 f'{path} has {self.channels} channels; at most {MAX_CHANNELS} are taken. Mix it down first.'
             )
-        if self._file.frames == 0 or self.channels == 0:
-            self._file.close()
+        lengths = [int(file.frames) for file in self._files]
+        if len(lengths) == 1 and self._links[0].promised and lengths[0] < _UNKNOWN:
+            lengths[0] = min(lengths[0], self._links[0].promised)
+        if any(length >= _UNKNOWN for length in lengths):  # written into a pipe: only decoding tells
+            lengths = [sum(piece.shape[1] for piece in self._pieces())]
+            self.close()
+            self._open()
+        if not sum(lengths):
+            self.close()
             raise GenaudioError(f'{path} holds no sound: it is 0 seconds long.')
-        self.sample_rate = int(sample_rate or source_rate)
-        self.n_samples = int(self._file.frames)
-        if self.sample_rate != source_rate:
-            self._file = self._file.resampled_to(self.sample_rate)
-            self.n_samples = int(self._file.frames)
+        self.n_samples = self._resampled(sum(lengths))
+
+    def _resampled(self, n: int) -> int:
+        return round(n * self.sample_rate / self.source_rate)
+
+    def _open(self) -> None:
+        """Open every link of the file; those of another rate or other channels than the first are told and left out."""
+        path = self.path
+        try:
+            if path.is_dir():
+                raise GenaudioError(f'{path} is a folder; give an audio file.')
+            if not path.is_file():
+                raise GenaudioError(f'There is no file {path}.')
+            if path.stat().st_size == 0:
+                raise GenaudioError(f'{path} is empty.')
+            self._links = links_of(path)
+        except OSError as error:
+            raise GenaudioError(f'Cannot read {path}: {error.strerror or error}.') from error
+        self._files, links = [], self._links
+        try:
+            whole = links == [Link(0, path.stat().st_size, b'', links[0].promised, links[0].cut_short)]
+            for link in links:
+                self._files.append(_decoder(path, link, whole))
+        except Exception as error:  # libsndfile has an error of its own
+            if self._files:  # what follows the first stream may be anything
+                self._links = links[: len(self._files)]
+                return
+            raise GenaudioError(
+                f'Cannot read {path}: no audio that is understood (wav, flac, ogg, opus, mp3, aiff).'
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        for file in self._files:
+            file.close()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._file.close()
+        self.close()
+
+    def _pieces(self) -> Iterator[np.ndarray]:
+        """Yield what is decoded, (channels, up to `_PIECE`), and tell at the end what is missing."""
+        done, missing, why = 0, 0, ''
+        for link, file in zip(self._links, self._files, strict=True):
+            if (int(file.samplerate), int(file.channels)) != (self.source_rate, self.channels):
+                why = f'another stream ({file.samplerate} Hz, {file.channels} channels) follows in it and is left out'
+                break
+            said = int(file.frames) if link.promised is None else link.promised
+            got = 0
+            buffer = np.empty((_PIECE, self.channels), np.float32)
+            while True:
+                buffer.fill(np.nan)
+                try:
+                    n = len(file.read(out=buffer))
+                except Exception:  # damaged from here on: what was decoded of this piece is no longer NaN
+                    n, end = int((~np.isnan(buffer[:, 0])).argmin()), True
+                    link = Link(link.start, link.stop, cut_short=True)
+                else:
+                    end = n == 0
+                if n:
+                    got += n
+                    yield np.array(buffer[:n].T, order='C')
+                if end:
+                    break
+            done += got
+            if said > got:
+                missing += said - got
+            elif link.cut_short and not why:
+                why = 'it has no end: the rest is missing'
+        rate = self.source_rate
+        if missing:
+            self._notice(
+                f'{self.path} is shorter than its header says: {done / rate:.2f} of {(done + missing) / rate:.2f} s '
+                'are there, the rest is missing.'
+            )
+        elif why:
+            self._notice(f'{self.path} is damaged or cut short after {done / rate:.2f} s: {why}.')
 
     def blocks(self, block_size: int = 65536) -> Iterator[np.ndarray]:
         """Yield float32 (channels, up to `block_size`) until the end of the file.
@@ -82,23 +178,53 @@ class AudioReader:
         Raises
         ------
         GenaudioError
-            If a sample is not a finite number.
+            If a sample is not a finite number, or nothing can be decoded.
         """
-        position = 0
-        while True:
-            block = self._file.read(block_size)
-            if block.shape[-1] == 0:
-                return
-            if not (finite := np.isfinite(block).all(axis=0)).all():
-                second = (position + int(finite.argmin())) / self.sample_rate
-                raise GenaudioError(
-                    f'{self.path} holds samples that are no numbers (NaN or infinite) near {second:.1f} s.'
-                )
-            position += block.shape[-1]
-            yield block
+        waiting: list[np.ndarray] = []
+        n_waiting = position = 0
+        for part in self._at_rate():
+            waiting.append(part)
+            n_waiting += part.shape[1]
+            if n_waiting >= block_size:
+                whole = np.concatenate(waiting, axis=1)
+                for start in range(0, n_waiting - block_size + 1, block_size):
+                    yield self._checked(whole[:, start : start + block_size], position)
+                    position += block_size
+                waiting = [whole[:, n_waiting // block_size * block_size :]]
+                n_waiting %= block_size
+        if n_waiting:
+            yield self._checked(np.concatenate(waiting, axis=1), position)
+        elif not position:
+            raise GenaudioError(f'{self.path} holds no sound that can be decoded: it is damaged.')
+
+    def _at_rate(self) -> Iterator[np.ndarray]:
+        """Yield float32 (channels, n) at `sample_rate`."""
+        if self.sample_rate == self.source_rate:
+            yield from self._pieces()
+            return
+        from pedalboard.io import StreamResampler
+
+        resampler = StreamResampler(self.source_rate, self.sample_rate, self.channels)
+        taken = given = 0
+        for piece in self._pieces():
+            taken += piece.shape[1]
+            out = resampler.process(piece)
+            given += out.shape[1]
+            yield out
+        rest = resampler.process(None)
+        wanted = max(0, self._resampled(taken) - given)  # rounding inside may lose or win a sample
+        yield np.pad(rest[:, :wanted], ((0, 0), (0, max(0, wanted - rest.shape[1]))))
+
+    def _checked(self, block: np.ndarray, position: int) -> np.ndarray:
+        if not (finite := np.isfinite(block).all(axis=0)).all():
+            second = (position + int(finite.argmin())) / self.sample_rate
+            raise GenaudioError(f'{self.path} holds samples that are no numbers (NaN or infinite) near {second:.1f} s.')
+        return block
 
 
-def read_audio(path: str | Path, sample_rate: int | None = None) -> np.ndarray:
+def read_audio(
+    path: str | Path, sample_rate: int | None = None, *, on_notice: Callable[[str], None] = notice
+) -> np.ndarray:
     """Return a whole file as float32 (channels, n_samples), resampled if a rate is given.
 
     Raises
@@ -106,11 +232,8 @@ def read_audio(path: str | Path, sample_rate: int | None = None) -> np.ndarray:
     GenaudioError
         As `AudioReader` does.
     """
-    with AudioReader(path, sample_rate) as reader:
-        blocks = list(reader.blocks())
-    if not blocks:
-        raise GenaudioError(f'{path} holds no sound: it is 0 seconds long.')
-    return np.concatenate(blocks, axis=1)
+    with AudioReader(path, sample_rate, on_notice=on_notice) as reader:
+        return np.concatenate(list(reader.blocks()), axis=1)
 
 
 class AudioWriter:
