@@ -240,10 +240,25 @@ class AudioWriter:
     """Writes one file block by block: 32-bit float wav, 24-bit flac and aiff, mp3 and ogg at high quality.
 
     The format is the suffix of `path`. Only float wav keeps samples beyond full scale and adds up exactly;
-    the others are clipped at -1..1 by their nature.
+    the others are clipped at -1..1 by their nature, which is told when the file is closed.
+
+    Parameters
+    ----------
+    name : path, optional
+        What it will be called in the end, for what is told.
+    on_notice : callable
+        Told in one line that samples were clipped.
+
+    Raises
+    ------
+    GenaudioError
+        If the format cannot hold it, or it cannot be written (`write` too).
     """
 
-    def __init__(self, path: str | Path, sample_rate: int, channels: int):
+    def __init__(
+        self, path: str | Path, sample_rate: int, channels: int, *, name: str | Path | None = None,
+        on_notice: Callable[[str], None] = notice,
+    ):  # fmt: skip
         import pedalboard.io
 
         suffix = Path(path).suffix.lower()
@@ -253,24 +268,49 @@ class AudioWriter:
             raise GenaudioError(f'mp3 cannot hold {sample_rate} Hz (only 32, 44.1 and 48 kHz); use wav or flac.')
         if suffix == '.mp3' and channels > 2:
             raise GenaudioError(f'mp3 cannot hold {channels} channels; use wav or flac.')
+        self._path, self._name, self._notice = path, Path(name or path), on_notice
+        self._clips, self._clipped, self._peak = suffix != '.wav', 0, 0.0
         options: dict = {'quality': 'V0'} if suffix == '.mp3' else {}
         if suffix in ('.wav', '.flac', '.aiff'):
             options['bit_depth'] = 32 if suffix == '.wav' else 24
         try:
             self._file = pedalboard.io.AudioFile(str(path), 'w', sample_rate, channels, **options)
         except Exception as error:
-            raise GenaudioError(f'Cannot write {path}: {error}') from error
+            raise self._fault(error) from error
+
+    def _fault(self, error: Exception) -> GenaudioError:
+        return GenaudioError(f'Cannot write {self._name}: {" ".join(str(error).split())}')
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self._file.close()
+    def __exit__(self, kind: object, *_: object):
+        try:
+            self._file.close()
+        except Exception as error:
+            if kind is None:
+                raise self._fault(error) from error
+        if kind is None and self._clipped:
+            self._notice(
+                f'{self._name.name} was clipped: {self._clipped} samples were louder than full scale, by up to '
+                f'{20 * np.log10(self._peak):.1f} dB. A .wav keeps them.'
+            )
 
     def write(self, block: np.ndarray) -> None:
         """Append float32 (channels, n_samples)."""
-        if block.shape[-1]:
-            self._file.write(np.ascontiguousarray(block, np.float32))
+        if block.ndim != 2:
+            raise ValueError(f'a block is (channels, n_samples), not {block.shape}')
+        if not block.shape[1]:
+            return
+        block = np.ascontiguousarray(block, np.float32)
+        if self._clips:
+            over = np.abs(block)
+            self._clipped += int(np.count_nonzero(over > 1 + 1e-4))
+            self._peak = max(self._peak, float(over.max()))
+        try:
+            self._file.write(block)
+        except (OSError, RuntimeError) as error:
+            raise self._fault(error) from error
 
 
 def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int) -> None:
@@ -278,5 +318,5 @@ def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int) -> None:
     from genaudio_core.files import atomic_write
 
     audio = np.atleast_2d(audio)
-    with atomic_write(path) as temporary, AudioWriter(temporary, sample_rate, audio.shape[0]) as writer:
+    with atomic_write(path) as temporary, AudioWriter(temporary, sample_rate, audio.shape[0], name=path) as writer:
         writer.write(audio)

@@ -11,12 +11,15 @@ Modules are imported when their subcommand is chosen, so that ``genaudio devices
 """
 
 import argparse
+import contextlib
 import errno
 import importlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from genaudio_core import __version__
@@ -28,6 +31,64 @@ _TRAIN_PACKAGES = ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabr
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         self.exit(2, f'error: {message}\nSee: {self.prog} --help\n')
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks us to end: whatever cleans up at Ctrl-C cleans up now."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.exit_code = 128 + number
+
+
+_ending: list[int] = []  # the signal that ends the command, once there was one
+
+
+def raise_if_stopped() -> None:
+    """Go on ending where a signal came: a module that is being imported turns an interruption into an ImportError.
+
+    What passes over failures of single files calls this first.
+    """
+    if _ending:
+        raise Stopped(_ending[0])
+
+
+@contextlib.contextmanager
+def _signals_clean_up() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP (a closed window) end the command as Ctrl-C does: no half-written file, no child is left.
+
+    Commands that play have handlers of their own, and a signal that is ignored (nohup) stays so.
+    """
+    _ending.clear()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner, before = os.getpid(), {}
+
+    def stop(number: int, _: object) -> None:
+        if os.getpid() != owner:  # a child that was forked: it ends as if this were not here
+            signal.signal(number, before[number])
+            os.kill(os.getpid(), number)
+            return
+        # One is enough: what cleans up must not be cut short. A second Ctrl-C is meant.
+        for other, usual in before.items():
+            signal.signal(other, usual if other == signal.SIGINT else signal.SIG_IGN)
+        _ending.append(number)
+        raise Stopped(number)
+
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    except Exception:
+        raise_if_stopped()
+        raise
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) in (stop, signal.SIG_IGN):
+                signal.signal(number, handler)
 
 
 def notice(text: str) -> None:
@@ -79,7 +140,8 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
         module.add_arguments(parser)
         parser.add_argument('--json', action='store_true', help='print one JSON object')
         parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
-        result = module.run(parser.parse_args(argv[1:]))
+        with _signals_clean_up():
+            result = module.run(parser.parse_args(argv[1:]))
     except GenaudioError as error:
         if debug:
             raise
@@ -91,17 +153,24 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
         extra = 'train' if error.name.split('.')[0] in _TRAIN_PACKAGES else 'live'
         print(f"error: this needs the package '{error.name}': pip install 'genaudio[{extra}]'", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print('stopped', file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(OSError):  # the terminal may be what went away
+            print('stopped', file=sys.stderr)
+        return error.exit_code if isinstance(error, Stopped) else 130
     except BrokenPipeError:  # the reader of our output went away (| head)
         sys.stderr.close()
         return 141
     except Exception as error:
-        if debug or os.strerror(errno.ENOSPC) not in str(error):  # libraries have errors of their own for it
+        if not debug and os.strerror(errno.ENOSPC) in str(error):  # libraries have errors of their own for it
+            told = 'the disk is full. Make room and run the command again; files made before are whole.'
+        elif not debug and isinstance(error, OSError) and error.strerror:
+            named = f'{os.fsdecode(error.filename)}: ' if isinstance(error.filename, (str, bytes)) else ''
+            told = f'{named}{error.strerror}.'
+        elif not debug and isinstance(error, MemoryError):
+            told = f'there is not enough memory for this ({" ".join(str(error).split()) or "no more"}).'
+        else:
             raise
-        print('error: the disk is full. Make room and run the command again; files made before are whole.',
-              file=sys.stderr)  # fmt: skip
+        print(f'error: {told}', file=sys.stderr)
         return 2
     if result is not None:
         exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0

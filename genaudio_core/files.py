@@ -1,9 +1,10 @@
 """Where the bundled files are, and writing files so that nothing half-written is ever left."""
 
 import contextlib
+import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,13 +25,97 @@ def check_writable(path: str | Path) -> Path:
         If the folder is missing or not writable, or the path is a folder.
     """
     path = Path(path)
-    if path.is_dir():
-        raise GenaudioError(f'{path} is a folder; give the name of a file to write.')
-    if not path.parent.is_dir():
-        raise GenaudioError(f'Cannot write {path}: the folder {path.parent} does not exist.')
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise GenaudioError(f'Cannot write {path}: permission denied.')
+    try:
+        if '\0' in str(path):
+            raise ValueError('no name has a zero byte in it')
+        if path.is_dir():
+            raise GenaudioError(f'{path} is a folder; give the name of a file to write.')
+        if not path.parent.is_dir():
+            raise GenaudioError(f'Cannot write {path}: the folder {path.parent} does not exist.')
+        if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+            raise GenaudioError(f'Cannot write {path}: permission denied.')
+    except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte in it
+        raise GenaudioError(f'Cannot write {path}: {getattr(error, "strerror", None) or error}.') from error
     return path
+
+
+def check_readable(path: str | Path, what: str = 'file') -> Path:
+    """Return `path` if there is such a file.
+
+    Raises
+    ------
+    GenaudioError
+        If there is none, or it is a folder, or the name is none.
+    """
+    path = Path(path)
+    try:
+        if path.is_file():
+            return path
+        why = f'{path} is a folder, not a {what}.' if path.is_dir() else f'There is no {what} {path}.'
+    except (OSError, ValueError) as error:
+        why = f'There is no {what} {path}: {getattr(error, "strerror", None) or error}.'
+    raise GenaudioError(why)
+
+
+def check_targets(targets: Iterable[str | Path], sources: Iterable[str | Path]) -> None:
+    """Refuse to write over what is read, or one file twice. Commands call this before anything is written.
+
+    Parameters
+    ----------
+    targets : paths
+        All files (and folders) that will be written.
+    sources : paths
+        All that are read: recordings, examples, models.
+
+    Raises
+    ------
+    GenaudioError
+        If two of them are one file, whatever they are called (links, upper and lower case).
+    """
+
+    def marks(path: Path) -> set:
+        name = os.path.normcase(os.path.realpath(path))
+        try:
+            state = path.stat()
+        except (OSError, ValueError):
+            return {name}
+        return {name, (state.st_dev, state.st_ino)}
+
+    read = {mark: Path(source) for source in sources for mark in marks(Path(source))}
+    written: dict = {}
+    for target in map(Path, targets):
+        for mark in marks(target):
+            if mark in read:
+                raise GenaudioError(
+                    f'{target} is the input itself ({read[mark]}), which would be overwritten; give another name or '
+                    'folder with -o. Nothing was written.'
+                )
+            if mark in written:
+                raise GenaudioError(
+                    f'{target} would be written twice (also as {written[mark]}); give names that differ. '
+                    'Nothing was written.'
+                )
+        written |= dict.fromkeys(marks(target), target)
+
+
+MAX_NAME = 255  # bytes, of nearly all file systems
+
+
+def fitting_name(stem: str, rest: str, limit: int = MAX_NAME) -> str:
+    """Return ``stem + rest`` as a file name; a long stem is cut and gets a hash, so that two stay two.
+
+    Raises
+    ------
+    GenaudioError
+        If `rest` alone is too long.
+    """
+    if len(os.fsencode(stem + rest)) <= limit:
+        return stem + rest
+    mark = f'~{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}'
+    room = limit - len(os.fsencode(mark + rest))
+    if room < 1:
+        raise GenaudioError(f'No file can be called like that: {rest} is too long.')
+    return os.fsencode(stem)[:room].decode('utf-8', 'ignore') + mark + rest
 
 
 @contextlib.contextmanager
@@ -43,15 +128,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         If the file cannot be written.
     """
     path = check_writable(path)
+    temporary = hidden_beside(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise GenaudioError(f'Cannot write {path}: {error.strerror}.') from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        # Private until it is finished, and gone if a signal ends us anywhere between here and there.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         yield temporary
-        # mkstemp makes the file private; a finished file gets the usual permissions.
+        # A finished file gets the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -59,7 +141,15 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise GenaudioError(f'Cannot write {path}: {error.strerror or error}.') from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def hidden_beside(path: Path) -> Path:
+    """A name beside `path` that nobody has: what is not finished bears it."""
+    mark = f'-{secrets.token_hex(4)}{path.suffix}'
+    room = MAX_NAME - len(os.fsencode(mark)) - 1
+    return path.with_name('.' + os.fsencode(path.stem)[:room].decode('utf-8', 'ignore') + mark)
 
 
 def find_model(name: str | Path) -> Path:
@@ -72,7 +162,11 @@ def find_model(name: str | Path) -> Path:
     """
     path = Path(name)
     if path.suffix == '.onnx' or path.parent != Path():
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except (OSError, ValueError):  # a name that is too long
+            found = False
+        if not found:
             raise GenaudioError(f'No model file at {path}.')
         return path
     bundled = {file.stem: file for file in sorted((presets_dir() / 'models').glob('*.onnx'))}

@@ -13,9 +13,10 @@ into another along the sphere.
 """
 
 import functools
+import heapq
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,15 +25,15 @@ import numpy as np
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
-from genaudio_core.loudness import rms
 from genaudio_core.model_card import ModelCard
-from genaudio_core.spectrogram import bands_to_bins, stft
+from genaudio_core.spectrogram import StreamingSTFT, bands_to_bins
 
 QUERY_DIM = 128
 TEXT_KIND, AUDIO_KIND = 'query-text', 'query-audio'
 UNSURE = 0.55  # cosine with the nearest concept under which the person is told what was understood
 NEGATIVE_PULL = 0.5  # how far a negative query pushes the vector away; more would leave the sphere's known parts
 LIKELY = 8.0  # how fast a concept's share in an example falls with its distance
+MAX_WINDOWS = 64  # of an example that are listened to
 SILENT = 1e-4  # root mean square under which an example says nothing
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -164,35 +165,82 @@ class AudioEncoder:
         return cls(model.session, model.card)
 
     def encode(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Return the query vector of `audio` (channels, n_samples), the mean over its louder windows.
+        """Return the query vector of `audio` (channels, n_samples); see `listen`.
 
         Raises
         ------
         GenaudioError
             If it is silent, empty or not finite.
         """
-        audio = np.atleast_2d(audio)
-        if not audio.size or not np.isfinite(audio).all():
-            raise GenaudioError('The example holds no sound that can be used (empty, or NaN).')
-        mono = audio.mean(axis=0, keepdims=True).astype(np.float32)
-        if rms(mono) < SILENT:
-            raise GenaudioError('The example is silent. Give a clip in which the sound can be heard.')
-        if sample_rate != self.sample_rate:
+        audio = np.atleast_2d(audio).astype(np.float32, copy=False)
+        if sample_rate != self.sample_rate and audio.size:
             from pedalboard.io import StreamResampler
 
-            resampler = StreamResampler(sample_rate, self.sample_rate, 1)
-            mono = np.concatenate([resampler.process(mono), resampler.process(None)], axis=1)
-        spectrum = stft(mono[0], self.n_fft, self.hop_length)
-        energy = self._gather @ (np.real(spectrum) ** 2 + np.imag(spectrum) ** 2)
-        if energy.shape[1] < self.frames:  # a short sound is heard again and again, as in training
+            resampler = StreamResampler(sample_rate, self.sample_rate, audio.shape[0])
+            audio = np.concatenate([resampler.process(np.ascontiguousarray(audio)), resampler.process(None)], axis=1)
+        return self.listen([audio])
+
+    def listen(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
+        """Return the query vector of a sound in blocks (channels, any n) at `sample_rate`: the mean over its louder
+        windows, at most the `MAX_WINDOWS` loudest, so that memory does not grow with its length.
+
+        The power of the channels is added up, not their samples: what is out of phase is heard too.
+
+        Raises
+        ------
+        GenaudioError
+            If it is silent, empty or not finite.
+        """
+        loudest: list[tuple[float, int, np.ndarray]] = []  # a heap: (level, -frame, window)
+        energy = np.zeros((len(self._gather), 0), np.float32)
+        first = 0  # frame of the sound where `energy` begins
+        looked = -1  # where the last window began
+        power, n_samples, transform = 0.0, 0, None
+
+        def look(start: int) -> None:
+            nonlocal looked
+            window, looked = energy[:, start - first : start - first + self.frames], start
+            entry = (float(window.mean()), -start, window.copy())
+            if len(loudest) < MAX_WINDOWS:
+                heapq.heappush(loudest, entry)
+            elif entry > loudest[0]:
+                heapq.heapreplace(loudest, entry)
+
+        def take(spectrum: np.ndarray) -> None:
+            nonlocal energy, first
+            new = self._gather @ (np.real(spectrum) ** 2 + np.imag(spectrum) ** 2).mean(axis=0)
+            energy = np.concatenate([energy, new], axis=1)
+            step = self.frames // 2
+            while energy.shape[1] - (after := 0 if looked < 0 else looked + step - first) >= self.frames:
+                look(first + after)
+            drop = max(0, energy.shape[1] - 2 * self.frames)
+            energy, first = energy[:, drop:], first + drop
+
+        for block in blocks:
+            if not np.isfinite(block).all():
+                raise GenaudioError('The example holds no sound that can be used (empty, or NaN).')
+            n_samples += block.size
+            power += float(np.sum(np.square(block, dtype=np.float64)))
+            for start in range(0, block.shape[1], 1 << 17):  # a whole file at once is no huge spectrum
+                transform = transform or StreamingSTFT(block.shape[0], self.n_fft, self.hop_length)
+                take(transform.process(block[:, start : start + (1 << 17)]))
+        if transform is None:
+            raise GenaudioError('The example holds no sound that can be used (empty, or NaN).')
+        if not np.sqrt(power / n_samples) >= SILENT:
+            raise GenaudioError('The example is silent. Give a clip in which the sound can be heard.')
+        take(transform.finish())
+        if looked < 0:  # a short sound is heard again and again, as in training
             energy = np.tile(energy, (1, -(-self.frames // energy.shape[1])))
-        end = energy.shape[1] - self.frames
-        starts = sorted({*range(0, end + 1, self.frames // 2), end})  # what sounds only at the end is heard, too
-        windows = np.stack([energy[:, s : s + self.frames] for s in starts])
-        loud = windows.mean(axis=(1, 2))
-        windows = windows[loud > loud.max() * 0.03][:64]
-        vectors = self._session.run(None, {'energy': windows[:, None].astype(np.float32)})[0]
-        return unit(vectors.mean(axis=0))
+            look(0)
+        elif looked < first + energy.shape[1] - self.frames:  # what sounds only at the end is heard, too
+            look(first + energy.shape[1] - self.frames)
+        limit = max(level for level, _, _ in loudest) * 0.03
+        windows = [window for level, _, window in sorted(loudest, key=lambda entry: -entry[1]) if level > limit]
+        vectors = self._session.run(None, {'energy': np.stack(windows)[:, None].astype(np.float32)})[0]
+        vector = unit(vectors.mean(axis=0))
+        if not np.isfinite(vector).all():
+            raise GenaudioError('The audio encoder made numbers of the example that are none: its model is damaged.')
+        return vector
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -226,10 +274,9 @@ class Query:
     @property
     def target(self) -> np.ndarray:
         """The mix of the positive vectors, of length one (or, not normalised, their weighted mean)."""
-        total = np.sum([weight * vector for weight, vector in self.positive], axis=0)
-        if not self.normalise:
-            return (total / sum(weight for weight, _ in self.positive)).astype(np.float32)
-        return unit(total)
+        whole = sum(weight for weight, _ in self.positive)
+        total = np.sum([weight / whole * vector for weight, vector in self.positive], axis=0)
+        return unit(total) if self.normalise else total.astype(np.float32)
 
     @property
     def vector(self) -> np.ndarray:
@@ -277,13 +324,15 @@ class QueryEncoder:
         return drawn_to(self.text_encoder.concepts, self.audio_encoder.encode(audio, sample_rate))
 
     def audio(self, path: str | Path) -> np.ndarray:
-        from genaudio_core.audio_files import read_audio
+        """Return the query vector of a recording, which is read block by block; see `example`."""
+        from genaudio_core.audio_files import AudioReader
 
-        rate = self.audio_encoder.sample_rate
         try:
-            return self.example(read_audio(path, rate), rate)
+            with AudioReader(path, self.audio_encoder.sample_rate) as reader:
+                heard = self.audio_encoder.listen(reader.blocks())
         except GenaudioError as error:
             raise GenaudioError(f'{path}: {error}' if str(path) not in str(error) else str(error)) from None
+        return drawn_to(self.text_encoder.concepts, heard)
 
     def image(self, path: str | Path) -> np.ndarray:
         """Return the vector of a picture, through the image encoder that was given.
@@ -324,11 +373,23 @@ class QueryEncoder:
         return Query(label, tuple(wanted), tuple(left_out), n_words=len(positive))
 
 
-_PART = re.compile(r'\s*(?P<sign>[+,;&]|-\s|\bnot\b|\bwithout\b|\bminus\b|\bno\b|\band\b|\bplus\b)\s*', re.IGNORECASE)
+_PART = re.compile(
+    r'\s*(?P<sign>[+;&]|(?<!\d),|,(?!\d)|-\s|\bnot\b|\bwithout\b|\bminus\b|\bno\b|\band\b|\bplus\b)\s*', re.IGNORECASE
+)
+_NUMBER = r'\d*[.,]?\d+'
+_TIMES = re.compile(rf'({_NUMBER})(?:\s*[*\u00d7]\s*|\s*x\s+)(.+)')  # 2 * violin, 2x violin
+_DECIMAL = re.compile(r'(\d*[.,]\d+)\s+(.+)')  # 0.7 violin
+_DIGIT = re.compile(r'(\d)\s+(.+)')  # 2 violin, where there is more than one sound
+_BELOW_ZERO = re.compile(rf'(?:^|\s)[-\u2212]\s*({_NUMBER})\b')
+MAX_WEIGHT = 100.0
 
 
 def parse(text: str) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
     """Split '0.7 violin + 0.3 flute, not cymbals' into weighted positive and negative words.
+
+    A number in front of words is a weight if it is written with a point (or a decimal comma) and is at most 100, or
+    with ``*``, ``×`` or ``x`` behind it; a single digit also, where the query names more than one sound. Any other
+    number belongs to the words: '808 bass', '12 string guitar', '303', '1e3 hz'.
 
     Raises
     ------
@@ -338,18 +399,31 @@ def parse(text: str) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
     positive: list[tuple[float, str]] = []
     negative: list[tuple[float, str]] = []
     pieces = _PART.split(text)
+    several = sum(bool(piece.strip()) for piece in pieces[::2]) > 1
     minus = False
     for index, piece in enumerate(pieces):
         if index % 2:
             sign = piece.lower().strip()
             minus = sign in ('-', 'not', 'without', 'minus', 'no') or (minus and sign == 'and')
             continue
-        if not piece.strip():
+        words = piece.strip()
+        if not words:
             continue
-        found = re.fullmatch(r'(?:(\d*\.?\d+)\s*[*x\u00d7]?\s+|(\d*\.?\d+)\s*[*\u00d7]\s*)?(.*)', piece.strip())
-        number, words = (found[1] or found[2] or '1', found[3]) if found else ('1', piece)
-        weight = float(number)
-        if not 0 < weight <= 100:
-            raise GenaudioError(f"The weight {number} of '{words}' must be more than 0.")
+        if found := _BELOW_ZERO.search(words):
+            raise GenaudioError(
+                f"The weight -{found[1]} in '{words}' must be more than 0; to leave a sound out write 'not' before it."
+            )
+        weight = 1.0
+        found = _TIMES.fullmatch(words) or (_DIGIT.fullmatch(words) if several else None)
+        if not found and (found := _DECIMAL.fullmatch(words)) and _weight(found[1]) > MAX_WEIGHT:
+            found = None  # '440.5 hz' is no weight
+        if found:
+            weight, words = _weight(found[1]), found[2]
+        if not 0 < weight <= MAX_WEIGHT:
+            raise GenaudioError(f"The weight {weight:g} of '{words}' must be more than 0 and at most {MAX_WEIGHT:g}.")
         (negative if minus else positive).append((weight, words))
     return positive, negative
+
+
+def _weight(text: str) -> float:
+    return float(text.replace(',', '.'))

@@ -9,7 +9,6 @@ A separator's card says under ``details['queries']`` where the vectors come from
 """
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,10 @@ import numpy as np
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.model_card import ModelCard
+from genaudio_core.programs import run_program
 
 BUNDLED = 'genaudio'
+TIMEOUT = 900.0  # seconds: large weights from a slow disk, many pictures; then it hangs
 PROBE, PROBE_NUMBERS, PROBE_COSINE = 'violin', 16, 0.98
 
 
@@ -87,11 +88,19 @@ class EncoderProcess:
         command = [sys.executable, '-m', 'genaudio_core.models.encoder_process', '--model', self.model,
                    '--weights', str(self.weights)]  # fmt: skip
         request = json.dumps({name: [str(thing) for thing in things] for name, things in asked.items()})
-        done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
+        done = run_program(command, text=request.encode(), timeout=TIMEOUT)
         if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ['the encoder could not be run'])[-1]
+            said = done.stderr.decode(errors='replace').strip().splitlines()
+            reason = said[-1] if said else f'The encoder {self.weights} ended without a word ({done.returncode}).'
             if 'ModuleNotFoundError' in reason or 'ImportError' in reason:
                 reason = f"The encoder needs more than is installed ({reason}): pip install 'genaudio[clip]'"
             raise GenaudioError(reason)
-        told = json.loads(done.stdout.strip().splitlines()[-1])
-        return {**told, **{name: np.array(told[name], np.float32) for name in asked}}
+        try:
+            told = json.loads(done.stdout.decode(errors='replace').strip().splitlines()[-1])
+            vectors = {name: np.array(told[name], np.float32) for name in asked}
+        except (ValueError, IndexError, KeyError, TypeError):
+            raise GenaudioError(f'The encoder {self.weights} gave no answer that can be read.') from None
+        for name, found in vectors.items():
+            if not np.isfinite(found).all():
+                raise GenaudioError(f'The encoder {self.weights} made {name} vectors of what are no numbers.')
+        return {**told, **vectors}

@@ -76,6 +76,17 @@ class Separator:
         model = load_model(path or presets_dir() / 'models' / BUNDLED, KIND, provider=provider)
         return cls(model, sharpness, threads)
 
+    def close(self) -> None:
+        """End the threads; what is under way is waited for."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> 'Separator':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def masks(self, spectrum: np.ndarray, query: np.ndarray) -> np.ndarray:
         """One window (height, frames) of energies or magnitudes and queries (n, D) -> (n, height, frames) in 0..1."""
         feed = {'spectrum': spectrum[None, None].astype(np.float32), 'query': query.astype(np.float32)}
@@ -278,8 +289,8 @@ def separate_file(
         stream = separator.stream(reader.sample_rate, reader.channels, queries)
         targets = [*outputs, *([residual] if residual is not None else [])]
         writers = [
-            stack.enter_context(AudioWriter(temporary, reader.sample_rate, reader.channels))
-            for temporary in [stack.enter_context(atomic_write(target)) for target in targets]
+            stack.enter_context(AudioWriter(temporary, reader.sample_rate, reader.channels, name=target))
+            for temporary, target in [(stack.enter_context(atomic_write(target)), target) for target in targets]
         ]
         waiting = np.zeros((reader.channels, 0), np.float32)
         taken = given = 0
@@ -295,6 +306,11 @@ def separate_file(
             given += n
             # The stems are rounded to float32 first: what is left is left of exactly what is written.
             results = [*stems, own - stems.sum(axis=0)] if residual is not None else list(stems)
+            if not all(np.isfinite(result).all() for result in results):
+                raise GenaudioError(
+                    f'The model {separator.card.name} made samples that are no numbers of {path}: it is damaged. '
+                    'Nothing was written.'
+                )
             for writer, result in zip(writers, results, strict=True):
                 writer.write(result)
             power[0] += float(np.sum(own.astype(np.float64) ** 2))

@@ -6,7 +6,6 @@
 
 import shlex
 import shutil
-import subprocess
 import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ import numpy as np
 
 from genaudio_core.audio_files import read_audio
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.programs import run_program
 
 SAMPLE_RATE = 44100
 TIMEOUT = 120.0  # seconds for one row; a program that hangs must not hang us
@@ -115,12 +115,7 @@ class _Program:
     """What runs a program that reads a text and writes a wav file."""
 
     def _run(self, command: list[str], text: str, out: Path) -> np.ndarray:
-        try:
-            done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=TIMEOUT, check=False)
-        except subprocess.TimeoutExpired:
-            raise GenaudioError(f'{command[0]} did not answer within {TIMEOUT:.0f} s.') from None
-        except OSError as error:
-            raise GenaudioError(f'{command[0]} does not run: {error.strerror}.') from error
+        done = run_program(command, text=text.encode(), timeout=TIMEOUT)
         if done.returncode or not out.is_file() or not out.stat().st_size:
             said = done.stderr.decode(errors='replace').strip().splitlines()
             raise GenaudioError(f'{command[0]} made no speech{": " + said[-1] if said else ""}.')

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from genaudio_core.errors import GenaudioError
@@ -81,6 +83,19 @@ def test_empty_queries_in_one_line(text):
     ('strings without violin and flute', [(1, 'strings')], [(1, 'violin'), (1, 'flute')]),
     ('violin and flute', [(1, 'violin'), (1, 'flute')], []),
     ('hi-hat', [(1, 'hi-hat')], []),
+    ('808 bass', [(1, '808 bass')], []),
+    ('0.5 808 bass + 909 hat', [(0.5, '808 bass'), (1, '909 hat')], []),
+    ('303', [(1, '303')], []),
+    ('1e3 hz', [(1, '1e3 hz')], []),
+    ('440.5 hz', [(1, '440.5 hz')], []),
+    ('12 string guitar', [(1, '12 string guitar')], []),
+    ('8 bit synth', [(1, '8 bit synth')], []),
+    ('0.5 drums, 2 violin', [(0.5, 'drums'), (2, 'violin')], []),
+    ('2 * violin', [(2, 'violin')], []),
+    ('20x violin, not 3\u00d7 cymbals', [(20, 'violin')], [(3, 'cymbals')]),
+    ('2 xylophones + drums', [(2, 'xylophones'), (1, 'drums')], []),
+    ('0,7 violin + 0,3 flute', [(0.7, 'violin'), (0.3, 'flute')], []),
+    ('drums - 808 bass', [(1, 'drums')], [(1, '808 bass')]),
 ])  # fmt: skip
 def test_parse(text, positive, negative):
     assert parse(text) == (positive, negative)
@@ -91,6 +106,41 @@ def test_only_negative_or_weightless_is_told():
         encoder().query('not drums')
     with pytest.raises(GenaudioError, match='weight'):
         encoder().query('0 violin + flute')
+
+
+@pytest.mark.parametrize('text', ['-0.5 violin', '- 0.5 violin', 'drums -0.5 cymbals', '\u22120.5 violin', '-2*violin'])
+def test_a_weight_below_zero_is_refused_or_taken_as_leaving_out(text):
+    try:
+        positive, negative = parse(text)
+    except GenaudioError as error:
+        assert "'not'" in str(error) and '\n' not in str(error)
+    else:
+        assert not positive and negative == [(0.5, 'violin')]
+
+
+@given(parts=st.lists(st.tuples(
+    st.one_of(st.just(''), st.sampled_from(['0.7 ', '2 * ', '3\u00d7', '.5 ', '12.5 '])),
+    st.from_regex(r'[a-z]{2,8}( [a-z]{2,8})?', fullmatch=True), st.booleans()), min_size=1, max_size=5))  # fmt: skip
+def test_what_is_written_by_the_grammar_is_read_by_it(parts):
+    words = {'not', 'no', 'and', 'plus', 'minus', 'without'}
+    parts = [part for part in parts if not words & set(part[1].split())]
+    text = ' + '.join(f'{number}{name}' for number, name, out in parts if not out)
+    text += ''.join(f', not {number}{name}' for number, name, out in parts if out)
+    positive, negative = parse(text)
+    for found, left_out in ((positive, False), (negative, True)):
+        weights = [(float(number.strip(' *\u00d7') or 1), name) for number, name, out in parts if out is left_out]
+        assert found == weights
+
+
+@given(text=st.text(st.one_of(st.sampled_from('0123456789.,+-*x e&;'), st.characters()), max_size=30))
+def test_any_text_is_a_query_or_one_line(text):
+    try:
+        positive, negative = parse(text)
+    except GenaudioError as error:
+        assert 'weight' in str(error)
+    else:
+        for weight, words in positive + negative:
+            assert 0 < weight <= 100 and words
 
 
 def test_mix_and_negative_vectors():

@@ -96,3 +96,128 @@ def test_the_input_is_never_overwritten(tmp_path, capsys):
     (tmp_path / 'a.wav').symlink_to(tmp_path / 'a.x.wav')
     assert main(['separate', str(tmp_path / 'a.wav'), '-q', 'x', '-o', str(tmp_path)]) == 2
     assert 'the input itself' in capsys.readouterr().err
+
+
+def test_no_input_is_overwritten_by_the_stem_of_another(tmp_path, capsys):
+    song(tmp_path / 'song.wav', n=9000)
+    song(tmp_path / 'song.violin.wav', n=9000, seed=1)
+    before = (tmp_path / 'song.violin.wav').read_bytes()
+    files = [str(tmp_path / 'song.wav'), str(tmp_path / 'song.violin.wav')]
+    assert main(['separate', *files, '-q', 'violin', '-o', str(tmp_path)]) == 2
+    assert 'Nothing was written' in capsys.readouterr().err
+    assert (tmp_path / 'song.violin.wav').read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize('how', ['link', 'hard link', 'example'])
+def test_nothing_that_is_read_is_overwritten(tmp_path, capsys, how):
+    song(tmp_path / 'song.wav', n=9000)
+    other = tmp_path / 'elsewhere.wav'
+    song(other, n=9000, seed=1)
+    target = tmp_path / 'song.x.wav'
+    if how == 'link':
+        target.symlink_to(other)
+    elif how == 'hard link':
+        target.hardlink_to(other)
+    else:
+        other = other.rename(target)
+    files = [str(tmp_path / 'song.wav'), *(['--example'] if how == 'example' else []), str(other)]
+    assert main(['separate', *files, '-q', 'x', '-o', str(tmp_path)]) == 2
+    assert 'overwritten' in capsys.readouterr().err
+
+
+def test_inputs_whose_names_differ_only_in_case_keep_their_stems_apart(tmp_path):
+    for name in ('Take.wav', 'take.wav', 'take-2.wav', 'TAKE.flac'):
+        song(tmp_path / name, n=9000)
+    files = [str(tmp_path / name) for name in ('Take.wav', 'take.wav', 'take-2.wav', 'TAKE.flac')]
+    assert main(['separate', *files, '-q', 'x', '-o', str(tmp_path / 'o')]) == 0
+    assert len({path.name.casefold() for path in (tmp_path / 'o').iterdir()}) == 4
+
+
+@pytest.mark.parametrize('letters', ['a', '\u4ea4'])
+@pytest.mark.parametrize('words', ['violin', 'the violins and the violas at the back of the strings', '\u97ff' * 60])
+def test_names_that_are_too_long_are_shortened(tmp_path, capsys, letters, words):
+    name = letters * (250 // len(letters.encode())) + '.wav'
+    song(tmp_path / name, n=9000)
+    assert main(['separate', str(tmp_path / name), '-q', words, '-q', words, '-o', str(tmp_path / 'o')]) == 0
+    assert len(list((tmp_path / 'o').iterdir())) == 2
+    assert 'shortened' in capsys.readouterr().err
+
+
+def test_long_queries_that_begin_alike_have_files_of_their_own(tmp_path):
+    song(tmp_path / 'a.wav', n=9000)
+    queries = ['-q', 'the violins at the back of ' * 5 + 'one', '-q', 'the violins at the back of ' * 5 + 'two']
+    assert main(['separate', str(tmp_path / 'a.wav'), *queries, '-o', str(tmp_path / 'o')]) == 0
+    assert len(list((tmp_path / 'o').iterdir())) == 2
+
+
+@pytest.mark.parametrize('kind', ['flac', 'mp3'])
+def test_a_stem_that_is_clipped_is_told(tmp_path, capsys, kind):
+    write_audio(tmp_path / 'loud.wav', np.random.default_rng(0).standard_normal((2, 40_000)), 44100)
+    assert main(['separate', str(tmp_path / 'loud.wav'), '-q', 'x', '-f', kind, '-o', str(tmp_path / 'o')]) == 0
+    assert f'loud.x.{kind} was clipped' in capsys.readouterr().err
+    assert main(['separate', str(tmp_path / 'loud.wav'), '-q', 'x', '-o', str(tmp_path / 'o')]) == 0
+    assert 'clipped' not in capsys.readouterr().err
+
+
+def test_a_file_that_a_library_cannot_stand_costs_no_other(tmp_path, capsys, monkeypatch):
+    from genaudio_core import separation
+
+    for name in ('a.wav', 'b.wav', 'c.wav'):
+        song(tmp_path / name, n=9000)
+    real = separation.separate_file
+
+    def breaks(separator, path, *args, **kwargs):
+        if path.name == 'b.wav':
+            raise RuntimeError('Not sure how to convert\n data')
+        return real(separator, path, *args, **kwargs)
+
+    monkeypatch.setattr(separation, 'separate_file', breaks)
+    files = [str(tmp_path / name) for name in ('a.wav', 'b.wav', 'c.wav')]
+    assert main(['separate', *files, '-q', 'x', '-o', str(tmp_path / 'o')]) == 1
+    told = capsys.readouterr().err
+    assert 'skipped: ' in told and 'Not sure how to convert data' in told and '1 of 3 files' in told
+    assert sorted(p.name for p in (tmp_path / 'o').iterdir()) == ['a.x.wav', 'c.x.wav']
+
+
+def test_stems_that_are_no_numbers_are_not_written(tmp_path, capsys, monkeypatch):
+    from genaudio_core.separation import Separator
+
+    song(tmp_path / 'a.wav', n=9000)
+    monkeypatch.setattr(Separator, 'masks', lambda self, spectrum, query: np.full(
+        (len(query), *spectrum.shape), np.nan, np.float32))  # fmt: skip
+    assert main(['separate', str(tmp_path / 'a.wav'), '-q', 'x', '-o', str(tmp_path / 'o')]) == 2
+    assert 'no numbers' in capsys.readouterr().err
+    assert not list((tmp_path / 'o').iterdir())
+
+
+def test_a_file_cut_short_is_separated_as_far_as_it_goes_and_told(tmp_path, capsys):
+    song(tmp_path / 'a.wav')
+    data = (tmp_path / 'a.wav').read_bytes()
+    (tmp_path / 'a.wav').write_bytes(data[: len(data) // 2])
+    assert main(['separate', str(tmp_path / 'a.wav'), '-q', 'x', '-o', str(tmp_path / 'o')]) == 0
+    assert 'shorter than its header says' in capsys.readouterr().err
+    assert 29_900 < read_audio(tmp_path / 'o' / 'a.x.wav').shape[1] <= 30_000
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGHUP', 'SIGINT'])
+def test_a_signal_leaves_no_half_written_file(tmp_path, name):
+    """The command itself, in the middle of ten minutes of sound."""
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    noise = np.random.default_rng(0).standard_normal((1, 8000 * 600)).astype(np.float32) * 0.1
+    write_audio(tmp_path / 'long.wav', noise, 8000)
+    out = tmp_path / 'o'
+    command = [sys.executable, '-m', 'bridge.cli', 'separate', str(tmp_path / 'long.wav'), '-q', 'violin', '-o', out]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not (out.is_dir() and list(out.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(getattr(signal, name))
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + getattr(signal, name)
+    assert said.strip() == 'stopped'
+    assert not list(out.iterdir())

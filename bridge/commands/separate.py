@@ -3,13 +3,16 @@
 import argparse
 import re
 import sys
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genaudio_core.command import notice
+from genaudio_core.command import notice, raise_if_stopped
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.files import check_readable, check_targets, fitting_name
 
 HELP = 'Pull sounds out of recordings, by words, by example or by picture.'
 EXAMPLE = 'genaudio separate song.flac -q violin -q "drums, not cymbals" --residual -o stems'
@@ -39,16 +42,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--encoder-model', default='ViT-B-32', help="open_clip's name of the model in that file")
 
 
+MAX_SLUG = 60  # bytes of a stem's own part of its file name
+
+
 def _slug(name: str) -> str:
-    return re.sub(r'[^\w-]+', '-', name.lower()).strip('-')[:60] or 'stem'
+    slug = re.sub(r'[^\w-]+', '-', name.lower()).strip('-') or 'stem'
+    return fitting_name(slug, '', MAX_SLUG)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """`name`, or the first of name-2, name-3 ... that is not `taken` (in lower case)."""
+    found, number = name, 1
+    while found.casefold() in taken:
+        number += 1
+        found = f'{name}-{number}'
+    return found
+
+
+def _targets(args: argparse.Namespace, names: Sequence[str], kind: str) -> list[list[Path]]:
+    """The files to write for each input: its stems, and what is left at the end.
+
+    Raises
+    ------
+    GenaudioError
+        If one of them is an input, of this file or of any other.
+    """
+    taken: set[str] = set()
+    found = []
+    for path in args.files:
+        # Two inputs of one name ('a/take.wav', 'b/take.wav') must not overwrite each other's stems.
+        stem = _free(path.stem, taken)
+        taken.add(stem.casefold())
+        stems = [*names, *(['residual'] if args.residual else [])]
+        targets = [args.out / fitting_name(stem, f'.{name}.{kind}') for name in stems]
+        if not all(target.name.startswith(f'{stem}.') for target in targets):
+            notice(f'{path.name}: the name is too long for its stems; it is shortened to {targets[0].name}.')
+        found.append(targets)
+    sources = [*args.files, *args.example, *args.image, *([args.model] if args.model else [])]
+    check_targets([target for targets in found for target in targets], sources)
+    return found
 
 
 def _queries(args: argparse.Namespace, separator: Any) -> list:
     if not args.query and not args.example and not args.image:
         raise GenaudioError('Nothing to listen for. Say it in words (-q "violin") or by --example CLIP.')
     for path in args.image:
-        if not path.is_file():
-            raise GenaudioError(f'There is no picture {path}.')
+        check_readable(path, 'picture')
     source = separator.asked
     if not source.bundled:
         return _foreign_queries(args, separator)
@@ -119,67 +158,74 @@ def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
 
 
 def run(args: argparse.Namespace) -> dict:
-    import time
-
-    from genaudio_core.separation import Separator, separate_file
+    from genaudio_core.separation import Separator
 
     kind = args.format.lower().lstrip('.')
     if kind not in FORMATS:
         hint = did_you_mean(kind, FORMATS)
         raise GenaudioError(f"Cannot write '{args.format}'.{hint} There are: {', '.join(FORMATS)}.")
-    separator = Separator.load(args.model, provider=args.provider, threads=max(1, args.threads),
-                              sharpness=args.sharpness)
+    with Separator.load(
+        args.model, provider=args.provider, threads=max(1, args.threads), sharpness=args.sharpness
+    ) as separator:
+        return _run(args, separator, kind)
+
+
+def _run(args: argparse.Namespace, separator: Any, kind: str) -> dict:
     queries = _queries(args, separator)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GenaudioError(f'Cannot make the folder {args.out}: {error.strerror}.') from error
+    except (OSError, ValueError) as error:
+        raise GenaudioError(f'Cannot make the folder {args.out}: {getattr(error, "strerror", error)}.') from error
     names: list[str] = []
     for query in queries:
-        slug = _slug(query.name)
-        names.append(slug if slug not in names and slug != 'residual' else f'{slug}-{len(names) + 1}')
-    results, failed, stems_seen = [], [], set()
-    for path in args.files:
-        # Two inputs of one name ('a/take.wav', 'b/take.wav') must not overwrite each other's stems.
-        stem = path.stem
-        while stem in stems_seen:
-            stem += '-2'
-        stems_seen.add(stem)
-        outputs = [args.out / f'{stem}.{name}.{kind}' for name in names]
-        residual = args.out / f'{stem}.residual.{kind}' if args.residual else None
-        for target in [*outputs, *([residual] if residual else [])]:
-            if target.exists() and path.exists() and target.samefile(path):
-                raise GenaudioError(f'{target} is the input itself; give another folder with -o.')
-        began, shown = time.monotonic(), -1
-
-        def progress(share: float, name: str = path.name) -> None:
-            nonlocal shown
-            if sys.stderr.isatty() and int(share * 100) != shown:
-                shown = int(share * 100)
-                bar = '#' * (shown // 4)
-                print(f'\r{name} [{bar:<25}] {shown:3d}%', end='', file=sys.stderr, flush=True)
-
+        names.append(_free(_slug(query.name), {'residual', *(name.casefold() for name in names)}))
+    results, failed = [], []
+    for path, targets in zip(args.files, _targets(args, names, kind), strict=True):
         try:
-            told = separate_file(separator, path, outputs, queries, residual=residual, on_progress=progress)
-        except GenaudioError as error:
-            if len(args.files) == 1:
+            results.append(_separated(separator, path, targets, names, queries, args.residual))
+        except Exception as error:
+            raise_if_stopped()
+            # A file that no library can stand is told too, and the others are still worth having.
+            if len(args.files) == 1 or args.debug:
                 raise
-            notice(f'skipped: {error}')  # the other files are still worth having
+            line = str(error) if isinstance(error, GenaudioError) else f'{path}: {type(error).__name__}: {error}'
+            notice(f'skipped: {" ".join(line.split())}')
             failed.append(str(path))
-            continue
-        finally:
-            if shown >= 0:
-                print(file=sys.stderr)
-        seconds = time.monotonic() - began
-        levels = dict(zip([*names, *(['residual'] if residual else [])], told['level_db'], strict=True))
-        results.append({
-            'input': str(path), 'stems': [str(o) for o in outputs], 'residual': str(residual) if residual else None,
-            'seconds': round(told['seconds'], 3), 'sample_rate': told['sample_rate'], 'channels': told['channels'],
-            'level_db': levels, 'times_real_time': round(told['seconds'] / max(seconds, 1e-6), 1),
-        })  # fmt: skip
-        for name, db in levels.items():
-            if db < -50 and name != 'residual':
-                notice(f"'{name}' seems not to be in {path.name}: its stem is {-db:.0f} dB below the input.")
     if not results:
         raise GenaudioError(f'None of the {len(args.files)} files could be separated.')
+    if failed:
+        notice(f'{len(failed)} of {len(args.files)} files could not be separated; the others are done.')
     return {'files': results, 'skipped': failed, 'exit_code': 1 if failed else 0}
+
+
+def _separated(
+    separator: Any, path: Path, targets: Sequence[Path], names: Sequence[str], queries: Sequence, residual: bool
+) -> dict[str, Any]:
+    """Separate one file, and say how it went."""
+    from genaudio_core.separation import separate_file
+
+    outputs, left = targets[: len(names)], targets[-1] if residual else None
+    began, shown = time.monotonic(), -1
+
+    def progress(share: float) -> None:
+        nonlocal shown
+        if sys.stderr.isatty() and int(share * 100) != shown:
+            shown = int(share * 100)
+            bar = '#' * (shown // 4)
+            print(f'\r{path.name} [{bar:<25}] {shown:3d}%', end='', file=sys.stderr, flush=True)
+
+    try:
+        told = separate_file(separator, path, outputs, queries, residual=left, on_progress=progress)
+    finally:
+        if shown >= 0:
+            print(file=sys.stderr)
+    seconds = time.monotonic() - began
+    levels = dict(zip([*names, *(['residual'] if residual else [])], told['level_db'], strict=True))
+    for name, db in levels.items():
+        if not db >= -50 and name != 'residual':
+            notice(f"'{name}' seems not to be in {path.name}: its stem is {-db:.0f} dB below the input.")
+    return {
+        'input': str(path), 'stems': [str(o) for o in outputs], 'residual': str(left) if left else None,
+        'seconds': round(told['seconds'], 3), 'sample_rate': told['sample_rate'], 'channels': told['channels'],
+        'level_db': levels, 'times_real_time': round(told['seconds'] / max(seconds, 1e-6), 1),
+    }  # fmt: skip

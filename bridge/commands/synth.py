@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import check_readable
 
 HELP = 'Make a sound from words, from an example or from a picture: 44.1 kHz, as many takes as you like.'
 EXAMPLE = 'genaudio synth "snare drum" --seconds 1 --takes 4 --seed 7 -o snare.wav'
@@ -50,8 +51,7 @@ def _query(args: argparse.Namespace, query_dim: int):
     if not args.words.strip() and not args.example and not args.image:
         raise GenaudioError('Nothing to make. Say it in words (genaudio synth "snare drum") or by --example CLIP.')
     for path in args.image:
-        if not path.is_file():
-            raise GenaudioError(f'There is no picture {path}.')
+        check_readable(path, 'picture')
     if query_dim == QUERY_DIM:
         if args.image:
             raise GenaudioError(
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> dict:
     import time
 
     from genaudio_core.audio_files import WRITABLE, write_audio
-    from genaudio_core.files import check_writable
+    from genaudio_core.files import check_targets, check_writable
     from genaudio_core.synthesis import MAX_TAKES, Synthesizer
 
     began = time.monotonic()
@@ -89,6 +89,8 @@ def run(args: argparse.Namespace) -> dict:
     if not 1 <= args.takes <= MAX_TAKES:
         raise GenaudioError(f'{args.takes} takes cannot be made at once (1 to {MAX_TAKES}).')
     files = [check_writable(path) for path in outputs(args.out, args.takes)]
+    models = [path for path in (args.model, args.vocoder, args.clip_weights) if path is not None]
+    check_targets(files, [*args.example, *args.image, *models])
     synthesizer = Synthesizer.load(args.model, vocoder=args.vocoder, threads=max(1, args.threads))
     query = _query(args, synthesizer.query_dim)
     shown = False

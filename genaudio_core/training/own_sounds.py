@@ -8,7 +8,6 @@
 Names are read as queries are: synonyms count ('fiddle'). What cannot be used is passed over and named.
 """
 
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,12 +18,14 @@ import numpy as np
 from genaudio_core.audio_files import READABLE, read_audio
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.loudness import rms
+from genaudio_core.programs import run_program
 from genaudio_core.training.lexicon import BY_NAME, CONCEPTS
 from genaudio_core.training.recordings import concept_of, plain_label, split_of
 from genaudio_core.training.render import LOUDNESS, SAMPLE_RATE, level
 from genaudio_core.training.sounds import SoundWriter
 
-VIDEO = ('.mp4', '.mkv', '.webm', '.mov', '.avi', '.m4a', '.opus')  # what ffmpeg reads for us
+VIDEO = ('.mp4', '.mkv', '.webm', '.mov', '.avi', '.m4a')  # what ffmpeg reads for us
+FFMPEG_TIMEOUT = 1800.0  # seconds
 CLIP_SECONDS = 30.0  # longer files are cut
 SILENT = 1e-3  # root mean square under which a clip is left out
 _WORDS = sorted({word for concept in CONCEPTS for word in (concept.name, *concept.synonyms)})
@@ -55,12 +56,9 @@ def read_sound(path: Path) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / 'sound.wav'
         command = ['ffmpeg', '-v', 'error', '-nostdin', '-i', str(path), '-vn', '-ar', str(SAMPLE_RATE), str(wav)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True)
-        except FileNotFoundError:
-            raise GenaudioError(f'{path} needs ffmpeg: apt-get install ffmpeg.') from None
+        done = run_program(command, timeout=FFMPEG_TIMEOUT, advice=f'{path} needs it: apt-get install ffmpeg.')
         if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ['no sound in it'])[-1]
+            reason = (done.stderr.decode(errors='replace').strip().splitlines() or ['no sound in it'])[-1]
             raise GenaudioError(f'ffmpeg cannot read {path}: {reason}')
         return read_audio(wav)
 

@@ -8,7 +8,7 @@ A label's place is where the encoder puts its words. Its variants are its other 
 hears (and sees) what people will ask with. Vectors are brought to length one.
 """
 
-import subprocess
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,9 +18,10 @@ import numpy as np
 
 from genaudio_core.audio_files import READABLE
 from genaudio_core.errors import GenaudioError
+from genaudio_core.programs import run_program
 from genaudio_core.query_process import PROBE, EncoderProcess, QuerySource, probe_of
 from genaudio_core.training.lexicon import CONCEPTS
-from genaudio_core.training.own_sounds import VIDEO
+from genaudio_core.training.own_sounds import FFMPEG_TIMEOUT, VIDEO
 from genaudio_core.training.query_space import QuerySpace, unit
 from genaudio_core.training.recordings import concept_of
 
@@ -37,22 +38,21 @@ def middle_frames(video: Path, folder: Path) -> list[Path]:
         If ffmpeg is missing, or there is no picture in the file.
     """
     probe = ['ffprobe', '-v', 'error', '-show_entries', 'format=duration', '-of', 'csv=p=0', str(video)]
+    advice = f'{video} needs ffmpeg: apt-get install ffmpeg.'
+    length = run_program(probe, timeout=FFMPEG_TIMEOUT, advice=advice).stdout.decode(errors='replace').strip()
+    found = []
     try:
-        length = subprocess.run(probe, capture_output=True, text=True).stdout.strip()
         middle = float(length or 0) / 2
-        found = []
-        for i in range(N_FRAMES):
-            at = max(0.0, middle + (i - N_FRAMES // 2) * FRAME_STEP)
-            target = folder / f'{video.stem}-{i}.png'
-            command = ['ffmpeg', '-v', 'error', '-nostdin', '-y', '-ss', f'{at:.3f}', '-i', str(video), '-an',
-                       '-frames:v', '1', str(target)]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode == 0 and target.exists():
-                found.append(target)
-    except FileNotFoundError:
-        raise GenaudioError(f'{video} needs ffmpeg: apt-get install ffmpeg.') from None
     except ValueError:
-        found = []
+        middle = math.nan
+    for i in range(N_FRAMES if math.isfinite(middle) else 0):
+        at = max(0.0, middle + (i - N_FRAMES // 2) * FRAME_STEP)
+        target = folder / f'{video.stem}-{i}.png'
+        command = ['ffmpeg', '-v', 'error', '-nostdin', '-y', '-ss', f'{at:.3f}', '-i', str(video), '-an',
+                   '-frames:v', '1', str(target)]  # fmt: skip
+        done = run_program(command, timeout=FFMPEG_TIMEOUT, advice=advice)
+        if done.returncode == 0 and target.exists():
+            found.append(target)
     if not found:
         raise GenaudioError(f'{video} holds no pictures.')
     return found
