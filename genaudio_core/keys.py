@@ -1,6 +1,7 @@
 """Names of keys and chords: what notes they mean."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from genaudio_core.errors import GenaudioError, did_you_mean
 
@@ -18,6 +19,25 @@ CHORDS: dict[str, tuple[int, ...]] = {
     'sus2': (0, 2, 7), 'sus4': (0, 5, 7), '7sus4': (0, 5, 7, 10), '6': (0, 4, 7, 9), 'm6': (0, 3, 7, 9),
     '9': (0, 2, 4, 7, 10), 'm9': (0, 2, 3, 7, 10), 'maj9': (0, 2, 4, 7, 11), 'add9': (0, 2, 4, 7), '5': (0, 7),
 }  # fmt: skip
+NOTE_NAMES = ('C', 'Db', 'D', 'Eb', 'E', 'F', 'F#', 'G', 'Ab', 'A', 'Bb', 'B')
+
+
+@dataclass(frozen=True, slots=True)
+class Chord:
+    """A chord: root and bass as pitch classes 0..11, quality as in `CHORDS`."""
+
+    root: int
+    quality: str
+    bass: int
+
+    @property
+    def pitch_classes(self) -> frozenset[int]:
+        """Those of its tones, the bass among them."""
+        return classes_of(self.root, CHORDS[self.quality]) | {self.bass}
+
+    def __str__(self) -> str:
+        low = '' if self.bass == self.root else f'/{NOTE_NAMES[self.bass]}'
+        return f'{NOTE_NAMES[self.root]}{self.quality}{low}'
 
 
 def _root(name: str) -> tuple[int, str] | None:
@@ -59,16 +79,21 @@ def classes_of(tonic: int, intervals: Iterable[int]) -> frozenset[int]:
     return frozenset((tonic + interval) % 12 for interval in intervals)
 
 
-def chord_pitch_classes(chord: str) -> frozenset[int]:
-    """Pitch classes of a chord symbol such as ``"Am7"``, ``"F#dim"`` or ``"C/E"``.
+def parse_chord(symbol: str) -> Chord:
+    """Return the chord of a symbol such as ``"Am7"``, ``"F#dim"`` or ``"C/E"``.
 
     Raises
     ------
     GenaudioError
-        If it is no chord symbol.
+        If it is not a chord symbol.
     """
-    symbol, _, bass = chord.strip().partition('/')
-    found, low = _root(symbol), _root(bass)
-    if found and found[1] in CHORDS and (not bass or (low and not low[1])):
-        return classes_of(found[0], CHORDS[found[1]]) | ({low[0]} if low else set())
-    raise GenaudioError(f"'{chord}' is no chord. Write a note and one of: {', '.join(k for k in CHORDS if k)}.")
+    name, slash, bass = symbol.strip().partition('/')
+    found, low = _root(name), _root(bass)
+    if found and found[1] in CHORDS and (not slash or (low and not low[1])):
+        return Chord(found[0], found[1], low[0] if low else found[0])
+    raise GenaudioError(f"'{symbol}' is no chord. Write a note and one of: {', '.join(k for k in CHORDS if k)}.")
+
+
+def chord_pitch_classes(chord: str) -> frozenset[int]:
+    """Pitch classes of what `parse_chord` takes; its errors."""
+    return parse_chord(chord).pitch_classes

@@ -8,6 +8,7 @@ from genaudio_core.command import main as run_command
 ABOUT = 'Prepare data, train, evaluate and study the models.'
 COMMANDS = {
     'prepare': 'make one compact data file from folders of scores',
+    'write-bands': 'write band music by rule, with its chords, to train on',
     'prepare-sounds': 'render scores and pack recordings: labelled sounds to train separators on',
     'prepare-font': 'make a SoundFont of recorded notes, to train with',
     'prepare-bands': 'render windows of MIDI bands as stems, to train the live separator on',

@@ -19,7 +19,7 @@ ARCHIVE_SUFFIXES = ('.tar', '.tar.xz', '.tar.gz', '.tgz', '.tar.bz2', '.zip')
 class ScoreFile(NamedTuple):
     """One file to read, wherever it lies."""
 
-    source: str  # first folder or archive below the folder given
+    source: str  # first folder below the folder given; without one, the archive
     name: str  # path within the source
     data: bytes
 
@@ -44,13 +44,12 @@ def find_scores(folders: list[Path]) -> Iterator[ScoreFile]:
             below = path.relative_to(folder) if folder.is_dir() else Path(path.name)
             source = below.parts[0] if len(below.parts) > 1 else folder.stem
             if path.name.lower().endswith(ARCHIVE_SUFFIXES):
-                yield from _in_archive(path)
+                yield from _in_archive(path, source if len(below.parts) > 1 else path.name.split('.')[0])
             elif _is_score(path.name):
                 yield ScoreFile(source, str(below), path.read_bytes())
 
 
-def _in_archive(path: Path) -> Iterator[ScoreFile]:
-    source = path.name.split('.')[0]
+def _in_archive(path: Path, source: str) -> Iterator[ScoreFile]:
     if path.name.lower().endswith('.zip'):
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):

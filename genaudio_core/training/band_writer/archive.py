@@ -1,0 +1,108 @@
+"""Many written pieces on disk: archives of MIDI files and of what is known about them."""
+
+import functools
+import json
+import multiprocessing
+import random
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.files import atomic_write
+from genaudio_core.score import write_midi
+from genaudio_core.training.band_writer.performances import Performances
+from genaudio_core.training.band_writer.styles import STYLES
+from genaudio_core.training.band_writer.writer import write_piece
+
+PER_ARCHIVE = 200
+FACTS = 'facts.jsonl'  # in each archive: one line a piece
+
+
+@functools.cache
+def _performances(folders: tuple[Path, ...]) -> Performances:
+    return Performances(folders)  # read once in each process
+
+
+def write_archive(path: Path, seeds: range, styles: tuple[str, ...], grooves: tuple[Path, ...]) -> Counter[str]:
+    """Write the pieces of `seeds` as one archive, whole or not at all; return notes and pieces by style."""
+    performances = _performances(grooves) if grooves else None
+    counts: Counter[str] = Counter()
+    lines = []
+    with (
+        atomic_write(path) as temporary,
+        tempfile.TemporaryDirectory() as folder,
+        zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for seed in seeds:
+            style = random.Random(f'style {seed}').choice(styles)
+            piece = write_piece(seed, style, performances=performances)
+            name = f'{style}-{seed:08d}.mid'
+            write_midi(piece.score, Path(folder) / name)
+            archive.write(Path(folder) / name, name)
+            lines.append(json.dumps({'file': name} | piece.facts()))
+            counts['notes'] += piece.score.n_notes
+            counts[style] += 1
+        archive.writestr(FACTS, '\n'.join(lines) + '\n')
+    return counts
+
+
+def read_facts(folder: Path) -> Iterator[dict[str, Any]]:
+    """What is known about each piece of a folder of archives: `Piece.facts`, and ``file``."""
+    for path in sorted(folder.glob('*.zip')):
+        with zipfile.ZipFile(path) as archive:
+            for line in archive.read(FACTS).decode().splitlines():
+                yield json.loads(line)
+
+
+def write_archives(
+    folder: Path,
+    n_pieces: int,
+    first: int = 0,
+    *,
+    styles: Sequence[str] | None = None,
+    grooves: Sequence[Path] | None = None,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Write pieces `first` to `first + n_pieces` into archives of `folder`; archives that are there are left alone.
+
+    Raises
+    ------
+    GenaudioError
+        If a style is unknown, `n_pieces` is not positive, or a folder of grooves holds none.
+    """
+    for style in styles or ():
+        if style not in STYLES:
+            raise GenaudioError(f"Unknown style '{style}'.{did_you_mean(style, STYLES)} Styles: {', '.join(STYLES)}.")
+    if n_pieces < 1:
+        raise GenaudioError('-n must be 1 or more.')
+    chosen, places = tuple(styles or sorted(STYLES)), tuple(grooves or ())
+    if places:
+        _performances(places)  # what is wrong with them is said here, once
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for start in range(first, first + n_pieces, PER_ARCHIVE):
+        seeds = range(start, min(start + PER_ARCHIVE, first + n_pieces))
+        path = folder / f'{seeds.start:08d}-{seeds.stop - 1:08d}.zip'
+        if not path.exists():
+            jobs.append((path, seeds, chosen, places))
+    done = n_pieces - sum(len(seeds) for _, seeds, *_ in jobs)
+    counts: Counter[str] = Counter()
+    progress(done)
+    with multiprocessing.get_context('spawn').Pool(max(1, min(workers, len(jobs)))) as pool:
+        results = [pool.apply_async(write_archive, job) for job in jobs]
+        for (_, seeds, *_), result in zip(jobs, results, strict=True):
+            counts += result.get()
+            done += len(seeds)
+            progress(done)
+    return {
+        'folder': str(folder),
+        'pieces': n_pieces,
+        'written_now': sum(len(seeds) for _, seeds, *_ in jobs),
+        'notes_now': counts.pop('notes', 0),
+        'by_style': dict(sorted(counts.items())),
+    }

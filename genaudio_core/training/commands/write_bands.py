@@ -1,0 +1,35 @@
+"""`genaudio-train write-bands`: see HELP."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+HELP = 'Write band music by rule, without end: MIDI files with their chords, to train on.'
+EXAMPLE = (
+    'genaudio-train write-bands -o data/written -n 20000 --grooves ../shared/data/symbolic/groove_midi_dataset.tar.xz'
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('-o', '--out', type=Path, required=True, help='folder of archives to write; it is gone on with')
+    parser.add_argument('-n', '--pieces', type=int, default=1000, help='pieces in all (default: 1000)')
+    parser.add_argument('--seed', type=int, default=0, help='number of the first piece')
+    parser.add_argument('--styles', nargs='+', help='only these (default: all)')
+    parser.add_argument('--grooves', nargs='+', type=Path, help='folders or archives of the Groove MIDI Dataset')
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: all cores)')
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    from genaudio_core.training.band_writer.archive import write_archives
+
+    columns = (TextColumn('writing bands: {task.completed} of {task.total}'), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task('', total=args.pieces)
+        return write_archives(
+            args.out, args.pieces, args.seed, styles=args.styles, grooves=args.grooves, workers=args.workers,
+            progress=lambda n: bar.update(task, completed=n),
+        )  # fmt: skip
