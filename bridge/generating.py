@@ -1,52 +1,63 @@
-"""What `continue`, `generate` and `arrange` share: arguments, loading, progress, the result."""
+"""What `continue`, `generate`, `accompany`, `infill` and `arrange` share: arguments, loading, progress, the result."""
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from genaudio_core.command import notice
+from genaudio_core.command import notice, number, seed, show, threads, whole
 from genaudio_core.continuation import Decoder
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_writable, find_model
-from genaudio_core.generation import Generated
+from genaudio_core.generation import MAX_BEATS, Generated
 from genaudio_core.instruments import find_instruments
 from genaudio_core.keys import chord_pitch_classes, pitch_classes
 from genaudio_core.sampling import Controls
-from genaudio_core.score import write_midi
+from genaudio_core.score import Score, midi_bytes, read_midi, write_midi
 
 DEFAULT_MODEL = 'live'
+STDOUT = Path('-')
+SUFFIXES = ('.mid', '.midi', '.smf', '.kar', '')  # of MIDI files
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('-o', '--out', type=Path, required=True, help='MIDI file to write')
+    parser.add_argument('-o', '--out', type=Path, required=True, help='MIDI file to write; - writes it to stdout')
     parser.add_argument('--picture', type=Path, help='also draw a piano roll (.png, .svg or .pdf)')
     parser.add_argument('--model', default=DEFAULT_MODEL, help=f'bundled name or .onnx file (default: {DEFAULT_MODEL})')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--seed', type=int, default=0, help='the same seed makes the same music')
+    parser.add_argument('--threads', type=threads(), default=1)
+    parser.add_argument('--seed', type=seed(), default=0, help='the same seed makes the same music')
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--temperature', type=float, default=1.0, help='under 1 safer, over 1 wilder')
-    parser.add_argument('--top-p', type=float, default=0.98, help='leave out the unlikeliest 1 - P of every choice')
-    parser.add_argument('--top-k', type=int, default=0, help='choose among the K likeliest (default: all)')
-    parser.add_argument('--min-p', type=float, default=0.0, help='leave out what is under P times the likeliest')
+    parser.add_argument('--temperature', type=number('--temperature', 0.001, 100), default=1.0,
+                        help='under 1 safer, over 1 wilder')  # fmt: skip
+    parser.add_argument('--top-p', type=number('--top-p', above=0, high=1), default=0.98,
+                        help='leave out the unlikeliest 1 - P of every choice')  # fmt: skip
+    parser.add_argument('--top-k', type=whole('--top-k'), default=0, help='choose among the K likeliest (default: all)')
+    parser.add_argument('--min-p', type=number('--min-p', 0, 0.999), default=0.0,
+                        help='leave out what is under P times the likeliest')  # fmt: skip
     parser.add_argument('--key', help="only notes of this key, such as 'D minor'")
     parser.add_argument('--chord', help="only notes of this chord, such as 'Am7'")
-    parser.add_argument('--density', type=float, default=0.0, help='-2 sparse .. 2 dense')
-    parser.add_argument('--lowest', type=int, default=0, metavar='NOTE', help='0..127')
-    parser.add_argument('--highest', type=int, default=127, metavar='NOTE', help='0..127')
+    parser.add_argument('--density', type=number('--density', -10, 10), default=0.0, help='-2 sparse .. 2 dense')
+    parser.add_argument('--lowest', type=whole('--lowest', 0, 127), default=0, metavar='NOTE', help='0..127')
+    parser.add_argument('--highest', type=whole('--highest', 0, 127), default=127, metavar='NOTE', help='0..127')
 
 
 def add_length(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--beats', type=float, default=16, help='quarter notes to make (default: 16)')
-    parser.add_argument('--takes', type=int, default=1, help='several, written to OUT-1.mid, OUT-2.mid, ...')
+    parser.add_argument('--beats', type=number('--beats', above=0, high=MAX_BEATS), default=16,
+                        help='quarter notes to make (default: 16)')  # fmt: skip
+    parser.add_argument('--takes', type=whole('--takes', 1, 1000), default=1,
+                        help='several, written to OUT-1.mid, OUT-2.mid, ...')  # fmt: skip
 
 
 def controls_of(args: argparse.Namespace, instruments: str | None) -> Controls:
     """Controls from the arguments; raises GenaudioError for what makes no sense."""
+    if args.lowest > args.highest:
+        raise GenaudioError(f'--lowest {args.lowest} is above --highest {args.highest}: no note lies between.')
     allowed = pitch_classes(args.key) if args.key else None
     if args.chord:
         chord = chord_pitch_classes(args.chord)
@@ -60,21 +71,44 @@ def controls_of(args: argparse.Namespace, instruments: str | None) -> Controls:
     )  # fmt: skip
 
 
-def check_length(args: argparse.Namespace) -> None:
-    """Raise GenaudioError unless there is something to make."""
-    if not args.beats > 0:
-        raise GenaudioError(f'--beats must be more than 0, not {args.beats:g}.')
-    if args.takes < 1:
-        raise GenaudioError(f'--takes must be 1 or more, not {args.takes}.')
+def check_output(args: argparse.Namespace) -> None:
+    """Raise GenaudioError unless the files asked for can be written. To be called before any work."""
+    takes = getattr(args, 'takes', 1)
+    if args.out == STDOUT:
+        if takes > 1:
+            raise GenaudioError('-o - writes one file to stdout. Give a file name for several takes.')
+        if sys.stdout.isatty():
+            raise GenaudioError('-o - writes a MIDI file to stdout, which is a terminal here: add > FILE or | PROGRAM.')
+    elif args.out.suffix.lower() not in SUFFIXES:
+        raise GenaudioError(f'{args.out} would hold MIDI, not {args.out.suffix[1:]}: end its name in .mid.')
+    outs = [args.out]
+    if args.picture:
+        if args.picture.suffix.lower() not in ('.png', '.svg', '.pdf'):
+            raise GenaudioError(f'--picture must end in .png, .svg or .pdf, not {args.picture.name}.')
+        outs.append(args.picture)
+    for out in outs:
+        for path in [out] if takes == 1 else [numbered(out, i) for i in range(1, takes + 1)]:
+            if path != STDOUT:
+                _check_writable(path)
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        check_writable(path)
+    except OSError as error:  # a name that is too long, say
+        raise GenaudioError(f'Cannot write {path}: {error.strerror}.') from None
+
+
+def read(path: Path) -> Score:
+    """Read a MIDI file, and tell the person what of it could not be read."""
+    score = read_midi(path)
+    for warning in score.warnings:
+        notice(warning)
+    return score
 
 
 def load(args: argparse.Namespace) -> Decoder:
-    """Check what is to be written, then load the model."""
-    check_writable(args.out)
-    if args.picture:
-        check_writable(args.picture)
-        if args.picture.suffix.lower() not in ('.png', '.svg', '.pdf'):
-            raise GenaudioError(f'--picture must end in .png, .svg or .pdf, not {args.picture.name}.')
+    """Load the model."""
     return Decoder.load(find_model(args.model), provider=args.provider, threads=args.threads)
 
 
@@ -91,15 +125,23 @@ def progress_bar(what: str, beats: float) -> Iterator:
 
 
 def finish(
-    args: argparse.Namespace, made: Generated | list[Generated], notes_in: int, decoder: Decoder, began: float
-) -> dict:
-    """Write the files, one for each take, and report."""
+    args: argparse.Namespace, made: Generated | list[Generated], notes_in: int, decoder: Decoder, began: float,
+    **more: Any,
+) -> dict | None:  # fmt: skip
+    """Write the files, one for each take, and report (with `more`); on stderr where the file went to stdout."""
     takes = made if isinstance(made, list) else [made]
     outs = [args.out] if len(takes) == 1 else [numbered(args.out, i) for i in range(1, len(takes) + 1)]
     for name in takes[0].dropped:
         notice(f"{decoder.model.path.stem} has no '{name}': it is kept as it is and not continued.")
     for i, (take, out) in enumerate(zip(takes, outs, strict=True), 1):
-        write_midi(take.score, out)
+        if take.silent:
+            where = f' in take {i}' if len(takes) > 1 else ''
+            notice(f'{" and ".join(take.silent)} {"has" if len(take.silent) == 1 else "have"} nothing to play{where}.')
+        if out == STDOUT:
+            sys.stdout.buffer.write(midi_bytes(take.score))
+            sys.stdout.buffer.flush()
+        else:
+            write_midi(take.score, out)
         if args.picture:
             from genaudio_core.piano_roll import draw_continuation
 
@@ -111,7 +153,13 @@ def finish(
         'start_beat': takes[0].start, 'seconds': round(time.monotonic() - began, 3),
         'model': str(decoder.model.path), 'provider': decoder.provider, 'seed': args.seed, 'out': str(outs[0]),
     }  # fmt: skip
-    return result if len(takes) == 1 else result | {'notes_out': notes, 'out': [str(out) for out in outs]}
+    if len(takes) > 1:
+        result |= {'notes_out': notes, 'out': [str(out) for out in outs]}
+    result |= more
+    if args.out == STDOUT:
+        show(result, args.json, sys.stderr)
+        return None
+    return result
 
 
 def numbered(path: Path, number: int) -> Path:

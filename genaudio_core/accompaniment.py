@@ -13,10 +13,10 @@ from genaudio_core.generation import (
     Writer,
     announce,
     append_notes,
-    copy_score,
     encodable,
     no_progress,
     prompt_events,
+    without_notes,
 )
 from genaudio_core.instruments import instrument_code
 from genaudio_core.sampling import Controls, Sampler
@@ -80,9 +80,9 @@ def accompany(
         progress(at / RESOLUTION)
     table = decode_table(np.array(rows, np.int16).reshape(len(rows), len(encoding.fields)), encoding)
     table['step'] = onsets
-    result = copy_score(score)
-    notes = append_notes(result, table_to_tracks(table, offset=origin), max(score.end, 1.0))
-    return Generated(result, 0.0, notes)
+    result, new = score.copy(), table_to_tracks(table, offset=origin)
+    notes = append_notes(result, new, max(score.end, 1.0), like=score)
+    return Generated(result, 0.0, notes, silent=without_notes(new_names, new))
 
 
 class _Session:
@@ -155,13 +155,14 @@ def infill(
         raise GenaudioError(f'The range to fill is empty: it goes from beat {begin:g} to {end:g}.')
     encoding = decoder.encoding
     names = encodable(encoding, score.instruments)
-    past, future = copy_score(score), copy_score(score)
+    past, future = score.copy(), score.copy()
     for track, before, after in zip(score.tracks, past.tracks, future.tracks, strict=True):
         before.notes = [note for note in track.notes if note.beat < begin - 1e-6]
         after.notes = [note for note in track.notes if note.beat >= end - 1e-6]
     if not past.n_notes:
         raise GenaudioError(f'Nothing comes before beat {begin:g}. Begin the range later.')
     controls = controls or Controls()
+    asked = controls.instruments or ()
     if controls.instruments is None:
         controls = controls.with_(instruments=tuple(names))
     room = int(decoder.context * 0.5)
@@ -178,13 +179,13 @@ def infill(
             best = fit, table
         progress((end - begin) * (number + 1) / max(candidates, 1))
     assert best is not None
-    result = copy_score(score)
+    result, new = score.copy(), table_to_tracks(best[1], offset=origin)
     for track, before, after in zip(result.tracks, past.tracks, future.tracks, strict=True):
         track.notes = before.notes + after.notes
-    notes = append_notes(result, table_to_tracks(best[1], offset=origin), end)
+    notes = append_notes(result, new, end, like=score)
     for track in result.tracks:
         track.notes.sort()
-    return Generated(result, begin, notes)
+    return Generated(result, begin, notes, silent=without_notes(asked, new))
 
 
 def _likelihood(writer: Writer, ahead: np.ndarray, encoding) -> float:

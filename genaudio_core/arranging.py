@@ -1,13 +1,15 @@
 """Automatic instrumentation: which instrument plays each note of a score (offline)."""
 
+from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from genaudio_core.continuation import Continuer, Decoder
 from genaudio_core.errors import GenaudioError
 from genaudio_core.events import DRUM_PROGRAM, NOTE, RESOLUTION, encode_table, header, note_table
-from genaudio_core.generation import Generated, Progress, no_progress
+from genaudio_core.generation import Generated, Progress, no_progress, without_notes
 from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, FAMILY, RANGE, instrument_code
 from genaudio_core.score import Note, Score, Track
 
@@ -27,6 +29,9 @@ def arrange(
     probability of the instrument at this time, times that of the note's pitch on it, among those that can play it
     (a note in nobody's range goes to the nearest). Wind, brass and bowed instruments take one or two notes at a time.
     Drums stay drums if there are any among `instruments`, and are left out otherwise.
+
+    The tracks of the score stay, without their notes; what shapes notes (pedal, bends, controllers) goes with them: to
+    each instrument from the track that gave it most of its notes.
 
     Raises
     ------
@@ -51,30 +56,48 @@ def arrange(
     arranger = _Arranger(decoder, names, score, temperature, seed)
     assigned: dict[str, list[Note]] = {name: [] for name in names}
     beats = _exact_beats(score)
+    givers: dict[str, Counter[int]] = {name: Counter() for name in names}  # instrument -> notes from each track
     starts = np.flatnonzero(np.diff(table['step'], prepend=-1))
     for begin, end in zip(starts, [*starts[1:], len(table)], strict=True):
         group = table[begin:end]
         for name, row in zip(arranger.assign(group, is_drum[begin:end]), group, strict=True):
-            beat, duration = beats[int(row['step']), int(row['pitch']), int(row['program'])].pop(0)
+            beat, duration, giver = beats[int(row['step']), int(row['pitch']), int(row['program'])].pop(0)
+            givers[name][giver] += 1
             assigned[name].append(Note(beat, duration, int(row['pitch']), int(row['velocity'])))
         progress(float(group['step'][0]) / RESOLUTION)
-    tracks = []
-    for name, notes in assigned.items():
-        track = Track.of(name, sorted(notes))
-        if notes:
-            tracks.append(track)
-    result = Score(tracks, list(score.tempos), list(score.meters), score.ticks_per_beat, list(score.others))
-    return Generated(result, 0.0, result.n_notes)
+    tracks = [Track.of(name, sorted(notes)) for name, notes in assigned.items() if notes]
+    result = _emptied(score, tracks, [givers[track.instrument].most_common(1)[0][0] for track in tracks])
+    return Generated(result, 0.0, result.n_notes, silent=without_notes(names, tracks))
 
 
-def _exact_beats(score: Score) -> dict[tuple[int, int, int], list[tuple[float, float]]]:
-    """The unrounded times of every note, by its rounded key, so that arranging moves nothing."""
-    found: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
-    for track in score.tracks:
+def _emptied(score: Score, tracks: list[Track], givers: list[int]) -> Score:
+    """A copy of `score` with `tracks` for its own notes; the track number `givers[i]` gave ``tracks[i]`` its notes."""
+    result = score.copy()
+    for track in result.tracks:
+        track.notes.clear()
+    for giver in set(givers):
+        old = result.tracks[giver]
+        for track in (track for track, number in zip(tracks, givers, strict=True) if number == giver):
+            track.others = [(beat, message) for beat, message in old.others if not _is_of_instrument(message)]
+        old.others = [(beat, message) for beat, message in old.others if _is_of_instrument(message)]
+    # Without a file to keep whole, an empty track is of no use.
+    result.tracks = [*(result.tracks if score.source else []), *tracks]
+    return result
+
+
+def _is_of_instrument(message: Any) -> bool:
+    """Whether a message is about an instrument and not its notes: bank selects, and what goes to a whole device."""
+    return message.type == 'sysex' or (message.type == 'control_change' and message.control in (0, 32))
+
+
+def _exact_beats(score: Score) -> dict[tuple[int, int, int], list[tuple[float, float, int]]]:
+    """The unrounded times of every note and its track's number, by its rounded key, so that arranging moves nothing."""
+    found: dict[tuple[int, int, int], list[tuple[float, float, int]]] = {}
+    for number, track in enumerate(score.tracks):
         program = DRUM_PROGRAM if track.is_drum else track.program
         for note in track.notes:
             key = (int(np.rint(note.beat * RESOLUTION)), note.note, program)
-            found.setdefault(key, []).append((note.beat, note.duration))
+            found.setdefault(key, []).append((note.beat, note.duration, number))
     return found
 
 

@@ -15,12 +15,14 @@ import contextlib
 import errno
 import importlib
 import json
+import math
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError, did_you_mean
@@ -28,9 +30,90 @@ from genaudio_core.errors import GenaudioError, did_you_mean
 _TRAIN_PACKAGES = ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'miditok', 'music21')
 
 
+# What argparse takes for a value and not for an option; by itself it lets only plain numbers be negative.
+_NEGATIVE = re.compile(r'-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|-(inf|infinity|nan)$', re.IGNORECASE)
+
+
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._negative_number_matcher = _NEGATIVE
+
     def error(self, message: str):
-        self.exit(2, f'error: {message}\nSee: {self.prog} --help\n')
+        self.exit(2, f'error: {message}. See: {self.prog} --help\n')
+
+
+def number(
+    option: str, low: float = -math.inf, high: float = math.inf, *, above: float | None = None, unit: str = ''
+) -> Callable[[str], float]:
+    """Return an argparse type for a finite number.
+
+    Parameters
+    ----------
+    option : str
+        Its name for messages, such as ``'--beats'``.
+    low, high : float
+        Smallest and largest number that is taken.
+    above : float, optional
+        Instead of `low`: numbers must be more than this.
+    unit : str
+        Such as ``'BPM'``, for messages.
+
+    Returns
+    -------
+    callable
+        Raises GenaudioError, in one line that names option and range, for everything else (NaN too).
+    """
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value) and low <= value <= high and (above is None or value > above):
+            return value
+        raise GenaudioError(f'{option} must be {_range("a number", low, high, above, unit)}, not {text}.')
+
+    return read
+
+
+def whole(option: str, low: int = 0, high: int = 2**31 - 1, *, unit: str = '') -> Callable[[str], int]:
+    """Return an argparse type for a whole number from `low` to `high`; as `number`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if low <= value <= high:
+            return value
+        raise GenaudioError(f'{option} must be {_range("a whole number", low, high, None, unit)}, not {text}.')
+
+    return read
+
+
+def seed(option: str = '--seed') -> Callable[[str], int]:
+    """Return an argparse type for the seed of a random generator."""
+    return whole(option, 0, 2**63 - 1)
+
+
+def threads(option: str = '--threads') -> Callable[[str], int]:
+    """Return an argparse type for a number of threads."""
+    return whole(option, 1, 1024)
+
+
+def _range(what: str, low: float, high: float, above: float | None, unit: str) -> str:
+    def text(value: float) -> str:
+        return str(int(value)) if value == int(value) else f'{value:g}'
+
+    unit = f' {unit}' if unit else ''
+    if above is not None:
+        return f'{what} over {text(above)}' + (f', at most {text(high)}' if math.isfinite(high) else '') + unit
+    if math.isfinite(low) and math.isfinite(high):
+        return f'{what} from {text(low)} to {text(high)}{unit}'
+    if math.isfinite(low):
+        return f'{what}, {text(low)} or more{unit}'
+    return what + (f', at most {text(high)}' if math.isfinite(high) else '') + unit
 
 
 class Stopped(KeyboardInterrupt):
@@ -102,16 +185,17 @@ def _json_default(value: Any) -> Any:
     return str(value)
 
 
-def _show(result: Mapping[str, Any], as_json: bool) -> None:
+def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -> None:
+    """Print a result: one JSON object, or ``key: value`` lines; on stdout, or into `file`."""
     if as_json:
-        print(json.dumps(result, default=_json_default), flush=True)
+        print(json.dumps(result, default=_json_default), file=file, flush=True)
         return
     for key, value in result.items():
         if isinstance(value, float):
             value = f'{value:.4g}'
         elif isinstance(value, (dict, list)):
             value = json.dumps(value, default=_json_default)
-        print(f'{key}: {value}', flush=True)
+        print(f'{key}: {value}', file=file, flush=True)
 
 
 def main(program: str, about: str, package: str, commands: Mapping[str, str], argv: Sequence[str] | None = None) -> int:
@@ -174,6 +258,6 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
         return 2
     if result is not None:
         exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
-        _show(result, as_json)
+        show(result, as_json)
         return exit_code
     return 0

@@ -6,7 +6,7 @@ times in scores are beats.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,8 +28,11 @@ from genaudio_core.events import (
 from genaudio_core.instruments import instrument_code, instrument_name
 from genaudio_core.rebasing import last_bars
 from genaudio_core.sampling import Controls, Sampler, sample
-from genaudio_core.score import Meter, Score, Tempo, Track
+from genaudio_core.score import Meter, Note, Score, Tempo, Track
+from genaudio_core.voices import share_out
 
+MAX_BEATS = 100_000  # of one piece of music that is made
+LATE = 0.25  # beats; a release up to this late counts as on time, as played music asks for
 RESERVE = 0.25  # share of the context that a prompt leaves free
 Progress = Callable[[float], None]  # beats done
 
@@ -42,10 +45,17 @@ class Generated:
     start: float  # beat of the first new bar or beat
     notes: int  # new notes
     dropped: tuple[str, ...] = ()  # instruments of the input that the model has no class for
+    silent: tuple[str, ...] = ()  # instruments that were asked for and have nothing to play
 
 
 def no_progress(beats: float) -> None:
     pass
+
+
+def check_beats(beats: float) -> None:
+    """Raise GenaudioError unless `beats` is a length that can be made."""
+    if not 0 < beats <= MAX_BEATS:
+        raise GenaudioError(f'--beats must be more than 0 and at most {MAX_BEATS}, not {beats:g}.')
 
 
 def prompt_events(score: Score, encoding: Encoding, room: int) -> tuple[np.ndarray, float]:
@@ -118,11 +128,8 @@ def _controls(controls: Controls | None, instruments: Iterable[str]) -> Controls
 
 
 def end_of(score: Score) -> float:
-    """Beat at which a continuation begins: the first whole beat at which everything has ended.
-
-    A release up to a quarter of a beat late counts as on time, as played music asks for.
-    """
-    return float(max(math.ceil(score.end - 0.25), 1))
+    """Beat at which a continuation begins: the first whole beat at which everything has ended (or is only `LATE`)."""
+    return float(max(math.ceil(score.end - LATE), 1))
 
 
 def continue_score(
@@ -151,12 +158,12 @@ def continue_score(
     GenaudioError
         If `beats` is not positive, or the score has nothing this model can continue.
     """
-    if not beats > 0:
-        raise GenaudioError(f'--beats must be more than 0, not {beats:g}.')
+    check_beats(beats)
     encoding = decoder.encoding
     known = encodable(encoding, score.instruments)
     dropped = tuple(name for name in score.instruments if name not in known)
     prompt, origin = prompt_events(score, encoding, int(decoder.context * (1 - RESERVE)))
+    asked = controls.instruments if controls and controls.instruments else ()
     controls = _controls(controls, known)
     writer = Writer(decoder, announce(prompt, controls, encoding), controls, seed)
     start = end_of(score) if start is None else start
@@ -165,9 +172,9 @@ def continue_score(
     if not encoding.has_velocity:  # the published layout has none: play on as loud as before
         velocity = [note.velocity for track in score.tracks for note in track.notes]
         table['velocity'] = round(sum(velocity) / len(velocity))
-    result = copy_score(score)
-    notes = append_notes(result, table_to_tracks(table, offset=origin), start + beats)
-    return Generated(result, start, notes, dropped)
+    result, new = score.copy(), table_to_tracks(table, offset=origin)
+    notes = append_notes(result, new, start + beats, like=score)
+    return Generated(result, start, notes, dropped, without_notes(asked, new))
 
 
 def encodable(encoding: Encoding, names: Iterable[str]) -> list[str]:
@@ -175,12 +182,10 @@ def encodable(encoding: Encoding, names: Iterable[str]) -> list[str]:
     return [name for name in names if instrument_code(name) < encoding.sizes[encoding.index('instrument')]]
 
 
-def copy_score(score: Score) -> Score:
-    """A copy whose tracks and maps can be added to."""
-    return Score(
-        [Track(t.program, t.is_drum, t.name, list(t.notes), t.channel, list(t.others)) for t in score.tracks],
-        list(score.tempos), list(score.meters), score.ticks_per_beat, list(score.others),
-    )  # fmt: skip
+def without_notes(names: Iterable[str], tracks: Iterable[Track]) -> tuple[str, ...]:
+    """Those of the instruments `names` that none of `tracks` has a note for."""
+    playing = {track.instrument for track in tracks if track.notes}
+    return tuple(name for name in names if name not in playing)
 
 
 def announce(prompt: np.ndarray, controls: Controls, encoding: Encoding) -> np.ndarray:
@@ -194,19 +199,37 @@ def announce(prompt: np.ndarray, controls: Controls, encoding: Encoding) -> np.n
     return np.concatenate([head, rows, prompt[1 + len(present) :]])
 
 
-def append_notes(score: Score, tracks: list[Track], end: float) -> int:
-    """Add notes to the tracks that play the same instrument, or as new tracks; notes end at `end`."""
+def append_notes(score: Score, tracks: list[Track], end: float, *, like: Score) -> int:
+    """Add notes to the tracks that play the same instrument, or as new tracks; notes end at `end`.
+
+    Parameters
+    ----------
+    like : Score
+        What `score` is a copy of. Several tracks of one instrument share the notes as they play there (see `voices`).
+    """
     count = 0
     for new in tracks:
         notes = [note._replace(duration=min(note.duration, end - note.beat)) for note in new.notes]
         count += len(notes)
-        home = next((t for t in score.tracks if t.instrument == new.instrument and t.notes), None)
-        if home is None:
-            new.notes = notes
-            score.tracks.append(new)
-        else:
-            home.notes.extend(notes)
+        homes = [i for i, track in enumerate(like.tracks) if track.instrument == new.instrument and track.notes]
+        if not homes:
+            score.tracks.append(replace(new, notes=notes))
+            continue
+        for i, mine in zip(homes, share_out(notes, [like.tracks[i] for i in homes]), strict=True):
+            score.tracks[i].notes.extend(_after_late_releases(mine, score.tracks[i].notes))
     return count
+
+
+def _after_late_releases(notes: list[Note], given: list[Note]) -> list[Note]:
+    """`notes`, begun after the same key's late release: in a file that would end the new note, not the old one."""
+    late = {note.note: note.beat + note.duration for note in sorted(given, key=lambda note: note.beat + note.duration)}
+    result = []
+    for note in notes:
+        release = late.get(note.note, 0.0)
+        if note.beat < release <= min(note.beat + LATE, note.beat + note.duration - 1e-3):
+            note = note._replace(beat=release, duration=note.beat + note.duration - release)
+        result.append(note)
+    return result
 
 
 # Out of nothing, a model of this size repeats its rhythms more than people do, and wanders from its key. Timing drawn
@@ -248,10 +271,9 @@ def generate(
     GenaudioError
         If `beats` is not positive, or the model has no class for an instrument.
     """
-    if not beats > 0:
-        raise GenaudioError(f'--beats must be more than 0, not {beats:g}.')
+    check_beats(beats)
     encoding = decoder.encoding
-    instruments = tuple(instruments)
+    asked = instruments = tuple(instruments)
     events = header(instruments, encoding, meter=meter)
     if not instruments:
         events, instruments = _free_header(decoder, events, seed)
@@ -260,7 +282,8 @@ def generate(
     tracks = table_to_tracks(table)
     for track in tracks:
         track.notes = [note._replace(duration=min(note.duration, beats - note.beat)) for note in track.notes]
-    return Generated(Score(tracks, [Tempo(0.0, tempo)], [Meter(0.0, *meter)]), 0.0, len(table))
+    score = Score(tracks, [Tempo(0.0, tempo)], [Meter(0.0, *meter)])
+    return Generated(score, 0.0, len(table), silent=without_notes(asked, tracks))
 
 
 def _free_header(decoder: Decoder, opening: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:

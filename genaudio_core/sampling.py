@@ -17,11 +17,17 @@ from genaudio_core.instruments import DRUMS_CODE, RANGE, instrument_code, instru
 _DRUM_DURATION_CODE = int(duration_code(np.array(DRUM_DURATION)))
 
 
+_RANGES: dict[str, tuple[float, float]] = {
+    'temperature': (0.001, 100), 'top_k': (0, 2**31 - 1), 'lowest': (0, 127), 'highest': (0, 127),
+    'density': (-10, 10), 'max_chord': (1, 128), 'max_rest': (0, 1e6), 'velocity_scale': (0, 128),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Controls:
     """What a musician may ask of the next events. The defaults keep the output playable."""
 
-    temperature: float = 1.0  # over 0; below 1 safer, above 1 wilder
+    temperature: float = 1.0  # 0.001 to 100; below 1 safer, above 1 wilder
     top_p: float = 0.98  # keep the likeliest classes that hold this much probability; 1 keeps all
     top_k: int = 0  # keep this many classes; 0 keeps all
     min_p: float = 0.0  # leave out classes less likely than this share of the likeliest
@@ -40,16 +46,14 @@ class Controls:
     per_field: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self):
-        if not self.temperature > 0:
-            raise GenaudioError(f'temperature must be more than 0, not {self.temperature}.')
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:  # so NaN is refused too
+                raise GenaudioError(f'{name} must be {low:g} to {high:g}, not {value:g}.')
         if not 0 < self.top_p <= 1:
-            raise GenaudioError(f'top_p must be more than 0 and at most 1, not {self.top_p}.')
-        if self.max_rest < 0:
-            raise GenaudioError(f'max_rest must be 0 beats or more, not {self.max_rest:g}.')
-        if self.top_k < 0:
-            raise GenaudioError(f'top_k must be 0 (off) or more, not {self.top_k}.')
+            raise GenaudioError(f'top_p must be more than 0 and at most 1, not {self.top_p:g}.')
         if not 0 <= self.min_p < 1:
-            raise GenaudioError(f'min_p must be 0 (off) or more, and under 1, not {self.min_p}.')
+            raise GenaudioError(f'min_p must be 0 (off) or more, and under 1, not {self.min_p:g}.')
         for name, settings in self.per_field.items():
             unknown = set(settings) - {'temperature', 'top_p', 'top_k', 'min_p'}
             if name not in LIVE.fields or unknown:

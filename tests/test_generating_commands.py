@@ -96,7 +96,7 @@ def test_several_takes_in_one_call(capsys, model, phrase_file, tmp_path):
     ('arguments', 'told'),
     [
         (['continue', '{no}', '-o', '{o}'], 'not a MIDI file'),
-        (['continue', '{cut}', '-o', '{o}'], 'truncated'),
+        (['continue', '{cut}', '-o', '{o}'], 'truncated'),  # in its header: nothing of it can be read
         (['continue', '{empty}', '-o', '{o}'], 'is empty'),
         (['continue', '{silent}', '-o', '{o}'], 'no note to continue'),
         (['continue', '{in}', '-o', '{o}', '--instruments', 'vialin'], "Did you mean 'violin'"),
@@ -111,7 +111,7 @@ def test_several_takes_in_one_call(capsys, model, phrase_file, tmp_path):
 )
 def test_bad_input_is_one_clear_line_and_writes_nothing(capsys, model, phrase_file, tmp_path, arguments, told):
     (tmp_path / 'no.mid').write_bytes(b'hello')
-    (tmp_path / 'cut.mid').write_bytes(phrase_file.read_bytes()[:-40])
+    (tmp_path / 'cut.mid').write_bytes(phrase_file.read_bytes()[:20])
     (tmp_path / 'empty.mid').write_bytes(b'')
     write_midi(Score([Track()]), tmp_path / 'silent.mid')
     names = {key: str(tmp_path / f'{key}.mid') for key in ('no', 'cut', 'empty', 'silent', 'in', 'o')}
@@ -124,6 +124,79 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(capsys, model, phrase_fi
     assert told in err and err.count('\n') == 1 and 'Traceback' not in err
     assert out == ''
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+COMMANDS = {
+    'continue': ['continue', '{in}', '-o', '{o}'],
+    'generate': ['generate', '-o', '{o}'],
+    'accompany': ['accompany', '{in}', '-o', '{o}', '--instruments', 'flute'],
+    'infill': ['infill', '{in}', '-o', '{o}', '--bars', '2'],
+    'arrange': ['arrange', '{in}', '-o', '{o}', '--instruments', 'violin,cello'],
+}
+SAMPLING = ('continue', 'generate', 'accompany', 'infill')
+NUMBERS = [
+    (COMMANDS, '--seed', ('-1', '1e99', 'nan', '1.5', '9' * 30, 'x', '')),
+    (COMMANDS, '--threads', ('-3', '0', 'inf', '99999', '2.5')),
+    (COMMANDS, '--temperature', ('nan', '-1', 'inf', '-inf', '1e99')),
+    (SAMPLING, '--temperature', ('0', '1e-320')),
+    (SAMPLING, '--top-p', ('nan', '0', '1.1', '-inf')),
+    (SAMPLING, '--top-k', ('-1', '1e99', 'nan')),
+    (SAMPLING, '--min-p', ('nan', '1', '-0.1')),
+    (SAMPLING, '--density', ('nan', 'inf', '-inf', '1e308', '-1e3')),
+    (SAMPLING, '--lowest', ('-1', '128', 'nan', 'C4')),
+    (SAMPLING, '--highest', ('-1', '128', 'inf')),
+    (('continue', 'generate'), '--beats', ('inf', 'nan', '0', '-0.0', '-1', '-1e9', '1e9', 'x')),
+    (('continue', 'generate'), '--takes', ('0', '-1', '1e9', '1.5', 'nan')),
+    (('generate',), '--tempo', ('0', 'nan', 'inf', '-120', '1e9')),
+    (('generate',), '--meter', ('0/4', '4/0', '3/-4', 'nan', '3/4/4')),
+    (('infill',), '--bars', ('0', '-1', '3-2', '2-999999999', '999999999', '9' * 5000, 'nan', '1e3')),
+    (('infill',), '--candidates', ('0', '-1', 'nan', '1e9')),
+]
+
+
+@pytest.mark.parametrize(
+    ('command', 'option', 'value'),
+    [(command, option, value) for commands, option, values in NUMBERS for command in commands for value in values],
+)
+def test_a_number_that_makes_no_sense_is_one_line(capsys, phrase_file, tmp_path, command, option, value):
+    places = {'in': str(phrase_file), 'o': str(tmp_path / 'o.mid')}
+    code, out, err = run(capsys, *(word.format(**places) for word in COMMANDS[command]), option, value)
+    assert code == 2 and out == ''
+    assert option in err or 'meter' in err
+    assert err.count('\n') == 1 and 'Traceback' not in err and len(err) < 6000
+    assert not (tmp_path / 'o.mid').exists()
+
+
+def test_no_note_between_lowest_and_highest_is_told(capsys, phrase_file, tmp_path):
+    code, _, err = run(capsys, 'continue', str(phrase_file), '-o', str(tmp_path / 'o.mid'), '--lowest', '70',
+                       '--highest', '60')  # fmt: skip
+    assert code == 2 and err.startswith('error: --lowest 70 is above --highest 60')
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+@pytest.mark.parametrize(
+    ('out', 'told'),
+    [('x.wav', 'would hold MIDI'), ('x.png', 'would hold MIDI'), ('folder', 'is a folder'), ('no/x.mid', 'does not exist'),
+     ('n' * 300 + '.mid', 'too long'), ('in.mid/x.mid', 'does not exist')],
+)  # fmt: skip
+def test_an_output_that_cannot_be_is_told_before_any_work(monkeypatch, capsys, phrase_file, tmp_path, command, out, told):
+    import bridge.generating
+
+    monkeypatch.setattr(bridge.generating, 'load', lambda *_: pytest.fail('work began'))
+    (tmp_path / 'folder').mkdir()
+    before = phrase_file.read_bytes()
+    places = {'in': str(phrase_file), 'o': str(tmp_path / out)}
+    code, text, err = run(capsys, *(word.format(**places) for word in COMMANDS[command]))
+    assert code == 2 and text == '' and told in err and err.count('\n') == 1
+    assert phrase_file.read_bytes() == before and not (tmp_path / 'x.wav').exists()
+
+
+def test_stdout_takes_one_file_and_no_terminal(monkeypatch, capsys, phrase_file):
+    code, out, err = run(capsys, 'continue', str(phrase_file), '-o', '-', '--takes', '2')
+    assert (code, out) == (2, '') and 'one file' in err
+    monkeypatch.setattr('sys.stdout.isatty', lambda: True)
+    code, out, err = run(capsys, 'continue', str(phrase_file), '-o', '-')
+    assert (code, out) == (2, '') and 'terminal' in err
 
 
 def test_drums_alone_need_a_model_with_drums(capsys, tmp_path):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bridge import generating
 from genaudio_core.accompaniment import accompany
+from genaudio_core.command import notice
 from genaudio_core.instruments import find_instruments
-from genaudio_core.score import read_midi
 
 HELP = 'Write other instruments beside a MIDI file. What it holds stays as it is.'
 EXAMPLE = 'genaudio accompany melody.mid --instruments "piano,contrabass" -o band.mid'
@@ -20,12 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generating.add_sampling(parser)
 
 
-def run(args: argparse.Namespace) -> dict:
+def run(args: argparse.Namespace) -> dict | None:
     began = time.monotonic()
+    generating.check_output(args)
     controls = generating.controls_of(args, None)
     instruments = find_instruments(args.instruments)
-    score = read_midi(args.input)
+    score = generating.read(args.input)
+    there = [name for name in instruments if name in score.instruments]
+    if 0 < len(there) < len(instruments):
+        notice(f'{" and ".join(there)} {"plays" if len(there) == 1 else "play"} already: nothing is added there.')
     decoder = generating.load(args)
     with generating.progress_bar('accompanying', score.end) as progress:
         made = accompany(decoder, score, instruments, controls=controls, seed=args.seed, progress=progress)
-    return generating.finish(args, made, score.n_notes, decoder, began) | {'instruments': made.score.instruments}
+    return generating.finish(args, made, score.n_notes, decoder, began, instruments=made.score.instruments)

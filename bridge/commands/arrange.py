@@ -6,9 +6,8 @@ from pathlib import Path
 
 from bridge import generating
 from genaudio_core.arranging import arrange
-from genaudio_core.errors import GenaudioError
+from genaudio_core.command import number
 from genaudio_core.instruments import find_instruments
-from genaudio_core.score import read_midi
 
 HELP = 'Spread the notes of a MIDI file over the instruments named (automatic instrumentation).'
 EXAMPLE = 'genaudio arrange piano.mid --instruments "violin,viola,cello" -o trio.mid'
@@ -17,19 +16,19 @@ EXAMPLE = 'genaudio arrange piano.mid --instruments "violin,viola,cello" -o trio
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('input', type=Path, help='MIDI file')
     parser.add_argument('--instruments', required=True, help='such as "violin,viola,cello"')
-    parser.add_argument('--temperature', type=float, default=0.5, help='0: always the likeliest instrument')
+    parser.add_argument('--temperature', type=number('--temperature', 0, 100), default=0.5,
+                        help='0: always the likeliest instrument')  # fmt: skip
     generating.add_output(parser)
 
 
-def run(args: argparse.Namespace) -> dict:
+def run(args: argparse.Namespace) -> dict | None:
     began = time.monotonic()
+    generating.check_output(args)
     instruments = find_instruments(args.instruments)
-    if args.temperature < 0:
-        raise GenaudioError(f'--temperature must be 0 or more, not {args.temperature:g}.')
-    score = read_midi(args.input)
+    score = generating.read(args.input)
     decoder = generating.load(args)
     with generating.progress_bar('arranging', score.end) as progress:
         made = arrange(
             decoder, score, instruments, temperature=args.temperature, seed=args.seed, progress=progress
         )
-    return generating.finish(args, made, score.n_notes, decoder, began) | {'instruments': made.score.instruments}
+    return generating.finish(args, made, score.n_notes, decoder, began, instruments=made.score.instruments)

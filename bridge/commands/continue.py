@@ -6,7 +6,6 @@ from pathlib import Path
 
 from bridge import generating
 from genaudio_core.generation import continue_score
-from genaudio_core.score import read_midi
 
 HELP = 'Continue a MIDI file. What it holds stays as it is; the new part begins where it ends.'
 EXAMPLE = 'genaudio continue phrase.mid -o song.mid --beats 16 --seed 1 --picture song.png'
@@ -20,11 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--instruments', help='who plays on, such as "violin,cello" (default: those of the input)')
 
 
-def run(args: argparse.Namespace) -> dict:
+def run(args: argparse.Namespace) -> dict | None:
     began = time.monotonic()
-    generating.check_length(args)
+    generating.check_output(args)
     controls = generating.controls_of(args, args.instruments)
-    score = read_midi(args.input)
+    score = generating.read(args.input)
     decoder = generating.load(args)
     takes = []
     with generating.progress_bar('continuing', args.beats * args.takes) as progress:

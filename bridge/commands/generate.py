@@ -4,7 +4,7 @@ import argparse
 import time
 
 from bridge import generating
-from genaudio_core.errors import GenaudioError
+from genaudio_core.command import number
 from genaudio_core.generation import generate, meter_of
 
 HELP = 'Make new music, for the instruments named or for an ensemble that the model chooses.'
@@ -16,16 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generating.add_length(parser)
     generating.add_sampling(parser)
     parser.add_argument('--instruments', help='such as "church organ,viola,contrabass" (default: the model chooses)')
-    parser.add_argument('--tempo', type=float, default=100.0, help='BPM written to the file (default: 100)')
+    parser.add_argument('--tempo', type=number('--tempo', 4, 1000, unit='BPM'), default=100.0,
+                        help='BPM written to the file (default: 100)')  # fmt: skip
     parser.add_argument('--meter', default='4/4', help='such as 3/4 (default: 4/4)')
 
 
-def run(args: argparse.Namespace) -> dict:
+def run(args: argparse.Namespace) -> dict | None:
     began = time.monotonic()
-    generating.check_length(args)
+    generating.check_output(args)
     controls = generating.controls_of(args, args.instruments)
-    if not 4 <= args.tempo <= 1000:
-        raise GenaudioError(f'--tempo must be 4 to 1000 BPM, not {args.tempo:g}.')
     meter = meter_of(args.meter)
     decoder = generating.load(args)
     takes = []
@@ -36,4 +35,4 @@ def run(args: argparse.Namespace) -> dict:
                 meter=meter, seed=args.seed + take, progress=lambda done, take=take: progress(take * args.beats + done),
             )  # fmt: skip
             takes.append(made)
-    return generating.finish(args, takes, 0, decoder, began) | {'instruments': takes[0].score.instruments}
+    return generating.finish(args, takes, 0, decoder, began, instruments=takes[0].score.instruments)
