@@ -1,4 +1,4 @@
-"""What a person's MIDI file holds is in the file that `continue` and its kin write: whole, byte for byte, in its order."""
+"""What a person's MIDI file holds is in the file that `continue` and its kin write: whole, and byte for byte."""
 
 import json
 from collections import Counter
@@ -197,8 +197,8 @@ def test_a_part_that_plays_nothing_is_told(capsys, tmp_path, model):
     _, told = run(capsys, tmp_path, head(0, 1) + still, 'continue', '--instruments', 'piano,flute', '--beats', '0.05',
                   '--density', '-10', '--model', model)  # fmt: skip
     assert 'have nothing to play.' in told
-    _, told = run(capsys, tmp_path, b'', 'generate', '--instruments', 'piano,flute', '--beats', '0.05', '--model', model,
-                  '--density', '-10')  # fmt: skip
+    _, told = run(capsys, tmp_path, b'', 'generate', '--instruments', 'piano,flute', '--beats', '0.05',
+                  '--model', model, '--density', '-10')  # fmt: skip
     assert 'nothing to play.' in told
 
 

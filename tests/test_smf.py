@@ -166,7 +166,8 @@ def test_a_port_is_sixteen_channels_of_its_own():
 
 @pytest.mark.parametrize('number', [120, 123, 124, 127])
 def test_all_notes_off_ends_the_notes_of_its_channel(number):
-    ons = [event for i in range(8) for event in ((i * 480, bytes((0x90, 60 + i, 80))), control(i * 480 + 240, number, 0))]
+    ons = [(i * 480, bytes((0x90, 60 + i, 80))) for i in range(8)]
+    ons += [control(i * 480 + 240, number, 0) for i in range(8)]
     other = note(0, 4800, 50, channel=1)
     score = read_midi(head(0, 1) + track(*ons, *other, end=64 * 480))
     assert [note.duration for note in score.tracks[0].notes] == [0.5] * 8
