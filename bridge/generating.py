@@ -89,14 +89,7 @@ def check_output(args: argparse.Namespace) -> None:
     for out in outs:
         for path in [out] if takes == 1 else [numbered(out, i) for i in range(1, takes + 1)]:
             if path != STDOUT:
-                _check_writable(path)
-
-
-def _check_writable(path: Path) -> None:
-    try:
-        check_writable(path)
-    except OSError as error:  # a name that is too long, say
-        raise GenaudioError(f'Cannot write {path}: {error.strerror}.') from None
+                check_writable(path)
 
 
 def read(path: Path) -> Score:
