@@ -100,6 +100,11 @@ class WireCheck:
         return {**self._sustained, **self._down}
 
     @property
+    def down(self) -> dict[Key, float]:
+        """Keys that are down now, whatever the pedal does: key -> time of the note-on."""
+        return dict(self._down)
+
+    @property
     def pedals(self) -> set[tuple[int, int]]:
         """(output, channel) whose pedal is down."""
         return set(self._pedals)

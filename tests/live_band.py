@@ -24,11 +24,11 @@ class Stage:
 
     def __init__(
         self, chosen: Preset | None = None, delay: Callable | float = 0.004, *, keep: bool = True,
-        leader: Leader | None = None,
+        leader: Leader | None = None, n_outputs: int = 4,
     ) -> None:  # fmt: skip
         self.clock = SimulatedClock()
         self.said: list[str] = []
-        self.sender = SimulatedSender(self.clock, 4, keep=keep)
+        self.sender = SimulatedSender(self.clock, n_outputs, keep=keep)
         self.engine = SimulatedEngine(FallbackMusician(), self.clock, delay)
         self.session = Session(
             chosen or preset(), self.clock, self.sender, self.engine, leader=leader, notify=self.said.append,
