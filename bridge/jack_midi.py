@@ -231,7 +231,10 @@ class JackMidi:
 
     def _cycle(self, frames: int) -> None:
         start = self._unwrap(self._client.last_frame_time)
-        self._seen = (start, *_transport_of(self._client))
+        try:
+            self._seen = (start, *_transport_of(self._client))
+        except Exception:  # whatever it tells of its transport, the music goes out
+            self._seen, self.errors = None, self.errors + 1
         for number, port in enumerate(self._inputs):
             for offset, data in port.incoming_midi_events():
                 self._deliver(number, bytes(data), (start + offset) / self.sample_rate + self._offset)

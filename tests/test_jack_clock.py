@@ -80,7 +80,7 @@ class FakeClient:
         return self.server.frame()
 
     def transport_query_struct(self):
-        raise RuntimeError('the callback goes on without it')
+        raise RuntimeError('JACK transport is broken')
 
     def set_process_callback(self, callback) -> None:
         self.process = callback
@@ -116,7 +116,6 @@ def jack(monkeypatch):
 
     monkeypatch.setattr(jack_midi, 'wall', machine)
     monkeypatch.setattr(jack_midi, '_client', open_client)
-    monkeypatch.setattr(jack_midi, '_transport_of', lambda client: (False, {'frame': 0}))
     return world
 
 
@@ -239,3 +238,12 @@ def test_what_waited_for_the_dead_server_does_not_hold_up_the_next_one(jack):
     sent = client.midi_outports[0].sent
     assert note_on(0, 72, 90) in sent and note_on(0, 61, 90) not in sent
     assert not midi.sounding.is_on(0, 0, 60)
+
+
+def test_music_goes_out_whatever_jack_transport_tells(jack):
+    midi = JackMidi(['in'], ['out'], lambda *event: None, notify=lambda line: None)
+    client = jack['server'].clients[-1]
+    midi.send_at(midi.now(), 0, note_on(0, 60, 90))
+    client.process(PERIOD)
+    assert client.midi_outports[0].sent == [note_on(0, 60, 90)]
+    assert not midi.transport().rolling

@@ -45,7 +45,7 @@ class Conductor:
         beats_per_bar, beat_type = self.meter
         beat = self.beat(where.frame - self.offset) * beat_type / 4
         where.beats_per_bar, where.beat_type, where.ticks_per_beat = beats_per_bar, beat_type, 1920.0
-        where.beats_per_minute = self.tempo * beat_type / 4
+        where.beats_per_minute = (self.tempo or 120.0) * beat_type / 4
         bar = math.floor(beat / beats_per_bar)
         where.bar, where.beat = bar + 1, math.floor(beat - bar * beats_per_bar) + 1
         where.tick = int((beat - math.floor(beat)) * 1920)
@@ -159,9 +159,8 @@ def test_the_band_plays_to_jack_transport(jack_running, chosen):
     with conducted(120.0) as (conductor, midi, leader, _):
         said: list[str] = []
         engine = SimulatedEngine(FallbackMusician(), midi, 0.004)
-        values = {'player__bars_heard': 1, 'player__bars_answered': 1}
         session = Session(
-            preset('respond', **values), midi, midi, engine, notify=said.append, horizon=midi.horizon,
+            preset('respond', player__bars_heard=1, player__bars_answered=1), midi, midi, engine, notify=said.append, horizon=midi.horizon,
             leader=leader if chosen == 'jack' else None,
         )  # fmt: skip
         if chosen == 'auto':
