@@ -75,4 +75,4 @@ def untangled(notes: list[Note]) -> list[Note]:
             continue
         following[note.note] = note.beat
         result.append(note._replace(duration=min(note.duration, next_onset - note.beat)))
-    return result[::-1]
+    return sorted(result)
