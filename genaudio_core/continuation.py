@@ -87,6 +87,11 @@ class Continuer:
         return self._phase[:, : self.length]
 
     @property
+    def bar_lines(self) -> np.ndarray:
+        """A step, (takes,), that the bar lines after the last event are counted from: that of the last meter event."""
+        return self._bar_origin[:, self.length - 1]
+
+    @property
     def hidden(self) -> np.ndarray:
         """Hidden state of the last event, (takes, dim): all that the logits of the next one depend on."""
         if not self.length:

@@ -14,11 +14,13 @@ from genaudio_core.continuation import Continuer, Decoder
 from genaudio_core.errors import GenaudioError
 from genaudio_core.events import (
     INSTRUMENT,
+    METER,
     METERS,
     NOTE,
     RESOLUTION,
     START_OF_NOTES,
     Encoding,
+    bar_steps,
     decode_table,
     encode,
     header,
@@ -33,6 +35,7 @@ from genaudio_core.voices import share_out
 
 MAX_BEATS = 100_000  # of one piece of music that is made
 LATE = 0.25  # beats; a release up to this late counts as on time, as played music asks for
+MAX_BRIDGED = 256 * RESOLUTION  # steps of rest that the model is told of
 RESERVE = 0.25  # share of the context that a prompt leaves free
 Progress = Callable[[float], None]  # beats done
 
@@ -96,6 +99,7 @@ class Writer:
     def write(self, begin: int, end: int, progress: Progress) -> tuple[np.ndarray, bool]:
         """Note rows (n, fields) with absolute onsets beside them; (table, whether the song ended)."""
         rows, onsets, ended = [], [], False
+        self._bridge(begin)
         while True:
             self._make_room()
             chosen = self.sampler.next_events(earliest=begin - self.origin, latest=end - self.origin)
@@ -110,6 +114,31 @@ class Writer:
         table = decode_table(notes, self.encoding)
         table['step'] = onsets
         return table, ended
+
+    def _bridge(self, begin: int) -> None:
+        """Cross a rest that is longer than a beat code can say (a last chord held for minutes) by meter events."""
+        encoding = self.encoding
+        if not encoding.relative_beat:
+            return
+        longest = (encoding.max_beat - 1) * RESOLUTION
+        while True:
+            self._make_room()
+            now = int(self.continuer.steps[0, -1])
+            gap = begin - self.origin - now
+            if gap <= longest:
+                return
+            events = self.continuer.events[0]
+            meter = int(events[events[:, 0] == METER][-1, encoding.index('meter')])
+            bar, line = bar_steps(meter), int(self.continuer.bar_lines[0])
+            if gap > MAX_BRIDGED:  # what is longer still is silence all the same: whole bars of it are left out
+                self.origin += (gap - MAX_BRIDGED + bar - 1) // bar * bar
+                continue
+            at = line + (now + longest - RESOLUTION - line) // bar * bar  # a bar line, so that none is moved
+            at = at if at > now else now + longest - RESOLUTION
+            row = np.zeros(len(encoding.fields), np.int64)
+            row[:3] = METER, at // RESOLUTION - now // RESOLUTION + 1, at % RESOLUTION + 1
+            row[encoding.index('meter')] = meter
+            self.continuer.feed(row)
 
     def _make_room(self) -> None:
         out_of_beats = not self.encoding.relative_beat and self.continuer.steps[0, -1] >= 240 * RESOLUTION

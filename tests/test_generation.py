@@ -87,6 +87,30 @@ def test_a_late_release_does_not_delay_the_answer():
     assert end_of(Score([Track(notes=[Note(0, 13.5, 60)])])) == 14
 
 
+@pytest.mark.parametrize(('length', 'context'), [(70, 256), (200, 256), (200, 24), (5000, 256), (900_000, 64)])
+@pytest.mark.parametrize('meter', [(4, 4), (7, 8)])
+def test_after_a_long_last_chord_nothing_is_written_into_it(length, context, meter):
+    given = [Note(float(i), 1.0, 60 + i) for i in range(8)] + [Note(0.0, float(length), 40)]
+    score = Score([Track(0, notes=sorted(given))], meters=[Meter(0.0, *meter)])
+    made = continue_score(decoder(context=context), score, 8, seed=1)
+    new = [note for track in made.score.tracks for note in track.notes if note not in given]
+    assert made.start == length and made.notes == len(new) > 0
+    assert all(length <= note.beat < length + 8 for note in new)
+
+
+def test_a_late_release_does_not_end_the_next_note_of_its_key():
+    def middle_c_at_once(field, chosen):
+        logits = np.zeros(LIVE.sizes[LIVE.index(field)])
+        logits[{'beat': 2, 'position': 1, 'pitch': 61, 'duration': 12}.get(field, 1)] = 99.0
+        return logits
+
+    score = Score([Track(0, notes=[Note(float(i), 1.0, 60) for i in range(7)] + [Note(7.0, 1.125, 60)])])
+    made = continue_score(decoder(rule=middle_c_at_once), score, 1, seed=0)
+    notes = sorted(made.score.tracks[0].notes)
+    assert made.start == 8.0 and notes[:8] == score.tracks[0].notes
+    assert notes[8].beat == 8.125 and notes[8].beat + notes[8].duration == 9.0
+
+
 def test_what_cannot_be_continued_is_told(phrase):
     drums = Score([Track(0, True, notes=[Note(0, 1, 36)])])
     with pytest.raises(GenaudioError, match='only drums'):
