@@ -22,7 +22,7 @@ def check_writable(path: str | Path) -> Path:
     Raises
     ------
     GenaudioError
-        If the folder is missing or not writable, or the path is a folder.
+        If the folder is missing or not writable, or the path is a folder or a device.
     """
     path = Path(path)
     try:
@@ -30,6 +30,8 @@ def check_writable(path: str | Path) -> Path:
             raise ValueError('no name has a zero byte in it')
         if path.is_dir():
             raise GenaudioError(f'{path} is a folder; give the name of a file to write.')
+        if path.exists() and not path.is_file():  # a device, a pipe: the finished file would take its place
+            raise GenaudioError(f'{path} is a device; give the name of a file to write.')
         if not path.parent.is_dir():
             raise GenaudioError(f'Cannot write {path}: the folder {path.parent} does not exist.')
         if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):

@@ -56,6 +56,10 @@ class _Writing:
             same = (track.program, track.channel) == (place.program, place.channel[1])
             if same and track.is_drum == (place.channel[1] == DRUM_CHANNEL):
                 self.homes.setdefault(number, track)
+        self._port_changes = [
+            [event for event in track.events if event.data[0] == smf.META and event.data[1] == smf.PORT]
+            for track in source.file.tracks
+        ]
         self._in_place = {id(track) for track in self.homes.values()}
         division = source.file.ticks_per_beat
         self.finer = -(-2 * _COARSE // division) if 0 < division < _COARSE and self._has_new_notes() else 1
@@ -134,12 +138,12 @@ class _Writing:
                 wanted[note] -= 1
             else:
                 self.dropped[place.chunk].update((on,) if off is None else (on, off))
-        port_at = self._port_at(place.chunk) if +wanted else None
         elsewhere = []
         for note in (+wanted).elements():
-            assert port_at is not None
-            tick = self.tick(note.beat, place.chunk) // self.finer
-            there = self.song_at(note.beat, place.chunk) == place.chunk and port_at(tick) == place.channel[0]
+            begin, end = (self.tick(beat, place.chunk) for beat in (note.beat, note.beat + note.duration))
+            tick = begin // self.finer
+            there = self.song_at(note.beat, place.chunk) == place.chunk
+            there = there and self._ports(place.chunk, tick, end // self.finer) == {place.channel[0]}
             # A program change may have come since: then the notes cannot be here.
             if there and self.source.program_at(place.chunk, place.channel, tick) == place.program:
                 self.new[place.chunk] += self._note(place.chunk, place.channel[1], note)
@@ -148,9 +152,16 @@ class _Writing:
         if elsewhere:
             self.overflow.append((place, elsewhere))
 
-    def _port_at(self, chunk: int) -> Any:
-        changes = [e for e in self.source.file.tracks[chunk].events if e.data[0] == smf.META and e.data[1] == smf.PORT]
-        return lambda tick: next((event.data[2] for event in reversed(changes) if event.tick <= tick), 0)
+    def _ports(self, chunk: int, begin: int, end: int) -> set[int]:
+        """The ports of a MIDI track from one tick of the file to another."""
+        port, ports = 0, set()
+        for event in self._port_changes[chunk]:
+            if event.tick > begin:
+                ports.add(port)
+            if event.tick > end:
+                break
+            port = event.data[2]
+        return ports | {port}
 
     def _change_others(self, before: list[tuple[float, Any, int, int]], now: list, place: Place | None) -> None:
         left = {id(message): beat for beat, message in now}
@@ -197,7 +208,8 @@ class _Writing:
                 if data[0] == smf.META and data[1] == smf.PORT:
                     port = data[2]
                 elif data[0] < 0xF0 and i not in self.dropped[chunk]:
-                    used.add((port, data[0] & 15))
+                    # In a file of type 2 new notes take the port of their song, whichever it is.
+                    used.add((0 if self.source.file.format == 2 else port, data[0] & 15))
         return used
 
     def _banks(self, place: Place) -> list[tuple[float, Any]]:
@@ -215,7 +227,8 @@ class _Writing:
     def _add_track(self, track: Track, channel: Channel, program: bool) -> None:
         file = self.source.file
         port, number = channel
-        one = file.format == 0 and port == 0 and bool(file.tracks)  # one track holds all
+        # One track holds all, unless it would have to change ports for it.
+        one = file.format == 0 and port == 0 and bool(file.tracks) and self._ports(0, 0, file.tracks[0].end) == {0}
         if file.format == 2 or one:
             songs = {self.song_at(note.beat, 0) for note in track.notes} | {
                 self.song_at(beat, 0) for beat, _ in track.others
@@ -254,7 +267,11 @@ class _Writing:
         if any(self.new.values()) or self.appended:
             # A key that was never let go, and so ended with its file, must not sound on in what follows.
             for chunk, end, channel, key in self.source.unended:
-                self.new[chunk].append((end * self.finer, _END, bytes((0x80 | channel[1], key, 64))))
+                off = [bytes((0x80 | channel[1], key, 64))]
+                (port,) = self._ports(chunk, end, end)
+                if port != channel[0]:  # the track has changed its port since
+                    off = [bytes((smf.META, smf.PORT, channel[0])), *off, bytes((smf.META, smf.PORT, port))]
+                self.new[chunk] += [(end * self.finer, _BANK, data) for data in off]
         tracks = []
         for chunk, track in enumerate(old.tracks):
             there = (

@@ -257,7 +257,7 @@ def _seconds_to_beats(score: Score) -> None:
 
     for place in score.source.places:
         place.notes = [(moved(note), on, off) for note, on, off in place.notes]
-        place.others = [(to_beat(time), message, event) for time, message, event in place.others]
+        place.others = [(to_beat(time), *rest) for time, *rest in place.others]
     score.tempos = [tempo._replace(beat=to_beat(tempo.beat)) for tempo in by_seconds]
     score.meters = [meter._replace(beat=to_beat(meter.beat)) for meter in score.meters]
     score.source.others = [(to_beat(time), *rest) for time, *rest in score.source.others]

@@ -93,8 +93,9 @@ def parse(data: bytes, name: str = 'The MIDI data') -> File:
     """
     if not data:
         raise GenaudioError(f'{name} is empty.')
+    wrapping: list[str] = []
     if data[:4] == b'RIFF' and data[8:12] == b'RMID':
-        data = data[max(data.find(b'MThd'), 0) :]
+        data, wrapping = _unwrapped(data)
     if data[:4] != b'MThd':
         raise GenaudioError(f'{name} is not a MIDI file.')
     if len(data) < 14:
@@ -107,6 +108,8 @@ def parse(data: bytes, name: str = 'The MIDI data') -> File:
     if not division:
         raise GenaudioError(f'{name} is a damaged MIDI file (its time base is zero).')
     file = File(kind, division)
+    if wrapping:
+        file.faults.append(f'chunks around it ({", ".join(wrapping)}) are left out')
     if 8 + length > len(data):
         file.faults.append('its header breaks off')
     _read_chunks(data, 8 + length, file)
@@ -118,6 +121,19 @@ def parse(data: bytes, name: str = 'The MIDI data') -> File:
     if kind == 0 and len(file.tracks) > 1:
         file.format = 1
     return file
+
+
+def _unwrapped(data: bytes) -> tuple[bytes, list[str]]:
+    """The MIDI file inside a RIFF file, and the names of what else is in there (sounds, words about it)."""
+    at, found, others = 12, b'', []
+    while at + 8 <= len(data):
+        name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], 'little')
+        if name == b'data':
+            found = data[at + 8 : at + 8 + length]
+        elif length:
+            others.append(name.decode('latin-1').strip() if name.isalnum() else '?')
+        at += 8 + length + length % 2
+    return found or data[max(data.find(b'MThd'), 0) :], others
 
 
 def _read_chunks(data: bytes, at: int, file: File) -> None:

@@ -1,6 +1,7 @@
 """`continue`, `generate`, `arrange`, `accompany`, `infill` as a person runs them, over a real exported decoder."""
 
 import json
+import os
 from pathlib import Path
 
 import mido
@@ -177,13 +178,14 @@ def test_no_note_between_lowest_and_highest_is_told(capsys, phrase_file, tmp_pat
 @pytest.mark.parametrize(
     ('out', 'told'),
     [('x.wav', 'would hold MIDI'), ('x.png', 'would hold MIDI'), ('folder', 'is a folder'),
-     ('no/x.mid', 'does not exist'), ('n' * 300 + '.mid', 'too long'), ('in.mid/x.mid', 'does not exist')],
+     ('pipe.mid', 'is a device'), ('no/x.mid', 'does not exist'), ('n' * 300 + '.mid', 'too long'), ('in.mid/x.mid', 'does not exist')],
 )  # fmt: skip
 def test_an_impossible_output_is_told_before_any_work(monkeypatch, capsys, phrase_file, tmp_path, command, out, told):
     import bridge.generating
 
     monkeypatch.setattr(bridge.generating, 'load', lambda *_: pytest.fail('work began'))
     (tmp_path / 'folder').mkdir()
+    os.mkfifo(tmp_path / 'pipe.mid')
     before = phrase_file.read_bytes()
     places = {'in': str(phrase_file), 'o': str(tmp_path / out)}
     code, text, err = run(capsys, *(word.format(**places) for word in COMMANDS[command]))

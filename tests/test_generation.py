@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tiny_decoder import FakeBuffers, FakeDecoder
 
 import genaudio_core.continuation as continuation
+from genaudio_core import smf
 from genaudio_core.accompaniment import accompany, infill
 from genaudio_core.arranging import arrange
 from genaudio_core.errors import GenaudioError
@@ -10,7 +13,7 @@ from genaudio_core.events import LIVE, MMT
 from genaudio_core.generation import balanced, continue_score, end_of, generate
 from genaudio_core.instruments import instrument_code
 from genaudio_core.sampling import Controls
-from genaudio_core.score import Meter, Note, Score, Track
+from genaudio_core.score import Meter, Note, Score, Track, midi_bytes, read_midi
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +189,53 @@ def test_infill_takes_the_candidate_that_leads_to_the_future(monkeypatch, phrase
     monkeypatch.setattr(accompaniment, '_likelihood', lambda *_: next(fits))
     second = infill(decoder(), phrase, 4, 8, candidates=2, seed=1)
     assert notes_of(best.score) == notes_of(second.score) != notes_of(alone.score)
+
+
+messages = st.one_of(
+    st.builds(lambda s, c, a, b: bytes((s | c, a, b)), st.sampled_from([0x80, 0x90, 0x90, 0x90, 0xB0]),
+              st.integers(0, 3), st.integers(50, 60), st.integers(0, 127)),
+    st.builds(lambda c, p: bytes((0xC0 | c, p)), st.integers(0, 9), st.integers(0, 127)),
+    st.builds(lambda c, v: bytes((0xB0 | c, 123, v)), st.integers(0, 3), st.integers(0, 127)),
+    st.builds(lambda port: bytes((0xFF, 0x21, port)), st.integers(0, 2)),
+    st.builds(lambda text: b'\xff\x05' + text, st.binary(max_size=9)),
+    st.builds(lambda tempo: b'\xff\x51' + tempo.to_bytes(3, 'big'), st.integers(200_000, 0xFFFFFF)),
+    st.builds(lambda n, d: bytes((0xFF, 0x58, n, d, 24, 8)), st.integers(1, 255), st.integers(0, 6)),
+)  # fmt: skip
+
+
+@st.composite
+def midi_files(draw) -> smf.File:
+    chunks = []
+    for rows in draw(st.lists(st.lists(st.tuples(st.integers(0, 900), messages), max_size=20), min_size=1, max_size=4)):
+        ticks = np.cumsum([wait for wait, _ in rows]).tolist()
+        events = [smf.Event(tick, data) for tick, (_, data) in zip(ticks, rows, strict=True)]
+        chunks.append(smf.TrackChunk(events, (ticks[-1] if ticks else 0) + draw(st.integers(0, 999))))
+    kind = draw(st.sampled_from([0, 1, 2])) if len(chunks) == 1 else draw(st.sampled_from([1, 2]))
+    if kind == 2:
+        for chunk in chunks:
+            chunk.events = [event for event in chunk.events if event.data[:2] != b'\xff\x21']
+    return smf.File(kind, draw(st.sampled_from([1, 5, 96, 480, 0xE728])), chunks)
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(midi_files(), st.sampled_from(['continue', 'accompany']))
+def test_whatever_a_file_holds_stays_in_it(file, command):
+    score = read_midi(smf.build(file))
+    try:
+        if command == 'continue':
+            made = continue_score(decoder(), score, 4, seed=1)
+        else:
+            made = accompany(decoder(), score, ['celesta', 'drums'], seed=1)
+    except GenaudioError:
+        return
+    again = smf.parse(midi_bytes(made.score))
+    finer = again.division // file.division if file.division < 0x8000 else 1
+    assert again.format == file.format or file.format == 0
+    for before, after in zip(file.tracks, again.tracks, strict=False):
+        rest = iter(after.events)
+        assert all(smf.Event(tick * finer, data) in rest for tick, data in before.events)
+    heard = read_midi(midi_bytes(made.score))
+    assert heard.n_notes == made.score.n_notes == score.n_notes + made.notes
+    if file.division < 0x8000:  # an SMPTE tick may lie between two tempos, and a beat with it
+        given, kept = (sorted((t.program, *n) for t in s.tracks for n in t.notes) for s in (score, heard))
+        assert all(note in kept for note in given)

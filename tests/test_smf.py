@@ -109,6 +109,11 @@ def notes_of(data: bytes) -> list[Note]:
 MELODY = [Note(i, 460 / 480, 60 + (0, 2, 4, 5, 7, 9, 11, 12)[i % 8], 80) for i in range(16)]
 
 
+def riff(data: bytes, *others: bytes) -> bytes:
+    content = b'RMID' + b''.join([b'data', len(data).to_bytes(4, 'little'), data, bytes(len(data) % 2), *others])
+    return b'RIFF' + len(content).to_bytes(4, 'little') + content
+
+
 @pytest.mark.parametrize(
     'data',
     [
@@ -119,7 +124,7 @@ MELODY = [Note(i, 460 / 480, 60 + (0, 2, 4, 5, 7, 9, 11, 12)[i % 8], 80) for i i
         head(0, 1) + track(*melody()) + bytes(100),  # padded
         head(1, 2) + track(*melody())[:4] + bytes(4) + track(*melody())[8:] + track(),  # a length of 0
         head(1, 2) + track(*melody())[:4] + b'\0\1\0\0' + track(*melody())[8:] + track(),  # a length of too much
-        chunk(b'RIFF', b'RMID' + chunk(b'data', head(0, 1) + track(*melody()))),
+        riff(head(0, 1) + track(*melody())),
         head(1, 1) + track((0, meta(0x58, b'\3')), (0, meta(0x51, b'\7')), (0, meta(0x59, b'\2')), *melody()),
         head(1, 1) + track((0, meta(0x58, b'\2\x21\x18\x08')), (0, meta(0x58, b'\0\2\x18\x08')), *melody()),
         head(1, 1) + track((0, meta(0x51, b'\0\0\0')), (0, meta(0x20, b'\x7f')), (0, meta(0x21)), *melody()),
@@ -140,6 +145,11 @@ def test_what_is_missing_is_told_in_one_line():
     assert 'truncated: track 2 breaks off at beat' in told and 'missing' in told
     damaged = head(1, 1) + track((0, bytes((0x40, 0x40))), *melody())
     assert 'damaged' in read_midi(damaged).warnings[0]
+
+
+def test_what_is_wrapped_around_a_file_is_told():
+    score = read_midi(riff(head(0, 1) + track(*melody()), b'LIST\4\0\0\0INFO'))
+    assert score.n_notes == 16 and 'chunks around it (LIST) are left out' in score.warnings[0]
 
 
 def test_a_delta_that_looks_like_a_key_signature_is_a_delta():
