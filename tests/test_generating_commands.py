@@ -178,7 +178,8 @@ def test_no_note_between_lowest_and_highest_is_told(capsys, phrase_file, tmp_pat
 @pytest.mark.parametrize(
     ('out', 'told'),
     [('x.wav', 'would hold MIDI'), ('x.png', 'would hold MIDI'), ('folder', 'is a folder'),
-     ('pipe.mid', 'is a device'), ('no/x.mid', 'does not exist'), ('n' * 300 + '.mid', 'too long'), ('in.mid/x.mid', 'does not exist')],
+     ('pipe.mid', 'is a device'), ('no/x.mid', 'does not exist'), ('n' * 300 + '.mid', 'too long'),
+     ('in.mid/x.mid', 'does not exist')],
 )  # fmt: skip
 def test_an_impossible_output_is_told_before_any_work(monkeypatch, capsys, phrase_file, tmp_path, command, out, told):
     import bridge.generating
