@@ -228,13 +228,13 @@ class JackMidi:
             self._cycle(frames)
         except Exception:  # an exception would end the client, and the music
             self.errors += 1
+        try:
+            self._seen = (self._unwrap(self._client.last_frame_time), *_transport_of(self._client))
+        except Exception:  # whatever it tells of its transport, the music goes out
+            self._seen, self.errors = None, self.errors + 1
 
     def _cycle(self, frames: int) -> None:
         start = self._unwrap(self._client.last_frame_time)
-        try:
-            self._seen = (start, *_transport_of(self._client))
-        except Exception:  # whatever it tells of its transport, the music goes out
-            self._seen, self.errors = None, self.errors + 1
         for number, port in enumerate(self._inputs):
             for offset, data in port.incoming_midi_events():
                 self._deliver(number, bytes(data), (start + offset) / self.sample_rate + self._offset)
