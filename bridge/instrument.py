@@ -16,11 +16,13 @@
     effect = "Reverb"
 
 The MIDI ports of the session go on as ever: the instrument hears what they send, on the frame they send it. A plug-in
-that is missing, does not load or crashes is told, and silent; one that crashes while it plays is started again.
-pedalboard (GPLv3) is imported in its process alone.
+that is missing, does not load or takes too long for it is told, and silent; one that crashes, hangs or returns no
+numbers while it plays is started again, and begins with no key down. pedalboard (GPLv3) is imported in its process.
 """
 
 import contextlib
+import os
+import signal
 import sys
 import time
 from collections import deque
@@ -32,14 +34,17 @@ from typing import Any
 
 import numpy as np
 
-from bridge.jack_player import RETRY, JackPlayer, Lines, SoundProcess
-from bridge.plugin_effects import Chain, Link, Share, load_link, set_parameter
+from bridge.child_watch import Heartbeat, die_with_parent
+from bridge.finite import FiniteGuard
+from bridge.jack_player import LOAD_SECONDS, RETRY, TELL_SECONDS, JackPlayer, Lines, SoundProcess, begin_as_child
+from bridge.plugin_effects import NO_NUMBERS, Chain, EffectFault, Link, Share, load_link, set_parameter
 from bridge.priority import SWITCH
+from bridge.signals import Told
 from genaudio_core.command import notice
-from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 from genaudio_core.files import atomic_write
 
-MAX_RESTARTS = 5
+HUNG_SECONDS = 5.0  # in one block of sound, after which the plug-in counts as hung
 _KEYS = ('plugin', 'channel', 'gain_db', 'connect', 'state', 'parameters', 'cc', 'effects')
 _DAMPER, _ALL_SOUND_OFF, _ALL_NOTES_OFF = 64, 120, 123
 
@@ -120,13 +125,18 @@ class JackInstrument(JackPlayer):
         If no server runs, or the plug-in does not load, is an effect, or has no such parameter.
     """
 
-    def __init__(self, instrument: Instrument, name: str):
+    def __init__(self, instrument: Instrument, name: str, on_notice: Callable[[str], None] = notice):
         self.instrument = instrument
         check_plugin(instrument.plugin)
         state = b''
         if instrument.state is not None and instrument.state.is_file():
-            state = instrument.state.read_bytes()
-        self.plugin = load_link(Link(path=str(instrument.plugin), parameters=dict(instrument.parameters), state=state))
+            try:
+                state = instrument.state.read_bytes()
+            except OSError as error:
+                on_notice(f'The state of the instrument is not restored: {instrument.state}: {error.strerror}.')
+        self.plugin = load_link(
+            Link(path=str(instrument.plugin), parameters=dict(instrument.parameters), state=state), on_notice
+        )
         if not self.plugin.is_instrument:
             raise GenaudioError(
                 f'The plug-in {instrument.plugin} is an effect and cannot be played; put it in [[instrument.effects]].'
@@ -138,21 +148,45 @@ class JackInstrument(JackPlayer):
                                     f'{did_you_mean(parameter, known)} It has: {", ".join(known)}.')  # fmt: skip
         super().__init__(name, instrument.connect)
         self.played = 0
+        self.fault = ''  # why it cannot go on, found in the audio thread
+        self.guard = FiniteGuard()
         self._gain = np.float32(10 ** (instrument.gain_db / 20))
         self._sounding: set[tuple[int, int]] = set()  # (channel, note)
         self._turned: deque[tuple[str, float]] = deque()
         self._hush = False
+        self._thrown = 0  # samples in a row for which the plug-in threw
         self.rate_changed()
 
     def rate_changed(self) -> None:
-        self.chain = Chain(self.instrument.effects, self.sample_rate) if self.instrument.effects else None
+        """Prepare everything for the server's sample rate, and measure the latency."""
+        try:
+            self.chain = Chain(self.instrument.effects, self.sample_rate) if self.instrument.effects else None
+        except EffectFault as fault:
+            raise GenaudioError(f'An effect of the instrument does not work. {fault}') from None
         held = self.chain.latency if self.chain else 0
         self._made = np.zeros((2, held), np.float32)  # what the effects have finished and was not played yet
-        self.latency = held + int(getattr(self.plugin, 'reported_latency_samples', 0) or 0)  # samples
         # Memory is taken now, not while it plays. pedalboard strikes a middle C to see whether a plug-in is awake, and
         # relies on a reset to end it, which not every plug-in heeds.
         ends = [(bytes((0x80 | channel, note, 0)), 0.0) for channel in range(16) for note in range(128)]
-        self.plugin(ends, 0.05, self.sample_rate, num_channels=2, reset=False)
+        try:
+            self.plugin(ends, 0.05, self.sample_rate, num_channels=2, reset=False)
+        except Exception as error:
+            raise GenaudioError(f'The plug-in {self.instrument.plugin} cannot be played: {one_line(error)}') from None
+        self._held, self._reported = held, self._reports()  # a plug-in knows its latency once it has run
+        self._sounding.clear()
+
+    def _reports(self) -> int:
+        return max(0, int(getattr(self.plugin, 'reported_latency_samples', 0) or 0))
+
+    @property
+    def latency(self) -> int:
+        """Samples by which it sounds late."""
+        return self._held + self._reported
+
+    def has_moved(self) -> bool:
+        """Whether the plug-in's own latency has changed since it was asked last. Not in the audio thread."""
+        before, self._reported = self._reported, self._reports()
+        return before != self._reported
 
     def silence(self) -> None:
         self._hush = True
@@ -189,79 +223,143 @@ class JackInstrument(JackPlayer):
 
     def render(self, out: np.ndarray, events: list[tuple[int, bytes]]) -> None:
         frames = out.shape[1]
-        made = self.plugin(
-            self._messages(events), (frames + 1e-3) / self.sample_rate, self.sample_rate, num_channels=2,
-            buffer_size=frames, reset=False,
-        )[:, :frames]  # fmt: skip
+        out[:] = 0
+        if self.fault:
+            return  # the main thread ends the process
+        messages = self._messages(events)
+        try:
+            made = self._two_rows(self.plugin(
+                messages, (frames + 1e-3) / self.sample_rate, self.sample_rate, num_channels=2, buffer_size=frames,
+                reset=False,
+            ))[:, :frames]  # fmt: skip
+        except Exception as error:
+            # Whether it heard of these keys is not known: all of them are ended as soon as it listens again.
+            self._sounding |= {(m[0] & 15, m[1]) for m, _ in messages if m[0] & 0xF0 in (0x80, 0x90)}
+            self._hush = True
+            self._thrown += frames
+            if self._thrown > NO_NUMBERS * self.sample_rate:
+                self.fault = f'fails ({one_line(error)})'
+            raise
+        self._thrown = 0
+        made = self.guard(made)
+        if self.guard.in_a_row > NO_NUMBERS * self.sample_rate:
+            self.fault = 'returned nothing but NaN or infinity'
         if self.chain is not None:
-            finished = self.chain.board(made, self.sample_rate, buffer_size=frames, reset=False)
+            try:
+                finished = self.chain.process(made, frames)
+            except EffectFault as fault:
+                self.fault = f'has an effect that does not work ({fault})'
+                return
             self._made = np.concatenate([self._made, finished], axis=1)
             made, self._made = self._made[:, :frames], self._made[:, frames:]
         out[:, : made.shape[1]] = made * self._gain
-        out[:, made.shape[1] :] = 0
-        if not np.isfinite(out).all():
-            np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
-    def turn(self) -> None:
+    @staticmethod
+    def _two_rows(made: Any) -> np.ndarray:
+        made = np.atleast_2d(np.asarray(made, np.float32))
+        if made.ndim != 2 or not made.shape[0]:
+            raise ValueError(f'an array of shape {made.shape} instead of sound')
+        return np.repeat(made, 2, axis=0) if made.shape[0] == 1 else made[:2]
+
+    def turn(self, on_notice: Callable[[str], None] = notice) -> None:
         """Set what controllers asked for, the newest of each. Not in the audio thread."""
         turned: dict[str, float] = {}
         while self._turned:
             name, share = self._turned.popleft()
             turned[name] = share
         for name, share in turned.items():
-            set_parameter(self.plugin, name, Share(share))
+            try:
+                set_parameter(self.plugin, name, Share(share))
+            except GenaudioError as error:
+                on_notice(str(error))
 
     def save(self) -> None:
-        """Keep the plug-in's state, if there is a place for it."""
-        if self.instrument.state is not None:
+        """Keep the plug-in's state, if there is a place for it.
+
+        Raises
+        ------
+        GenaudioError
+            If it cannot be kept.
+        """
+        if self.instrument.state is None:
+            return
+        try:
             with atomic_write(self.instrument.state) as temporary:
                 temporary.write_bytes(self.plugin.raw_state)
+        except Exception as error:  # of the disk, or of the plug-in
+            raise GenaudioError(f'The state of the instrument is not kept: {one_line(error)}') from None
 
     def status(self) -> dict[str, Any]:
         """Figures for a person."""
-        return {'played': self.played, 'sounding': len(self._sounding), 'xruns': self.xruns, 'faults': self.faults,
-                'latency_ms': round(1000 * self.latency / self.sample_rate, 2)}  # fmt: skip
+        silenced = self.guard.blocks + (self.chain.silenced if self.chain else 0)
+        return {
+            'played': self.played, 'sounding': len(self._sounding), 'xruns': self.xruns, 'faults': self.faults,
+            'silenced_blocks': silenced, 'latency_ms': round(1000 * self.latency / self.sample_rate, 2),
+        }  # fmt: skip
 
 
-def _body(instrument: Instrument, name: str, orders: Connection, told: Connection) -> None:
-    """The process: tells texts, ('ready', latency in seconds), ('failed', why) and ('status', figures)."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _body(instrument: Instrument, name: str, heart_name: str, orders: Connection, told: Connection) -> None:
+    """The process: tells texts, ('ready', latency in s), ('failed', why), ('fault', what) and ('status', figures)."""
+    heart = begin_as_child(heart_name)
     # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
     sys.setswitchinterval(SWITCH)
+    ends: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: ends.append(number))
 
     def tell(what: Any) -> None:
         with contextlib.suppress(OSError):
             told.send(what)
 
+    die_with_parent(True)  # a plug-in that hangs while it is loaded hears of nothing
     try:
-        player = JackInstrument(instrument, name)
-    except GenaudioError as error:
-        tell(('failed', str(error)))
+        player = JackInstrument(instrument, name, tell)
+    except Exception as error:
+        tell(('failed', one_line(error)))
         return
+    die_with_parent(False)  # from now on there is time to fall silent
     try:
         player.start()
         tell(('ready', player.latency / player.sample_rate))
-        lines, wire_at = Lines(None, orders), 0.0
-        while True:
-            if (line := player.poll()) is not None:
-                tell(line)
-            if not player.lost and time.monotonic() > wire_at:  # the session's ports may come back
-                wire_at = time.monotonic() + RETRY
-                player.wire()
-            player.turn()
-            for line in lines.wait(0.02):
-                if line == 'quit':
-                    player.save()
-                    tell(('status', player.status()))
-                    return
-                if line == 'silence':
-                    player.silence()
+        _play(player, Lines(None, orders), heart, tell, lambda: bool(ends))
     except GenaudioError as error:
         tell(str(error))
     finally:
         player.close()
+
+
+def _play(
+    player: JackInstrument, lines: Lines, heart: Heartbeat, tell: Callable[[Any], None], ended: Callable[[], bool]
+) -> None:
+    wire_at, silenced, tell_at = 0.0, 0, 0.0
+    while True:
+        heart.beat()
+        now = time.monotonic()
+        if player.fault or player.stuck_for > HUNG_SECONDS:
+            tell(('fault', player.fault or 'hangs'))
+            os._exit(1)  # the audio thread may never come back: nothing here can be closed
+        if (line := player.poll()) is not None:
+            tell(line)
+            if not player.lost:
+                tell(('ready', player.latency / player.sample_rate))  # the rate may be another
+        if not player.lost and now > wire_at:  # the session's ports may come back
+            wire_at = now + RETRY
+            player.wire()
+            if player.has_moved():
+                tell(('ready', player.latency / player.sample_rate))
+        if (count := player.status()['silenced_blocks']) > silenced and now > tell_at:
+            silenced, tell_at = count, now + TELL_SECONDS
+            tell(f'{player.instrument.plugin.name} returned samples that are not numbers; they became silence.')
+        player.turn(tell)
+        for line in ['quit'] if ended() else lines.wait(0.02):
+            if line == 'quit':
+                try:
+                    player.save()
+                except GenaudioError as error:
+                    tell(str(error))
+                tell(('status', player.status()))
+                return
+            if line == 'silence':
+                player.silence()
 
 
 class InstrumentProcess(SoundProcess):
@@ -270,65 +368,48 @@ class InstrumentProcess(SoundProcess):
     Attributes
     ----------
     latency : float
-        Seconds by which it sounds late; known once it is ready.
+        Seconds by which it sounds late; known once it is ready, and told again when it changes.
     failed : str
         Why it cannot play, or ''.
     """
 
-    def __init__(self, instrument: Instrument, name: str = 'genaudio-instrument'):
-        self.instrument = instrument
-        self.latency, self.ready, self.failed, self.restarts = 0.0, False, '', 0
-        self.status: dict[str, Any] = {}
-        super().__init__(_body, (instrument, name), name)
+    consequence = 'The band plays on over its MIDI ports.'
 
-    def poll(self) -> list[str]:
-        alive, lines = self.process.is_alive(), []
-        for what in self._heard():
-            if isinstance(what, str):
-                lines.append(what)
-            elif what[0] == 'ready':
-                self.ready, self.latency = True, what[1]
-            elif what[0] == 'failed':
-                self.failed = what[1]
-                lines.append(f'{what[1]} The band plays on over its MIDI ports.')
-            elif what[0] == 'status':
-                self.status = what[1]
-        if alive or self.failed or self.status:
-            return lines
-        name = self.instrument.plugin.name
-        if not self.ready or self.restarts >= MAX_RESTARTS:
-            when = 'crashed again and again' if self.ready else 'crashed while it was loaded'
-            self.failed = f'The instrument {name} {when}.'
-            return [*lines, f'{self.failed} The band plays on over its MIDI ports.']
-        self.restarts, self.ready = self.restarts + 1, False
-        self._orders.close()
-        self._told.close()
-        self._launch()
-        return [*lines, f'The instrument {name} crashed; it is started again.']
+    def __init__(self, instrument: Instrument, name: str = 'genaudio-instrument', *, loading: float = LOAD_SECONDS):
+        self.instrument, self.latency = instrument, 0.0
+        super().__init__(
+            _body, (instrument, name), name, what=f'The instrument {instrument.plugin.name}', loading=loading
+        )
 
-    def stop(self) -> None:
-        """End the process; its state is kept."""
-        self.obey('quit')
-        self.process.join(3.0)
-        self.poll()
-        super().stop()
+    def silence(self) -> None:
+        """End every note."""
+        self.obey('silence')
+
+    def _take(self, kind: str, value: Any) -> list[str]:
+        if kind == 'ready':
+            self.latency = value
+        elif kind == 'fault':
+            self._hung = value
+        return super()._take(kind, value)
 
 
 def run(
-    instrument: Instrument, name: str, *, seconds: float | None = None, ended: Callable[[], bool] = lambda: False,
+    instrument: Instrument, name: str, *, seconds: float | None = None, told: Told | None = None,
     on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
-    """Play until `ended` or `seconds`; return the final figures.
+    """Play until `told.ended` or `seconds`; return the final figures. `told` is entered: what signals want of us.
 
     Raises
     ------
     GenaudioError
         If it cannot play.
     """
+    told = told or Told()
     host = InstrumentProcess(instrument, name)
     until, said = time.monotonic() + seconds if seconds else float('inf'), False
     try:
-        while not ended() and time.monotonic() < until:
+        while not told.ended and time.monotonic() < until:
+            told.look(pause=host.silence)
             for line in host.poll():
                 if not host.failed:
                     on_notice(line)

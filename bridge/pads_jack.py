@@ -1,6 +1,7 @@
 """Pads as a JACK client (JACK or PipeWire): MIDI in, two outputs, and the loop around it."""
 
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from bridge.jack_player import JackPlayer, Lines, SoundProcess
+from bridge.jack_player import JackPlayer, Lines, SoundProcess, begin_as_child
 from bridge.pads import Bank, Folder, Pad, PadPlayer, check_note
 from bridge.priority import SWITCH, keep_what_is_loaded
+from bridge.signals import Told
 from genaudio_core.command import notice
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 
 HELP_LINE = 'Lines that change pads: load NOTE FILE, gain NOTE DB, choke NOTE GROUP, silence, status, quit.'
 
@@ -23,10 +25,13 @@ HELP_LINE = 'Lines that change pads: load NOTE FILE, gain NOTE DB, choke NOTE GR
 class JackPads(JackPlayer):
     """A JACK client around a `PadPlayer`."""
 
-    def __init__(self, name: str = 'genaudio-pads', channel: int | None = None, connect: Sequence[str] = ()):
+    def __init__(
+        self, name: str = 'genaudio-pads', channel: int | None = None, connect: Sequence[str] = (),
+        on_notice: Callable[[str], None] = notice,
+    ):  # fmt: skip
         super().__init__(name, connect)
         self.player = PadPlayer(self.sample_rate, channel)
-        self.bank = Bank(self.player)
+        self.bank = Bank(self.player, on_notice)
 
     def render(self, out: np.ndarray, events: list[tuple[int, bytes]]) -> None:
         self.player.render(out, events)
@@ -35,11 +40,8 @@ class JackPads(JackPlayer):
         self.player.silence()
 
     def rate_changed(self) -> None:
-        pads, channel = self.player.pads, self.player.channel
-        self.player = PadPlayer(self.sample_rate, channel)
-        self.player.pads = pads
-        self.bank.player = self.player
-        self.bank.reload_all()
+        self.player = PadPlayer(self.sample_rate, self.player.channel)
+        self.bank.play_with(self.player)
 
     def status(self) -> dict[str, Any]:
         """Figures for a person."""
@@ -85,10 +87,12 @@ class JackPads(JackPlayer):
 def run(
     pads: Sequence[Pad], folder: Path | None = None, *, name: str = 'genaudio-pads', channel: int | None = None,
     first: int = 36, n_pads: int = 16, connect: Sequence[str] = (), seconds: float | None = None, lines: Any = None,
-    orders: Connection | None = None, ended: Callable[[], bool] = lambda: False,
-    on_notice: Callable[[str], None] = notice,
+    orders: Connection | None = None, told: Told | None = None, beat: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] = lambda: None, on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
-    """Play pads until 'quit', `ended` or `seconds`; return the final figures.
+    """Play pads until 'quit', `told.ended` or `seconds`; return the final figures. What sounds at the end fades out.
+
+    A file that cannot be used costs a line, and the other pads play.
 
     Parameters
     ----------
@@ -96,29 +100,48 @@ def run(
         A text stream of commands (`JackPads.obey`), such as ``sys.stdin``.
     orders
         The same from a parent process; its end of the pipe closing ends us.
+    told
+        Entered: what signals want of us.
+    beat, on_ready
+        Called in every turn of the loop, and once when it begins.
 
     Raises
     ------
     GenaudioError
-        If no server runs, or a pad's file cannot be used.
+        If no server runs, or none of the pads' files can be used.
     """
     # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
     sys.setswitchinterval(SWITCH)
-    jack = JackPads(name, channel, connect)
+    told = told or Told()
+    jack = JackPads(name, channel, connect, on_notice)
     try:
+        faults = []
         for pad in pads:
-            jack.bank.load(pad)
+            beat()
+            if told.ended:
+                return jack.status()
+            try:
+                jack.bank.load(pad)
+            except GenaudioError as error:
+                faults.append(str(error))
+        if faults and len(faults) == len(pads) and folder is None:
+            raise GenaudioError(faults[0])
+        for fault in faults:
+            on_notice(fault)
         watch = Folder(folder, jack.bank, first, n_pads) if folder else None
-        if watch:
-            watch.look(on_notice, patient=False)
+        while watch and not told.ended and watch.look(on_notice, patient=False, most=1):
+            beat()
         keep_what_is_loaded()
         jack.start()
         on_notice(f'Pads: JACK client {jack.client.name}, {jack.sample_rate} Hz. Ctrl-C ends.')
+        on_ready()
         told_lines = Lines(lines, orders)
         until = time.monotonic() + seconds if seconds else float('inf')
-        while not ended() and time.monotonic() < until:
-            if told := jack.poll():
-                on_notice(told)
+        while not told.ended and time.monotonic() < until:
+            beat()
+            told.look(pause=jack.pause, resume=jack.resume)
+            if said := jack.poll():
+                on_notice(said)
             if watch:
                 watch.poll(on_notice)
             for line in told_lines.wait(0.02):
@@ -128,32 +151,53 @@ def run(
                     on_notice(jack.obey(line))
                 except GenaudioError as error:
                     on_notice(str(error))
+                except Exception as error:  # a line can say anything, and what plays must not end by it
+                    on_notice(f"'{line}' cannot be done: {one_line(error)}")
         return jack.status()
     finally:
         jack.close()
 
 
-def _child(pads: Sequence[Pad], name: str, orders: Connection, told: Connection) -> None:
-    import signal
+def _child(pads: Sequence[Pad], name: str, heart_name: str, orders: Connection, pipe: Connection) -> None:
+    heart = begin_as_child(heart_name)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def tell(text: str) -> None:
+    def tell(what: Any) -> None:
         with contextlib.suppress(OSError):
-            told.send(text)
+            pipe.send(what)
 
+    told = Told()
+    signal.signal(signal.SIGTERM, lambda number, frame: told.end('SIGTERM'))
     try:
-        run(pads, name=name, orders=orders, on_notice=tell)
+        status = run(
+            pads, name=name, orders=orders, told=told, beat=heart.beat, on_ready=lambda: tell(('ready', None)),
+            on_notice=tell,
+        )  # fmt: skip
+        tell(('status', status))
     except GenaudioError as error:
-        tell(f'Pads: {error}')
+        tell(('failed', f'Pads: {error}'))
 
 
 class PadsProcess(SoundProcess):
-    """The pads of a live session."""
+    """The pads of a live session; looked after by `poll`."""
 
     def __init__(self, pads: Sequence[Pad], name: str = 'genaudio-pads'):
-        super().__init__(_child, (tuple(pads), name), 'genaudio-pads')
+        self._pads = {pad.note: pad for pad in pads}
+        # A slow disk holds up the main loop of the process, not what it plays.
+        super().__init__(_child, (tuple(pads), name), 'genaudio-pads', what='The pads process', stuck=60.0)
 
-    def load(self, note: int, file: str) -> None:
-        """Put a file on a pad while it plays."""
-        self.obey(f'load {note} {file}')
+    def load(self, note: int, file: str) -> bool:
+        """Put a file on a pad while it plays; whether the process was told."""
+        return self.obey(f'load {note} {file}')
+
+    def obey(self, line: str) -> bool:
+        """Hand over a line; what it changes is so again after a restart."""
+        verb, _, rest = line.strip().partition(' ')
+        which, _, value = rest.strip().partition(' ')
+        with contextlib.suppress(GenaudioError, ValueError):
+            if verb == 'load' and value.strip():
+                note = check_note(which)
+                old = self._pads.get(note)
+                file = Path(value.strip())
+                self._pads[note] = replace(old, file=file) if old else Pad(note, file)
+                self._arguments = (tuple(self._pads.values()), self._arguments[1])
+        return super().obey(line)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bridge.finite import FiniteGuard
-from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 
 CHUNK = 256  # samples at a time
 MEASURED = 1 << 15  # samples of silence that tell a chain's latency
@@ -121,12 +121,6 @@ def load_link(link: Link, on_notice: Callable[[str], None] = lambda text: None) 
     for name, value in link.parameters.items():
         set_parameter(plugin, name, value, known)
     return plugin
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an exception says, on one line and not endless."""
-    text = ' '.join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f'{text[:300]}...'
 
 
 class BadParameter(GenaudioError):

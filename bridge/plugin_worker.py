@@ -21,13 +21,12 @@ from bridge.plugin_effects import (
     Link,
     load_link,
     moves_latency,
-    one_line,
     parameter_names,
     set_parameter,
 )
 from bridge.rings import Ring
 from bridge.signals import leave_to_parent
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 
 BACKLOG = 0.25  # seconds of stems unworked before the process jumps to the newest
 TELL_SECONDS = 10.0  # between two lines about the same

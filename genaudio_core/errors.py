@@ -17,3 +17,9 @@ def did_you_mean(word: str, options: Iterable[str], *, limit: int = 3) -> str:
     if not close:
         return ''
     return ' Did you mean ' + ' or '.join(f"'{by_lower[name]}'" for name in close) + '?'
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, on one line and not endless; its type where it says nothing."""
+    text = ' '.join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f'{text[:300]}...'

@@ -178,7 +178,7 @@ def test_what_appears_in_the_folder_goes_to_the_next_pad(tmp_path):
 @pytest.mark.parametrize(
     ('table', 'told'),
     [
-        ({'36': {}}, 'needs a file'), ({'x': 'a.wav'}, 'is no MIDI note'), ({'128': 'a.wav'}, 'is no MIDI note'),
+        ({'36': {}}, 'needs a file'), ({'x': 'a.wav'}, 'is not a MIDI note'), ({'128': 'a.wav'}, 'is not a MIDI note'),
         ({'36': {'file': 'a', 'chok': 1}}, "Did you mean 'choke'"), ({'36': {'file': 'a', 'gain_db': 99}}, '-60..12'),
         ({'36': {'file': 'a', 'choke': True}}, 'number of a group'),
         ({'36': {'file': 'a', 'hold': 1}}, 'true or false'),

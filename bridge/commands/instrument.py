@@ -1,9 +1,11 @@
 """``genaudio instrument``: an instrument plug-in on what a session, or a keyboard, plays."""
 
 import argparse
-import signal
+import math
 from pathlib import Path
 from typing import Any
+
+from genaudio_core.errors import GenaudioError
 
 HELP = 'play an instrument plug-in (VST3, AU) by MIDI, in a process of its own, over JACK'
 EXAMPLE = 'genaudio instrument ~/.vst3/Synth.vst3 --connect genaudio: --connect system:playback'
@@ -32,10 +34,10 @@ def _value(text: str) -> float | str:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from bridge import instrument
     from bridge.commands.live import parse_changes
+    from bridge.signals import Told
 
     if args.plugin.suffix == '.toml':
         from bridge.preset import load_preset
-        from genaudio_core.errors import GenaudioError
 
         found = load_preset(args.plugin).instrument
         if found is None:
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         table |= {key: value for key in ('channel', 'state') if (value := getattr(args, key)) is not None}
         found = instrument.parse_instrument(table, Path())
     instrument.check_plugin(found.plugin)
-    ends: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda caught, frame: ends.append(caught))
-    return instrument.run(found, args.name, seconds=args.seconds, ended=lambda: bool(ends))
+    if args.seconds is not None and not (math.isfinite(args.seconds) and args.seconds > 0):
+        raise GenaudioError(f'--seconds must be a number above 0, not {args.seconds:g}.')
+    with Told() as told:
+        return instrument.run(found, args.name, seconds=args.seconds, told=told)

@@ -1,7 +1,7 @@
 """``genaudio pads``: sound files on MIDI notes."""
 
 import argparse
-import signal
+import math
 import sys
 import tomllib
 from pathlib import Path
@@ -53,8 +53,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import multiprocessing
 
     from bridge import pads_jack
+    from bridge.child_watch import send_now
     from bridge.osc import OscServer
     from bridge.pads import Pad, check_note
+    from bridge.signals import Told
     from genaudio_core.command import notice
 
     folder, pads = None, []
@@ -73,24 +75,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise GenaudioError(f'--pads must be 1 to {128 - args.first}, not {args.pads}.')
     if args.channel is not None and not 1 <= args.channel <= 16:
         raise GenaudioError(f'--channel must be 1 to 16, not {args.channel}.')
-    ends: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda caught, frame: ends.append(caught))
+    if args.seconds is not None and not (math.isfinite(args.seconds) and args.seconds > 0):
+        raise GenaudioError(f'--seconds must be a number above 0, not {args.seconds:g}.')
     ours, theirs = multiprocessing.Pipe(duplex=False)
 
     def send(**message: Any) -> None:
         if 'pad' in message:
-            theirs.send(f'load {message["pad"]} {message["file"]}')
+            send_now(theirs, f'load {message["pad"]} {message["file"]}')
         elif message.get('command') == 'panic':
-            theirs.send('silence')
+            send_now(theirs, 'silence')
 
-    osc = OscServer(args.osc, send, notice) if args.osc is not None else None
-    try:
-        return pads_jack.run(
-            pads, folder, name=args.name, channel=None if args.channel is None else args.channel - 1,
-            first=args.first, n_pads=args.pads, connect=args.connect, seconds=args.seconds, orders=ours,
-            lines=sys.stdin if sys.stdin is not None and not sys.stdin.closed else None, ended=lambda: bool(ends),
-        )  # fmt: skip
-    finally:
-        if osc is not None:
-            osc.close()
+    with Told() as told:
+        osc = OscServer(args.osc, send, notice) if args.osc is not None else None
+        try:
+            return pads_jack.run(
+                pads, folder, name=args.name, channel=None if args.channel is None else args.channel - 1,
+                first=args.first, n_pads=args.pads, connect=args.connect, seconds=args.seconds, orders=ours, told=told,
+                lines=sys.stdin if sys.stdin is not None and not sys.stdin.closed else None,
+            )  # fmt: skip
+        finally:
+            if osc is not None:
+                osc.close()
