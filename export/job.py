@@ -1,16 +1,19 @@
 """From a checkpoint to a checked file: build, write aside, run against torch, and only then give it its name."""
 
+import json
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from export.kinds import Options, find_kind
+import numpy as np
+
+from export.kinds import Options, ParityError, find_kind
 from export.manifest import Job
-from export.up_to_date import tool_versions
+from export.up_to_date import note, tool_versions
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, check_writable
-from genaudio_core.model_card import read_card, with_card, write_model
+from genaudio_core.model_card import ModelFile, read_card, read_model, with_card, without_card, write_model
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def export(job: Job, source_hash: str, source: Any = None) -> Result:
     options = Options(job.variant, job.target, job.held_out, job.max_loss, job.options)
     source = kind.load(job.checkpoint) if source is None else source
     data = kind.build(source, options)
+    _check_weights(data)
     card = kind.card(source, options)
     if training := training_of(job.checkpoint):
         card = replace(card, details={**card.details, 'training': training})
@@ -61,12 +65,50 @@ def export(job: Job, source_hash: str, source: Any = None) -> Result:
         # What is checked is the file itself, through the loader that everybody uses.
         metrics = {**job.measured, **kind.check(source, temporary, options)}
         temporary.write_bytes(with_card(data, replace(card, metrics=metrics)))
-        read_card(temporary, job.kind)
+        new = read_model(temporary, job.kind)
+        kept = _as_before(job, new)
+        if kept is not None:  # the same graph and weights under the same card: the file stays, for it is kept for ever
+            note(job.output, kept.card.sha256, source_hash)
+            temporary.write_bytes(kept.data)
     return Result(
         job.label, str(job.output), 'exported', megabytes=_megabytes(job.output),
         ratio=job.checkpoint.stat().st_size / job.output.stat().st_size,
         seconds=time.monotonic() - started, metrics=metrics,
     )  # fmt: skip
+
+
+def _as_before(job: Job, new: ModelFile) -> ModelFile | None:
+    """The file that is there, if it says and does the same as the new one, but for when and how it was made."""
+    if not job.output.exists():
+        return None
+    try:
+        old = read_model(job.output, job.kind)
+    except GenaudioError:
+        return None
+
+    def plain(model: ModelFile) -> tuple[bytes, dict[str, Any]]:
+        measured = {name: model.card.metrics.get(name) for name in job.measured}
+        card = replace(model.card, source_hash='', tools={}, metrics=measured)
+        return without_card(model.data), json.loads(card.to_json())
+
+    return old if plain(old) == plain(new) else None
+
+
+def _check_weights(data: bytes) -> None:
+    """Refuse a graph that holds what is no number.
+
+    Raises
+    ------
+    ParityError
+        With the name of the weight.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    for weight in onnx.load_model_from_string(data).graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype.kind == 'f' and np.isnan(values).any():
+            raise ParityError(f"it has weights that are no numbers ('{weight.name}'): train it again")
 
 
 def training_of(checkpoint: Path) -> dict[str, Any]:
@@ -92,6 +134,7 @@ def verify(path: Path, job: Job | None) -> Result:
     started = time.monotonic()
     card = read_card(path)
     kind = find_kind(card.kind)
+    _check_weights(path.read_bytes())
     if job is not None and job.checkpoint.exists():
         options = Options(card.variant, card.target, job.held_out, job.max_loss, job.options)
         metrics = kind.check(kind.load(job.checkpoint), path, options)

@@ -1,16 +1,21 @@
 """Whether a file is what an export would give now. No torch: a batch with nothing to do ends before torch loads."""
 
+import contextlib
 import hashlib
 import json
+import os
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from export.kinds import SOURCES
 from export.manifest import Job
+from export.sources import ROOT
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
 from genaudio_core.model_card import read_card
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = ROOT
 _ALWAYS = ('export/graph.py', 'export/job.py', 'genaudio_core/model_card.py')
 TOOLS = ('torch', 'onnx', 'onnxscript', 'onnxruntime-gpu', 'onnxruntime', 'genaudio')
 
@@ -55,16 +60,59 @@ def source_hash(job: Job) -> str:
         'training_data': job.training_data, 'options': job.options, 'measured': job.measured,
     }  # fmt: skip
     digest.update(json.dumps(asked, sort_keys=True, default=str).encode())
-    for name in (*_ALWAYS, *SOURCES.get(job.kind, ())):
+    for name in sorted({*_ALWAYS, *SOURCES.get(job.kind, ())}):
         digest.update((_ROOT / name).read_bytes())
     return digest.hexdigest()
 
 
 def is_up_to_date(job: Job, wanted: str) -> bool:
-    """Whether the job's file is there, whole, and made from these sources."""
+    """Whether the job's file is there, whole, and what these sources give."""
     if not job.output.exists():
         return False
     try:
-        return read_card(job.output).source_hash == wanted
+        card = read_card(job.output)
     except GenaudioError:
         return False  # damaged or foreign: export it again
+    return card.source_hash == wanted or _noted(job.output).get(job.output.name) == [card.sha256, wanted]
+
+
+SIDE_FILE = 'sources.json'
+"""Beside models: file -> [its hash, the source hash that gives these very weights and this graph].
+
+A source that changes without changing what is exported leaves the file as it is, since each version of a model is kept
+for ever in a repository, and is noted here.
+"""
+
+
+def _noted(output: Path) -> dict[str, list[str]]:
+    try:
+        found = json.loads((output.parent / SIDE_FILE).read_text(encoding='utf-8'))
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def note(output: Path, sha256: str, wanted: str) -> None:
+    """Note in the side file that the file at `output`, of this hash, is what the sources `wanted` give."""
+    side = output.parent / SIDE_FILE
+    with locked(side):  # the others of a batch note theirs at the same time
+        noted = _noted(output) | {output.name: [sha256, wanted]}
+        kept = {name: noted[name] for name in sorted(noted) if (output.parent / name).exists()}
+        with atomic_write(side) as temporary:
+            temporary.write_text(json.dumps(kept, indent=1) + '\n', encoding='utf-8')
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process of this program holds `path`, and hold it (nothing on Windows: one worker notes)."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -46,9 +46,15 @@ USUAL_VOLUME = {
 """Volume (LUFS) of a row whose Volume is empty."""
 MIN_VOLUME, MAX_VOLUME = -70.0, 0.0  # LUFS; what is under -70 the measurement calls silence
 MAX_SECONDS = 600.0  # of one row
+MAX_TOTAL = 3600.0  # seconds of a mix: half an hour of stereo takes 635 MB, and as much again for its rows
 MAX_FADE = 60.0  # seconds
 MAX_ROWS, MAX_BYTES = 2000, 4 << 20
 SUFFIXES = (*READABLE, '.mid', '.midi')
+# Recordings of kinds that are not read; a content that ends like that and is one word means the file.
+_FOREIGN = re.compile(
+    r'\S+\.(m4a|m4b|aac|ac3|amr|ape|mka|mkv|mov|mp2|mp4|mpc|mpeg|mpg|ra|avi|webm|wma|wmv|wv|3gp|aup3?|als|ptx|sf2)',
+    re.IGNORECASE,
+)  # fmt: skip
 
 _COLUMNS: dict[str, str] = {
     'audiotype': 'kind', 'type': 'kind', 'layout': 'layout', 'id': 'id', 'character': 'character',
@@ -231,6 +237,9 @@ def _read_csv(text: str, path: Path) -> tuple[list[dict[str, str]], list[int]]:
                 continue
             if header is None:
                 header = [cell.strip() for cell in cells]
+                twice = next((name for name in header if name and header.count(name) > 1), None)
+                if twice is not None:
+                    raise GenaudioError(f"{path}: two columns are called '{twice}'; leave one out.")
                 if not any(_plain(name) in _COLUMNS for name in header):
                     raise GenaudioError(f'{path}: the first line must name the columns: {", ".join(_SHOWN)}.')
                 continue
@@ -279,6 +288,7 @@ def parse_rows(
 def _cells(number: int, raw: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
     """Known columns -> values that are not empty."""
     cells: dict[str, Any] = {}
+    named: dict[str, str] = {}  # key -> how the column is called here
     for name, value in raw.items():
         if name == '\0':
             faults.add(number, 'more cells than columns; put quotes around a text that has the separator in it.')
@@ -295,7 +305,11 @@ def _cells(number: int, raw: Mapping[str, Any], faults: Faults) -> dict[str, Any
             continue
         if isinstance(value, str):  # one line, nothing invisible: it goes into file names, XML and terminals
             value = ' '.join(''.join(c if c.isprintable() else ' ' for c in value).split())
-        cells[key] = value
+        if key in cells:
+            if str(cells[key]) != str(value):
+                faults.add(number, f"'{named[key]}' and '{name}' are two columns for one thing; leave one out.")
+            continue
+        cells[key], named[key] = value, name
     return cells
 
 
@@ -391,11 +405,16 @@ def _seconds(number: int, cells: Mapping[str, Any], kind: str, layout: str, faul
 
 def _file(number: int, cells: Mapping[str, Any], content: str, folder: Path, faults: Faults) -> Path | None:
     """The recording that a row plays: its File, or a content that is nothing but the name of a sound file."""
-    name = str(cells['file']) if 'file' in cells else content if content.lower().endswith(SUFFIXES) else ''
+    is_name = content.lower().endswith(SUFFIXES) or _FOREIGN.fullmatch(content)
+    name = str(cells['file']) if 'file' in cells else content if is_name else ''
     if not name:
         return None
     if not name.lower().endswith(SUFFIXES):
-        faults.add(number, f"'{name}' is no sound file; known are {', '.join(SUFFIXES)}.")
+        faults.add(
+            number,
+            f"'{name}' is no sound file of a kind that is read ({', '.join(SUFFIXES)}); convert it first, such as "
+            'by ffmpeg.',
+        )
         return None
     file = folder / name
     try:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from genaudio_core.audio_script import AUTO_SECONDS, SPEECH, Part, Row, Script, timeline
+from genaudio_core.audio_script import AUTO_SECONDS, MAX_TOTAL, SPEECH, Faults, Part, Row, Script, timeline
 from genaudio_core.errors import GenaudioError
 from genaudio_core.script_makers import Makers, seed_of
 from genaudio_core.script_mix import SAMPLE_RATE, Mixdown, MixSettings, mix
 
-MAX_TOTAL = 3600.0  # seconds of a mix: half an hour of stereo takes 635 MB, and as much again for its rows
 Progress = Callable[[int, int, str], None]  # rows done, rows in all, what is being made
 
 
@@ -39,6 +38,20 @@ def _wanted_length(row: Row) -> int | None:
     return round(AUTO_SECONDS[row.kind] * SAMPLE_RATE)
 
 
+def check(script: Script, makers: Makers, faults: Faults) -> None:
+    """Add to `faults` what the makers could not make, by the functions that make it; `compose` makes the rest."""
+    makers.check(script, faults)
+    total = 0.0
+    for row in script.foreground:
+        if faults.of(row.number):
+            continue
+        wanted = _wanted_length(row)
+        total += (makers.of(row).length(row) if wanted is None else wanted) / SAMPLE_RATE
+        if total > MAX_TOTAL:
+            faults.add(row.number, f'the mix would be longer than {MAX_TOTAL / 60:.0f} minutes from here on.')
+            return
+
+
 def compose(
     script: Script, makers: Makers, settings: MixSettings | None = None, *, seed: int = 0,
     progress: Progress = no_progress,
@@ -60,8 +73,11 @@ def compose(
         progress(len(sounds), len(sounding), f'row {row.number}: {row.name}')
         try:
             made = makers.of(row).make(row, n_samples, seeds[row.number])
-        except GenaudioError as error:
-            raise GenaudioError(f'row {row.number}: {error}') from error
+        except Exception as error:  # of a library too: whoever reads it wants to know which row
+            kind = '' if isinstance(error, GenaudioError) else f'{type(error).__name__}: '
+            raise GenaudioError(f'row {row.number}: {kind}{" ".join(str(error).split())}') from error
+        if not np.isfinite(made.audio).all():
+            raise GenaudioError(f"row {row.number}: '{row.name}' came out as samples that are no numbers.")
         told[row.number] = made.told
         return np.atleast_2d(made.audio)
 
@@ -84,6 +100,8 @@ def compose(
         row = stem.part.row
         if stem.limited:
             told[row.number] += f'; too quiet to be brought to {row.volume:g} LUFS'
-        if row.file is not None and row.seconds is not None and sounds[row.number].shape[1] > stem.part.n_samples:
-            told[row.number] += ', cut at its Duration'
+        over = (sounds[row.number].shape[1] - stem.part.n_samples) / SAMPLE_RATE
+        if row.file is not None and over > 0:
+            where = 'its Duration' if row.seconds is not None else 'the End'
+            told[row.number] += f', cut at {where} ({over:.1f} s are left out)'
     return Composition(script, mixdown, told)

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -59,15 +59,15 @@ def check_readable(path: str | Path, what: str = 'file') -> Path:
     raise GenaudioError(why)
 
 
-def check_targets(targets: Iterable[str | Path], sources: Iterable[str | Path]) -> None:
+def check_targets(targets: Iterable[str | Path], sources: Iterable[str | Path] | Mapping[Path, str]) -> None:
     """Refuse to write over what is read, or one file twice. Commands call this before anything is written.
 
     Parameters
     ----------
     targets : paths
         All files (and folders) that will be written.
-    sources : paths
-        All that are read: recordings, examples, models.
+    sources : paths, or a mapping of paths
+        All that are read: recordings, examples, models; and what to call them.
 
     Raises
     ------
@@ -83,14 +83,18 @@ def check_targets(targets: Iterable[str | Path], sources: Iterable[str | Path]) 
             return {name}
         return {name, (state.st_dev, state.st_ino)}
 
-    read = {mark: Path(source) for source in sources for mark in marks(Path(source))}
+    called: Mapping[Path, str] = (
+        sources if isinstance(sources, Mapping) else {Path(source): 'the input itself' for source in sources}
+    )
+    read = {mark: source for source in called for mark in marks(source)}
     written: dict = {}
     for target in map(Path, targets):
         for mark in marks(target):
             if mark in read:
+                same = '' if Path(target) == read[mark] else f' ({read[mark]})'
                 raise GenaudioError(
-                    f'{target} is the input itself ({read[mark]}), which would be overwritten; give another name or '
-                    'folder with -o. Nothing was written.'
+                    f'{target} is {called[read[mark]]}{same}, which would be overwritten; give another name or folder '
+                    'with -o. Nothing was written.'
                 )
             if mark in written:
                 raise GenaudioError(

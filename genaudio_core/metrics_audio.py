@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genaudio_core.errors import GenaudioError
+
 FILTER_LENGTH = 512  # taps
 SILENT = 1e-5  # sum of absolute values under which a signal has no ratio
 
@@ -22,6 +24,14 @@ class Ratios:
     sdr: float
     sir: float
     sar: float
+
+
+def _finite(audio: np.ndarray) -> np.ndarray:
+    """`audio` as float64. NaN means silence in what is returned here, and must not hide a damaged model."""
+    audio = np.asarray(audio, np.float64)
+    if not np.isfinite(audio).all():
+        raise GenaudioError('What is to be measured holds samples that are no numbers (NaN or infinite).')
+    return audio
 
 
 def _db(signal: float, error: float) -> float:
@@ -65,10 +75,15 @@ def bss_eval(references: np.ndarray, estimate: np.ndarray, target: int = 0, taps
     ----------
     references : (n_sources, channels, n_samples) or (n_sources, n_samples)
     estimate : (channels, n_samples) or (n_samples,)
+
+    Raises
+    ------
+    GenaudioError
+        If a sample is not a finite number.
     """
-    references = np.asarray(references, np.float64)
+    references = _finite(references)
     references = references[:, None] if references.ndim == 2 else references
-    estimate = np.atleast_2d(np.asarray(estimate, np.float64))
+    estimate = np.atleast_2d(_finite(estimate))
     if np.abs(references[target]).sum() < SILENT or np.abs(estimate).sum() < SILENT:
         return Ratios(float('nan'), float('nan'), float('nan'))
     pad = ((0, 0), (0, taps - 1))
@@ -87,8 +102,7 @@ def bss_eval(references: np.ndarray, estimate: np.ndarray, target: int = 0, taps
 
 def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Return the scale-invariant SDR (Le Roux et al., 2019), over all channels at once; NaN for silence."""
-    reference = np.asarray(reference, np.float64).ravel()
-    estimate = np.asarray(estimate, np.float64).ravel()
+    reference, estimate = _finite(reference).ravel(), _finite(estimate).ravel()
     energy = float(reference @ reference)
     if np.abs(reference).sum() < SILENT or np.abs(estimate).sum() < SILENT:
         return float('nan')

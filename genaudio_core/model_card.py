@@ -279,6 +279,12 @@ def with_card(data: bytes, card: ModelCard) -> bytes:
     return b''.join([*parts[:graph], entries, *parts[graph:]])
 
 
+def without_card(data: bytes) -> bytes:
+    """Return the bytes of a serialised ``onnx.ModelProto`` without its metadata: graph and weights."""
+    view = memoryview(data)
+    return b''.join(view[start:end] for number, _, start, _, end in _records(view) if number != _METADATA)
+
+
 def write_model(path: str | Path, data: bytes, card: ModelCard) -> ModelCard:
     """Write a serialised ``onnx.ModelProto`` with its card, whole or not at all; return the card with its hash."""
     raw = with_card(data, card)

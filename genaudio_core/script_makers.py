@@ -14,13 +14,24 @@ from typing import Any, Protocol
 import numpy as np
 
 from genaudio_core.audio_files import READABLE, AudioReader, read_audio
-from genaudio_core.audio_script import AUTO_SECONDS, BEGIN, EFFECT, MUSIC, SPEECH, Faults, Row, Script
+from genaudio_core.audio_script import (
+    AUTO_SECONDS,
+    BEGIN,
+    EFFECT,
+    MAX_TOTAL,
+    MUSIC,
+    SPEECH,
+    Faults,
+    Row,
+    Script,
+)
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import find_model
 from genaudio_core.music_words import MusicPlan, understand
 from genaudio_core.script_mix import SAMPLE_RATE
 from genaudio_core.soundfont import MIDI_SUFFIXES, Renderer
 from genaudio_core.speech import Engine, Voice, voice_of
+from genaudio_core.synthesis import MAX_SECONDS, MIN_SECONDS
 
 SILENCE = ('silence', 'pause')  # a sound effect that is none
 
@@ -40,9 +51,41 @@ class Maker(Protocol):
         """Return why this row cannot be made, or an empty text."""
         ...
 
+    def length(self, row: Row) -> int:
+        """Return how many samples a row without a fault will have by itself, as far as that is known before; else 0."""
+        ...
+
     def make(self, row: Row, n_samples: int | None, seed: int) -> Made:
         """Return the sound of a row; of about `n_samples`, or as long as it takes where that is None."""
         ...
+
+
+class Unknown:
+    """A maker that knows the length only when it has made it."""
+
+    def length(self, row: Row) -> int:
+        return 0
+
+
+def _playable(path: Path) -> int:
+    """Read a recording from end to end, as making does; return its samples at the mix's rate.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot be played, or is longer than a mix can be.
+    """
+    n_samples = 0
+    with AudioReader(path, SAMPLE_RATE, on_notice=lambda text: None) as reader:
+        for block in reader.blocks():
+            n_samples += block.shape[1]
+            _check_minutes(path, max(n_samples, reader.n_samples) / SAMPLE_RATE)
+    return n_samples
+
+
+def _check_minutes(path: Path, seconds: float) -> None:
+    if not seconds <= MAX_TOTAL:
+        raise GenaudioError(f'{path} is {seconds / 60:.0f} minutes long; at most {MAX_TOTAL / 60:.0f} are taken.')
 
 
 class Recordings:
@@ -50,17 +93,25 @@ class Recordings:
 
     def __init__(self, renderer: Renderer):
         self.renderer = renderer
+        self._lengths: dict[Path, int] = {}
 
     def fault(self, row: Row) -> str:
         assert row.file is not None
         try:
             if row.file.suffix.lower() in MIDI_SUFFIXES:
-                return self.renderer.fault() or ('' if self._score(row.file).n_notes else f'{row.file} has no note.')
-            with AudioReader(row.file, SAMPLE_RATE) as reader:
-                minutes = reader.n_samples / SAMPLE_RATE / 60
-                return f'{row.file} is {minutes:.0f} minutes long; at most 60 are taken.' if minutes > 60 else ''
+                if told := self.renderer.fault():
+                    return told
+                score = self._score(row.file)
+                self._lengths[row.file] = self._whole(row.file, score)
+                return '' if score.n_notes else f'{row.file} has no note.'
+            self._lengths[row.file] = _playable(row.file)
         except GenaudioError as error:
             return str(error)
+        return ''
+
+    def length(self, row: Row) -> int:
+        assert row.file is not None
+        return self._lengths.get(row.file, 0)
 
     @staticmethod
     def _score(file: Path):
@@ -68,12 +119,19 @@ class Recordings:
 
         return read_midi(file)
 
+    @staticmethod
+    def _whole(file: Path, score: Any) -> int:
+        seconds = score.seconds_at(score.end) + 1.5  # the last notes ring
+        _check_minutes(file, seconds)
+        return round(seconds * SAMPLE_RATE)
+
     def make(self, row: Row, n_samples: int | None, seed: int) -> Made:
         assert row.file is not None
         if row.file.suffix.lower() in MIDI_SUFFIXES:
             score = self._score(row.file)
-            whole = round((score.seconds_at(score.end) + 1.5) * SAMPLE_RATE)  # the last notes ring
-            return Made(self.renderer.render(score, n_samples or whole), f'plays {row.file.name}')
+            whole = self._whole(row.file, score)
+            audio = self.renderer.render(score, n_samples or whole)
+            return Made(audio, f'plays {row.file.name}{self.renderer.left_out(score)}')
         audio = read_audio(row.file, SAMPLE_RATE)
         told = f'plays {row.file.name}'
         if n_samples is not None and audio.shape[1] < n_samples:
@@ -81,7 +139,7 @@ class Recordings:
         return Made(audio, told)
 
 
-class Silence:
+class Silence(Unknown):
     """A pause."""
 
     def fault(self, row: Row) -> str:
@@ -91,7 +149,7 @@ class Silence:
         return Made(np.zeros((1, n_samples or 0), np.float32), 'silence')
 
 
-class Effects:
+class Effects(Unknown):
     """Sound effects by the sound model.
 
     Parameters
@@ -122,12 +180,40 @@ class Effects:
 
     def make(self, row: Row, n_samples: int | None, seed: int) -> Made:
         self._synthesizer = self._synthesizer or self._load()
-        seconds = (n_samples or round(AUTO_SECONDS[EFFECT] * SAMPLE_RATE)) / SAMPLE_RATE
+        wanted = n_samples or round(AUTO_SECONDS[EFFECT] * SAMPLE_RATE)
+        # What is shorter than the model makes is cut, what is longer goes on with the same.
+        seconds = min(max(wanted / SAMPLE_RATE, MIN_SECONDS), MAX_SECONDS)
         audio = self._synthesizer.make(self._query(row.content), seconds=seconds, takes=1, seed=seed)
-        return Made(audio, f"made by the sound model from '{row.content}'")
+        told = f"made by the sound model from '{row.content}'"
+        if audio.shape[1] < wanted - 1:
+            told += f', which repeats after {audio.shape[1] / SAMPLE_RATE - JOIN:.0f} s'
+            audio = _prolonged(audio, wanted)
+        return Made(audio[:, :wanted] if n_samples else audio, told)
 
 
-class Music:
+JOIN = 2.0  # seconds over which a sound that repeats fades into itself
+
+
+def _prolonged(audio: np.ndarray, n_samples: int) -> np.ndarray:
+    """Repeat a sound (channels, n) up to `n_samples`, each time faded over its own end at equal power."""
+    n = min(round(JOIN * SAMPLE_RATE), audio.shape[1] // 2)
+    up = np.sin(0.5 * np.pi * (np.arange(n, dtype=np.float32) + 0.5) / n)
+    out, at = np.zeros((audio.shape[0], n_samples), np.float32), 0
+    while at < n_samples:
+        part = audio[:, : n_samples - at].copy()
+        if at:
+            part[:, :n] *= up[: part.shape[1]]
+        rest = n_samples - at - audio.shape[1]
+        if rest > 0:
+            part[:, -n:] *= up[::-1]
+        out[:, at : at + part.shape[1]] += part
+        at += audio.shape[1] - n
+        if rest <= 0:
+            break
+    return out
+
+
+class Music(Unknown):
     """Music by the music model, for the instruments, tempo, key and mood that the words ask for."""
 
     def __init__(self, renderer: Renderer, model: str | Path = 'live', threads: int = 1):
@@ -136,24 +222,28 @@ class Music:
 
     def fault(self, row: Row) -> str:
         try:
-            find_model(self.model)
+            self._loaded()
             understand(row.content)
         except GenaudioError as error:
             return str(error)
         return self.renderer.fault()
 
+    def _loaded(self) -> Any:
+        if self._decoder is None:
+            from genaudio_core.continuation import Decoder
+
+            self._decoder = Decoder.load(find_model(self.model), threads=self.threads)
+        return self._decoder
+
     def make(self, row: Row, n_samples: int | None, seed: int) -> Made:
-        from genaudio_core.continuation import Decoder
         from genaudio_core.generation import generate
 
         plan = understand(row.content)
-        if self._decoder is None:
-            self._decoder = Decoder.load(find_model(self.model), threads=self.threads)
         n_samples = n_samples or round(AUTO_SECONDS[MUSIC] * SAMPLE_RATE)
         beats = n_samples / SAMPLE_RATE * plan.tempo / 60
         spare = 4.0  # the model may begin with a rest; the row begins with its first beat that has a note
         made = generate(
-            self._decoder, beats + spare, instruments=plan.instruments, controls=plan.controls(), tempo=plan.tempo,
+            self._loaded(), beats + spare, instruments=plan.instruments, controls=plan.controls(), tempo=plan.tempo,
             meter=plan.meter, seed=seed,
         )  # fmt: skip
         score = made.score
@@ -161,7 +251,8 @@ class Music:
         rest = min(float(int(first)), spare)
         for track in score.tracks:
             track.notes = [note._replace(beat=note.beat - rest) for note in track.notes if note.beat >= rest]
-        return Made(self.renderer.render(score, n_samples), _told(plan, score.instruments))
+        told = _told(plan, score.instruments) + self.renderer.left_out(score)
+        return Made(self.renderer.render(score, n_samples), told)
 
 
 def _told(plan: MusicPlan, instruments: list[str]) -> str:
@@ -182,6 +273,15 @@ class Speech:
     def __init__(self, engine: Engine, voices: dict[str, Voice] | None = None, recordings: Path | None = None):
         self.engine, self.voices, self.recordings = engine, voices or {}, recordings
         self._lines: dict[int, Path] = {}
+        self._lengths: dict[int, int] = {}
+
+    @property
+    def files(self) -> list[Path]:
+        """The recordings that `prepare` found."""
+        return list(self._lines.values())
+
+    def length(self, row: Row) -> int:
+        return self._lengths.get(row.number, 0)
 
     def prepare(self, script: Script) -> None:
         """Find the recordings of a script's lines.
@@ -193,9 +293,12 @@ class Speech:
         """
         if self.recordings is None:
             return
-        if not self.recordings.is_dir():
-            raise GenaudioError(f'--voices: there is no folder {self.recordings}.')
-        files = {p.stem.lower(): p for p in sorted(self.recordings.iterdir()) if p.suffix.lower() in READABLE}
+        try:
+            found = sorted(self.recordings.iterdir())
+        except (OSError, ValueError) as error:
+            why = getattr(error, 'strerror', None) or error
+            raise GenaudioError(f'--voices: there is no folder {self.recordings} to read ({why}).') from None
+        files = {p.stem.lower(): p for p in found if p.suffix.lower() in READABLE}
         count: dict[str, int] = {}
         for row in script.rows:
             if row.kind != SPEECH:
@@ -203,17 +306,17 @@ class Speech:
             character = _slug(row.character) or 'speech'
             count[character] = count.get(character, 0) + 1
             names = (f'row-{row.number}', f'{character}-{count[character]}', f'{character}-{count[character]:02d}')
-            found = next((files[name] for name in names if name in files), None)
-            if found is not None:
-                self._lines[row.number] = found
+            line = next((files[name] for name in names if name in files), None)
+            if line is not None:
+                self._lines[row.number] = line
 
     def fault(self, row: Row) -> str:
         if row.number in self._lines:
             try:
-                with AudioReader(self._lines[row.number]):
-                    return ''
+                self._lengths[row.number] = _playable(self._lines[row.number])
             except GenaudioError as error:
                 return str(error)
+            return ''
         return self.engine.fault(self._voice(row)) or ('' if _spoken(row.content) else 'there is no word to say.')
 
     def _voice(self, row: Row) -> Voice:

@@ -12,7 +12,6 @@ import csv
 import re
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -23,7 +22,7 @@ from genaudio_core import __version__
 from genaudio_core.audio_script import BACKGROUND, SPEECH, Row
 from genaudio_core.compose import Composition
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write, check_writable
+from genaudio_core.files import atomic_write, check_writable, hidden_beside
 from genaudio_core.script_mix import SAMPLE_RATE, Stem
 
 _SUPERCLOCK = 282240000 // SAMPLE_RATE  # Ardour's unit of time: 6400 of them to a sample
@@ -68,8 +67,11 @@ def check_folder(path: Path) -> Path:
     GenaudioError
         If something else is there, or nothing can be written.
     """
-    if path.is_dir() and not any(path.iterdir()):
-        path.rmdir()
+    try:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    except OSError as error:
+        raise GenaudioError(f'Cannot write {path}: {error.strerror}.') from error
     if path.exists() and not (path / MARKER).is_file():
         raise GenaudioError(f'{path} is there already and not ours to replace; move it away, or give another -o.')
     if path.exists() and (changed := _changed(path)):
@@ -102,11 +104,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         As `check_folder`, or if the disk is full or goes away.
     """
     check_folder(path)
+    temporary = hidden_beside(path)
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
-    except OSError as error:
-        raise GenaudioError(f'Cannot write {path}: {error.strerror}.') from error
-    try:
+        temporary.mkdir(mode=0o700)
         yield temporary
         lines = ['Made by genaudio compose, which replaces this folder as long as nobody works in it.']
         for file in sorted(temporary.rglob('*')):

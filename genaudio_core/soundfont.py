@@ -142,6 +142,7 @@ class Sampler:
         })  # fmt: skip
         self._font = self._fluid.sfload(str(path))
         if self._font < 0:
+            self._fluid.delete()
             raise GenaudioError(f'{path} is no SoundFont that fluidsynth can read.')
         self._generators = Generators(self._fluid)
 
@@ -221,6 +222,10 @@ class Renderer(Protocol):
         """Return why it cannot, or an empty text."""
         ...
 
+    def left_out(self, score: Score) -> str:
+        """Return what it does not play of a score, to be told behind what it plays; or an empty text."""
+        ...
+
     def render(self, score: Score, n_samples: int) -> np.ndarray:
         """Return float32 (2, n_samples) at 44.1 kHz."""
         ...
@@ -231,6 +236,7 @@ class FontRenderer:
 
     def __init__(self, path: str | Path | None = None, folders: Sequence[Path] = FOLDERS):
         self._path, self._folders = path, folders
+        self._fault: str | None = None
 
     @property
     def path(self) -> Path:
@@ -238,11 +244,17 @@ class FontRenderer:
         return Path(self._path).expanduser() if self._path else any_font(self._folders)
 
     def fault(self) -> str:
-        try:
-            load_fluidsynth()
-            check_font(self.path)
-        except GenaudioError as error:
-            return str(error)
+        if self._fault is None:
+            try:
+                load_fluidsynth()
+                # A file may say that it is a SoundFont and be cut short: it is opened as for playing.
+                Sampler(check_font(self.path)).close()
+                self._fault = ''
+            except GenaudioError as error:
+                self._fault = str(error)
+        return self._fault
+
+    def left_out(self, score: Score) -> str:
         return ''
 
     def render(self, score: Score, n_samples: int) -> np.ndarray:
@@ -272,6 +284,10 @@ class PluginRenderer:
         except GenaudioError as error:
             return str(error)
         return ''
+
+    def left_out(self, score: Score) -> str:
+        n = sum(len(track.notes) for track in score.tracks if track.is_drum)
+        return f'; {n} notes of drums are left out, which a plug-in does not play' if n else ''
 
     def _load(self) -> Any:
         if self._plugin is None:

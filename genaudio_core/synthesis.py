@@ -288,6 +288,8 @@ class Synthesizer:
             if on_progress:
                 on_progress(take / takes)
             sound = _from_attack(self.vocoder.sound(mel, n_made))
+            if not np.isfinite(sound).all():
+                raise GenaudioError(f'The model {self.card.name} made samples that are no numbers: it is damaged.')
             out[take] = finish(_transposed(sound, ratio), n_out)
         return out
 
@@ -337,7 +339,7 @@ def finish(sound: np.ndarray, n_samples: int) -> np.ndarray:
     """Return `sound` (n,) at our level, `n_samples` long, with fades that keep its ends from clicking."""
     out = np.zeros(n_samples, np.float32)
     n = min(n_samples, len(sound))
-    out[:n] = np.nan_to_num(sound[:n])
+    out[:n] = sound[:n]
     block = min(SAMPLE_RATE // 20, n_samples)
     sums = np.concatenate([[0.0], np.cumsum(out.astype(np.float64) ** 2)])
     loudest = float(np.sqrt(np.max(sums[block:] - sums[:-block]) / block))

@@ -28,6 +28,9 @@ class NoiseMaker:
     def fault(self, row: Row) -> str:
         return self.complaint
 
+    def length(self, row: Row) -> int:
+        return 0
+
     def make(self, row: Row, n_samples: int | None, seed: int) -> Made:
         self.made.append((row.number, n_samples, seed))
         return Made(noise(n_samples or round(self.seconds * RATE), seed), self.told)

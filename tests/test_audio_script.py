@@ -269,3 +269,22 @@ def test_timeline_loses_nothing_and_is_consistent(script, data):
             end = next(i for i, r in enumerate(script.rows) if r.id == part.row.id and r.action == END)
             under = [row for row in script.rows[begin:end] if row.layout == FOREGROUND]
             assert part.n_samples == sum(lengths[row.number] for row in under)
+
+
+@pytest.mark.parametrize('kind', ['music', 'sound effect', 'speech'])
+@pytest.mark.parametrize('name', ['door.m4a', 'film.MP4', 'song.wma', 'session.als'])
+def test_a_recording_of_a_kind_that_is_not_read_is_no_text(kind, name):
+    faults = Faults()
+    parse_rows([{'type': kind, 'content': name}], faults)
+    assert f"'{name}' is no sound file of a kind that is read" in faults.lines[0]
+    parse_rows([{'type': kind, 'content': f'the end of {name} in words'}], faults := Faults())
+    assert not faults
+
+
+def test_two_columns_for_one_thing_are_told(tmp_path):
+    text = 'Audio Type,Type,Content,Duration\nMusic,Sound effect,silence,1\nMusic,,calm,1\n'
+    with pytest.raises(GenaudioError, match=r"row 1 .*'Audio Type' and 'Type' are two columns for one thing") as caught:
+        read_script(written(tmp_path, 'a.csv', text))
+    assert 'row 2' not in str(caught.value)
+    with pytest.raises(GenaudioError, match="two columns are called 'Content'"):
+        read_script(written(tmp_path, 'b.csv', 'Type,Content,Content\nMusic,calm,loud\n'))

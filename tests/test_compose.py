@@ -16,12 +16,14 @@ from test_audio_script import scripts
 
 from bridge.cli import main
 from genaudio_core.audio_files import read_audio, write_audio
-from genaudio_core.audio_script import EFFECT, FOREGROUND, MUSIC, SPEECH, Row, Script
-from genaudio_core.compose import compose
+from genaudio_core.audio_script import EFFECT, FOREGROUND, MUSIC, SPEECH, Faults, Row, Script
+from genaudio_core.compose import check, compose
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import presets_dir
 from genaudio_core.script_makers import Effects, Made, Makers, Music, Recordings, Speech
 from genaudio_core.soundfont import FontRenderer
 from genaudio_core.speech import Espeak
+from genaudio_core.synthesis import MAX_SECONDS, MIN_SECONDS
 
 espeak = pytest.mark.skipif(shutil.which('espeak-ng') is None, reason='needs espeak-ng')
 
@@ -297,3 +299,90 @@ def test_missing_engines_are_faults_of_their_rows(tmp_path):
     (tmp_path / 'x.sf2').write_text('no font')
     assert 'is no SoundFont' in FontRenderer(tmp_path / 'x.sf2').fault()
     assert 'Cannot read the SoundFont' in FontRenderer(tmp_path / 'gone.sf2').fault()
+
+
+# --- what passes --check can be made ---
+
+
+class LimitedBeeper(Beeper):
+    """With the limits of the synthesizer."""
+
+    def make(self, query, seconds=2.0, takes=1, seed=1, guidance=3.0, steps=None, pitch=0.0):
+        assert MIN_SECONDS <= seconds <= MAX_SECONDS
+        return super().make(query, seconds, takes, seed)
+
+
+@pytest.mark.parametrize('seconds', [0.01, 1.0, MAX_SECONDS, MAX_SECONDS + 1, 300.0, 600.0, 3600.0])
+def test_an_effect_may_have_any_length_that_a_row_may_have(seconds):
+    maker = Effects(LimitedBeeper, lambda words: words)
+    row = Row(1, EFFECT, content='rain')
+    n = round(seconds * RATE)
+    made = maker.make(row, n, 1)
+    assert made.audio.shape[1] == n and np.isfinite(made.audio).all()
+    assert ('repeats' in made.told) == (seconds > MAX_SECONDS)
+    # At equal power, without a hole where it repeats.
+    power = np.square(made.audio[:, : n // 4410 * 4410]).reshape(-1, 4410).mean(axis=1)
+    assert n < 4410 or power.min() > 0.3 * power.max() / 2
+
+
+def test_check_adds_up_what_the_mix_will_last():
+    makers = noise_makers()
+    script = foreground(*[(EFFECT, 'x', {'seconds': 600.0})] * 8)
+    check(script, makers, faults := Faults())
+    assert faults.lines == ['row 7: the mix would be longer than 60 minutes from here on.']
+
+
+def test_check_reads_recordings_to_their_end(tmp_path):
+    bad = np.zeros((1, 3 * RATE), np.float32)
+    bad[:, -10] = np.nan
+    write_audio(tmp_path / 'nan.wav', bad, RATE)
+    write_audio(tmp_path / 'good.wav', bad[:, :RATE], RATE)
+    recordings = Recordings(FontRenderer(folders=[tmp_path]))
+    assert 'NaN' in recordings.fault(Row(1, EFFECT, file=tmp_path / 'nan.wav'))
+    good = Row(2, EFFECT, file=tmp_path / 'good.wav')
+    assert recordings.fault(good) == '' and recordings.length(good) == RATE
+    (tmp_path / 'x.sf2').write_bytes(b'RIFF\x40\0\0\0sfbkLIST' + bytes(40))
+    assert 'no SoundFont' in FontRenderer(tmp_path / 'x.sf2').fault()
+
+
+def test_check_asks_for_the_music_model_as_making_does(tmp_path):
+    other = presets_dir() / 'models' / 'query-text.onnx'
+    assert 'a \'decoder\' is needed' in Music(FontRenderer(), other).fault(Row(1, MUSIC, content='calm piano'))
+
+
+@pytest.mark.parametrize('error', [RuntimeError('onnx\nbroke'), ValueError('no'), GenaudioError('told')])
+def test_whatever_a_maker_raises_names_its_row(error):
+    class Breaks(NoiseMaker):
+        def make(self, row, n_samples, seed):
+            raise error
+
+    makers = Makers(NoiseMaker(), Breaks(), NoiseMaker(), NoiseMaker())
+    with pytest.raises(GenaudioError, match='row 1: ') as caught:
+        compose(foreground((EFFECT, 'x', {})), makers)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_sound_that_is_no_number_is_told_with_its_row():
+    class Nothing(NoiseMaker):
+        def make(self, row, n_samples, seed):
+            return Made(np.full((1, n_samples or 9), np.nan, np.float32))
+
+    with pytest.raises(GenaudioError, match=r'row 1: .*no numbers'):
+        compose(foreground((EFFECT, 'x', {})), Makers(NoiseMaker(), Nothing(), NoiseMaker(), NoiseMaker()))
+
+
+def test_what_is_cut_off_a_recording_is_told(play, capsys):
+    assert command(play / 'play.csv', '-o', play / 'mix.wav') == 0
+    assert '0.5 s are left out' in capsys.readouterr().err
+
+
+def test_the_script_and_recorded_lines_are_not_overwritten(tmp_path, capsys):
+    script = speech_script(tmp_path)
+    voices = tmp_path / 'voices'
+    voices.mkdir()
+    for number in (1, 2, 3):
+        write_audio(voices / f'row-{number}.wav', noise(RATE, 1), RATE)
+    before = (voices / 'row-1.wav').read_bytes()
+    assert command(script, '-o', voices / 'row-1.wav', '--voices', voices) == 2
+    assert 'is a recording of speech' in capsys.readouterr().err
+    assert (voices / 'row-1.wav').read_bytes() == before

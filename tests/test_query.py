@@ -192,6 +192,48 @@ def test_an_example_that_sounds_only_at_its_end_is_heard():
     assert_allclose(audio_encoder().encode(audio, 44100), 128**-0.5, atol=1e-6)
 
 
+class Counting(MeanSession):
+    def run(self, what, feed):
+        self.windows = feed['energy']
+        return super().run(what, feed)
+
+
+def test_an_example_out_of_phase_is_heard_as_in_phase():
+    tone = np.random.default_rng(0).standard_normal((1, 9000)).astype(np.float32)
+    heard = []
+    for audio in (tone, np.concatenate([tone, tone]), np.concatenate([tone, -tone])):
+        session = Counting()
+        AudioEncoder(session, audio_encoder_card()).encode(audio, 44100)
+        heard.append(session.windows)
+    assert_allclose(heard[1], heard[0], rtol=1e-5)
+    assert_allclose(heard[2], heard[0], rtol=1e-5)
+
+
+def test_a_long_example_is_listened_to_in_its_loudest_windows_whatever_its_blocks():
+    rng = np.random.default_rng(0)
+    audio = rng.standard_normal((2, 400_000)).astype(np.float32) * 0.01
+    audio[:, 300_000:320_000] *= 50  # late: not among the first windows
+    heard = []
+    for sizes in ([400_000], [7001] * 58, [200_000, 200_000]):
+        session = Counting()
+        blocks = np.split(audio, np.cumsum(sizes)[:-1], axis=1)
+        AudioEncoder(session, audio_encoder_card()).listen(block for block in blocks if block.size)
+        heard.append(session.windows)
+        assert len(session.windows) <= 64
+    assert_allclose(heard[1], heard[0], rtol=1e-4)
+    assert_allclose(heard[2], heard[0], rtol=1e-4)
+    assert heard[0].mean() > 100 * 32 * 0.01**2  # it is the loud part that was heard
+
+
+def test_an_encoder_that_makes_no_numbers_is_told():
+    class Broken:
+        def run(self, _, feed):
+            return [np.full((len(feed['energy']), 128), np.nan, np.float32)]
+
+    with pytest.raises(GenaudioError, match='damaged'):
+        AudioEncoder(Broken(), audio_encoder_card()).encode(np.ones((1, 9000), np.float32), 44100)
+
+
 @pytest.mark.parametrize('index', range(4))
 def test_an_example_is_drawn_to_what_it_resembles_and_stays_itself(index):
     concepts = text_encoder().concepts

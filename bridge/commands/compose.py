@@ -10,7 +10,7 @@ from typing import Any
 
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import check_writable
+from genaudio_core.files import check_targets, check_writable
 
 HELP = 'Make a mix from an audio script: a table of music, speech and sound effects.'
 EXAMPLE = 'genaudio compose news.csv -o news.wav --session'
@@ -89,6 +89,7 @@ def progress_bar() -> Iterator:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.audio_files import WRITABLE, write_audio
     from genaudio_core.audio_script import SPEECH, Faults, Script, read_script
+    from genaudio_core.compose import check as check_rows
     from genaudio_core.compose import compose
     from genaudio_core.query import QueryEncoder
     from genaudio_core.script_makers import Effects, Makers, Music, Recordings, Speech
@@ -141,7 +142,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             )
         except GenaudioError as error:
             faults.add(0, str(error))
-        makers.check(script, faults)
+        check_rows(script, makers, faults)
 
     script = read_script(args.script, check)
     count = Counter(row.kind for row in [*script.foreground, *script.backgrounds])
@@ -149,9 +150,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return {'script': str(args.script), 'faults': 0, 'rows': len(script.rows), **count}
     assert args.out is not None
     out = Path(args.out)
-    for row in script.rows:
-        if row.file is not None and out.exists() and out.samefile(row.file):
-            raise GenaudioError(f'{out} is a recording that row {row.number} plays; give another -o.')
+    read = {path: 'what plays the music' for path in (args.soundfont, args.instrument) if path is not None}
+    read |= {args.script: 'the script itself'} | dict.fromkeys(speech.files, 'a recording of speech')
+    read |= {row.file: f'a recording that row {row.number} plays' for row in script.rows if row.file is not None}
+    check_targets([out, *(folder for folder in (stems_folder, session_folder) if folder is not None)], read)
     with progress_bar() as progress:
         composition = compose(script, makers, settings, seed=args.seed, progress=progress)
     for number, told in sorted(composition.told.items()):

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
+from export.sources import sources_of
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.model_card import ModelCard
 
@@ -24,32 +27,29 @@ KINDS = {
 }
 """kind -> where its class is."""
 
-SOURCES = {
-    'decoder': (
-        'export/kinds/decoder.py', 'export/decoder_graph.py', 'export/quantize.py', 'genaudio_core/models/mmt.py',
-        'genaudio_core/events.py',
-    ),
-    'clipsep': (
-        'export/kinds/clipsep.py', 'genaudio_core/models/clipsep.py', 'genaudio_core/models/clipsep_small.py',
-        'export/band_graph.py', 'export/nodes.py', 'genaudio_core/models/band_separator.py',
-        'genaudio_core/models/dual_path.py', 'genaudio_core/models/gru.py',
-    ),
-    'query-text': ('export/kinds/query.py', 'genaudio_core/models/query_encoder.py', 'genaudio_core/query.py'),
-    'query-audio': ('export/kinds/query.py', 'genaudio_core/models/query_encoder.py'),
-    'stream_separator': (
-        'export/kinds/stream_separator.py', 'export/nodes.py', 'export/stream_graph.py',
-        'genaudio_core/models/stream_separator.py',
-        'genaudio_core/models/dual_path.py', 'genaudio_core/models/gru.py', 'genaudio_core/lowdelay.py',
-    ),
-    'synth-denoiser': ('export/kinds/synthesis.py', 'genaudio_core/models/clipsonic.py', 'genaudio_core/patches.py'),
-    'synth-prior': ('export/kinds/synthesis.py', 'genaudio_core/models/clipsonic.py'),
-    'synth-vocoder': ('export/kinds/synthesis.py', 'genaudio_core/models/vocoder.py', 'genaudio_core/mel.py'),
-}  # fmt: skip
+SOURCES = {kind: sources_of(place.partition(':')[0]) for kind, place in KINDS.items()}
 """kind -> files that decide what an export of it looks like; when one changes, its models are exported again."""
 
 
 class ParityError(GenaudioError):
     """The exported graph does not do what the torch model does; the file is not written."""
+
+
+def strays(got: Any, expected: Any, *, relative: bool = False) -> float:
+    """Return the largest difference of two arrays; infinite where either holds what is no number.
+
+    A comparison with NaN is never true, and `max` passes over it: checks on arrays go through here.
+
+    Parameters
+    ----------
+    relative : bool
+        Over the largest value of `expected`.
+    """
+    got, expected = np.asarray(got), np.asarray(expected)
+    if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
+        return float('inf')
+    worst = float(np.abs(got - expected).max(initial=0.0))
+    return worst / max(float(np.abs(expected).max(initial=0.0)), 1e-6) if relative else worst
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from export.band_graph import build as build_bands
 from export.graph import torch_to_onnx
-from export.kinds import Kind, Options, ParityError
+from export.kinds import Kind, Options, ParityError, strays
 from genaudio_core.errors import GenaudioError
 from genaudio_core.model_card import ModelCard
 from genaudio_core.models.band_separator import BandSeparator
@@ -121,8 +121,8 @@ class ClipsepKind(Kind):
             inputs = self._input(source, seed)
             expected = _Masks(source)(**inputs).numpy()
             got = session.run(None, {key: value.numpy() for key, value in inputs.items()})[0]
-            worst = max(worst, float(np.abs(got - expected).max()))
-        if worst > TOLERANCE:
+            worst = max(worst, strays(got, expected))
+        if not worst <= TOLERANCE:
             raise ParityError(f'masks stray from torch by {worst:.2g} (allowed: {TOLERANCE:g})')
         return {'parity': worst, **self.check_alone(path)}
 
@@ -134,7 +134,7 @@ class ClipsepKind(Kind):
         query = rng.standard_normal((3, d['query_dim'])).astype(np.float32)
         together = np.asarray(model.session.run(None, {'spectrum': spectrum, 'query': query})[0])
         alone = np.asarray(model.session.run(None, {'spectrum': spectrum, 'query': query[1:2]})[0])
-        error = float(np.abs(together[1:2] - alone).max())
-        if error > TOLERANCE or not np.isfinite(together).all():
+        error = strays(together[1:2], alone)
+        if not error <= TOLERANCE or not np.isfinite(together).all():
             raise ParityError(f'a mask depends on the other queries by {error:.2g}')
         return {'queries_independent': error}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from export.decoder_graph import build, cache_scales
-from export.kinds import Kind, Options, ParityError
+from export.kinds import Kind, Options, ParityError, strays
 from export.quantize import quantise_weights
 from genaudio_core.continuation import Continuer
 from genaudio_core.decoder import Decoder, nll
@@ -62,7 +62,7 @@ class DecoderKind(Kind):
         # Half precision on the CPU is slow, and there it is checked for meaning only.
         error = parity(source, decoder, rng, n=160 if options.variant != 'fp16' else 60)
         if options.variant in TOLERANCE:
-            if error > TOLERANCE[options.variant]:
+            if not error <= TOLERANCE[options.variant]:
                 raise ParityError(f'strays from torch by {error:.2g} (allowed: {TOLERANCE[options.variant]:.0e})')
             result: dict[str, Any] = {'parity': error}
             if options.held_out:
@@ -91,7 +91,7 @@ class DecoderKind(Kind):
         error = self_consistency(decoder, np.random.default_rng())
         # Quantised kernels for one row and for many round differently.
         allowed = TOLERANCE.get(variant, 0.1)
-        if error > allowed:
+        if not error <= allowed:
             raise ParityError(f'a prefill differs from its steps by {error:.2g} (allowed: {allowed:g})')
         return {'self_consistency': error}
 
@@ -196,4 +196,4 @@ def _tensors(events: np.ndarray, encoding: Encoding) -> tuple[torch.Tensor, torc
 
 
 def _relative(values: np.ndarray, reference: np.ndarray) -> float:
-    return float(np.abs(values - reference).max() / np.abs(reference).max())
+    return strays(values, reference, relative=True)

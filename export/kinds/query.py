@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from export.graph import torch_to_onnx
-from export.kinds import Kind, Options, ParityError
+from export.kinds import Kind, Options, ParityError, strays
 from genaudio_core.model_card import ModelCard
 from genaudio_core.models.query_encoder import AudioNet, AudioNetConfig, OnePhrase, TextTable, TextTableConfig
 from genaudio_core.query import AUDIO_KIND, TEXT_KIND, TextEncoder, text_features
@@ -53,8 +53,8 @@ class QueryTextKind(Kind):
             ids = text_features(text, model.config.buckets)
             expected = model(torch.tensor(ids), torch.tensor([0]))[0].numpy()
             got = session.run(None, {'ids': np.array(ids, np.int64)})[0]
-            worst = min(worst, float(got @ expected))
-        if worst < TEXT_TOLERANCE:
+            worst = float(np.minimum(worst, got @ expected))  # NaN stays NaN
+        if not worst >= TEXT_TOLERANCE:
             raise ParityError(f'a phrase moved to cosine {worst:.4f} (allowed: {TEXT_TOLERANCE})')
         return {'parity_cosine': worst, **self.check_alone(path)}
 
@@ -105,7 +105,7 @@ class QueryAudioKind(Kind):
         for n in (1, 5):
             energy = self._energy(model, n)
             got = session.run(None, {'energy': energy.numpy()})[0]
-            worst = max(worst, float(np.abs(got - model(energy).numpy()).max()))
-        if worst > AUDIO_TOLERANCE:
+            worst = max(worst, strays(got, model(energy).numpy()))
+        if not worst <= AUDIO_TOLERANCE:
             raise ParityError(f'vectors stray from torch by {worst:.2g} (allowed: {AUDIO_TOLERANCE:g})')
         return {'parity': worst}

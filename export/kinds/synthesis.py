@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from export.graph import torch_to_onnx
-from export.kinds import Kind, Options, ParityError
+from export.kinds import Kind, Options, ParityError, strays
 from genaudio_core.mel import BANDS, SAMPLE_RATE
 from genaudio_core.model_card import ModelCard
 from genaudio_core.models.clipsonic import Denoiser, Prior, UNet
@@ -49,10 +49,6 @@ def store_in_half(model: onnx.ModelProto) -> int:
     return changed
 
 
-def _relative(got: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(got - expected).max() / max(float(np.abs(expected).max()), 1e-6))
-
-
 class _Part(Kind):
     """What the three have in common: build, compare on random inputs of several sizes."""
 
@@ -84,8 +80,8 @@ class _Part(Kind):
             expected = source[0](**inputs)
             expected = expected if isinstance(expected, tuple) else (expected,)
             got = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-            worst = max(worst, *(_relative(np.asarray(g), e.numpy()) for g, e in zip(got, expected, strict=True)))
-        if worst > TOLERANCE:
+            worst = max(worst, *(strays(g, e.numpy(), relative=True) for g, e in zip(got, expected, strict=True)))
+        if not worst <= TOLERANCE:
             raise ParityError(f'it strays from torch by {worst:.2g} (allowed: {TOLERANCE:g})')
         measured = {name: value for name, value in source[1].items() if name.startswith('valid')}
         return {'parity': worst, **measured, **self.check_alone(path)}
@@ -149,10 +145,10 @@ class DenoiserKind(_Part):
         alone = np.asarray(model.session.run(None, {name: value[:1] for name, value in feed.items()})[0])
         feed['query'] = feed['query'][::-1].copy()
         deaf = np.asarray(model.session.run(None, feed)[0])
-        error = _relative(together[:1], alone)
-        if error > TOLERANCE or not np.isfinite(together).all():
+        error = strays(together[:1], alone, relative=True)
+        if not error <= TOLERANCE or not np.isfinite(together).all():
             raise ParityError(f'a sound depends on the others of its batch by {error:.2g}')
-        if _relative(deaf[:1], together[:1]) > TOLERANCE:
+        if not strays(deaf[:1], together[:1], relative=True) <= TOLERANCE:
             raise ParityError('without a query it still listens to one')
         return {'batch_independent': error}
 

@@ -92,7 +92,7 @@ def train(
     state_path, weights_path = args.out / 'last.optimizer', args.out / 'last.safetensors'
     if state_path.exists():
         state = torch.load(state_path, weights_only=True, map_location=args.device)
-        both = load_file(weights_path, device=args.device)
+        both = state.get('weights') or load_file(weights_path, device=args.device)
         model.load_state_dict({name[6:]: value for name, value in both.items() if name.startswith('model.')})
         average.state = {name[8:]: value for name, value in both.items() if name.startswith('average.')}
         optimizers.load_state_dict(state['optimizers'])
@@ -120,7 +120,8 @@ def train(
         both = {f'model.{k}': v for k, v in model.state_dict().items()}
         both |= {f'average.{k}': v for k, v in average.state.items()} | {'step': torch.tensor(step)}
         with atomic_write(state_path) as temporary:
-            torch.save({'step': step, 'optimizers': optimizers.state_dict()}, temporary)
+            # The weights too, so that a crash between the two files leaves one save that is whole.
+            torch.save({'step': step, 'optimizers': optimizers.state_dict(), 'weights': both}, temporary)
         with atomic_write(weights_path) as temporary:
             save_file({name: value.contiguous() for name, value in both.items()}, temporary)
         result.update(info | {'step': step})

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -218,29 +219,51 @@ class Run:
             append_row(self.folder / 'log.csv', row)
 
     def save(self, model: nn.Module, optimizers: Optimizers, step: int, **extra: float) -> None:
-        """Save everything needed to go on, so that a crash in the middle leaves the save before."""
+        """Save everything needed to go on, so that a crash in the middle leaves the save before.
+
+        All of it is in one file, ``last.optimizer``; ``last.safetensors`` has the weights once more, for whoever wants
+        to look at them.
+        """
         if not self.main:
             return
+        weights = model.state_dict()
         with atomic_write(self.folder / 'last.optimizer') as temporary:
-            state = {'step': step, 'optimizers': optimizers.state_dict(), 'best': self.best} | extra
+            state = {'step': step, 'optimizers': optimizers.state_dict(), 'best': self.best, 'weights': weights} | extra
             torch.save(state, temporary)
         with atomic_write(self.folder / 'last.safetensors') as temporary:
-            save_file(model.state_dict(), temporary, {'step': str(step)})
+            save_file({name: value.contiguous() for name, value in weights.items()}, temporary, {'step': str(step)})
 
     def load(self, model: nn.Module, optimizers: Optimizers) -> int:
-        """Load the last save, if there is one; return the step to go on with."""
+        """Load the last save, if there is one; return the step to go on with.
+
+        Raises
+        ------
+        GenaudioError
+            If weights and optimiser are not of the same step (saves of older versions, which were two files).
+        """
         path = self.folder / 'last.optimizer'
         if not path.exists():
             return 0
-        model.load_state_dict(load_file(self.folder / 'last.safetensors'))
         state = torch.load(path, weights_only=True)
+        weights = state.get('weights')
+        if weights is None:
+            weights_path = self.folder / 'last.safetensors'
+            weights = load_file(weights_path)
+            with safe_open(weights_path, 'pt') as file:
+                saved = (file.metadata() or {}).get('step')
+            if saved != str(state['step']):
+                raise GenaudioError(
+                    f'{self.folder} was cut off while saving: its weights are of step {saved}, its optimiser of step '
+                    f'{state["step"]}. Begin again from its best.safetensors (--start-from), in another folder.'
+                )
+        model.load_state_dict(weights)
         optimizers.load_state_dict(state['optimizers'])
         self.best = state['best']
         return state['step']
 
     def save_best(self, model: nn.Module, loss: float, config: dict, **info: object) -> bool:
         """Keep the weights if `loss` is the lowest so far; return whether it was."""
-        if loss >= self.best or not self.main:
+        if not (loss < self.best and self.main):  # NaN is no lowest
             return False
         self.best = loss
         save_checkpoint(self.folder / 'best.safetensors', model, config, loss=loss, **info)
@@ -265,10 +288,14 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
     Raises
     ------
     GenaudioError
-        If it is missing, damaged, or no checkpoint of ours.
+        If it is missing, damaged, no checkpoint of ours, or holds weights that are no numbers.
     """
     metadata = _metadata(path)
-    return load_file(path), json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
+    weights = load_file(path)
+    for name, value in weights.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise GenaudioError(f"{path} holds weights that are no numbers ('{name}'): the training went astray there.")
+    return weights, json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
 
 
 def rebuild(path: Path, build: Callable[[dict], Network], what: str) -> tuple[Network, dict]:
@@ -329,7 +356,7 @@ def read_checkpoint_info(path: Path) -> dict:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     if not path.exists():
         raise GenaudioError(f'No checkpoint at {path}. Train one: genaudio-train fit --help')
