@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -19,9 +18,12 @@ from typing import Any, Protocol
 from bridge.clock import Clock
 from bridge.musician import HeardNote, Musician, Piece, Request
 from bridge.priority import ordinary, raise_priority, real_time
+from bridge.signals import leave_to_parent
 
 GRACE = 0.0003  # seconds to wait for the next message before the last ones are worked in: they come in pairs
 STUCK = 8.0  # seconds without a sign of life, while messages wait, after which the engine is killed
+LOADS = 60.0  # seconds that it may take to load; twice as long the next time, in case the machine is that slow
+PING = 2.0  # seconds of silence after which it is asked for a sign of life
 MAX_WAITING = 1000  # messages it has not taken, after which the engine counts as hanging
 TOLD_AT_ONCE = 100  # notes in one message: small enough to fit into a pipe that is writable
 MEMORY = 1500  # heard notes that a restarted engine is told again
@@ -139,6 +141,8 @@ class ProcessEngine:
         self._context = multiprocessing.get_context('spawn')
         self._next_start = 0.0
         self._failures = 0
+        self._loads = LOADS
+        self._looked = clock.now()
         self._start()
 
     def _start(self) -> None:
@@ -150,7 +154,7 @@ class ProcessEngine:
         theirs.close()
         self._sent = self._read = 0
         self._backlog: deque[tuple] = deque()
-        self._alive_at = self._clock.now()
+        self._alive_at = self._began = self._looked = self._clock.now()
 
     @property
     def pid(self) -> int | None:
@@ -231,14 +235,31 @@ class ProcessEngine:
             self._died('ended')
         if self._backlog:
             self._send(*self._backlog.pop())
+        self._look_after(self._clock.now())
         now = self._clock.now()
-        if self.ready and self._sent > self._read and now - self._alive_at > STUCK:
-            self._died('hangs')
         if self._next_start and now >= self._next_start:
             self._next_start = 0.0
             self._start()
         pieces, self._pieces = self._pieces, []
         return pieces
+
+    def _look_after(self, now: float) -> None:
+        """Find an engine that hangs: while it loads, while it owes an answer, and while nobody asks anything."""
+        away, self._looked = now - self._looked - 1.0, now
+        if away > 0:  # we were stopped ourselves: that is no fault of the engine
+            self._alive_at += away
+            self._began += away
+        if self._next_start:
+            return
+        if not self.ready:
+            if now - self._began > self._loads:
+                self._loads *= 2
+                self._died('hangs while it loads')
+        elif self._sent > self._read:
+            if now - self._alive_at > STUCK:
+                self._died('hangs')
+        elif now - self._alive_at > PING:
+            self._send('ping')
 
     def _died(self, how: str) -> None:
         if self._next_start:
@@ -268,8 +289,10 @@ class ProcessEngine:
 
 def run_engine(connection: Connection, make: Callable[..., Musician], arguments: tuple) -> None:
     """The engine process: reads messages, composes, sends pieces, until told to close or left alone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; our parent decides
+    leave_to_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # to the whole group: the port process ends us in its time
     raise_priority(-8)  # the port process comes first
+    musician: Musician | None = None
     try:
         musician = make(*arguments)
         connection.send(('ready', None))
@@ -279,8 +302,10 @@ def run_engine(connection: Connection, make: Callable[..., Musician], arguments:
     except Exception as error:
         with contextlib.suppress(OSError):
             connection.send(('error', f'{type(error).__name__}: {error}'))
-        traceback.print_exc()
         raise SystemExit(1) from None
+    finally:
+        if musician is not None:
+            musician.close()
 
 
 def _serve(connection: Connection, musician: Musician) -> None:

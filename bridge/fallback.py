@@ -23,6 +23,9 @@ class FallbackMusician:
     def __init__(self) -> None:
         self._notes: dict[int, HeardNote] = {}
 
+    def close(self) -> None:
+        """Nothing to do: rules hold nothing."""
+
     def expect(self, instruments: Sequence[str], bar: float) -> None:
         """Nothing to do: rules need no warming up."""
 

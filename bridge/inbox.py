@@ -4,7 +4,7 @@ import contextlib
 from collections import deque
 from multiprocessing import Pipe
 
-MAX_WAITING = 20_000  # messages; beyond it a flood loses what is no note-off
+MAX_WAITING = 20_000  # messages; beyond it a flood loses everything but note-offs, and beyond ten times that, these
 
 
 class Inbox:
@@ -18,10 +18,14 @@ class Inbox:
         self.reader, self._writer = Pipe(duplex=False)
         self._woken = False  # one byte is in the pipe, or about to be: more would only fill it
         self.lost = 0
+        self._missed_ends: set[int] = set()
 
     def put(self, source: int, message: bytes, time: float) -> None:
-        if len(self._messages) >= MAX_WAITING and not _ends_a_note(message):
+        waiting = len(self._messages)
+        if waiting >= MAX_WAITING and (waiting >= 10 * MAX_WAITING or not ends_a_note(message)):
             self.lost += 1
+            if ends_a_note(message):
+                self._missed_ends.add(source)
             return
         self._messages.append((source, message, time))
         self.wake()
@@ -32,16 +36,23 @@ class Inbox:
             with contextlib.suppress(OSError):  # closed while a driver still sends
                 self._writer.send_bytes(b'.')
 
-    def drain(self) -> list[tuple[int, bytes, float]]:
-        """Take what waits: (source, bytes, bridge time), in order of arrival."""
+    def drain(self, most: int | None = None) -> list[tuple[int, bytes, float]]:
+        """Take what waits, at most so many: (source, bytes, bridge time), in order of arrival."""
         while self.reader.poll():
             self.reader.recv_bytes()
         self._woken = False  # before the queue is read: what is put from here on wakes again
         found = []
         with contextlib.suppress(IndexError):
-            while True:
+            while most is None or len(found) < most:
                 found.append(self._messages.popleft())
+        if self._messages:
+            self.wake()
         return found
+
+    def missed_ends(self) -> set[int]:
+        """Inputs of which a note-off was lost since the last call: what they hold must be let go."""
+        missed, self._missed_ends = self._missed_ends, set()
+        return missed
 
     def close(self) -> None:
         self._woken = True
@@ -49,6 +60,7 @@ class Inbox:
         self._writer.close()
 
 
-def _ends_a_note(message: bytes) -> bool:
+def ends_a_note(message: bytes) -> bool:
+    """Whether it is a note-off."""
     kind = message[0] & 0xF0 if message else 0
     return kind == 0x80 or (kind == 0x90 and len(message) > 2 and not message[2])

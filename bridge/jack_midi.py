@@ -348,10 +348,16 @@ class JackMidi:
         return found
 
     def reconnect(self, connections: Sequence[tuple[str, str]]) -> None:
-        """Restore connections, those that still can be."""
+        """Restore connections, those that still can be; JACK may have given us another name than the last time."""
+        own = {port.shortname: port.name for port in (*self._inputs, *self._outputs)}
+
+        def renamed(name: str) -> str:
+            client, _, short = name.partition(':')
+            return own.get(short, name) if client.startswith(self._name) else name
+
         for source, sink in connections:
             with contextlib.suppress(Exception):
-                self._client.connect(source, sink)
+                self._client.connect(renamed(source), renamed(sink))
 
     @property
     def senders(self) -> set[str]:

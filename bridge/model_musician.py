@@ -9,6 +9,7 @@ Times inside are steps of the model (12 to the quarter note) in session time.
 """
 
 import bisect
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ from genaudio_core.sampling import Sampler
 
 REBASE_AT = 0.35  # share of the context that is left when a re-base begins ...
 KEEP = 0.45  # ... and share that it keeps
+AGAIN = 32  # events after which a re-base that failed is tried again
 LAST_RESORT = 4  # events of room below which an answer cannot go on without re-basing at once
 LONGEST_GAP = 48  # beats; longer rests are bridged, a beat code holds no more than 64
 
@@ -66,7 +68,7 @@ class ModelMusician:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self.encoding = decoder.encoding
-        self.rebases = self.late_rebases = self.rewound = 0
+        self.rebases = self.late_rebases = self.failed_rebases = self.rewound = 0
         self._bar = 4.0
         self._heard: dict[int, _Event] = {}
         self._own: dict[tuple[int, int], list[_Event]] = {}  # (request, take)
@@ -78,6 +80,8 @@ class ModelMusician:
         self._head = 0
         self._continuer: Continuer | None = None
         self._rebase: Rebase | None = None
+        self._worker: threading.Thread | None = None  # runs the newest re-base
+        self._not_before = 0  # length of the past at which the next one may begin
         self._spare: Continuer | None = None
         self._behind = False  # something was heard that the cache does not hold yet
 
@@ -137,7 +141,7 @@ class ModelMusician:
         length = self._continuer.length if self._continuer else 0
         return {
             'context': float(length), 'of': float(self.decoder.context), 'rebases': float(self.rebases),
-            'late_rebases': float(self.late_rebases),
+            'late_rebases': float(self.late_rebases), 'failed_rebases': float(self.failed_rebases),
         }  # fmt: skip
 
     def rest(self) -> bool:
@@ -152,13 +156,36 @@ class ModelMusician:
         continuer = self._continuer
         if continuer is None or self._rebase is not None or continuer.room > REBASE_AT * continuer.context:
             return False
+        if continuer.length < self._not_before or (self._worker is not None and self._worker.is_alive()):
+            return False
         self._rebase = continuer.start_rebase(int(KEEP * continuer.context))
-        threading.Thread(target=self._rebase.run, name='rebase', daemon=True).start()
+        self._worker = threading.Thread(target=_run, args=(self._rebase,), name='rebase', daemon=True)
+        self._worker.start()
         return False
+
+    def close(self) -> None:
+        """End the thread that may run; the musician is of no use afterwards."""
+        self._drop_rebase()
+        if self._worker is not None:
+            self._worker.join(timeout=2)
+
+    def _drop_rebase(self) -> None:
+        """Of no use any more: the past that it shortens is another one now."""
+        if self._rebase is not None:
+            self._rebase.cancelled = True
+            self._rebase = None
+        self._not_before = 0
 
     def _adopt(self) -> None:
         rebase, continuer = self._rebase, self._continuer
-        if rebase is None or continuer is None or not rebase.done:
+        if rebase is None or continuer is None:
+            return
+        if not rebase.done:
+            if self._worker is None or not self._worker.is_alive():  # it failed: at worst, `_make_room_now`
+                if not rebase.done:  # nor in this moment
+                    self._rebase = None
+                    self.failed_rebases += 1
+                    self._not_before = continuer.length + AGAIN
             return
         self._rebase = None
         dropped = continuer.adopt(rebase)
@@ -238,7 +265,7 @@ class ModelMusician:
             self._origin = wanted[0].step // bar * bar
         self._prune()
         continuer = Continuer(self.decoder)
-        self._rebase = None
+        self._drop_rebase()
         names = [instrument_name(code) for code in sorted(self._instruments)]
         continuer.feed(header(names, self.encoding, meter=self._meter()))
         self._head = continuer.length
@@ -307,7 +334,7 @@ class ModelMusician:
     def _make_room_now(self, continuer: Continuer) -> None:
         """Re-base while the music waits: only if the background was too slow, and counted."""
         self.late_rebases += 1
-        self._rebase = None
+        self._drop_rebase()
         bar = round(self._bar * RESOLUTION)
         keep = self._wanted()[-int(KEEP * self.decoder.context) :]
         self._origin = -(-keep[0].step // bar) * bar if keep else self._origin
@@ -371,6 +398,12 @@ class ModelMusician:
             step, int(row[column['instrument']]), int(row[column['pitch']]) - 1, int(row[column['duration']]),
             int(row[column['velocity']]),
         )  # fmt: skip
+
+
+def _run(rebase: Rebase) -> None:
+    """Run it in the thread. A failure is seen by `done`: its reason is of no use to a player."""
+    with contextlib.suppress(Exception):
+        rebase.run()
 
 
 class _Cast:

@@ -109,3 +109,6 @@ class Musician(Protocol):
     def stats(self) -> dict[str, float]:
         """Counters for the view: context length and the like."""
         ...
+
+    def close(self) -> None:
+        """Let go of threads and memory; nothing is asked afterwards."""

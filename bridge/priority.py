@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 
 SWITCH = 0.0005  # seconds a thread of a live process may keep the interpreter while another one wants it
+REAL_TIME_ADVICE = "allow your user real-time threads ('@audio - rtprio 95' in /etc/security/limits.conf)"
 REALTIME = 5  # of 1..99: below JACK's clients and far below its server, which wait for nobody
 
 

@@ -3,8 +3,10 @@
 Without a terminal (a pipe, a service) only the lines for the person are printed.
 """
 
+import codecs
 import contextlib
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -32,7 +34,22 @@ STEPS: dict[str, tuple[str, float]] = {
     ']': ('music.density', 0.05), '[': ('music.density', -0.05),
     '>': ('music.velocity', 0.05), '<': ('music.velocity', -0.05),
 }  # fmt: skip
+# What a terminal sends as one: ESC [ [ A (Linux console), ESC [ 1 ; 5 A, ESC O P, ESC ] title BEL, Alt with a key.
+_SEQUENCE = re.compile(
+    r'\x1b(?:\[\[.|\[[0-?]*[ -/]*[@-~]|\[[0-?]*[ -/]*[^ -~]|O.|[PX^_\]].*?(?:\x07|\x1b\\)|[^\[OPX^_\]\x1b])', re.DOTALL,
+)  # fmt: skip
+MAX_SEQUENCE = 4096  # characters of one
+SLOW = 20  # looks for the rest of one, until it is given up
+PASTED = 8  # so many different keys at once nobody presses
+_MARK_PASTE, _LEAVE_PASTE = '\x1b[?2004h', '\x1b[?2004l'  # have the terminal say what is pasted
 MODE_KEYS = {'1': 'respond', '2': 'take_over', '3': 'accompany', '4': 'free', '5': 'arrange'}
+
+
+TROUBLE = {
+    'xruns': 'xruns', 'lost_in': 'lost from a flood', 'lost_out': 'refused by ports', 'port_errors': 'port errors',
+    'faults': 'faults', 'bad_bytes': 'bad bytes',
+}  # fmt: skip
+"""Counts of a snapshot that are shown when they are above 0."""
 
 
 def message_for_key(key: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,6 +93,9 @@ def render(snapshot: Mapping[str, Any], lines: list[str]) -> Group:
     )
     stats = '  '.join(f'{name} {value:g}' for name, value in snapshot['engine_stats'].items())
     table.add_row('engine', f'{snapshot["engine"]}  {stats}  restarts {snapshot["restarts"]}')
+    trouble = [f'{what} {snapshot[name]}' for name, what in TROUBLE.items() if snapshot.get(name)]
+    if trouble:
+        table.add_row('trouble', f'[red]{"  ".join(trouble)}[/]')
     table.add_row(
         'settings',
         '  '.join(
@@ -92,40 +112,145 @@ def render(snapshot: Mapping[str, Any], lines: list[str]) -> Group:
     return Group(Panel(table, title=f'genaudio  {snapshot["preset"]}'), Text.from_markup(keys), *map(Text, lines))
 
 
+class Keys:
+    """Bytes of a terminal in, keys out: single characters. What is longer is taken as a whole and means nothing here.
+
+    That is arrows and function keys (escape sequences), text that is pasted, and every character beyond ASCII.
+    """
+
+    _PASTE_ENDS = '\x1b[201~'
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder('utf-8')('ignore')
+        self._rest = ''  # the beginning of an escape sequence
+        self._pasting = False
+        self._waited = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """Return the keys that were pressed; call it with nothing when nothing came, to tell a lone Escape."""
+        text = self._decoder.decode(data)
+        if not text:
+            self._waited += not data
+            # A lone one is the key Escape: a sequence comes in one piece, or nearly.
+            if self._waited > SLOW:
+                self._rest, self._pasting = '', False
+            elif self._rest == '\x1b':
+                self._rest = ''
+            return []
+        text, self._rest, self._waited = self._rest + text, '', 0
+        found: list[str] = []
+        while text:
+            if self._pasting:
+                _, end, after = text.partition(self._PASTE_ENDS)
+                if not end:
+                    self._rest = text[-len(self._PASTE_ENDS) :]  # its end may be cut in two
+                    break
+                self._pasting, text = False, after
+                continue
+            if text[0] != '\x1b':
+                found.append(text[0])
+                text = text[1:]
+                continue
+            text = '\x1b' + text.lstrip('\x1b')  # Alt with an arrow has one more
+            sequence = _SEQUENCE.match(text)
+            if sequence is None:
+                self._rest = text if len(text) < MAX_SEQUENCE else ''  # more is to come
+                break
+            self._pasting = sequence[0] == '\x1b[200~'
+            text = text[sequence.end() :]
+        keys = [key for key in found if key.isascii()]
+        # A terminal that does not mark what is pasted sends it at once.
+        return [] if len(set(keys)) > PASTED else keys
+
+
 class View:
-    """Shows snapshots and lines, reads keys."""
+    """Shows snapshots and lines, reads keys.
+
+    Parameters
+    ----------
+    terminal : bool, optional
+        Whether to take over the terminal; by default where there is one. Keys are read in either case.
+
+    Attributes
+    ----------
+    gone : bool
+        The terminal was closed.
+    """
 
     def __init__(self, *, terminal: bool | None = None) -> None:
         self.lines: deque[str] = deque(maxlen=6)
-        self.interactive = sys.stdin.isatty() and sys.stderr.isatty() if terminal is None else terminal
+        there = _is_terminal(sys.stdin)
+        self.interactive = there and _is_terminal(sys.stderr) if terminal is None else terminal
+        self.gone = False
+        self._has_keys = there
+        self._keys = Keys()
+        self._taken: contextlib.ExitStack | None = None
         self._live: Live | None = None
 
     def say(self, line: str) -> None:
-        """Show one line for the person."""
+        """Show one line for the person; from any thread."""
         self.lines.append(line)
         if self._live is None:
             print(line, file=sys.stderr, flush=True)
 
     def show(self, snapshot: Mapping[str, Any]) -> None:
+        """Show a snapshot of the session, where there is a terminal."""
+        self._take()
         if self._live is not None:
             self._live.update(render(snapshot, list(self.lines)), refresh=True)
 
     @contextlib.contextmanager
     def running(self) -> Iterator['View']:
         """Take over the terminal, and give it back."""
-        if not self.interactive:
+        self._take()
+        try:
             yield self
-            return
-        with _raw_keys(), Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
-            self._live = live
-            try:
-                yield self
-            finally:
-                self._live = None
+        finally:
+            self.give_back()
 
-    def pressed(self) -> str:
+    def _take(self) -> None:
+        """Take the terminal when it is ours: not while the shell has put us into the background."""
+        if self._taken is not None or not self._has_keys or self.gone or not _in_foreground():
+            return
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_raw_keys())
+            if self.interactive:
+                live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+                self._live = stack.enter_context(live)
+            self._taken = stack.pop_all()
+
+    def give_back(self) -> None:
+        """Give the terminal back: at the end, and before Ctrl-Z stops us. `show` takes it again."""
+        stack, self._taken, self._live = self._taken, None, None
+        if stack is not None:
+            with contextlib.suppress(OSError):  # it may be gone
+                stack.close()
+
+    def pressed(self) -> list[str]:
         """Return the keys pressed since, without waiting."""
-        return _read_keys() if self.interactive else ''
+        if self._taken is None or self.gone:
+            return []
+        try:
+            return self._keys.feed(_read_keys())
+        except (EOFError, OSError):
+            self.gone = True
+            return []
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
+def _in_foreground() -> bool:
+    if not hasattr(os, 'tcgetpgrp'):
+        return True
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return True  # no terminal that controls us, such as one of a test
 
 
 @contextlib.contextmanager
@@ -136,24 +261,45 @@ def _raw_keys() -> Iterator[None]:
     except ImportError:  # Windows: msvcrt needs no preparation
         yield
         return
-    before = termios.tcgetattr(sys.stdin)
-    tty.setcbreak(sys.stdin)
+    try:
+        before = termios.tcgetattr(sys.stdin)
+        tty.setcbreak(sys.stdin)
+    except termios.error:  # it was closed just now
+        yield
+        return
+    print(_MARK_PASTE, end='', file=sys.stderr, flush=True)
     try:
         yield
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        print(_LEAVE_PASTE, end='', file=sys.stderr, flush=True)
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def _read_keys() -> str:
+def _read_keys() -> bytes:
+    """What was typed since.
+
+    Raises
+    ------
+    EOFError, OSError
+        If the terminal is gone.
+    """
     if os.name == 'nt':
         import msvcrt
 
         found = ''
         while msvcrt.kbhit():  # type: ignore[attr-defined]
-            found += msvcrt.getwch()  # type: ignore[attr-defined]
-        return found
+            key = msvcrt.getwch()  # type: ignore[attr-defined]
+            if key in '\0\xe0':  # an arrow or a function key: a second one follows
+                msvcrt.getwch()  # type: ignore[attr-defined]
+            else:
+                found += key
+        return found.encode()
     import select
 
-    if select.select([sys.stdin], [], [], 0)[0]:
-        return os.read(sys.stdin.fileno(), 64).decode(errors='ignore')
-    return ''
+    if not select.select([sys.stdin], [], [], 0)[0]:
+        return b''
+    data = os.read(sys.stdin.fileno(), 65536)
+    if not data:
+        raise EOFError
+    return data

@@ -93,3 +93,54 @@ def test_an_engine_that_cannot_start_says_why():
     assert wait_until(lambda: (made.poll(), bool(said))[1], 60)
     assert 'no such music' in said[0]
     made.close()
+
+
+def test_hanging_while_nobody_asks_it_is_found(engine, monkeypatch):
+    monkeypatch.setattr('bridge.engine.STUCK', 0.3)
+    monkeypatch.setattr('bridge.engine.PING', 0.1)
+    first = engine.pid
+    assert not wait_until(lambda: (engine.poll(), engine.restarts > 0)[1], 1)  # an idle one answers each time
+    os.kill(first, signal.SIGSTOP)
+    assert wait_until(lambda: (engine.poll(), engine.restarts == 1)[1], 20)
+    assert engine.said == ['The music engine hangs; the band plays on by itself while it starts again.']
+    assert wait_until(lambda: (engine.poll(), engine.ready)[1], 60) and engine.pid != first
+
+
+def slow_once(flag):
+    if not os.path.exists(flag):
+        open(flag, 'w').close()
+        time.sleep(1000)
+    return FallbackMusician()
+
+
+def test_hanging_while_it_loads_it_is_started_again(tmp_path, monkeypatch):
+    monkeypatch.setattr('bridge.engine.LOADS', 5.0)
+    said = []
+    made = ProcessEngine(slow_once, (str(tmp_path / 'flag'),), clock=RealClock(), notify=said.append)
+    try:
+        assert wait_until(lambda: (made.poll(), made.ready)[1], 90)
+        assert made.restarts == 1 and len(said) == 1 and 'hangs while it loads' in said[0]
+    finally:
+        made.close()
+
+
+def test_that_we_were_away_ourselves_is_no_fault_of_the_engine(engine, monkeypatch):
+    """Ctrl-Z, a closed lid: the clock goes on, the engine had no chance to answer."""
+    ahead = [0.0]
+    now = engine._clock.now
+    monkeypatch.setattr(engine._clock, 'now', lambda: now() + ahead[0], raising=False)
+    os.kill(engine.pid, signal.SIGSTOP)
+    engine._send('ping')
+    ahead[0] = 1000.0
+    engine.poll()
+    assert engine.restarts == 0
+    os.kill(engine.pid, signal.SIGCONT)
+    engine.hear(HEARD)
+    assert ask(engine) == direct()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP])
+def test_what_the_terminal_sends_to_the_group_leaves_it_playing(engine, number):
+    os.kill(engine.pid, number)
+    engine.hear(HEARD)
+    assert ask(engine) == direct() and engine.restarts == 0

@@ -35,14 +35,16 @@ instrument = "bass"
 class Daemon:
     """``genaudio live`` in a process group of its own, heard by a desk."""
 
-    def __init__(self, folder: Path, desk: Desk) -> None:
+    def __init__(self, folder: Path, desk: Desk, *options: str, **environment: str) -> None:
         self.preset = folder / 'free.toml'
         self.preset.write_text(FREE)
         self.log = folder / 'live.log'
         self.desk = desk
-        command = [sys.executable, '-m', 'bridge.cli', 'live', str(self.preset), '--no-view']
+        command = [sys.executable, '-m', 'bridge.cli', 'live', str(self.preset), '--no-view', *options]
         with open(self.log, 'w') as log:
-            self.process = subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stderr=log, stdout=log, start_new_session=True, env={**os.environ, **environment}
+            )
 
     def children(self) -> list[int]:
         """Process ids below the daemon: the port process and its engine."""

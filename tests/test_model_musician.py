@@ -159,3 +159,44 @@ def test_a_context_that_fills_before_the_background_is_done(musician):
         hear(musician, note(i, i / 4, 60 + i % 12))
     assert musician.late_rebases > 0
     check_cache(musician)
+
+
+def test_a_rebase_that_fails_is_counted_and_tried_again(musician, monkeypatch):
+    from genaudio_core.continuation import Rebase
+
+    run, failures = Rebase.run, []
+
+    def fail_once(self):
+        if not failures:
+            failures.append(self)
+            raise MemoryError
+        run(self)
+
+    monkeypatch.setattr(Rebase, 'run', fail_once)
+    for number in range(2000):
+        musician.hear([note(number, number / 2, 60 + number % 12)])
+        while musician.rest() or (musician._worker is not None and musician._worker.is_alive()):
+            pass
+        if musician.rebases:
+            break
+    assert musician.failed_rebases == 1 and musician.rebases > 0 and musician.late_rebases == 0
+    check_cache(musician)
+    musician.close()
+    assert not musician._worker.is_alive()
+
+
+def test_closing_ends_the_rebase_that_runs(musician, monkeypatch):
+    from genaudio_core.continuation import Rebase
+
+    def run(self):
+        while not self.cancelled:
+            pass
+
+    monkeypatch.setattr(Rebase, 'run', run)
+    for number in range(2000):
+        hear(musician, note(number, number / 2, 60 + number % 12))
+        musician.rest()
+        if musician._rebase is not None:
+            break
+    musician.close()
+    assert not musician._worker.is_alive()

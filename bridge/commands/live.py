@@ -1,21 +1,27 @@
 """``genaudio live``: the daemon."""
 
 import argparse
-import signal
+import contextlib
+import os
+import queue
 import time
 from pathlib import Path
 from typing import Any
 
 from bridge.instrument import InstrumentProcess, with_session
 from bridge.learned import Learned
+from bridge.midi_process import COUNTED
 from bridge.osc import OscServer
 from bridge.pads_jack import PadsProcess
 from bridge.preset import Preset, find_preset, load_preset
+from bridge.priority import REAL_TIME_ADVICE, may_be_real_time
+from bridge.signals import Told
 from bridge.supervisor import Supervisor
 from bridge.view import View, message_for_key
 from genaudio_core.errors import GenaudioError
 
 HELP = 'play with a band that answers in time, inside a DAW session'
+LOOK = 0.05  # seconds between two looks at the keys, the preset file and the rest
 EXAMPLE = 'genaudio live duet --set temperature=0.9 --set bars_heard=4'
 
 
@@ -78,13 +84,25 @@ class Reloader:
 class _Instrument(InstrumentProcess):
     """The plug-in that plays the answer. What it delays is sent earlier."""
 
+    _told = 0.0  # seconds that the person knows of
+
     def __init__(self, preset: Preset, session: str, supervisor: Supervisor):
         if preset['ports.backend'] not in ('auto', 'jack'):
             raise GenaudioError("An [instrument] hears JACK ports: set ports.backend = 'jack'.")
         assert preset.instrument is not None
         super().__init__(with_session(preset.instrument, session), f'{session}-instrument')
+        self._supervisor = supervisor
         self.preset = preset
-        self._supervisor, self._counted = supervisor, (0.0, 0.0)
+
+    @property
+    def preset(self) -> Preset:
+        """What the session plays by, without what the plug-in delays."""
+        return self._preset
+
+    @preset.setter
+    def preset(self, preset: Preset) -> None:
+        self._preset = preset
+        self._counted = (0.0, 0.0)  # the session has it anew, and knows nothing of the plug-in
 
     def poll(self) -> list[str]:
         lines = super().poll()
@@ -92,9 +110,102 @@ class _Instrument(InstrumentProcess):
         if self.ready and self.latency and wanted != self._counted:
             self._counted = wanted
             self._supervisor.send(set='transport.latency_ms', value=wanted[1] + 1000 * self.latency)
-            name, late = self.instrument.plugin.name, 1000 * self.latency
-            lines.append(f'{name} is {late:.1f} ms late; notes go out as much earlier.')
+            if self.latency != self._told:
+                self._told = self.latency
+                name, late = self.instrument.plugin.name, 1000 * self.latency
+                lines.append(f'{name} is {late:.1f} ms late; notes go out as much earlier.')
         return lines
+
+
+class _Band:
+    """The processes of a session, and the person's hand on them."""
+
+    def __init__(self, args: argparse.Namespace, view: View, preset: Preset, path: Path, changes: dict[str, Any]):
+        self.args, self.view, self.preset = args, view, preset
+        self.learned = Learned(view.say)
+        if args.forget:
+            self.learned.forget(preset.name)
+        self.reloader = Reloader(path, changes)
+        self.osc = self.pads = self.instrument = None
+        self._files: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()  # for pads, from OSC's thread
+        self.supervisor = Supervisor(
+            self.learned.apply(preset), view.say, folder=args.folder, client_name=args.name
+        )
+
+    def start_others(self) -> None:
+        """Start what stands beside the port process."""
+        preset, name = self.preset, self.args.name
+        self.pads = PadsProcess(preset.pads, f'{name}-pads') if preset.pads else None
+        self.instrument = _Instrument(preset, name, self.supervisor) if preset.instrument else None
+        self.osc = OscServer(self.args.osc, self._by_osc, self.view.say) if self.args.osc is not None else None
+
+    def _by_osc(self, **message: Any) -> None:
+        """Called in OSC's thread."""
+        if 'pad' in message:
+            self._files.put((message['pad'], message['file']))
+        else:
+            self.supervisor.send(**message)
+
+    def look(self, told: Told) -> None:
+        """One look at everything."""
+        view, supervisor = self.view, self.supervisor
+        told.look(self._pause, self._resume)
+        if not supervisor.poll(LOOK):
+            raise GenaudioError('The MIDI process could not be kept alive; see the lines above.')
+        for line in (*(self.pads.poll() if self.pads else ()), *(self.instrument.poll() if self.instrument else ())):
+            view.say(line)
+        self._load_pads()
+        view.show(supervisor.snapshot)
+        if supervisor.snapshot.get('preset') == self.preset.name:
+            self.learned.remember(self.preset, supervisor.snapshot['controllers'])
+        for key in view.pressed():
+            if key == 'q':
+                told.end('q')
+            elif message := message_for_key(key, supervisor.snapshot.get('values', {})):
+                supervisor.send(**message)
+        if view.gone:
+            told.end('the terminal is gone')
+        if (reloaded := self.reloader.look(view)) is not None:
+            self._use(reloaded)
+
+    def _use(self, preset: Preset) -> None:
+        if preset.pads != self.preset.pads or preset.instrument != self.preset.instrument:
+            self.view.say('Restart genaudio to change [pads] or [instrument]; until then they stay as they were.')
+        self.preset = preset
+        self.supervisor.send(preset=self.learned.apply(preset))
+        if self.instrument is not None:
+            self.instrument.preset = preset
+
+    def _load_pads(self) -> None:
+        while not self._files.empty():
+            number, file = self._files.get()
+            if self.pads is None:
+                self.view.say('OSC: this preset has no [pads] table.')
+            else:
+                self.pads.load(number, file)
+
+    def _pause(self) -> None:
+        self.supervisor.pause()
+        for other in (self.pads, self.instrument):
+            if other is not None:
+                other.obey('silence')
+        self.view.give_back()
+        self.view.say('Stopped: nothing sounds until you continue (fg).')
+
+    def _resume(self) -> None:
+        self.supervisor.resume()
+        self.view.say('Playing again.')
+
+    def stop(self) -> None:
+        """End every note first, then all else."""
+        with contextlib.ExitStack() as last:  # each of them, whatever happens to the others
+            if self.instrument is not None:
+                last.callback(self.instrument.stop)
+            if self.pads is not None:
+                last.callback(self.pads.stop)
+            if self.osc is not None:
+                last.callback(self.osc.close)
+            last.callback(self.supervisor.stop)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -104,58 +215,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not Path(args.folder).is_dir():
         raise GenaudioError(f'The folder {args.folder} does not exist.')
     view = View(terminal=False if args.no_view else None)
-    ends: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda caught, frame: ends.append(caught))
-    learned = Learned(view.say)
-    if args.forget:
-        learned.forget(preset.name)
-    supervisor = Supervisor(learned.apply(preset), view.say, folder=args.folder, client_name=args.name)
-    osc = pads = instrument = None
-
-    def send(**message: Any) -> None:
-        if 'pad' not in message:
-            supervisor.send(**message)
-        elif pads is None:
-            view.say('OSC: this preset has no [pads] table.')
-        else:
-            pads.load(message['pad'], message['file'])
-
-    reloader = Reloader(path, changes)
     until = time.monotonic() + args.seconds if args.seconds else None
-    try:
-        pads = PadsProcess(preset.pads, f'{args.name}-pads') if preset.pads else None
-        instrument = _Instrument(preset, args.name, supervisor) if preset.instrument else None
-        osc = OscServer(args.osc, send, view.say) if args.osc is not None else None
-        view.say(f'{preset["about.title"] or preset.name}: ports {", ".join(preset["ports.inputs"])} and '
-                 f'{", ".join(preset["ports.outputs"])}. Ctrl-C ends.')  # fmt: skip
-        with view.running():
-            while not ends and (until is None or time.monotonic() < until):
-                if not supervisor.poll(0.05):
-                    raise GenaudioError('The MIDI process could not be kept alive; see the lines above.')
-                for told in (*(pads.poll() if pads else ()), *(instrument.poll() if instrument else ())):
-                    view.say(told)
-                view.show(supervisor.snapshot)
-                if supervisor.snapshot.get('preset') == preset.name:
-                    learned.remember(preset, supervisor.snapshot['controllers'])
-                for key in view.pressed():
-                    if key == 'q':
-                        ends.append(0)
-                    elif message := message_for_key(key, supervisor.snapshot.get('values', {})):
-                        supervisor.send(**message)
-                if (reloaded := reloader.look(view)) is not None:
-                    preset = reloaded
-                    supervisor.send(preset=learned.apply(preset))
-                    if instrument is not None:
-                        instrument.preset = preset
-    finally:
-        if osc is not None:
-            osc.close()
-        if pads is not None:
-            pads.stop()
-        if instrument is not None:
-            instrument.stop()
-        supervisor.stop()
-    final = supervisor.snapshot
-    names = ('heard', 'played', 'missed', 'units', 'late', 'restarts', 'kept')
-    return {name: final.get(name, 0) for name in names} | {'midi_restarts': supervisor.restarts}
+    with Told() as told:
+        band = _Band(args, view, preset, path, changes)
+        try:
+            band.start_others()
+            view.say(f'{preset["about.title"] or preset.name}: ports {", ".join(preset["ports.inputs"])} and '
+                     f'{", ".join(preset["ports.outputs"])}. Ctrl-C ends.')  # fmt: skip
+            if hasattr(os, 'sched_setscheduler') and not may_be_real_time():
+                view.say(f'Notes may come late on a busy machine: {REAL_TIME_ADVICE}.')
+            with view.running():
+                while not told.ended and (until is None or time.monotonic() < until):
+                    band.look(told)
+        finally:
+            band.stop()
+    final = band.supervisor.snapshot
+    names = (*COUNTED, 'restarts', 'kept')
+    osc_garbage = band.osc.garbage if band.osc else 0
+    return {name: final.get(name, 0) for name in names} | {
+        'midi_restarts': band.supervisor.restarts, 'osc_garbage': osc_garbage,
+        'refused_messages': band.supervisor.refused,
+    }  # fmt: skip
