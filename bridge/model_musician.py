@@ -180,12 +180,12 @@ class ModelMusician:
         rebase, continuer = self._rebase, self._continuer
         if rebase is None or continuer is None:
             return
+        runs = self._worker is not None and self._worker.is_alive()
         if not rebase.done:
-            if self._worker is None or not self._worker.is_alive():  # it failed: at worst, `_make_room_now`
-                if not rebase.done:  # nor in this moment
-                    self._rebase = None
-                    self.failed_rebases += 1
-                    self._not_before = continuer.length + AGAIN
+            if not runs:  # it failed: at worst, `_make_room_now`
+                self._rebase = None
+                self.failed_rebases += 1
+                self._not_before = continuer.length + AGAIN
             return
         self._rebase = None
         dropped = continuer.adopt(rebase)
