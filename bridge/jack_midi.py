@@ -20,6 +20,7 @@ from bridge.sounding import Sounding
 from genaudio_core.errors import GenaudioError
 
 MAX_UNSENT = 2000  # messages that wait for room in the buffers; more than that no port takes any more
+LATELY = 0.5  # seconds before an xrun whose note-offs are sent again
 SAFETY = 0.060  # seconds after a note-off at which it is sent again
 _WRAP = 1 << 32  # JACK counts frames in 32 bits
 
@@ -143,6 +144,7 @@ class JackMidi:
 
     def _count_xrun(self, delay: float) -> None:
         self.xruns += 1
+        self._torn = True
 
     def _set_block_size(self, frames: int) -> None:
         self.block_size = frames
@@ -223,6 +225,8 @@ class JackMidi:
 
     # --- JACK's thread
 
+    _torn = False  # an xrun may have taken what the last cycles had written
+
     def _process(self, frames: int) -> None:
         try:
             self._cycle(frames)
@@ -249,6 +253,14 @@ class JackMidi:
             frame, output, message = self._again.popleft()
             if not self.outbox.is_held(output, message[0] & 15, message[1]):
                 due.append((frame, output, message, True))
+        if self._torn:
+            self._torn = False
+            since = start - LATELY * self.sample_rate
+            lately = dict.fromkeys(item[1:] for item in self.outbox.recent if item[0] > since)
+            due += [
+                (start, output, message, True) for output, message in lately
+                if not self.outbox.is_held(output, message[0] & 15, message[1])
+            ]  # fmt: skip
         due.sort(key=lambda item: max(item[0], start))  # stable: note-offs stay before note-ons
         full: set[int] = set()
         for frame, output, message, repeated in due:
@@ -262,6 +274,7 @@ class JackMidi:
                 if message[0] & 0xF0 == 0x80 and not repeated:
                     self._again.append((max(frame, start) + int(SAFETY * self.sample_rate), output, message))
                     self.outbox.ended.append((output, message))
+                    self.outbox.recent.append((max(frame, start), output, message))
                 if self.scheduled is not None:
                     self.scheduled.append((frame, output, message))
         if len(self.outbox.unsent) > MAX_UNSENT:
@@ -412,15 +425,20 @@ class JackListener:
         start = self._client.last_frame_time
         self._heard.extend((start + offset, bytes(data)) for offset, data in self._port.incoming_midi_events())
 
+    @property
+    def count(self) -> int:
+        """Messages that have arrived."""
+        return len(self._heard)
+
     def compare(
         self, scheduled: Sequence[tuple[int, int, bytes]]
-    ) -> tuple[list[float], int, list[tuple[int, bytes]]]:
+    ) -> tuple[list[float], int, list[tuple[float, int, bytes]]]:
         """Hold what arrived against what was scheduled.
 
         Returns
         -------
         deviations in seconds, each message against the nearest equal one that arrived; messages with none within a
-        quarter of a second (an xrun took them); (0, message) of all that arrived
+        quarter of a second (an xrun took them); (seconds, 0, message) of all that arrived
         """
         arrived: dict[bytes, list[int]] = {}
         for frame, message in self._heard:
@@ -434,7 +452,7 @@ class JackListener:
                 lost += 1
             else:
                 off.append(near / self._rate)
-        return off, lost, [(0, message) for _, message in self._heard]
+        return off, lost, [(frame / self._rate, 0, message) for frame, message in self._heard]
 
     def close(self) -> None:
         self._client.deactivate()

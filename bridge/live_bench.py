@@ -16,9 +16,12 @@ from bridge.probe import probe
 from bridge.rehearsal import clock_part, note_part, perform
 from bridge.sender import PrecisionSender, Sender
 from bridge.session import Session
+from bridge.wire_check import WireCheck
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 
+LONGEST = 13.0  # beats: no note of an answer of two bars sounds longer than to the end of the next bar
+SETTLED = 0.8  # seconds after a stop at which nothing may sound
 BAND = ('piano', 'bass', 'drums', 'strings', 'flute', 'electric-guitar', 'organ', 'trumpet')
 
 
@@ -26,16 +29,6 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     """The value below which `share` (0..1) of the values lie; None without values."""
     ordered = sorted(values)
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else None
-
-
-def hanging(sent: Sequence[tuple[int, bytes]]) -> int:
-    """Number of note-ons in (output, message) that no note-off follows."""
-    sounding: set[tuple[int, int, int]] = set()
-    for output, message in sent:
-        if message[0] & 0xE0 == 0x80:
-            key = (output, message[0] & 15, message[1])
-            (sounding.add if message[0] & 0xF0 == 0x90 and message[2] else sounding.discard)(key)
-    return len(sounding)
 
 
 def bench_live(
@@ -48,7 +41,7 @@ def bench_live(
     )  # fmt: skip
     clock: Clock
     sender: Sender
-    sent: list[tuple[int, bytes]] = []
+    sent: list[tuple[float, int, bytes]] = []
     listener = None
     if backend == 'jack':
         from bridge.jack_midi import JackListener, JackMidi
@@ -60,10 +53,11 @@ def bench_live(
         horizon = client.horizon
     else:
         clock = RealClock()
-        sender = PrecisionSender(clock, lambda output, message: sent.append((output, message)))
+        sender = PrecisionSender(clock, lambda output, message: sent.append((clock.now(), output, message)))
         horizon = 0.03
     engine = ProcessEngine(make_musician, (model,), clock=clock, notify=notice)
     session = Session(preset, clock, sender, engine, horizon=horizon, notify=lambda line: None)
+    before_close = 0  # messages sent before the session was closed
     contexts: list[float] = []
     machine: list[float] = []
     try:
@@ -78,6 +72,10 @@ def bench_live(
         with probe() as machine:
             perform(session, engine, clock, part, start + 4 * bars * 60 / tempo + 0.1)
         contexts.append(float(engine.stats.get('context', 0)))
+        # A stop ends every note by itself; closing silences everything, and would hide what hangs.
+        stop = clock.now() + 0.01
+        perform(session, engine, clock, [(stop, b'\xfc')], stop + SETTLED)
+        before_close = listener.count if listener else len(sent)
     finally:
         session.close()
         if listener is not None:
@@ -86,6 +84,13 @@ def bench_live(
         late, lost, sent = listener.compare(getattr(sender, 'scheduled', []))
     else:
         late, lost = (list(sender.jitter), sender.lost) if isinstance(sender, PrecisionSender) else ([], 0)
+    wire = WireCheck()
+    for number, (time, output, message) in enumerate(sent):
+        if number == before_close:
+            wire.must_be_quiet(time)
+        wire.none_longer_than(LONGEST * 60 / tempo, time)
+        wire.feed(time, output, message)
+    wire.finish(sent[-1][0] if sent else 0.0)
     handovers = list(session.handovers)
     path = model_path(model)
     return {
@@ -94,7 +99,8 @@ def bench_live(
         'handovers': len(handovers), 'out_jitter_ms_p99': _ms(percentile(late, 0.99)), 'messages': len(late),
         'machine_late_ms_p99': _ms(percentile(machine, 0.99)), 'machine_late_ms_worst': _ms(max(machine, default=None)),
         'lost_messages': lost,
-        'missed_deadlines': session.missed, 'deadlines': session.units, 'hung_notes': hanging(sent),
+        'missed_deadlines': session.missed, 'deadlines': session.units, 'hung_notes': wire.hung_notes,
+        'struck_twice': wire.struck_twice,
         'late_notes': session.scheduler.late, 'minutes': minutes, 'context': contexts[-1] if contexts else 0.0,
         'rebases': engine.stats.get('rebases', 0), 'late_rebases': engine.stats.get('late_rebases', 0),
         'engine_restarts': engine.restarts, 'tracks': tracks, 'tempo': tempo, 'jitter_in_ms': 1000 * jitter,

@@ -48,6 +48,7 @@ class Outbox:
         self.sounding = sounding or Sounding()
         self.unsent: deque[Message] = deque()  # what a wire had no room for: goes first next time
         self.ended: deque[Message] = deque(maxlen=4096)  # note-offs that left lately, where the backend keeps count
+        self.recent: deque[tuple[int, int, bytes]] = deque(maxlen=256)  # ... with their frames
         self._complaints: deque[str] = deque(maxlen=8)
         self._told: set[str] = set()
         self._n_outputs = min(n_outputs, MAX_OUTPUTS)

@@ -68,6 +68,7 @@ class TestHotPlug:
                 known.ports.write(0, note_on(0, 60, 90))
             with Desk('keys', ('in',), ('out',)) as again:
                 assert known.looks("input 'keys' is back") and known.looks("output 'keys' is back")
+                assert known.ports.outputs_back() == [0] and known.ports.outputs_back() == []
                 assert press(again, known)
                 known.ports.write(0, note_on(0, 61, 90))
                 assert wait_until(lambda: any(message[1] == 61 for *_, message in list(again.heard)), 5)

@@ -177,6 +177,23 @@ def test_a_port_that_takes_nothing_any_more_does_not_grow_a_queue():
     assert len(midi.outbox.unsent) <= MAX_UNSENT and len(midi._again) == 0
 
 
+def test_note_offs_that_an_xrun_may_have_taken_are_sent_again():
+    """The repetition may be lost in the same xrun: three of a chord hung for five seconds in a DAW."""
+    port = Port()
+    midi = jack_without_a_server(port)
+    midi.xruns = 0
+    for strike, note in enumerate((53, 57, 60), 1):
+        midi.send_at(0.0, 0, note_on(0, note, 90), strike)
+        midi.send_at(0.02, 0, note_off(0, note), strike)
+    cycles(midi, 30)  # 160 ms: sent, and sent again
+    midi.send_at(0.16, 0, note_on(0, 57, 90), 4)
+    cycles(midi, 1)
+    port.got.clear()
+    midi._count_xrun(0.0)
+    cycles(midi, 20)
+    assert [m for _, m in port.got] == [note_off(0, 53), note_off(0, 60)]  # 57 is held again
+
+
 def test_a_synthesizer_that_is_connected_again_gets_the_note_offs_it_missed():
     port = Port()
     midi = jack_without_a_server(port)
