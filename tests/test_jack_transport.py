@@ -159,10 +159,9 @@ def test_the_band_plays_to_jack_transport(jack_running, chosen):
     with conducted(120.0) as (conductor, midi, leader, _):
         said: list[str] = []
         engine = SimulatedEngine(FallbackMusician(), midi, 0.004)
-        session = Session(
-            preset('respond', player__bars_heard=1, player__bars_answered=1), midi, midi, engine, notify=said.append, horizon=midi.horizon,
-            leader=leader if chosen == 'jack' else None,
-        )  # fmt: skip
+        one_bar = preset('respond', player__bars_heard=1, player__bars_answered=1)
+        given = leader if chosen == 'jack' else None
+        session = Session(one_bar, midi, midi, engine, leader=given, horizon=midi.horizon, notify=said.append)
         if chosen == 'auto':
             session.leaders.alternatives.append(leader)
         midi.scheduled = []
