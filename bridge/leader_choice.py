@@ -83,7 +83,8 @@ class LeaderChoice:
             self._tell_of_two(source, follower, leader, event.time)
             takes_over = self._is_free(leader, follower, event.time, starts=starts)
         else:
-            takes_over = starts or follower.rolling
+            # A start without any clock is a keyboard's button, and no reason to give up our own tempo.
+            takes_over = follower.rolling or (starts and follower.ticks > 0)
         return self._hand_to(follower, event.time) if takes_over else []
 
     def _is_free(self, leader: ClockFollower, other: ClockFollower, time: float, *, starts: bool) -> bool:
