@@ -19,11 +19,13 @@ WINDOW = 48  # ticks in the fit
 BUNCH = 0.0015  # seconds: ticks nearer to each other than this came at once
 HICCUP = 0.05  # seconds by which a tick must be late before others can have been lost
 JITTER = 0.025  # seconds: no sender holds its ticks up for longer, as a habit
+GLIDE = 6  # ticks in a row on one side of the line after which the tempo is taken to glide
+STEADY = 0.004  # seconds of spread up to which a glide can be told from ticks that are held up
 LIMIT = 0.001  # seconds off the line from which on a tick can be an outlier
 SHORTEST, LONGEST = 0.95 * 60 / TICKS / MAX_TEMPO, 60 / TICKS / MIN_TEMPO / 0.9  # seconds between two ticks
 
 Tick = tuple[int, float]  # (number, seconds)
-_State = tuple[Line, tuple[Tick, ...], tuple[Tick, ...], float, float, Tick]  # all that a tick changes
+_State = tuple[Line, tuple[Tick, ...], tuple[Tick, ...], float, float, int, Tick]  # all that a tick changes
 
 
 class TickLine:
@@ -35,9 +37,10 @@ class TickLine:
         self._suspects: list[Tick] = []
         self._spread = LIMIT  # seconds, mean absolute residual of the fit
         self._rejected = 0.0  # share of the ticks that were off of late: where many are, that is how the sender is
+        self._side = 0  # ticks in a row that came late (or, below 0, early)
         self._missed = False  # ticks failed to come before the first of the suspects
         self._newest = (0, 0.0)  # (number, time) of the newest tick
-        self._before: _State = (self.line, (), (), LIMIT, 0.0, self._newest)
+        self._before: _State = (self.line, (), (), LIMIT, 0.0, 0, self._newest)
 
     @property
     def period(self) -> float:
@@ -84,12 +87,12 @@ class TickLine:
         if gap < -BUNCH:  # time has been set back
             self.restart(number, time)
         if self._points and abs(gap) < BUNCH:
-            self.line, points, suspects, self._spread, self._rejected, newest = self._before
+            self.line, points, suspects, self._spread, self._rejected, self._side, newest = self._before
             self._points, self._suspects = deque(points, maxlen=WINDOW), list(suspects)
         else:
             newest = self._newest
             self._before = (
-                self.line, tuple(self._points), tuple(self._suspects), self._spread, self._rejected, newest,
+                self.line, tuple(self._points), tuple(self._suspects), self._spread, self._rejected, self._side, newest,
             )  # fmt: skip
         self._newest = (number, time)
         if len(self._points) < 4:
@@ -102,6 +105,7 @@ class TickLine:
             self._rejected *= 0.9
             self._points.append((number, time))
             self._suspects.clear()
+            self._shorten(residual)
             self._solve()
             return 0
         if self._suspects and (residual > 0) != (self._residuals()[-1] > 0):
@@ -113,6 +117,18 @@ class TickLine:
         self._spread *= 1 + self._rejected
         self._suspects.append((number, time))
         return self._changed() if len(self._suspects) == 3 else 0
+
+    def _shorten(self, residual: float) -> None:
+        """Forget older ticks while the tempo glides: one tick after another comes off the line on the same side.
+
+        Where ticks are held up by many milliseconds they do that, too, and need all of the window to average.
+        """
+        side = 1 if residual > 0 else -1
+        self._side = self._side + side if self._side * side > 0 else side
+        if abs(self._side) >= GLIDE and self._spread < STEADY and len(self._points) > 2 * GLIDE:
+            for _ in range(len(self._points) // 4):
+                self._points.popleft()
+            self._side = 0
 
     def _residuals(self) -> list[float]:
         return [time - self.line.time_at(number / TICKS) for number, time in self._suspects]

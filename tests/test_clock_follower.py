@@ -56,6 +56,23 @@ def test_a_tempo_step_is_followed_within_a_third_of_a_beat():
     assert any(change.kind == 'tempo' for change in changes)
 
 
+@pytest.mark.parametrize('change', [6.0, -6.0, 1.0])  # BPM a second
+def test_a_tempo_that_glides_is_followed(change):
+    follower = ClockFollower()
+    follower.sync(Sync(0.0, START))
+    time, first = 0.0, 60.0 if change > 0 else 180.0
+    for i in range(900):
+        follower.sync(Sync(time, CLOCK))
+        if i > 48:
+            ahead = time + 0.03  # where the scheduler looks
+            beat = (first + change / 2 * ahead) * ahead / 60
+            assert abs(beat - follower.line.beat_at(ahead)) * 60 / follower.line.tempo < 0.012  # seconds
+        beat = (i + 1) / 24
+        time = (math.sqrt(first**2 + 120 * change * beat) - first) / change
+        if not 60 <= first + change * time <= 180:
+            break
+
+
 def test_one_late_tick_moves_nothing():
     follower, end, _ = started(120)
     before = follower.line.beat_at(end + 1)
