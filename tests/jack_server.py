@@ -5,7 +5,6 @@ import fcntl
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
@@ -47,20 +46,20 @@ def server(period: int = 256) -> Iterator[str]:
 
 
 def _run_server(period: int) -> Iterator[str]:
-    # After several killed servers JACK refuses with "Too many servers". Clear up if nobody runs one now, and if this
-    # process has not met JACK yet: libjack keeps the registry mapped.
-    if 'jack' not in sys.modules and subprocess.run(['pgrep', '-x', 'jackd'], capture_output=True).returncode:
-        for stale in Path('/dev/shm').glob('jack*'):
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
     wanted = {'JACK_DEFAULT_SERVER': NAME, 'JACK_NO_START_SERVER': '1', 'JACK_NO_AUDIO_RESERVATION': '1'}
     before = {key: os.environ.get(key) for key in wanted}
     os.environ.update(wanted)
-    process = subprocess.Popen(
-        ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(RATE), '-p', str(period)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     try:
-        subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '10'], check=True, capture_output=True)
+        process = _start(period)
+    except subprocess.CalledProcessError:
+        # After several killed servers JACK refuses with "Too many servers". Clear up only now, and only if nobody runs
+        # one: libjack keeps the registry mapped, and a process that has met JACK before could not open it any more.
+        if subprocess.run(['pgrep', '-x', 'jackd'], capture_output=True).returncode == 0:
+            raise
+        for stale in Path('/dev/shm').glob('jack*'):
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+        process = _start(period)
+    try:
         yield NAME
     finally:
         process.terminate()
@@ -70,6 +69,20 @@ def _run_server(period: int) -> Iterator[str]:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+
+def _start(period: int) -> subprocess.Popen:
+    process = subprocess.Popen(
+        ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(RATE), '-p', str(period)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '10'], check=True, capture_output=True)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process
 
 
 class Desk:

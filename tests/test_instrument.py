@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jack_server import RATE, Desk, Recorder, available, server
+from jack_waits import record_until
 from vst3 import built, can_build
 
 from bridge.instrument import Instrument, InstrumentProcess, JackInstrument, parse_instrument
@@ -93,8 +94,6 @@ def until(what, host=None, seconds=30.0):
     return said
 
 
-
-
 @pytest.mark.jack
 @needs_jack
 @can_build
@@ -106,14 +105,20 @@ def test_a_note_sounds_from_its_frame_to_its_end_and_outlives_a_crash():
         stack.callback(host.stop)
         until(lambda: host.ready, host)
         assert host.latency == 0
-        time.sleep(0.3)
-        assert not np.nan_to_num(recorder.between(desk.frame() - RATE // 10, desk.frame())).any()
+
+        def next_tenth():
+            """The next tenth of a second that is recorded, after what is on its way now; NaN where JACK lost some."""
+            start = desk.frame() + RATE // 10
+            record_until(recorder, start + RATE // 10)
+            return recorder.between(start, start + RATE // 10)
+
+        assert not np.nan_to_num(next_tenth()).any()
 
         def play(hold):
             """A note of `hold` frames; return the recording from its planned beginning."""
             start = desk.frame() + RATE // 4
             desk.send('out', [(start, bytes((0x90, 69, 127))), (start + hold, bytes((0x80, 69, 0)))])
-            time.sleep((hold + RATE // 2) / RATE)
+            record_until(recorder, start + hold + 4 * PERIOD)
             return recorder.between(start, start + hold + 4 * PERIOD)
 
         heard = play(10_000)
@@ -126,22 +131,18 @@ def test_a_note_sounds_from_its_frame_to_its_end_and_outlives_a_crash():
         np.testing.assert_allclose(got[kept], tone[kept], atol=1e-3)
         # It crashes in the middle of a note: silence, one line, and it plays again.
         desk.send('out', [(desk.frame(), bytes((0x90, 60, 127)))])
-        time.sleep(0.2)
+        assert np.nanmax(np.abs(next_tenth())) > 0.2
         os.kill(host.process.pid, signal.SIGKILL)
         host.process.join(5)
         said = until(lambda: host.restarts == 1 and host.ready, host)
         assert any('crashed; it is started again' in line for line in said)
-        time.sleep(0.3)
-        gone = recorder.between(desk.frame() - RATE // 10, desk.frame())
-        assert not np.nan_to_num(gone).any()
+        assert not np.nan_to_num(next_tenth()).any()
         assert np.nanmax(np.abs(play(5_000))) > 0.2
         # Panic: the plug-in never lets go of a key by itself.
         desk.send('out', [(desk.frame(), bytes((0x90, 64, 127)))])
-        time.sleep(0.2)
-        assert np.nanmax(np.abs(recorder.between(desk.frame() - RATE // 20, desk.frame()))) > 0.2
+        assert np.nanmax(np.abs(next_tenth())) > 0.2
         desk.send('out', [(desk.frame(), bytes((0xB0, 123, 0)))])
-        time.sleep(0.3)
-        assert not np.nan_to_num(recorder.between(desk.frame() - RATE // 20, desk.frame())).any()
+        assert not np.nan_to_num(next_tenth()).any()
 
 
 @pytest.mark.jack
@@ -212,9 +213,10 @@ def test_the_answer_of_a_session_sounds(tmp_path):
             for i in range(4):
                 beat = at + 12_000 * i
                 desk.send('out', [(beat, bytes((0x90, 60 + 2 * i, 100))), (beat + 9_000, bytes((0x80, 60 + 2 * i, 0)))])
-            time.sleep(2.0)
+            record_until(recorder, at + 2 * RATE)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
-        time.sleep(0.3)
-        assert loudest(0.2) == 0
+        end_frame = desk.frame() + RATE // 10
+        record_until(recorder, end_frame + RATE // 5)
+        assert not np.nan_to_num(recorder.between(end_frame, end_frame + RATE // 5)).any()
     assert json.loads(out)['played'] > 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jack_server import RATE, Desk, Recorder, available, server
+from jack_waits import record_until
 
 from bridge.osc import translate
 from bridge.pads import MAX_VOICES, Bank, Folder, Pad, PadPlayer, load_take, parse_pads
@@ -226,20 +228,19 @@ def test_pads_in_jack_and_a_take_loaded_while_another_plays(tmp_path):
         recorder = Recorder()
         stack.callback(recorder.client.close)
         recorder.client.connect('genaudio-pads:out_1', 'recorder:in')
-        time.sleep(0.2)
         start = desk.frame() + RATE // 2
         desk.send('out', [(start + 123, on(36, 127))])
-        time.sleep(0.8)
+        record_until(recorder, start + RATE)
         process.stdin.write(f'load 36 {tmp_path / "new.wav"}\nload 37 {tmp_path / "gone.wav"}\nfoo\n')
         process.stdin.flush()
         wait_for(lambda: sum('foo' in line or 'new.wav' in line for line in said) == 2, process)
         loaded = desk.frame()
         loaded = min(loaded, start + 55 * RATE)  # however slow the machine, the old take still sounds then
-        time.sleep(0.3)
+        record_until(recorder, loaded)
         heard = recorder.between(start, loaded)
         again = desk.frame() + RATE // 4
         desk.send('out', [(again, on(36, 127))])
-        time.sleep(0.8)
+        record_until(recorder, again + 8192)
         new = recorder.between(again + 1024, again + 8192)
         out, _ = process.communicate('quit\n', timeout=20)
     told = json.loads(out)
@@ -282,10 +283,9 @@ def test_a_live_preset_has_pads_and_osc_changes_them(tmp_path):
         recorder.client.connect('genaudio-pads:out_1', 'recorder:in')
         desk.connect('desk:out', 'genaudio-pads:in')
         for value in (0.5, 0.25):
-            time.sleep(0.2)
             at = desk.frame() + RATE // 4
             desk.send('out', [(at, on(36))])
-            time.sleep(0.8)
+            record_until(recorder, at + 4800)
             assert np.nanmax(recorder.between(at, at + 4800)) == pytest.approx(value)
             client = udp.SimpleUDPClient('127.0.0.1', port)
             client.send_message('/genaudio/pad', [36, str(tmp_path / 'b.wav')])
@@ -293,6 +293,50 @@ def test_a_live_preset_has_pads_and_osc_changes_them(tmp_path):
             wait_for(lambda: any('pad 36: b.wav' in line for line in said), process)
         process.terminate()
         assert process.wait(timeout=20) == 0, said
+
+
+@pytest.mark.jack
+@pytest.mark.skipif(not available, reason='needs jackd')
+def test_a_bad_file_costs_a_line_and_however_it_is_ended_what_sounds_fades_out(tmp_path):
+    """The real command on a folder: a broken file appears over a sounding pad; then it is ended by a signal."""
+    with server(256), Desk('desk') as desk, contextlib.ExitStack() as stack:
+        recorder = Recorder()
+        stack.callback(recorder.client.close)
+        for wanted in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            takes, said = tmp_path / wanted.name, []
+            takes.mkdir()
+            beep(takes / 'a.wav', 0.5, 60 * RATE)
+            process = subprocess.Popen(
+                [sys.executable, '-m', 'bridge.cli', 'pads', str(takes), '--connect', 'desk:out', '--connect',
+                 'recorder:in', '--json'],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            stack.callback(process.kill)
+            reader = threading.Thread(target=lambda p=process, s=said: s.extend(p.stderr), daemon=True)
+            reader.start()
+            wait_for(lambda s=said: any('JACK client' in line for line in s), process)
+            start = desk.frame() + RATE // 4
+            desk.send('out', [(start, on(36))])
+            record_until(recorder, start + RATE // 4)
+            (takes / 'bad.wav').write_bytes(b'RIFF\x00\x01\x00\x00WAVE no sound')
+            wait_for(lambda s=said: any('bad.wav' in line for line in s), process)
+            struck = desk.frame()
+            record_until(recorder, struck + 4096)
+            process.send_signal(wanted)
+            out = process.stdout.read()
+            assert process.wait(timeout=30) == 0, said
+            reader.join(10)
+            ended = desk.frame()
+            record_until(recorder, ended + 4096)
+            assert json.loads(out)['pads'] == {'36': 'a.wav'} and json.loads(out)['faults'] == 0
+            assert sum('bad.wav' in line for line in said) == 1 and not any('Traceback' in line for line in said)
+            heard = recorder.between(struck, ended + 4096)
+            heard = heard[~np.isnan(heard)]
+            assert heard[0] == 0.5 and not heard[-2048:].any()
+            if not recorder.xruns:
+                assert np.abs(np.diff(heard)).max() < 0.01  # it fades, and does not break off
+            process.stdout.close()
+            process.stderr.close()
 
 
 def wait_for(condition, process, seconds=30):

@@ -5,6 +5,8 @@ import io
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -532,6 +534,49 @@ def test_a_player_that_dies_while_it_is_stopped_is_not_started_again():
     os.kill(process.process.pid, signal.SIGKILL)
     process.stop()
     assert process.restarts == 0 and not process.process.is_alive()
+
+
+@pytest.mark.parametrize('order', ['', 'hang'])
+def test_no_player_is_left_when_its_session_is_killed(order, tmp_path):
+    """One that listens ends by its pipe, one that hangs is ended all the same."""
+    script = tmp_path / 'session.py'
+    script.write_text(
+        'import sys, time; sys.path.insert(0, sys.argv[1])\n'
+        'from test_sound_faults import SoundProcess, child\n'
+        'if __name__ == "__main__":\n'
+        '    process = SoundProcess(child, ("good",), "sound")\n'
+        '    while not process.ready:\n'
+        '        process.poll(); time.sleep(0.01)\n'
+        '    if sys.argv[2]:\n'
+        '        process.obey(sys.argv[2])\n'
+        '        while not process.poll():\n'
+        '            time.sleep(0.01)\n'
+        '    print(process.process.pid, flush=True)\n'
+        '    time.sleep(600)\n'
+    )
+    session = subprocess.Popen(
+        [sys.executable, str(script), str(Path(__file__).parent), order], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    try:
+        assert session.stdout is not None
+        pid = int(session.stdout.readline())
+        session.kill()
+        session.wait()
+        end = time.monotonic() + 60
+        while is_there(pid):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    finally:
+        session.kill()
+        session.stdout.close()
+
+
+def is_there(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
 
 
 def test_lines_for_a_player_that_reads_none_hold_nobody_up():
