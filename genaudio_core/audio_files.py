@@ -104,6 +104,8 @@ class AudioReader:
             if path.is_dir():
                 raise GenaudioError(f'{path} is a folder; give an audio file.')
             if not path.is_file():
+                if path.exists():
+                    raise GenaudioError(f'{path} is a pipe or a device; save the sound to a file first.')
                 raise GenaudioError(f'There is no file {path}.')
             if path.stat().st_size == 0:
                 raise GenaudioError(f'{path} is empty.')
@@ -269,6 +271,7 @@ class AudioWriter:
         if suffix == '.mp3' and channels > 2:
             raise GenaudioError(f'mp3 cannot hold {channels} channels; use wav or flac.')
         self._path, self._name, self._notice = path, Path(name or path), on_notice
+        self._suffix, self._written = suffix, 0
         self._clips, self._clipped, self._peak = suffix != '.wav', 0, 0.0
         options: dict = {'quality': 'V0'} if suffix == '.mp3' else {}
         if suffix in ('.wav', '.flac', '.aiff'):
@@ -290,11 +293,27 @@ class AudioWriter:
         except Exception as error:
             if kind is None:
                 raise self._fault(error) from error
+        if kind is None:
+            self._check_arrived()
         if kind is None and self._clipped:
             self._notice(
                 f'{self._name.name} was clipped: {self._clipped} samples were louder than full scale, by up to '
                 f'{20 * np.log10(self._peak):.1f} dB. A .wav keeps them.'
             )
+
+    def _check_arrived(self) -> None:
+        """The last samples are written when the file is closed, where no error is told: they are counted."""
+        import soundfile
+
+        if self._suffix not in ('.wav', '.flac', '.aiff') or not self._written:
+            return
+        try:
+            there = int(soundfile.info(str(self._path)).frames)
+        except Exception as error:  # libsndfile has errors of its own
+            raise self._fault(error) from error
+        if there != self._written:
+            told = f'{there} of {self._written} samples arrived. Is the disk full?'
+            raise GenaudioError(f'Cannot write {self._name}: {told}')
 
     def write(self, block: np.ndarray) -> None:
         """Append float32 (channels, n_samples)."""
@@ -310,7 +329,8 @@ class AudioWriter:
         try:
             self._file.write(block)
         except (OSError, RuntimeError) as error:
-            raise self._fault(error) from error
+            raise GenaudioError(f'{self._fault(error)} Is the disk full?') from error
+        self._written += block.shape[1]
 
 
 def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int) -> None:

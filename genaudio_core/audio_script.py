@@ -176,8 +176,8 @@ def read_script(path: str | Path, extra_check: Callable[[Script, Faults], None] 
         raw, lines = _read_csv(text, path)
     else:
         try:
-            tree = tomllib.loads(text) if suffix == '.toml' else json.loads(text)
-        except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+            tree = tomllib.loads(text) if suffix == '.toml' else json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:  # what both raise is a ValueError
             raise GenaudioError(f'{path}: not a {suffix[1:].upper()} file: {error}.') from error
         if isinstance(tree, dict):
             voices = tree.get('voices', {})
@@ -198,6 +198,10 @@ def read_script(path: str | Path, extra_check: Callable[[Script, Faults], None] 
         extra_check(script, faults)
     faults.tell(path)
     return script
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f'{name} is no JSON')
 
 
 def _text_of(path: Path) -> str:

@@ -83,9 +83,9 @@ def check_targets(targets: Iterable[str | Path], sources: Iterable[str | Path] |
             return {name}
         return {name, (state.st_dev, state.st_ino)}
 
-    called: Mapping[Path, str] = (
-        sources if isinstance(sources, Mapping) else {Path(source): 'the input itself' for source in sources}
-    )
+    called: dict[Path, str] = {}
+    for source in sources:
+        called[Path(source)] = sources[Path(source)] if isinstance(sources, Mapping) else 'the input itself'
     read = {mark: source for source in called for mark in marks(source)}
     written: dict = {}
     for target in map(Path, targets):

@@ -118,8 +118,11 @@ class _Program:
         done = run_program(command, text=text.encode(), timeout=TIMEOUT)
         if done.returncode or not out.is_file() or not out.stat().st_size:
             said = done.stderr.decode(errors='replace').strip().splitlines()
-            raise GenaudioError(f'{command[0]} made no speech{": " + said[-1] if said else ""}.')
-        return read_audio(out, SAMPLE_RATE)
+            raise GenaudioError(f'{command[0]} made no speech{": " + said[-1].rstrip(".") if said else ""}.')
+        try:
+            return read_audio(out, SAMPLE_RATE)
+        except GenaudioError as error:
+            raise GenaudioError(f'{command[0]} made no speech that can be read: {error}') from error
 
 
 class Espeak(_Program):
@@ -166,9 +169,19 @@ class CommandEngine(_Program):
             raise GenaudioError(f'--speech: {error} in: {command}') from None
         if not self.words or not any('{out}' in word for word in self.words):
             raise GenaudioError("--speech needs {out} for the wav file, such as 'piper -m voice.onnx -f {out}'.")
+        self._checked: dict[Voice, str] = {}
 
     def fault(self, voice: Voice) -> str:
-        return '' if shutil.which(self.words[0]) else f"there is no program '{self.words[0]}' (--speech)."
+        """Let each voice say one word: what a program can do is known only when it does it."""
+        if shutil.which(self.words[0]) is None:
+            return f"there is no program '{self.words[0]}' (--speech)."
+        if voice not in self._checked:
+            try:
+                self.say('yes', voice)
+                self._checked[voice] = ''
+            except GenaudioError as error:
+                self._checked[voice] = str(error)
+        return self._checked[voice]
 
     def say(self, text: str, voice: Voice) -> np.ndarray:
         with tempfile.TemporaryDirectory(prefix='genaudio-') as folder:

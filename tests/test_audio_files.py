@@ -75,3 +75,23 @@ def test_nothing_half_written_is_left(tmp_path):
     with pytest.raises((ValueError, RuntimeError)):
         write_audio(tmp_path / 'x.wav', np.zeros((2, 3, 4)), 44100)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('suffix', ['.wav', '.flac', '.aiff'])
+def test_samples_that_do_not_arrive_are_told(tmp_path, suffix):
+    import pedalboard.io
+
+    writer = AudioWriter(tmp_path / f'x{suffix}', 44100, 1)
+    writer.write(noise(1, 2000))
+    writer._file.close()
+    # As if the disk took no more.
+    writer._file = pedalboard.io.AudioFile(str(tmp_path / f'x{suffix}'), 'w', 44100, 1)
+    writer._file.write(noise(1, 1000))
+    fails('1000 of 2000 samples arrived', lambda: writer.__exit__(None, None, None))
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / 'pipe.wav')
+    fails('is a pipe', lambda: read_audio(tmp_path / 'pipe.wav'))

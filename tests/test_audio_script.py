@@ -288,3 +288,9 @@ def test_two_columns_for_one_thing_are_told(tmp_path):
     assert 'row 2' not in str(caught.value)
     with pytest.raises(GenaudioError, match="two columns are called 'Content'"):
         read_script(written(tmp_path, 'b.csv', 'Type,Content,Content\nMusic,calm,loud\n'))
+
+
+@pytest.mark.parametrize('text', ['[{"type": "speech", "text": NaN}]', '[{"type": "music", "len": Infinity}]', '[1'])
+def test_what_is_no_json_is_told(tmp_path, text):
+    with pytest.raises(GenaudioError, match='not a JSON file'):
+        read_script(written(tmp_path, 'a.json', text))

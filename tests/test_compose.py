@@ -386,3 +386,9 @@ def test_the_script_and_recorded_lines_are_not_overwritten(tmp_path, capsys):
     assert command(script, '-o', voices / 'row-1.wav', '--voices', voices) == 2
     assert 'is a recording of speech' in capsys.readouterr().err
     assert (voices / 'row-1.wav').read_bytes() == before
+
+
+@pytest.mark.parametrize('program', ['false {out}', 'touch {out}', 'mkdir {out}', 'sh -c "echo hi > {out}"'])
+def test_check_lets_a_speech_program_say_a_word(tmp_path, capsys, program):
+    assert command(speech_script(tmp_path), '--check', '--speech', program) == 2
+    assert capsys.readouterr().err.count('made no speech') == 3
