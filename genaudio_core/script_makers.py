@@ -131,7 +131,8 @@ class Recordings:
             score = self._score(row.file)
             whole = self._whole(row.file, score)
             audio = self.renderer.render(score, n_samples or whole)
-            return Made(audio, f'plays {row.file.name}{self.renderer.left_out(score)}')
+            damage = ''.join(f' ({warning})' for warning in score.warnings)
+            return Made(audio, f'plays {row.file.name}{self.renderer.left_out(score)}{damage}')
         audio = read_audio(row.file, SAMPLE_RATE)
         told = f'plays {row.file.name}'
         if n_samples is not None and audio.shape[1] < n_samples:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import wave
+from typing import Any
 
 import numpy as np
 import pytest
@@ -288,6 +289,20 @@ def test_another_speech_program(tmp_path):
 def test_a_missing_program_is_told_for_each_row(tmp_path, capsys):
     assert command(speech_script(tmp_path), '--check', '--speech', 'no-such-program {out}') == 2
     assert capsys.readouterr().err.count("there is no program 'no-such-program'") == 3
+
+
+def test_a_damaged_midi_file_says_what_is_missing_where_it_is_played(tmp_path):
+    from types import SimpleNamespace
+
+    from genaudio_core.score import Note, Score, Track, midi_bytes
+
+    data = midi_bytes(Score([Track(0, notes=[Note(i, 1, 60 + i) for i in range(8)])]))
+    (tmp_path / 'cut.mid').write_bytes(data[:-20])
+    silent: Any = SimpleNamespace(
+        fault=lambda: '', left_out=lambda score: '', render=lambda score, n: np.zeros((2, n), np.float32)
+    )
+    made = Recordings(silent).make(Row(1, MUSIC, file=tmp_path / 'cut.mid'), 100, 0)
+    assert 'plays cut.mid' in made.told and 'truncated' in made.told
 
 
 def test_missing_engines_are_faults_of_their_rows(tmp_path):

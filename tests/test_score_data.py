@@ -20,7 +20,7 @@ from genaudio_core.training.score_data import (
     prepare,
     split_by_work,
 )
-from genaudio_core.training.score_files import work_of
+from genaudio_core.training.score_files import ScoreFile, read_score, work_of
 
 
 def midi(score: Score) -> bytes:
@@ -103,6 +103,13 @@ def test_bad_files_are_skipped_and_named(prepared):
     assert len(duplicates) == 1 and Path(duplicates[0]).name in ('song0.mid', 'again.MID')
     for name in ('songs/songs/broken.mid', 'songs/songs/noise.mid', 'notation/notation/bad.xml'):
         assert skipped[name]
+
+
+def test_a_damaged_file_is_no_teacher():
+    whole = midi(tune(60))
+    assert read_score(ScoreFile('songs', 'a.mid', whole)).n_notes == 60
+    with pytest.raises(GenaudioError, match='truncated'):
+        read_score(ScoreFile('songs', 'a.mid', whole[:-40]))
 
 
 def test_a_piece_comes_back_as_it_was_written(tmp_path):

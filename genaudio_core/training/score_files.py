@@ -74,7 +74,10 @@ def read_score(file: ScoreFile) -> Score:
     """
     suffix = Path(file.name).suffix.lower()
     if suffix in MIDI_SUFFIXES:
-        return read_midi(file.data)
+        score = read_midi(file.data)
+        if score.warnings:  # what is damaged teaches nothing
+            raise GenaudioError(score.warnings[0])
+        return score
     import warnings
 
     import music21
