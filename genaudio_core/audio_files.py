@@ -238,6 +238,22 @@ def read_audio(
         return np.concatenate(list(reader.blocks()), axis=1)
 
 
+CANCELLED = 0.05  # of the channels' mean power; a sum that has less of it has lost the sound
+
+
+def to_mono(audio: np.ndarray) -> np.ndarray:
+    """Return (channels, n_samples) as float32 (n_samples,): the channels' mean.
+
+    Where they are out of phase and their mean cancels the sound out, it is the loudest channel.
+    """
+    audio = np.atleast_2d(np.asarray(audio, np.float32))
+    mean = audio.mean(axis=0, dtype=np.float32)
+    powers = [float(np.square(channel, dtype=np.float64).sum()) for channel in audio]
+    if float(np.square(mean, dtype=np.float64).sum()) < CANCELLED * sum(powers) / len(powers):
+        return audio[int(np.argmax(powers))].copy()
+    return mean
+
+
 class AudioWriter:
     """Writes one file block by block: 32-bit float wav, 24-bit flac and aiff, mp3 and ogg at high quality.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genaudio_core.audio_files import to_mono
 from genaudio_core.audio_script import BACKGROUND, FOREGROUND, MUSIC, SPEECH, Part, Row
 from genaudio_core.errors import GenaudioError
 from genaudio_core.loudness import decibels, integrated_loudness, true_peak
@@ -71,9 +72,9 @@ def to_channels(audio: np.ndarray, channels: int) -> np.ndarray:
     if audio.shape[0] == channels:
         return audio
     if audio.shape[0] > 2:  # no layout is known here: all of it, in the middle
-        audio = audio.mean(axis=0, keepdims=True)
+        audio = to_mono(audio)[None]
     if channels == 1:
-        return audio.mean(axis=0, keepdims=True, dtype=np.float32)
+        return to_mono(audio)[None]
     return np.repeat(audio, 2, axis=0)
 
 

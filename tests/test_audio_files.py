@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from genaudio_core.audio_files import AudioReader, AudioWriter, read_audio, write_audio
+from genaudio_core.audio_files import AudioReader, AudioWriter, read_audio, to_mono, write_audio
 from genaudio_core.errors import GenaudioError
 
 
@@ -95,3 +95,11 @@ def test_a_pipe_is_no_file(tmp_path):
 
     os.mkfifo(tmp_path / 'pipe.wav')
     fails('is a pipe', lambda: read_audio(tmp_path / 'pipe.wav'))
+
+
+def test_what_is_out_of_phase_is_not_silent_in_mono():
+    x = noise(1, 500)[0]
+    assert np.array_equal(to_mono(np.stack([x, x])), x)
+    assert np.array_equal(to_mono(x[None]), x) and np.array_equal(to_mono(x), x)
+    assert np.array_equal(to_mono(np.stack([0.5 * x, -x, 0.5 * x])), -x)
+    assert_allclose(to_mono(noise(2, 5000)), noise(2, 5000).mean(axis=0), atol=1e-7)

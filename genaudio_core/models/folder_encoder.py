@@ -106,12 +106,12 @@ class FolderEncoder:
         """
         from transformers import ClapFeatureExtractor  # pyright: ignore[reportMissingImports]
 
-        from genaudio_core.audio_files import read_audio
+        from genaudio_core.audio_files import read_audio, to_mono
 
         if not self.settings:
             raise GenaudioError(f'{self.folder} holds no preprocessor_config.json: audio cannot be prepared.')
         extractor = ClapFeatureExtractor(**{k: v for k, v in self.settings.items() if not k.endswith('_type')})
         rate = int(extractor.sampling_rate)
-        mono = read_audio(path, rate).mean(axis=0)
+        mono = to_mono(read_audio(path, rate))
         features = extractor(mono, sampling_rate=rate, return_tensors='pt')
         return self._vector(self.model.get_audio_features(**features))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genaudio_core.audio_files import READABLE, read_audio
+from genaudio_core.audio_files import READABLE, read_audio, to_mono
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.loudness import rms
 from genaudio_core.programs import run_program
@@ -111,7 +111,7 @@ def _add_labelled(
         audio = _read(path, notify)
         if audio is None:
             continue
-        mono = audio.mean(axis=0, keepdims=True)
+        mono = to_mono(audio)[None]
         if rms(mono) < SILENT:
             notify(f'{path} is silent; left out.')
             continue

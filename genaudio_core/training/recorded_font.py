@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genaudio_core.audio_files import READABLE, read_audio
+from genaudio_core.audio_files import READABLE, read_audio, to_mono
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 from genaudio_core.keys import LETTERS
@@ -98,7 +98,7 @@ def read_instrument(folder: Path) -> list[Note]:
         raise GenaudioError(
             f'No recording in {folder} has a note in its name. Name files by what they sound, e.g. A2.wav.'
         )
-    sounds = [read_audio(path, SAMPLE_RATE).mean(0)[: round(LONGEST * SAMPLE_RATE)] for _, path in named]
+    sounds = [to_mono(read_audio(path, SAMPLE_RATE))[: round(LONGEST * SAMPLE_RATE)] for _, path in named]
     beside = [12 * round((pitch - key) / 12) for (key, _), sound in zip(named, sounds, strict=True)
               if (pitch := pitch_of(sound, SAMPLE_RATE)) is not None]  # fmt: skip
     octaves = int(np.median(beside)) // 12 * 12 if beside else 0
@@ -145,7 +145,7 @@ def read_kit(folder: Path) -> dict[int, list[Note]]:
 
 def _hit(path: Path, decibels: float) -> tuple[np.ndarray, float]:
     """A drum's recording (n,) with a peak of `decibels`, and its loudness before."""
-    audio = read_audio(path, SAMPLE_RATE).mean(0)[: round(LONGEST * SAMPLE_RATE)]
+    audio = to_mono(read_audio(path, SAMPLE_RATE))[: round(LONGEST * SAMPLE_RATE)]
     peak = max(float(np.abs(audio).max()), 1e-6)
     return audio * (10 ** (decibels / 20) / peak), peak
 

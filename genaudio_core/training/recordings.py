@@ -72,9 +72,9 @@ def split_of(name: str, valid: float = 0.05, test: float = 0.1) -> str:
 
 
 def _load(path: Path, sample_rate: int) -> np.ndarray:
-    from genaudio_core.audio_files import read_audio
+    from genaudio_core.audio_files import read_audio, to_mono
 
-    return read_audio(path, sample_rate).mean(axis=0, keepdims=True)
+    return to_mono(read_audio(path, sample_rate))[None]
 
 
 def performances(

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genaudio_core.audio_files import read_audio
+from genaudio_core.audio_files import read_audio, to_mono
 from genaudio_core.errors import GenaudioError
 from genaudio_core.loudness import rms
 from genaudio_core.soundfont import PlayedNote
@@ -215,7 +215,7 @@ class Singers:
                 if len(self._voices) >= VOICES_IN_MEMORY:
                     self._voices.pop(next(iter(self._voices)))
                 recording = self.recordings[index]
-                audio = read_audio(recording.path, SAMPLE_RATE).mean(axis=0)
+                audio = to_mono(read_audio(recording.path, SAMPLE_RATE))
                 self._voices[index] = analyse(audio, recording.source)
             if (voice := self._voices[index]) is not None:
                 return voice

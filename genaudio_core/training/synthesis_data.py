@@ -144,12 +144,12 @@ def one_shots(per_font: int, rng: random.Random, progress: Progress) -> Iterator
 
 def recorded_notes(folder: Path, progress: Progress) -> Iterator[tuple[np.ndarray, str, str]]:
     """Yield (audio (n_samples,), label, split) of the single notes among the recordings."""
-    from genaudio_core.audio_files import read_audio
+    from genaudio_core.audio_files import read_audio, to_mono
 
     found = [r for r in read_manifest(folder) if r.concept and r.concept != 'speech' and r.need != 'sound-events']
     for done, recording in enumerate(found):
         progress('recorded notes', done, len(found))
-        audio = read_audio(recording.path, SAMPLE_RATE).mean(axis=0)
+        audio = to_mono(read_audio(recording.path, SAMPLE_RATE))
         yield audio, recording.concept, split_of(recording.path.name)
 
 
