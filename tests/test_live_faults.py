@@ -1,16 +1,18 @@
 """Faults of the running daemon, each with real processes on JACK: the music goes on or stops cleanly, notes end."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import mido
 import pytest
 from jack_server import Desk, available, server
 
-from bridge.messages import note_off, note_on
+from bridge.messages import control, note_off, note_on
 from bridge.ports import wait_until
 
 pytestmark = [pytest.mark.jack, pytest.mark.skipif(not available, reason='needs jackd')]
@@ -25,6 +27,8 @@ tempo = 120
 mode = "free"
 [music]
 model = "rules"
+[cc]
+21 = "keep"
 [[parts]]
 instrument = "strings"
 [[parts]]
@@ -39,8 +43,11 @@ class Daemon:
         self.preset = folder / 'free.toml'
         self.preset.write_text(FREE)
         self.log = folder / 'live.log'
+        self.takes = folder / 'takes'
+        self.takes.mkdir()
         self.desk = desk
         command = [sys.executable, '-m', 'bridge.cli', 'live', str(self.preset), '--no-view', *options]
+        command += ['--folder', str(self.takes)]
         with open(self.log, 'w') as log:
             self.process = subprocess.Popen(
                 command, stderr=log, stdout=log, start_new_session=True, env={**os.environ, **environment}
@@ -149,6 +156,26 @@ def test_a_killed_port_process_returns_and_ends_its_notes_first(daemon):
     assert daemon.said('starts again') and daemon.said('were still on from before')
     assert daemon.quiet(30), stuck
     daemon.play()  # it is wired as before, and plays
+
+
+def test_a_kept_take_is_written_beside_the_music_and_a_lost_folder_costs_a_line(daemon):
+    daemon.play()
+
+    def keep(words: str) -> bool:
+        """JACK may drop what a busy client should have heard, so more than once."""
+        for _ in range(5):
+            frame = daemon.desk.frame() + 3000
+            daemon.desk.send('out', [(frame, control(0, 21, 127)), (frame + 500, control(0, 21, 0))])
+            if daemon.said(words, 4):
+                return True
+        return False
+
+    assert keep('Kept as')
+    assert any(mido.MidiFile(path).tracks for path in daemon.takes.glob('*.mid'))
+    shutil.rmtree(daemon.takes)
+    assert keep('The take is not kept: Cannot write')
+    heard = len(daemon.desk.heard)
+    assert wait_until(lambda: len(daemon.desk.heard) > heard + 6, 20)
 
 
 def test_a_preset_with_errors_while_playing(daemon):
