@@ -148,14 +148,26 @@ class Treatment:
 
     def turn(self, source: int, seconds: float) -> None:
         """A bar of keys, with a clock that runs, and time for the band to play."""
-        if source not in self.ticks:
-            self.clock_message(source, 'run', 1)
+        if not self.session.transport.rolling:
+            if source not in self.ticks:
+                self.clock_message(source, 'run', 2)
             self.clock_message(source, 'start', 0)
+            self.wait(0.05)
         for note in (60, 64, 67):
             self.key_down(source, 0, note)
-            self.wait(0.3)
+            self.wait(0.25)
             self.key_up(source, 0, note)
         self.wait(seconds)
+
+    def under_pedal(self, source: int, channel: int, note: int) -> None:
+        """A key under the pedal, from its pressing to its lifting."""
+        self.pedal(source, channel, 127)
+        self.key_down(source, channel, note)
+        self.wait(0.03)
+        self.key_up(source, channel, note)
+        self.wait(0.03)
+        self.pedal(source, channel, 0)
+        self.wait(0.02)
 
     def clock_message(self, source: int, what: str, value: int) -> None:
         if what == 'run':

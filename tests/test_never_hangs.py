@@ -85,11 +85,10 @@ modes = st.sampled_from(MODES)
 events = st.one_of(
     st.tuples(st.just('wait'), st.floats(0.005, 1.5, allow_subnormal=False)),
     st.tuples(st.just('wait'), st.sampled_from((0.01, 0.1, 0.7, 2.5))),
-    st.tuples(st.just('turn'), inputs, st.sampled_from((0.3, 3.0, 6.0))),
-    st.tuples(st.just('turn'), st.just(0), st.just(4.0)),
     st.tuples(st.just('key_down'), inputs, channels, pitches),
     st.tuples(st.just('key_down'), inputs, channels, pitches),
     st.tuples(st.just('key_up'), inputs, channels, pitches),
+    st.tuples(st.just('under_pedal'), inputs, channels, pitches),
     st.tuples(st.just('pedal'), inputs, channels, st.sampled_from((0, 127))),
     st.tuples(st.just('controller'), inputs, channels, st.sampled_from((20, 21, 22, 23, 120, 121, 123)),
               st.sampled_from((0, 40, 127))),
@@ -110,7 +109,8 @@ events = st.one_of(
     st.tuples(st.just('send'), inputs, st.binary(max_size=6)),
 )  # fmt: skip
 treatments = (
-    st.lists(events, min_size=5, max_size=40), modes, st.integers(0, len(PARTS) - 2), st.booleans(),
+    st.lists(st.tuples(events, st.sampled_from((0.0, 0.0, 0.0, 0.4, 2.5))), min_size=5, max_size=40),
+    modes, st.integers(0, len(PARTS) - 2), st.booleans(),
     st.sampled_from((1, 3)), st.sampled_from((0.001, 0.02, 0.3, 5.0)),
 )  # fmt: skip
 
@@ -118,9 +118,12 @@ treatments = (
 def treat_badly(happens, mode, parts, thru, takes, delay):
     """Nothing hangs, and no key is struck twice, while all this happens, nor after."""
     treatment = Treatment(mode, parts, thru, takes, delay)
-    for name, *values in happens:
+    treatment.turn(0, 2.0)
+    for (name, *values), music in happens:
         getattr(treatment, name)(*values)
         treatment.wait(0.005)
+        if music:  # seconds
+            treatment.turn(0, music)
     treatment.end()
 
 
