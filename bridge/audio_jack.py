@@ -5,25 +5,35 @@ A mono source is connected to both inputs, or to one: a silent side is filled fr
 """
 
 import contextlib
+import errno
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from bridge.audio import AudioCore
+from bridge.audio_core import AudioCore
+from bridge.jack_latency import JackLatency
+from bridge.jack_names import client_name, port_name
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 RETRY = 1.0  # seconds between attempts to find a server that went away
+PENDING = 60.0  # seconds in which connections are made again as their ports come back
+
+
+class NoServer(GenaudioError):
+    """No JACK server runs, or none that answers."""
 
 
 def open_client(name: str) -> Any:
-    """Return a JACK client that is not active yet.
+    """Return a JACK client that is not active yet. A name that is too long for JACK is shortened.
 
     Raises
     ------
+    NoServer
+        If no server runs.
     GenaudioError
-        If JACK-Client is not installed or no server runs.
+        If JACK-Client is not installed, or the server does not take us.
     """
     try:
         import jack
@@ -31,12 +41,25 @@ def open_client(name: str) -> Any:
         raise GenaudioError("JACK needs the package 'JACK-Client': pip install 'genaudio[jack]'") from None
     except OSError as error:  # the package is there, the library is not
         raise GenaudioError(f'JACK is not installed on this system: {error}') from None
+    jack.set_error_function(lambda text: None)  # it reaches the person as one line of ours
+    jack.set_info_function(lambda text: None)
     try:
-        jack.set_error_function(lambda text: None)  # it reaches the person as one line of ours
-        jack.set_info_function(lambda text: None)
-        return jack.Client(name, no_start_server=True)
-    except jack.JackError:
-        raise GenaudioError('No JACK server runs. Start one (qjackctl, or jackd -d alsa), or use --device.') from None
+        return jack.Client(client_name(name, jack), no_start_server=True)
+    except jack.JackOpenError as error:
+        if error.status.server_failed:
+            raise NoServer('No JACK server runs. Start one (qjackctl, or jackd -d alsa), or use --device.') from None
+        raise GenaudioError(f"JACK does not take a client called '{name}' ({error.status}).") from None
+    except jack.JackError as error:
+        raise NoServer(f'JACK does not answer: {error}') from None
+
+
+def server_timing(name: str) -> tuple[int, int]:
+    """Return sample rate (Hz) and block size (samples) of the running server; errors as for `open_client`."""
+    client = open_client(name)
+    try:
+        return int(client.samplerate), int(client.blocksize)
+    finally:
+        client.close()
 
 
 class JackAudio:
@@ -61,35 +84,89 @@ class JackAudio:
         self.name = client.name
         self.output_names, self._on_midi = list(output_names), on_midi
         self.lost = False
-        self.faults = 0
-        self._in = np.zeros((2, 8192), np.float32)
-        self._out = np.zeros((2 * len(self.output_names), 8192), np.float32)
-        self._connections: list[tuple[str, str]] = []
+        self._make_room(core.block)
+        self.connected: list[tuple[str, str]] = []  # as they were last; made again when the server comes back
+        self._pending: list[tuple[str, str]] = []
+        self._pending_until = 0.0
+        self._look_at = 0.0
         self._retry_at = 0.0
         self._set_up()
 
+    def _make_room(self, n: int) -> None:
+        self._in = np.zeros((2, n), np.float32)
+        self._out = np.zeros((2 * len(self.output_names), n), np.float32)
+
     def _set_up(self) -> None:
+        import jack
+
         client = self.client
-        self._inputs = [client.inports.register(f'in_{i + 1}') for i in range(2)]
-        self._outputs = [
-            client.outports.register(f'{name}_{side}') for name in self.output_names for side in (1, 2)
-        ]  # fmt: skip
-        self._midi = client.midi_inports.register('midi_in') if self._on_midi else None
+        try:
+            self._inputs = [client.inports.register(f'in_{i + 1}') for i in range(2)]
+            self._outputs = [
+                client.outports.register(port_name(f'{name}_{side}', jack, client.name))
+                for name in self.output_names for side in (1, 2)
+            ]  # fmt: skip
+            self._midi = client.midi_inports.register('midi_in') if self._on_midi else None
+        except jack.JackError as error:
+            raise GenaudioError(f'JACK does not give us our ports: {error}') from None
+        self.latency = JackLatency(client, self._inputs, self._outputs, lambda: self.core.latency)
         client.set_process_callback(self._process)
         client.set_xrun_callback(self._xrun)
         client.set_freewheel_callback(self._freewheel)
         client.set_blocksize_callback(self._blocksize)
         client.set_shutdown_callback(self._shutdown)
 
+    @property
+    def faults(self) -> int:
+        """Blocks of silence because the callback failed."""
+        return self.core.counts.faults
+
     def start(self) -> None:
-        """Begin to play."""
-        self.client.activate()
-        for source, sink in self._connections:
-            with contextlib.suppress(Exception):  # what is not there again yet is left unconnected
+        """Begin to play.
+
+        Raises
+        ------
+        GenaudioError
+            If the server refuses.
+        """
+        import jack
+
+        try:
+            self.client.activate()
+        except jack.JackError as error:
+            raise GenaudioError(f'JACK does not let us play: {error}') from None
+        self._pending, self._pending_until = list(self.connected), time.monotonic() + PENDING
+        self._connect_pending()
+
+    def restore(self, connections: Sequence[tuple[str, str]]) -> None:
+        """Make these connections as soon as their ports are there; what does not come in a while is left."""
+        self._pending = [*self._pending, *connections]
+        self._pending_until = time.monotonic() + PENDING
+        self._connect_pending()
+
+    def _connect_pending(self) -> None:
+        left = []
+        for source, sink in self._pending:
+            try:
                 self.client.connect(source, sink)
+            except Exception as error:
+                if getattr(error, 'code', None) != errno.EEXIST:
+                    left.append((source, sink))
+        self._pending = left if time.monotonic() < self._pending_until else []
+
+    def connections(self) -> list[tuple[str, str]]:
+        """All connections of our ports, (source, sink); those that wait for a port to come back are among them."""
+        found: list[tuple[str, str]] = []
+        ports = [*self._inputs, *self._outputs, *([self._midi] if self._midi is not None else [])]
+        for port in ports:
+            for peer in self.client.get_all_connections(port):
+                found.append((peer.name, port.name) if port.is_input else (port.name, peer.name))
+        return [*found, *(pair for pair in self._pending if pair not in found)]
 
     def _process(self, frames: int) -> None:
         try:
+            if frames > self._in.shape[1]:
+                self._make_room(frames)
             inputs, out = self._in[:, :frames], self._out[:, :frames]
             for row, port in zip(inputs, self._inputs, strict=True):
                 row[:] = port.get_array()
@@ -102,7 +179,7 @@ class JackAudio:
             for row, port in zip(out, self._outputs, strict=True):
                 port.get_array()[:] = row
         except Exception:  # an exception here would end the client; the other clients must not hear of it
-            self.faults += 1
+            self.core.counts.faults += 1
             for port in self._outputs:
                 port.get_array()[:] = 0
 
@@ -113,8 +190,7 @@ class JackAudio:
         self.core.waits = bool(starting)
 
     def _blocksize(self, frames: int) -> None:
-        if frames != self.core.block:
-            self.core.set_timing(frames, self.core.margin)
+        self.core.block = int(frames)
 
     def _shutdown(self, status: Any, reason: str) -> None:
         self.lost = True  # nothing more may be called from here
@@ -132,7 +208,8 @@ class JackAudio:
         except Exception:
             ports = '\n  '.join(port.name for port in self.client.get_ports())
             raise GenaudioError(f"Cannot connect '{source}' to '{sink}'. Ports:\n  {ports}") from None
-        self._connections.append((source, sink))
+        if (source, sink) not in self.connected:
+            self.connected.append((source, sink))
 
     def connect_midi(self, part: str) -> None:
         """Connect every MIDI source whose name has `part` in it to ``midi_in``, now and after the server comes back.
@@ -151,8 +228,16 @@ class JackAudio:
             self.connect(name, f'{self.client.name}:midi_in')
 
     def poll(self) -> str | None:
-        """Look whether the server is there; return a line to tell when that changed."""
-        if not self.lost or time.monotonic() < self._retry_at:
+        """Look whether the server is there, and after connections and latency; return a line to tell.
+
+        Raises
+        ------
+        GenaudioError
+            If the server came back and cannot be used.
+        """
+        if not self.lost:
+            return self._look()
+        if time.monotonic() < self._retry_at:
             return None
         first = self._retry_at == 0.0
         self._retry_at = time.monotonic() + RETRY
@@ -164,16 +249,28 @@ class JackAudio:
                 return 'The JACK server went away; waiting for it to come back.'
             return None
         if client.samplerate != self.core.sample_rate:
+            rate = int(client.samplerate)
             client.close()
             raise GenaudioError(
-                f'The JACK server came back at {client.samplerate} Hz instead of {self.core.sample_rate}; start again.'
+                f'The JACK server came back at {rate} Hz instead of {self.core.sample_rate}; start again.'
             )
         self.client, self.lost, self._retry_at = client, False, 0.0
-        if client.blocksize != self.core.block:
-            self.core.set_timing(client.blocksize, self.core.margin)
+        self.core.block = int(client.blocksize)
         self._set_up()
         self.start()
         return 'The JACK server is back.'
+
+    def _look(self) -> str | None:
+        line = self.latency.poll()
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + 0.5
+            if self._pending:
+                self._connect_pending()
+            with contextlib.suppress(Exception):  # the server may be going away at this moment
+                now = self.connections()
+                if not self.lost:
+                    self.connected = now
+        return line
 
     def close(self) -> None:
         """Leave the server."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.audio import AudioCore
+from bridge.audio_core import AudioCore
 from genaudio_core.errors import GenaudioError
 
 RETRY = 1.0  # seconds between attempts to find a device that went away
@@ -109,9 +109,8 @@ class PortAudio:
     def __init__(self, core: AudioCore, device: dict[str, Any], channels: list[int], n_outputs: int, sd: Any = None):
         self.sd = sd or import_sounddevice()
         self.core, self.device, self.channels = core, device, channels
-        self.faults = 0
-        self._in = np.zeros((2, 8192), np.float32)
-        self._out = np.zeros((n_outputs, 8192), np.float32)
+        self._n_outputs = n_outputs
+        self._make_room(core.block)
         used = min(int(device['max_output_channels']) // 2 * 2, n_outputs)
         # Monitor first: with a two-channel device that is what is heard.
         self._order = [n_outputs - 2, n_outputs - 1, *range(n_outputs - 2)][:used]
@@ -119,6 +118,10 @@ class PortAudio:
         self._retry_at = 0.0
         self.stream: Any = None
         self._open()
+
+    def _make_room(self, n: int) -> None:
+        self._in = np.zeros((2, n), np.float32)
+        self._out = np.zeros((self._n_outputs, n), np.float32)
 
     def _open(self) -> None:
         core = self.core
@@ -139,6 +142,11 @@ class PortAudio:
         """Seconds that the device itself adds, by its own account."""
         return float(sum(self.stream.latency))
 
+    @property
+    def faults(self) -> int:
+        """Blocks of silence because the callback failed."""
+        return self.core.counts.faults
+
     def start(self) -> None:
         """Begin to play."""
         self.stream.start()
@@ -146,13 +154,15 @@ class PortAudio:
     def _callback(self, indata: np.ndarray, outdata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
         try:
             self.core.counts.device_xruns += bool(status)
+            if frames > self._in.shape[1]:
+                self._make_room(frames)
             inputs, out = self._in[:, :frames], self._out[:, :frames]
             inputs[0], inputs[1] = indata[:, self.channels[0]], indata[:, self.channels[1]]
             self.core.process(inputs, out)
             for i, channel in enumerate(self._order):
                 outdata[:, i] = out[channel]
         except Exception:  # an exception would stop the stream; a block of silence is the lesser evil
-            self.faults += 1
+            self.core.counts.faults += 1
             outdata.fill(0)
 
     def poll(self) -> str | None:

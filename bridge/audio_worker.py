@@ -8,12 +8,16 @@ Channels of the output ring: two per stem, two of the rest (input minus all stem
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
+from bridge.audio_core import Panel
+from bridge.child_process import begin, messages
+from bridge.child_watch import Heartbeat, send_now
 from bridge.mixer import Mix, Mixer
 from bridge.priority import keep_what_is_loaded, real_time_or_preferred
 from bridge.rings import Ring, Shared
@@ -22,7 +26,7 @@ STARTING, READY, FAILED = 0, 1, 2
 HISTOGRAM_STEP = 10e-6  # seconds per bin of the compute times
 HISTOGRAM_BINS = 6000  # the last one holds all that is longer
 _COUNTERS = 16
-MAX_BACKLOG = 0.1  # seconds of input left unworked before the worker jumps to the newest
+MAX_BACKLOG = 0.1  # seconds of input, beyond a block, left unworked before the worker jumps to the newest
 
 
 class Gauges:
@@ -59,8 +63,10 @@ class Gauges:
         self.counters[self.HOPS] = self.counters[self.SKIPPED] = 0
 
     def close(self) -> None:
-        """Let go."""
+        """Let go; the last figures can still be read in this process."""
+        counters, histogram = self.counters.copy(), self.histogram.copy()
         del self.counters, self.histogram
+        self.counters, self.histogram = counters, histogram
         self._shared.close()
 
 
@@ -75,6 +81,7 @@ class WorkerSpec:
     input_ring: str
     output_ring: str
     gauges: str
+    panel: str
     realtime: bool = True  # ask the system for a real-time priority
     hop: int | None = None  # samples; None: the network's own
 
@@ -82,16 +89,19 @@ class WorkerSpec:
 class Worker:
     """The engine between the two rings; `run_worker` gives it a process."""
 
-    def __init__(self, spec: WorkerSpec, inbox: Ring, outbox: Ring, gauges: Gauges):
+    def __init__(
+        self, spec: WorkerSpec, inbox: Ring, outbox: Ring, gauges: Gauges, panel: Panel,
+        on_beat: Callable[[], None] = lambda: None,
+    ):  # fmt: skip
         from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
 
-        self.inbox, self.outbox, self.gauges = inbox, outbox, gauges
+        self.inbox, self.outbox, self.gauges, self.panel, self.beat = inbox, outbox, gauges, panel, on_beat
         self.engine = StreamingSeparator(MaskNetwork.load(spec.model), spec.queries, spec.sample_rate, spec.hop)
         self.hop = self.engine.hop
         self.mixer = Mixer(spec.mix)
         self._samples = np.zeros((2, self.hop), np.float32)
         self._older = np.zeros((2, self.hop), np.float32)
-        self._backlog = round(MAX_BACKLOG * spec.sample_rate)
+        self._patience = round(MAX_BACKLOG * spec.sample_rate)  # samples
         self.warm_up()
         self.at = 0  # position after the last hop taken
         self._fresh = True  # the next hop out lacks its older half
@@ -118,8 +128,13 @@ class Worker:
         self._jump()
 
     def _jump(self) -> None:
-        """Go on at the newest whole hop, with the samples before it as the past."""
-        self.at = self.inbox.end // self.hop * self.hop
+        """Go on at the newest whole hop, with the samples before it as the past.
+
+        All of a block is wanted at once, by the next callback: where blocks are longer than hops, the newest is the one
+        that completes what is before the newest block.
+        """
+        at = (self.inbox.end - max(self._block - self.hop, 0)) // self.hop * self.hop
+        self.at = at if at > max(self.at, self.inbox.begin) else self.inbox.end // self.hop * self.hop
         n = min(self.engine.network.n_fft, self.at - self.inbox.begin)
         past = np.zeros((2, max(n, 0)), np.float32)
         if n > 0 and self.inbox.read_into(past, self.at - n):
@@ -128,11 +143,18 @@ class Worker:
         self.engine.bank.slot.synthesis.reset()
         self._fresh = True
 
+    @property
+    def _block(self) -> int:
+        """Samples that come in at once; the device may change it."""
+        return int(self.panel.words[Panel.BLOCK])
+
     def work(self) -> int:
         """Work off every whole hop that has come in; return how many."""
         done = 0
         while self.inbox.end - self.at >= self.hop:
-            if self.inbox.end - self.at > self._backlog or not self.inbox.read_into(self._samples, self.at):
+            self.beat()
+            late = self.inbox.end - self.at > self._patience + self._block
+            if late or not self.inbox.read_into(self._samples, self.at):
                 before = self.at
                 self._jump()
                 self.gauges.counters[Gauges.SKIPPED] += (self.at - before) // self.hop
@@ -161,7 +183,6 @@ class Worker:
     def obey(self, message: tuple[str, Any]) -> str | None:
         """Do what the host asks; return a line for the person if it cannot be done."""
         from genaudio_core.errors import GenaudioError
-        from genaudio_core.separation_stream import MaskNetwork
 
         kind, value = message
         try:
@@ -169,26 +190,21 @@ class Worker:
                 self.engine.set_queries(value)
             elif kind == 'mix':
                 self.mixer.set(value)
-            elif kind == 'model':
-                self.engine.load(MaskNetwork.load(value))
         except GenaudioError as error:
             return str(error)
         return None
 
 
-def run_worker(spec: WorkerSpec, wake, pipe: Connection, standby: bool = False) -> None:
-    """Body of the process. `wake` is released by the audio callback; `pipe` brings messages, its end is ours too.
+def run_worker(spec: WorkerSpec, wake, standby: bool, heart_name: str, pipe: Connection) -> None:
+    """Body of the process (child_process.py). `wake` is released by the audio callback.
 
     On `standby` it loads and warms up, says so, and waits to be told to go on in the place of one that died.
     """
-    import signal
-
-    for caught in (signal.SIGINT,):  # Ctrl-C is for the parent, which stops us in its own time
-        signal.signal(caught, signal.SIG_IGN)
+    heart = begin(heart_name)
     gauges = Gauges(spec.gauges)
     try:
         inbox, n_out = Ring(2, spec.input_ring), 2 * len(spec.queries) + 4
-        worker = Worker(spec, inbox, Ring(n_out, spec.output_ring), gauges)
+        worker = Worker(spec, inbox, Ring(n_out, spec.output_ring), gauges, Panel(spec.panel), heart.beat)
         if standby:
             pipe.send(('standby', None))
             kind, current = pipe.recv()
@@ -198,42 +214,45 @@ def run_worker(spec: WorkerSpec, wake, pipe: Connection, standby: bool = False) 
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:
+        with contextlib.suppress(OSError):
+            pipe.send(('failed', ' '.join(str(error).split()) or type(error).__name__))
         if not standby:
             gauges.counters[Gauges.STATE] = FAILED
-        with contextlib.suppress(OSError):
-            pipe.send(('failed', str(error)))
         return
     keep_what_is_loaded()
     gauges.counters[Gauges.PRIORITY] = int(spec.realtime and real_time_or_preferred())
     gauges.counters[Gauges.STATE] = READY
     with contextlib.suppress(EOFError, OSError, BrokenPipeError):  # the host is gone, and so are we
-        while True:
-            wake.acquire(timeout=0.05)
-            while wake.acquire(block=False):  # one waking is enough for all that has come
-                pass
-            worker.work()
-            while pipe.poll():
-                message = pipe.recv()
-                if message[0] == 'quit':
-                    return
-                if message[0] == 'model':
-                    # A new model takes 50 ms and more to load; what arrives meanwhile plays by the old one.
-                    _load_beside(worker, message, wake, pipe)
-                elif told := worker.obey(message):
-                    pipe.send(('told', told))
+        _run(worker, wake, heart, pipe)
 
 
-def _load_beside(worker: Worker, message: tuple[str, Any], wake, pipe: Connection) -> None:
+def _run(worker: Worker, wake, heart: Heartbeat, pipe: Connection) -> None:
+    while True:
+        wake.acquire(timeout=0.05)
+        while wake.acquire(block=False):  # one waking is enough for all that has come
+            pass
+        heart.beat()
+        worker.work()
+        for message in messages(pipe):
+            if message[0] == 'quit':
+                return
+            if message[0] == 'model':
+                # A new model takes 50 ms and more to load; what arrives meanwhile plays by the old one.
+                _load_beside(worker, message[1], wake, heart, pipe)
+            elif told := worker.obey(message):
+                send_now(pipe, ('told', told))
+
+
+def _load_beside(worker: Worker, path: str, wake, heart: Heartbeat, pipe: Connection) -> None:
     import threading
 
-    from genaudio_core.errors import GenaudioError
     from genaudio_core.separation_stream import MaskNetwork
 
     loaded: list[Any] = []
 
     def load() -> None:
         try:
-            network = MaskNetwork.load(message[1])
+            network = MaskNetwork.load(path)
             stream = network.stream(worker.engine.n_queries)
             spectrum = np.zeros((2, network.n_fft // 2 + 1), np.complex64)
             for _ in range(10):  # its first runs are slow
@@ -246,10 +265,13 @@ def _load_beside(worker: Worker, message: tuple[str, Any], wake, pipe: Connectio
     thread.start()
     while thread.is_alive():
         wake.acquire(timeout=0.002)
+        heart.beat()
         worker.work()
     try:
         if isinstance(loaded[0], Exception):
             raise loaded[0]
         worker.engine.load(loaded[0])
-    except GenaudioError as error:
-        pipe.send(('told', f'{error} The old model plays on.'))
+    except Exception as error:  # a model file is anybody's: whatever is wrong with it, the music goes on
+        send_now(pipe, ('told', f'{" ".join(str(error).split())} The old model plays on.'))
+    else:
+        send_now(pipe, ('loaded', path))

@@ -34,9 +34,11 @@ from typing import Any
 
 import numpy as np
 
+from bridge.child_process import begin
 from bridge.child_watch import Heartbeat, die_with_parent
 from bridge.finite import FiniteGuard
-from bridge.jack_player import LOAD_SECONDS, RETRY, TELL_SECONDS, JackPlayer, Lines, SoundProcess, begin_as_child
+from bridge.jack_player import LOAD_SECONDS, RETRY, TELL_SECONDS, JackPlayer, SoundProcess
+from bridge.lines import Lines
 from bridge.plugin_effects import NO_NUMBERS, Chain, EffectFault, Link, Share, load_link, set_parameter
 from bridge.priority import SWITCH
 from bridge.signals import Told
@@ -300,7 +302,7 @@ class JackInstrument(JackPlayer):
 
 def _body(instrument: Instrument, name: str, heart_name: str, orders: Connection, told: Connection) -> None:
     """The process: tells texts, ('ready', latency in s), ('failed', why), ('fault', what) and ('status', figures)."""
-    heart = begin_as_child(heart_name)
+    heart = begin(heart_name)
     # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
     sys.setswitchinterval(SWITCH)
     ends: list[int] = []

@@ -1,9 +1,7 @@
 """Live stem isolation as one call: ``run(queries=['drums'], ...)``. `genaudio isolate` and `genaudio live isolate`
 come here."""
 
-import select
-import signal
-import sys
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from bridge.audio import AudioHost
+from bridge.audio_process import AudioProcess
 from bridge.awake import awake
 from bridge.isolate_knobs import Knobs, MidiIn, restore, save_state
 from bridge.isolate_preset import StemsPreset, port_names
 from bridge.learned import Learned
+from bridge.lines import Lines, reader_of
 from bridge.mixer import Mix
-from bridge.priority import SWITCH, keep_what_is_loaded
+from bridge.signals import Told
 from genaudio_core.command import notice
-from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.errors import GenaudioError, MissingModel, did_you_mean
 from genaudio_core.files import presets_dir
 
 BUNDLED = 'stems-live.onnx'
@@ -62,9 +62,7 @@ class Words:
             self._encoder = QueryEncoder()
         try:
             vector = self._encoder.query(plain).vector
-        except GenaudioError as error:
-            if 'no model file' not in str(error):
-                raise
+        except MissingModel:
             raise GenaudioError(
                 f"'{text}' is not among this model's own words.{did_you_mean(plain, self._known)} "
                 f'It has: {", ".join(sorted(self._known))}.'
@@ -86,10 +84,11 @@ class Controls:
     knobs: Knobs | None = None
 
     def _stem(self, text: str) -> int:
-        if text.isdigit() and 1 <= int(text) <= len(self.names):
+        if text.isdecimal() and 1 <= int(text) <= len(self.names):
             return int(text) - 1
-        if text in self.names:
-            return self.names.index(text)
+        for names in (self.names, port_names(self.names)):  # as it was asked for, or as its output is called
+            if text in names[: len(self.names)]:
+                return names.index(text)
         names = ', '.join(self.names)
         raise GenaudioError(f"There is no stem '{text}'.{did_you_mean(text, self.names)} There are: {names}.")
 
@@ -131,6 +130,8 @@ class Controls:
             queries[i] = self.words.vector(text)
             self.host.set_queries(queries)
             self.names[i] = text
+            if self.knobs is not None:
+                self.knobs.rename(port_names(self.names))
             return f'stem {i + 1} is now {text}'
         try:
             self.mix = self._mixed(verb, rest)
@@ -206,16 +207,18 @@ def run(
     words = Words(dict(card.details.get('words', {})), int(card.details['query_dim']), on_notice)
     vectors = np.stack([words.vector(text) for text in queries])
 
-    client, found = None, None
+    if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
+        raise GenaudioError(f'The seconds to play must be more than 0, not {seconds:g}.')
+    found, on_jack = None, False
     if device is None:
-        from bridge.audio_jack import open_client
+        from bridge.audio_jack import server_timing
 
         try:
-            client = open_client(name)
-            sample_rate, block = int(client.samplerate), int(client.blocksize)
+            sample_rate, block = server_timing(name)
+            on_jack = True
         except GenaudioError as error:
             on_notice(f'{error} Trying the default audio device.')
-    if client is None:
+    if not on_jack:
         from bridge.audio_portaudio import choose_channels, find_device
 
         found = find_device(device)
@@ -227,103 +230,99 @@ def run(
                 f"'{found['name']}' has {found['max_input_channels']} inputs; listening to "
                 f'{channels[0] + 1} and {channels[1] + 1} (--input-channels changes that).'
             )
-    ends: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda caught, frame: ends.append(caught))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
-    sys.setswitchinterval(SWITCH)
     host, audio, plugins, midi_in = None, None, None, MidiIn()
-    try:
-        host = AudioHost(
-            path, vectors, sample_rate=sample_rate, block=block, mix=preset.mix, margin_ms=margin_ms,
-            on_notice=on_notice, hop=hop,
-        )  # fmt: skip
-        host.core.bypass = bypass
-        host.start()
-        if preset.chains:
-            from bridge.plugin_process import PluginHost
+    with Told() as told_to:
+        try:
+            host = AudioHost(
+                path, vectors, sample_rate=sample_rate, block=block, mix=preset.mix, margin_ms=margin_ms,
+                on_notice=on_notice, hop=hop,
+            )  # fmt: skip
+            host.core.bypass = bypass
+            host.start()
+            if preset.chains:
+                from bridge.plugin_process import PluginHost
 
-            plugins = PluginHost(host, preset.chains, ended=lambda: bool(ends))
-            on_notice(f'Plug-ins add {plugins.latency} samples of their own.')
-        controls = Controls(host, words, list(queries), preset.mix)
-        knobs = controls.knobs = Knobs(preset.names, controls, plugins, preset.controllers, preset.spans)
-        learned = Learned(on_notice, is_target=knobs.knows)
-        own = replace(preset, name=f'isolate {preset.name}'.strip())  # a band's preset may be called the same
-        knobs.bound.update(learned.bound(own.name))
-        if client is not None:
-            from bridge.audio_jack import JackAudio
+                plugins = PluginHost(host, preset.chains, ended=lambda: bool(told_to.ended))
+                on_notice(f'Plug-ins add {plugins.latency} samples of their own.')
+            controls = Controls(host, words, list(queries), preset.mix)
+            knobs = controls.knobs = Knobs(preset.names, controls, plugins, preset.controllers, preset.spans)
+            learned = Learned(on_notice, is_target=knobs.knows)
+            own = replace(preset, name=f'isolate {preset.name}'.strip())  # a band's preset may be called the same
+            knobs.bound.update(learned.bound(own.name))
+            what: dict[str, Any] = (
+                {'client': name, 'outputs': tuple(port_names(queries))} if on_jack
+                else {'device': found, 'channels': tuple(channels)}
+            )  # fmt: skip
+            audio = AudioProcess(
+                host, AudioProcess.spec_for(host, plugins, **what), plugins=plugins, on_midi=midi_in.put
+            )
+            if on_jack:
+                for source, sink in connect:
+                    ends_of = [f'{audio.client}:{port}' if ':' not in port else port for port in (source, sink)]
+                    audio.connect(ends_of[0], ends_of[1])
+                if midi:
+                    audio.connect_midi(midi)
+                where = f'JACK client {audio.client}'
+                if audio.client != name:
+                    on_notice(f"The JACK client is called '{audio.client}'; '{name}' is taken, or too long.")
+            else:
+                assert found is not None
+                if midi or knobs.bound:
+                    midi_in.listen(midi or f'{name} controllers', name, on_notice)
+                where = f"'{found['name']}', {audio.device_ms:.1f} ms of its own"
+            on_notice(
+                f'{", ".join(queries)} from {where}: {sample_rate} Hz, blocks of {host.core.block}, hop {host.hop}, '
+                f'latency {host.latency_ms:.1f} ms ({host.latency} samples). Ctrl-C ends.'
+            )
+            until = time.monotonic() + seconds if seconds else math.inf
+            block_told = host.core.block
+            with awake():
+                while not told_to.ended and not controls.ended and time.monotonic() < until:
+                    told_to.look(pause=lambda: _pause(host, True), resume=lambda: _pause(host, False))
+                    host.poll()
+                    while told := audio.poll() or (plugins.poll() if plugins else None):
+                        on_notice(told)
+                    if host.core.block != block_told:
+                        block_told = host.core.block
+                        on_notice(
+                            f'Blocks have {block_told} samples now: latency {host.latency_ms:.1f} ms '
+                            f'({host.latency} samples).'
+                        )
+                    before = dict(knobs.bound)
+                    knobs.take(midi_in.drain(), on_notice)
+                    if knobs.bound != before:
+                        learned.remember(own, knobs.bound_at_start())
+                    _listen(lines, controls, on_notice)
+            if state and (told := save_state(state, knobs)):
+                on_notice(told)
+            audio.close()  # fades out, and counts to the end
+            return host.status() | {
+                'sample_rate': sample_rate, 'block': host.core.block, 'hop': host.hop, 'latency_samples': host.latency,
+                'blocks': host.core.counts.blocks, 'audio_restarts': audio.restarts,
+                'plugin_restarts': plugins.restarts if plugins else 0,
+            }  # fmt: skip
+        finally:
+            if audio is not None:
+                audio.close()
+            midi_in.close()
+            if plugins is not None:
+                plugins.stop()
+            if host is not None:
+                host.stop()
 
-            audio = JackAudio(client, host.core, port_names(queries), midi_in.put)
-            keep_what_is_loaded()
-            audio.start()
-            for source, sink in connect:
-                ends_of = [f'{client.name}:{port}' if ':' not in port else port for port in (source, sink)]
-                audio.connect(ends_of[0], ends_of[1])
-            if midi:
-                audio.connect_midi(midi)
-            where = f'JACK client {client.name}'
-        else:
-            from bridge.audio_portaudio import PortAudio
 
-            assert found is not None
-            audio = PortAudio(host.core, found, channels, host.outbox.n_channels)
-            keep_what_is_loaded()
-            audio.start()
-            if midi or knobs.bound:
-                midi_in.listen(midi or f'{name} controllers', name, on_notice)
-            where = f"'{found['name']}', {1000 * audio.device_latency:.1f} ms of its own"
-        on_notice(
-            f'{", ".join(queries)} from {where}: {sample_rate} Hz, blocks of {block}, hop {host.hop}, '
-            f'latency {host.latency_ms:.1f} ms ({host.latency} samples). Ctrl-C ends.'
-        )
-        until = time.monotonic() + seconds if seconds else float('inf')
-        with awake():
-            while not ends and not controls.ended and time.monotonic() < until:
-                host.poll()
-                if told := audio.poll() or (plugins.poll() if plugins else None):
-                    on_notice(told)
-                before = dict(knobs.bound)
-                knobs.take(midi_in.drain(), on_notice)
-                if knobs.bound != before:
-                    learned.remember(own, knobs.bound)
-                _listen(lines, controls, on_notice)
-        if state and (told := save_state(state, knobs)):
-            on_notice(told)
-        return host.status() | {
-            'sample_rate': sample_rate, 'block': block, 'hop': host.hop, 'latency_samples': host.latency,
-            'blocks': host.core.counts.blocks, 'faults': audio.faults,
-            'plugin_restarts': plugins.restarts if plugins else 0,
-        }  # fmt: skip
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if audio is not None:
-            audio.close()
-        elif client is not None:
-            client.close()
-        midi_in.close()
-        if plugins is not None:
-            plugins.stop()
-        if host is not None:
-            host.stop()
+def _pause(host: AudioHost, on: bool) -> None:
+    """Ctrl-Z and back: fade out and in. The processes of the sound run on meanwhile, so that JACK need not wait."""
+    host.core.ending = on
+    if on:
+        time.sleep(0.1)
 
 
 def _listen(lines: Any, controls: Controls, on_notice: Callable[[str], None]) -> None:
-    """Wait a little for a line, and do what it says."""
-    if lines is None:
-        time.sleep(0.01)
-        return
-    if not select.select([lines], [], [], 0.01)[0]:
-        return
-    line = lines.readline()
-    if not line:  # the other end closed: play on, without controls
-        time.sleep(0.01)
-        return
-    if not line.strip():
-        return
-    try:
-        on_notice(controls.obey(line))
-    except GenaudioError as error:
-        on_notice(str(error))
+    """Wait a little for lines, and do what they say. `lines` is a text stream, a `Lines`, or None."""
+    reader = lines if isinstance(lines, Lines) else Lines() if lines is None else reader_of(lines)
+    for line in reader.wait(0.01):
+        try:
+            on_notice(controls.obey(line))
+        except GenaudioError as error:
+            on_notice(str(error))

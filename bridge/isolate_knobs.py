@@ -15,7 +15,7 @@ from typing import Any
 
 from bridge import messages
 from bridge.controllers import Controllers
-from bridge.isolate_preset import StemsPreset, changed_mix, check_target, number_or_text
+from bridge.isolate_preset import StemsPreset, changed_mix, check_target, number_or_text, renamed
 from bridge.messages import Control
 from bridge.plugin_process import Chains, Share
 from genaudio_core.errors import GenaudioError
@@ -51,6 +51,7 @@ class Knobs(Controllers):
         spans: Mapping[int, tuple[float, float]] | None = None,
     ):  # fmt: skip
         self.names, self.controls, self.plugins = list(names), controls, plugins
+        self._first_names = list(names)
         self.spans = dict(spans or {})
         self._own = dict(bound or {})  # a span belongs to what the preset bound, not to what is learned later
         super().__init__(bound)
@@ -60,6 +61,17 @@ class Knobs(Controllers):
     def find(self, target: str) -> str:
         chains, known = (self.plugins.chains, self.plugins.known) if self.plugins else ({}, None)
         return check_target(target, self.names, chains, known)
+
+    def rename(self, names: Sequence[str]) -> None:
+        """A stem is another one now, and is called so everywhere: what moved it by its old name moves it still."""
+        before, self.names = self.names, list(names)
+        for bound in (self.bound, self._own):
+            for control, target in bound.items():
+                bound[control] = renamed(target, before, self.names)
+
+    def bound_at_start(self) -> dict[int, str]:
+        """What controllers move, by the names that stems had when it began: those of the preset."""
+        return {control: renamed(target, self.names, self._first_names) for control, target in self.bound.items()}
 
     def knows(self, target: str) -> bool:
         """Return whether there is something of this name."""
@@ -178,7 +190,7 @@ def save_state(path: str | Path, knobs: Knobs) -> str | None:
         If the file cannot be written.
     """
     mix, names = knobs.controls.mix, knobs.names
-    stems = names[:-2]
+    stems, words = names[:-2], getattr(knobs.controls, 'names', None)
     settings: dict[str, Any] = {f'gain.{n}': str(gain) for n, gain in zip(stems, mix.gains_db, strict=True)}
     settings |= {'gain.rest': str(mix.rest_db), 'wet': mix.wet}  # as texts: JSON has no -inf
     settings |= {f'{v}.{n}': i in getattr(mix, v) for v in ('mute', 'solo') for i, n in enumerate(stems)}
@@ -199,7 +211,7 @@ def save_state(path: str | Path, knobs: Knobs) -> str | None:
         ]  # fmt: skip
     try:
         with atomic_write(path) as unfinished:
-            content = {'genaudio_stems': 1, 'settings': settings, 'effects': effects}
+            content = {'genaudio_stems': 1, 'queries': words, 'settings': settings, 'effects': effects}
             Path(unfinished).write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
     except OSError as error:
         raise GenaudioError(f'The state is not kept: {path} cannot be written ({error.strerror}).') from error
@@ -217,13 +229,19 @@ def restore(preset: StemsPreset, path: str | Path, notify: Callable[[str], None]
     try:
         kept = json.loads(Path(path).read_text(encoding='utf-8'))
         settings, effects = dict(kept['settings']), dict(kept['effects'])
+        words = kept.get('queries')
     except FileNotFoundError:
         return preset
     except OSError as error:
         raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise GenaudioError(f'{path} is no state of live isolation. Give another file, or delete it.') from None
     gone = []
+    if isinstance(words, list) and len(words) == len(preset.queries):
+        for i, text in enumerate(words):
+            if isinstance(text, str) and text.strip() and text != preset.queries[i]:
+                notify(f'Stem {i + 1} is {text} instead of {preset.queries[i]}, as it was left ({path}).')
+                preset = preset.with_query(i, text)
     for key, value in settings.items():
         try:
             preset = preset.with_setting(key, value)
@@ -233,7 +251,7 @@ def restore(preset: StemsPreset, path: str | Path, notify: Callable[[str], None]
     for name, items in effects.items():
         pair = preset.names.index(name) if name in preset.names else -1
         links = list(chains.get(pair, ()))
-        for i, item in enumerate(items):
+        for i, item in enumerate(items if isinstance(items, list) else []):
             try:
                 link = links[i]
                 if (link.effect, link.path) != (item['effect'], item['plugin']):

@@ -107,6 +107,13 @@ def check_target(
     raise GenaudioError(f"There is nothing called '{target}' to set.{hint or ' Some are: ' + ', '.join(plain) + '.'}")
 
 
+def renamed(target: str, before: Sequence[str], after: Sequence[str]) -> str:
+    """Return a name that can be set, as it is called when the output pairs are called `after` instead of `before`."""
+    verb, dot, rest = target.partition('.')
+    pair, more, last = rest.partition('.')
+    return f'{verb}{dot}{after[before.index(pair)]}{more}{last}' if pair in before else target
+
+
 def changed_mix(mix: Mix, names: Sequence[str], target: str, value: Any) -> Mix:
     """Return `mix` with gain, mute, solo or wet set; `target` is checked.
 
@@ -157,6 +164,13 @@ class StemsPreset:
         mix = replace(self.mix, gains_db=(*self.mix.gains_db, *[0.0] * more))
         chains = {pair + more if pair >= n else pair: links for pair, links in self.chains.items()}
         return replace(self, queries=(*self.queries, *queries), mix=mix, chains=chains)
+
+    def with_query(self, index: int, text: str) -> 'StemsPreset':
+        """Return the preset with another sound as stem `index`; what moved the stem moves it still."""
+        queries = tuple(text if i == index else query for i, query in enumerate(self.queries))
+        names = port_names(queries)
+        controllers = {number: renamed(target, self.names, names) for number, target in self.controllers.items()}
+        return replace(self, queries=queries, controllers=controllers)
 
     def with_setting(self, key: str, value: Any) -> 'StemsPreset':
         """Return the preset with one thing set by name, such as ``gain.drums``.

@@ -5,24 +5,19 @@ Nothing in here waits without an end: a process that does not come, hangs or die
 
 import contextlib
 import multiprocessing
-import os
-import select
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
 from bridge.audio_jack import open_client
-from bridge.child_watch import Heartbeat, Patience, RestartLimit, end_process, end_with_parent, send_now
-from bridge.signals import leave_to_parent
+from bridge.child_watch import Heartbeat, Patience, RestartLimit, end_process, send_now
 from genaudio_core.errors import GenaudioError, one_line
 
 RETRY = 1.0  # seconds between attempts to find a server that went away, and between looks for ports to connect
 TELL_SECONDS = 10.0  # between two lines about blocks that could not be played
 LOAD_SECONDS = 60.0  # until the process of a player must have said that it is ready
-MAX_LINE = 65536  # bytes of a line of commands; more is no line
 
 
 class JackPlayer:
@@ -195,52 +190,6 @@ class JackPlayer:
             with contextlib.suppress(Exception):
                 self.client.deactivate()
         self._leave()
-
-
-class Lines:
-    """Lines from a text stream and from a pipe, whichever has some."""
-
-    def __init__(self, stream: Any, orders: Connection | None):
-        self._stream, self._orders, self._rest = stream, orders, b''
-
-    def wait(self, seconds: float) -> list[str]:
-        """Whole lines that came within `seconds`, without blanks. ['quit'] where the pipe's other end is gone."""
-        sources = [source for source in (self._stream, self._orders) if source is not None]
-        if not sources:
-            time.sleep(seconds)
-            return []
-        lines: list[str] = []
-        try:
-            ready = select.select(sources, [], [], seconds)[0]
-        except (OSError, ValueError):  # the stream was closed, or is none that can be waited for
-            self._stream = None
-            return []
-        for source in ready:
-            if source is self._orders:
-                try:
-                    lines.append(str(source.recv()))
-                except (EOFError, OSError):  # the parent is gone
-                    return ['quit']
-                continue
-            # Read past Python's own buffer: lines that wait in it would not wake `select` again.
-            try:
-                data = os.read(source.fileno(), 65536)
-            except (OSError, ValueError):  # a terminal that was closed
-                data = b''
-            if not data:  # the other end closed: play on, without it
-                self._stream = None
-                data = b'\n'
-            *whole, self._rest = (self._rest + data).split(b'\n')
-            self._rest = self._rest if len(self._rest) <= MAX_LINE else b''
-            lines += [line.decode(errors='replace') for line in whole]
-        return [line.strip() for line in lines if line.strip()]
-
-
-def begin_as_child(heart: str) -> Heartbeat:
-    """First call of a body: signals and the end are the parent's to decide. Return the heart to beat with."""
-    leave_to_parent()
-    end_with_parent()  # the pipe tells it first; this is for what does not read
-    return Heartbeat(heart)
 
 
 class SoundProcess:

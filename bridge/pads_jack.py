@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bridge.jack_player import JackPlayer, Lines, SoundProcess, begin_as_child
+from bridge.child_process import begin
+from bridge.jack_player import JackPlayer, SoundProcess
+from bridge.lines import Lines
 from bridge.pads import Bank, Folder, Pad, PadPlayer, check_note
 from bridge.priority import SWITCH, keep_what_is_loaded
 from bridge.signals import Told
@@ -159,7 +161,7 @@ def run(
 
 
 def _child(pads: Sequence[Pad], name: str, heart_name: str, orders: Connection, pipe: Connection) -> None:
-    heart = begin_as_child(heart_name)
+    heart = begin(heart_name)
 
     def tell(what: Any) -> None:
         with contextlib.suppress(OSError):

@@ -10,6 +10,10 @@ class GenaudioError(Exception):
     exit_code = 2
 
 
+class MissingModel(GenaudioError):
+    """There is no file of the model that was asked for."""
+
+
 def did_you_mean(word: str, options: Iterable[str], *, limit: int = 3) -> str:
     """Return ``" Did you mean 'x' or 'y'?"`` for the options closest to `word`, or an empty string."""
     by_lower = {option.lower(): option for option in options}

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, MissingModel
 from genaudio_core.files import atomic_write
 
 FORMAT_VERSION = 1
@@ -187,7 +187,7 @@ def read_model(path: str | Path, kind: str | None = None) -> ModelFile:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise GenaudioError(f'There is no model file {path}.') from None
+        raise MissingModel(f'There is no model file {path}.') from None
     except OSError as error:
         raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
     card = _check(path, data)

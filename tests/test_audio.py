@@ -313,6 +313,125 @@ def test_late_results_widen_the_margin_unless_it_is_pinned(host):
     assert after(0, RATE // 256 + 1) == 512  # all the time
 
 
+def watch(host, done, seconds=90):
+    """Look after the host until `done()`."""
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until
+        host.poll()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize('host', [False, True], indirect=True, ids=['restart', 'standby'])
+def test_a_worker_that_hangs_is_found_ended_and_replaced_with_one_line(host):
+    told = []
+    watch(host, lambda: host._standby is None or host._standby_ready)
+    host.on_notice = told.append
+    first = host.worker_pid
+    host._process._stuck = 1.0
+    play(host, music(0.1))
+    os.kill(first, signal.SIGSTOP)
+    watch(host, lambda: host.ready and host.worker_pid != first)
+    assert told == [
+        'The inference process hangs and was ended; starting another. The dry signal plays meanwhile.'
+    ]
+    assert host.status()['restarts'] == 1 and not alive(first)
+    out = play(host, np.tile(music(1.0), 2))
+    assert np.abs(out[:2, RATE:]).max() > 1e-3
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_that_hangs_while_it_loads_is_found_too(host, monkeypatch):
+    told, spawn = [], host._spawn
+    host.on_notice = told.append
+    monkeypatch.setattr(host, '_spawn', lambda standby, loading=0: spawn(standby=standby, loading=1.5))
+    os.kill(host.worker_pid, signal.SIGKILL)
+    watch(host, lambda: told)
+    os.kill(host.worker_pid, signal.SIGSTOP)  # it has hardly begun
+    monkeypatch.setattr(host, '_spawn', spawn)
+    stopped = host.worker_pid
+    watch(host, lambda: host.ready and host.worker_pid != stopped)
+    assert ['ended' in told[0], 'hangs' in told[1], len(told)] == [True, True, 2]
+
+
+def test_a_worker_that_dies_while_it_loads_is_one_line(monkeypatch):
+    path = random_model()
+    host = AudioHost(str(path), MaskNetwork.load(path).words('drums'), sample_rate=RATE, block=256, standby=False)
+    launch = host._launch
+
+    def killed(timeout):
+        launch(timeout)
+        host._process.kill()
+
+    monkeypatch.setattr(host, '_launch', killed)
+    with pytest.raises(GenaudioError, match='could not start: it ended while it was loading'):
+        host.start()
+
+
+def test_a_model_that_cannot_be_used_is_not_given_to_the_next_worker(host):
+    told, first = [], host.worker_pid
+    host.on_notice = told.append
+    host.set_model('/no/such/model.onnx')
+    watch(host, lambda: told)
+    os.kill(first, signal.SIGKILL)
+    watch(host, lambda: host.ready and host.worker_pid != first)
+    assert len(told) == 2 and 'old model plays on' in told[0] and host.status()['restarts'] == 1
+
+
+def test_input_that_is_no_number_is_told_once_counted_and_over_when_it_is_over(host):
+    told, x = [], np.tile(music(1.0), 2)
+    host.on_notice = told.append
+    bad = x.copy()
+    bad[0, 20_000:26_000] = np.nan
+    out = play(host, bad)
+    for _ in range(5):
+        host.poll()
+    assert told == ['The input holds values that are not numbers (6000 samples so far); silence is heard instead.']
+    assert host.status()['bad_input'] == 6000 and host.status()['model_faults'] == 0
+    assert np.isfinite(out).all()
+    tail = slice(out.shape[1] - 20_000, out.shape[1])
+    sum_of_all = out[:2] + out[2:4] + out[4:6]
+    assert_allclose(sum_of_all[:, tail], x[:, tail.start - host.latency : tail.stop - host.latency], atol=1e-6)
+
+
+@pytest.mark.parametrize('block', [16, 4096, 8192, 16384])
+def test_the_worker_works_at_any_block_size(block):
+    """Not dry for ever: what is worked off counts."""
+    path = random_model()
+    words = MaskNetwork.load(path).words('drums')
+    with AudioHost(
+        str(path), words, sample_rate=RATE, block=block, realtime=False, standby=False
+    ) as host:
+        host.core.waits = True  # every result is waited for, up to two seconds
+        n = max(6, 8192 // block)
+        x, out = np.tile(music(1.0), 4)[:, : n * block], []
+        for i in range(0, x.shape[1], block):
+            out.append(np.empty((6, block), np.float32))
+            host.core.process(x[:, i : i + block], out[-1])
+        assert host.gauges.counters[Gauges.HOPS] >= (n - 3) * block // 256 - 3
+        assert host.core.counts.underruns <= 1 and host.gauges.counters[Gauges.SKIPPED] <= 2 * -(-block // 256)
+        out, latency = np.concatenate(out, -1), host.latency
+        tail = slice(out.shape[1] - block, out.shape[1])
+        both = out[:2, tail] + out[2:4, tail]
+        assert_allclose(both, x[:, tail.start - latency : tail.stop - latency], atol=1e-5)
+
+
+@pytest.mark.parametrize('margin', [float('nan'), float('inf'), -float('inf'), -1.0, 1e9])
+def test_a_margin_that_cannot_be_is_one_line(margin):
+    with pytest.raises(GenaudioError, match='The margin must be 0 to 1000 ms, not'):
+        first_margin(margin, 256, RATE)
+    path = random_model()
+    with pytest.raises(GenaudioError, match='The margin must be'):
+        AudioHost(str(path), MaskNetwork.load(path).words('drums'), sample_rate=RATE, block=256, margin_ms=margin)
+
+
 def test_a_device_of_another_rate_is_told_before_anything_starts():
     path = random_model()
     with pytest.raises(GenaudioError, match=r'runs at 96000 Hz and the live separator at 44100 or 48000 Hz'):

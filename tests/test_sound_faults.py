@@ -19,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import jack_player, pads
+from bridge.child_process import begin
 from bridge.finite import FiniteGuard
 from bridge.instrument import Instrument, JackInstrument
-from bridge.jack_player import JackPlayer, Lines, SoundProcess, begin_as_child
+from bridge.jack_player import JackPlayer, SoundProcess
+from bridge.lines import Lines
 from bridge.pads import Bank, Folder, Pad, PadPlayer, check_note, load_take
 from bridge.pads_jack import JackPads, PadsProcess
 from bridge.plugin_effects import NO_NUMBERS
@@ -451,7 +453,7 @@ def test_a_latency_that_changes_is_seen():
 
 def child(how, heart_name, orders, told):
     """A player without sound: 'dies', 'hangs', 'never ready' or 'good'."""
-    heart = begin_as_child(heart_name)
+    heart = begin(heart_name)
     if how == 'dies while loading':
         os._exit(3)
     while how == 'never ready':

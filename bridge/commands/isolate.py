@@ -122,7 +122,12 @@ def preset_of(args: argparse.Namespace) -> Any:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from bridge import isolate
+    from bridge.audio import MAX_BLOCK
 
+    if not 16 <= args.block_size <= MAX_BLOCK:
+        raise GenaudioError(f'--block-size must be 16 to {MAX_BLOCK} samples, not {args.block_size}.')
+    if not 8000 <= args.sample_rate <= 768000:
+        raise GenaudioError(f'--sample-rate must be 8000 to 768000 Hz, not {args.sample_rate}.')
     return isolate.run(
         preset=preset_of(args), model=args.model, device=args.device, input_channels=args.input_channels,
         sample_rate=args.sample_rate, block=args.block_size, margin_ms=args.margin, connect=pairs(args.connect),

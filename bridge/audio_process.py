@@ -1,0 +1,311 @@
+"""The process of the audio callback, in which nothing else runs, and the parent's hand on it.
+
+::
+
+    parent: words, lines, MIDI controllers, AudioHost ── pipe ── audio process: JACK or PortAudio, AudioCore
+                     └── panel, rings ─────────────────────────────────┘
+
+The callback is Python and needs the interpreter: whatever else would run in its process (a text encoder that loads,
+a preset that is parsed) would make it wait. Beside the callback's thread there is one loop that mostly sleeps. It hands
+over MIDI, looks whether the device is there, and keeps the connections.
+
+If this process dies the parent starts another, which makes the old one's connections again; if the
+parent dies, it ends.
+"""
+
+import contextlib
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bridge.audio_core import AudioCore, Panel
+from bridge.child_process import ChildProcess, begin, messages
+from bridge.child_watch import RestartLimit, send_now
+from bridge.priority import SWITCH, keep_what_is_loaded
+from bridge.rings import Ring
+from genaudio_core.errors import GenaudioError
+
+TURN = 0.005  # seconds of sleep in the loop
+
+
+@dataclass(frozen=True)
+class AudioSpec:
+    """All that a new audio process needs to know; it travels by pickle."""
+
+    sample_rate: int  # Hz
+    block: int  # samples
+    hop: int  # samples
+    n_channels: int  # that the core fills
+    inbox: str  # names of shared memory
+    outbox: str
+    panel: str
+    finished: str = ''  # ring of the stems after plug-ins
+    client: str = ''  # name of the JACK client; '' for a PortAudio device
+    outputs: tuple[str, ...] = ()  # JACK: a pair of ports for each
+    device: dict[str, Any] | None = None  # PortAudio: from `find_device`
+    channels: tuple[int, ...] = ()  # PortAudio: two, to listen to
+    restore: tuple[tuple[str, str], ...] = ()  # JACK connections of the process before
+    again: bool = False  # it takes the place of one that died: wait for the device
+
+
+def run_audio(spec: AudioSpec, wakes: Sequence[Any], heart_name: str, pipe: Connection) -> None:
+    """Body of the process (child_process.py). `wakes` are released after every block."""
+    heart = begin(heart_name)
+    sys.setswitchinterval(SWITCH)  # the callback must get the interpreter soon (reference/linux-stack.md)
+    midi: deque[bytes] = deque(maxlen=4096)
+    device = None
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone, and so are we
+        try:
+            core = _core(spec, wakes)
+            device = _wait_for_device(spec, core, midi, heart, pipe) if spec.again else _device(spec, core, midi)
+            if device is None:
+                return
+            keep_what_is_loaded()
+            device.start()
+            if spec.restore:
+                device.restore(spec.restore)
+            pipe.send(('ready', {'client': getattr(device, 'name', ''), 'ms': 1000 * _own_latency(device)}))
+            _run(device, core, midi, heart, pipe)
+        except GenaudioError as error:
+            pipe.send(('failed', str(error)))
+        except (EOFError, OSError):
+            raise
+        except Exception as error:
+            pipe.send(('failed', ' '.join(f'{type(error).__name__}: {error}'.split())))
+    if device is not None:
+        core.fade_out()
+        device.close()
+
+
+def _core(spec: AudioSpec, wakes: Sequence[Any]) -> AudioCore:
+    first, *others = [wake.release for wake in wakes]
+    panel = Panel(spec.panel)
+    finished = Ring(spec.n_channels, spec.finished) if spec.finished else None
+
+    def wake_all() -> None:
+        first()
+        if panel.words[Panel.PLUGINS]:
+            for one in others:
+                one()
+
+    return AudioCore(
+        Ring(2, spec.inbox), Ring(spec.n_channels, spec.outbox), sample_rate=spec.sample_rate, block=spec.block,
+        hop=spec.hop, margin=int(panel.words[Panel.MARGIN]), wake=wake_all if others else first, panel=panel,
+        finished=finished,
+    )  # fmt: skip
+
+
+def _device(spec: AudioSpec, core: AudioCore, midi: deque[bytes]) -> Any:
+    if spec.client:
+        from bridge.audio_jack import JackAudio, open_client
+
+        client = open_client(spec.client)
+        if int(client.samplerate) != spec.sample_rate:
+            raise GenaudioError(f'JACK runs at {client.samplerate} Hz instead of {spec.sample_rate}; start again.')
+        core.block = int(client.blocksize)
+        return JackAudio(client, core, spec.outputs, midi.append)
+    from bridge.audio_portaudio import PortAudio
+
+    assert spec.device is not None
+    return PortAudio(core, spec.device, list(spec.channels), spec.n_channels)
+
+
+def _wait_for_device(spec: AudioSpec, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Connection) -> Any:
+    """Return the device when it is there; None if the parent wants us to end meanwhile."""
+    from bridge.audio_jack import NoServer
+
+    told = False
+    while True:
+        try:
+            return _device(spec, core, midi)
+        except NoServer as error:
+            if not told:
+                told = send_now(pipe, ('told', f'{error} Waiting for it.'))
+        for _ in range(20):
+            heart.beat()
+            if any(kind == 'quit' for kind, _ in messages(pipe)):
+                return None
+            time.sleep(0.05)
+
+
+def _own_latency(device: Any) -> float:
+    return getattr(device, 'device_latency', 0.0)
+
+
+def _run(device: Any, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Connection) -> None:
+    connected: list[tuple[str, str]] = []
+    while True:
+        heart.beat()
+        for kind, value in messages(pipe):
+            if kind == 'quit':
+                return
+            try:
+                if kind == 'connect':
+                    device.connect(*value)
+                elif kind == 'connect_midi':
+                    device.connect_midi(value)
+                pipe.send(('done', None))
+            except GenaudioError as error:
+                pipe.send(('refused', str(error)))
+        if told := device.poll():
+            send_now(pipe, ('told', told))
+        if midi:
+            send_now(pipe, ('midi', [midi.popleft() for _ in range(len(midi))]))
+        now = getattr(device, 'connected', connected)
+        if now != connected:
+            connected = list(now)
+            send_now(pipe, ('connected', connected))
+        time.sleep(TURN)
+
+
+class AudioProcess:
+    """The parent's hand on the audio process. Call `poll` with the host's, from the same thread.
+
+    Parameters
+    ----------
+    host
+        The `AudioHost`, started.
+    spec
+        What to open; what the host knows is filled in.
+    plugins
+        The `PluginHost`, if there is one.
+    on_midi
+        Gets the bytes of every MIDI message, in `poll`.
+
+    Raises
+    ------
+    GenaudioError
+        If the device cannot be opened.
+    """
+
+    def __init__(
+        self, host: Any, spec: AudioSpec, *, plugins: Any = None, on_midi: Callable[[bytes], None] = lambda data: None,
+        timeout: float = 60.0,
+    ):  # fmt: skip
+        self._host, self._plugins, self._on_midi, self._timeout = host, plugins, on_midi, timeout
+        self.spec = spec
+        self.restarts = 0
+        self.client, self.device_ms = '', 0.0
+        self._answer: tuple[str, Any] | None = None
+        self._lines: deque[str] = deque()  # that `poll` has yet to return
+        self._limit = RestartLimit()
+        self._why = ''
+        self._launch()
+        try:
+            self._await(('ready',))
+        except GenaudioError:
+            self._child.close(0.0)
+            raise
+
+    @classmethod
+    def spec_for(cls, host: Any, plugins: Any = None, **what: Any) -> AudioSpec:
+        """Return what to open, `what`, with what the host knows."""
+        return AudioSpec(
+            sample_rate=host.core.sample_rate, block=host.core.block, hop=host.hop, n_channels=host.outbox.n_channels,
+            inbox=host.inbox.name, outbox=host.outbox.name, panel=host.panel.name,
+            finished=plugins.finished.name if plugins else '', **what,
+        )  # fmt: skip
+
+    def _launch(self) -> None:
+        wakes = [self._host._wake, *([self._plugins._wake] if self._plugins else [])]
+        self._why, self._ready = '', False
+        self._child = ChildProcess(
+            self._host._context, run_audio, (self.spec, wakes), name='genaudio-audio', loading=self._timeout
+        )
+
+    def _hear(self) -> None:
+        for kind, value in self._child.receive():
+            if kind == 'told':
+                self._lines.append(value)
+            elif kind == 'midi':
+                for data in value:
+                    self._on_midi(data)
+            elif kind == 'connected':
+                self.spec = replace(self.spec, restore=tuple(map(tuple, value)))
+            elif kind == 'failed':
+                self._why = value
+            elif kind == 'ready':
+                self._ready = True
+                self.client, self.device_ms = value['client'], value['ms']
+                self._answer = (kind, value)
+            else:
+                self._answer = (kind, value)
+
+    def _await(self, kinds: Sequence[str]) -> tuple[str, Any]:
+        """Wait for an answer of the process."""
+        self._answer = None
+        while True:
+            alive = self._child.is_alive()  # before its last words are heard
+            self._hear()
+            if self._answer is not None and self._answer[0] in kinds:
+                return self._answer
+            if not alive:
+                raise GenaudioError(self._why or 'The audio process ended at once.')
+            if self._child.is_hung():
+                raise GenaudioError('The audio process does not answer.')
+            time.sleep(0.005)
+
+    def _ask(self, kind: str, value: Any) -> None:
+        self._answer = None
+        self._child.send(kind, value)
+        answer, why = self._await(('done', 'refused'))
+        if answer == 'refused':
+            raise GenaudioError(why)
+
+    def connect(self, source: str, sink: str) -> None:
+        """Connect two JACK ports by full name, now and after the server or the process comes back.
+
+        Raises
+        ------
+        GenaudioError
+            If one does not exist; those that do are listed.
+        """
+        self._ask('connect', (source, sink))
+
+    def connect_midi(self, part: str) -> None:
+        """Connect every MIDI source whose name has `part` in it.
+
+        Raises
+        ------
+        GenaudioError
+            If there is none; those that are there are listed.
+        """
+        self._ask('connect_midi', part)
+
+    @property
+    def pid(self) -> int:
+        """Process number."""
+        return self._child.pid
+
+    def poll(self) -> str | None:
+        """Look after the process; return a line to tell.
+
+        Raises
+        ------
+        GenaudioError
+            If it cannot go on: the device came back at another rate, or the process dies again and again.
+        """
+        alive = self._child.is_alive()
+        self._hear()
+        hung = self._child.is_hung()
+        if hung or not alive:
+            if self._why and self._ready:  # it ended by itself, and said why
+                raise GenaudioError(self._why)
+            if not self._limit.allows():
+                why = f' ({self._why})' if self._why else ''
+                raise GenaudioError(f'The audio process keeps ending{why}; giving up.')
+            self.restarts += 1
+            self._lines.append(f'The audio process {"hangs and was ended" if hung else "ended"}; starting another.')
+            self._child.kill()
+            self._child.close(0.0)
+            self.spec = replace(self.spec, again=True)
+            self._launch()
+        return self._lines.popleft() if self._lines else None
+
+    def close(self) -> None:
+        """Fade out, leave the device, and end the process."""
+        self._child.close(3.0)

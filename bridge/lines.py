@@ -1,0 +1,104 @@
+"""Lines from a text stream and from a pipe, whichever has some; also where nothing can wait for both at once.
+
+A thread reads the stream, past Python's own buffer: two lines that arrive together are both there at once, and it works
+on Windows, where only sockets can be waited for.
+"""
+
+import contextlib
+import os
+import queue
+import threading
+import time
+import weakref
+from multiprocessing.connection import Connection
+from typing import Any
+
+MAX_LINE = 65536  # bytes; more is no line
+RETRY = 0.5  # seconds; a terminal gives nothing to a program in the background, until it comes to the front
+
+
+class Lines:
+    """Whole lines, without blanks and empty ones.
+
+    Parameters
+    ----------
+    stream
+        A text stream, such as ``sys.stdin``; None for none. Make one reader only for each: two would take lines from
+        each other (see `reader_of`).
+    orders
+        A pipe end over which the parent sends lines; its end means 'quit'. None for none.
+    """
+
+    def __init__(self, stream: Any = None, orders: Connection | None = None):
+        self._orders, self._rest = orders, b''
+        self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+        if stream is not None:
+            self._start(self._read, stream)
+        if orders is not None:
+            self._start(self._hear, orders)
+        self._has_source = stream is not None or orders is not None
+
+    def _start(self, body: Any, source: Any) -> None:
+        threading.Thread(target=body, args=(source,), name='genaudio-lines', daemon=True).start()
+
+    def wait(self, seconds: float) -> list[str]:
+        """Return the lines that are there, or come within `seconds`. From one thread."""
+        if not self._has_source:
+            time.sleep(seconds)
+            return []
+        lines = []
+        with contextlib.suppress(queue.Empty):
+            lines.append(self._waiting.get(timeout=seconds))
+            while True:
+                lines.append(self._waiting.get_nowait())
+        return lines
+
+    # --- threads
+
+    def _read(self, stream: Any) -> None:
+        """Read until the other end closes; then there is nothing more to obey, and that is no reason to end."""
+        try:
+            number = stream.fileno()
+        except (AttributeError, OSError, ValueError):
+            for line in stream:  # a stream in memory
+                self._put(line)
+            return
+        while True:
+            try:
+                data = os.read(number, 65536)
+            except BlockingIOError:
+                time.sleep(0.01)
+                continue
+            except OSError:  # in the background; or the terminal is gone, and we are ended by other means
+                if stream.closed or not os.isatty(number):
+                    return
+                time.sleep(RETRY)
+                continue
+            if not data:
+                self._put(self._rest.decode(errors='replace'))
+                return
+            *whole, self._rest = (self._rest + data).split(b'\n')
+            self._rest = self._rest if len(self._rest) <= MAX_LINE else b''
+            for line in whole:
+                self._put(line.decode(errors='replace'))
+
+    def _hear(self, orders: Connection) -> None:
+        try:
+            while True:
+                self._put(str(orders.recv()))
+        except (EOFError, OSError):  # the parent is gone
+            self._put('quit')
+
+    def _put(self, line: str) -> None:
+        if line := line.strip():
+            self._waiting.put(line)
+
+
+_readers: weakref.WeakKeyDictionary[Any, Lines] = weakref.WeakKeyDictionary()
+
+
+def reader_of(stream: Any) -> Lines:
+    """Return the one reader of a stream; it lives as long as the stream."""
+    if stream not in _readers:
+        _readers[stream] = Lines(stream)
+    return _readers[stream]

@@ -1,0 +1,85 @@
+"""Lines from a stream and from a parent: all that came, at once, wherever they come from."""
+
+import io
+import multiprocessing
+import os
+import threading
+import types
+
+import pytest
+
+from bridge import isolate
+from bridge.lines import Lines, reader_of
+
+
+def collect(lines, n, looks=200):
+    found = []
+    for _ in range(looks):
+        found += lines.wait(0.05)
+        if len(found) >= n:
+            return found
+    raise AssertionError(f'{n} lines were wanted, {found} came')
+
+
+def readers_end():
+    for thread in threading.enumerate():
+        if thread.name == 'genaudio-lines':
+            thread.join(10)
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    stream = os.fdopen(reader, 'r')
+    yield stream, lambda text: os.write(writer, text.encode())
+    os.close(writer)
+    readers_end()
+    stream.close()
+
+
+def test_two_lines_that_arrive_together_are_both_obeyed(pipe):
+    stream, say = pipe
+    say('gain 1 -6\nmute 1\n')
+    done = []
+    controls = types.SimpleNamespace(obey=lambda line: done.append(line) or line)
+    for _ in range(100):
+        isolate._listen(stream, controls, lambda text: None)
+        if len(done) == 2:
+            break
+    assert done == ['gain 1 -6', 'mute 1']
+
+
+def test_a_line_in_pieces_is_one_and_blank_ones_are_none(pipe):
+    stream, say = pipe
+    lines = Lines(stream)
+    say('mu')
+    assert lines.wait(0.05) == []
+    say('te 1\n\n  \nsolo 2\n wet')
+    assert collect(lines, 2) == ['mute 1', 'solo 2']
+    assert reader_of(stream) is reader_of(stream)
+
+
+def test_the_end_of_a_stream_ends_nothing_and_its_last_line_counts():
+    lines = Lines(io.StringIO('status\nquit'))
+    assert collect(lines, 2) == ['status', 'quit']
+    assert lines.wait(0.01) == []
+
+
+def test_orders_of_a_parent_come_too_and_its_end_means_quit(pipe):
+    stream, say = pipe
+    theirs, ours = multiprocessing.Pipe(duplex=False)
+    lines = Lines(stream, theirs)
+    ours.send('load 36 kick.wav')
+    say('status\n')
+    assert sorted(collect(lines, 2)) == ['load 36 kick.wav', 'status']
+    ours.close()
+    assert collect(lines, 1) == ['quit']
+    theirs.close()
+
+
+def test_lines_are_what_was_written_however_it_is_cut(pipe):
+    stream, say = pipe
+    lines = Lines(stream)
+    for character in 'wet 1\n\nquery 1 flûte\n':
+        say(character)
+    assert collect(lines, 2) == ['wet 1', 'query 1 flûte']
