@@ -330,7 +330,7 @@ class AudioCore:
 
     def _wait(self, finished: Ring | None, results: np.ndarray, position: int) -> tuple[bool, bool]:
         """Wait for a result, in a bounce; return whether it came through plug-ins, and whether it came."""
-        until = time.monotonic() + (2.0 if position + results.shape[-1] > 0 else 0.0)
+        until = time.monotonic() + (2.0 if position >= 0 else 0.0)  # there are none of what was before the stream
         wanted = finished or self.outbox
         while time.monotonic() < until:
             if wanted.read_into(results, position):

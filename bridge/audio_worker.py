@@ -26,7 +26,7 @@ STARTING, READY, FAILED = 0, 1, 2
 HISTOGRAM_STEP = 10e-6  # seconds per bin of the compute times
 HISTOGRAM_BINS = 6000  # the last one holds all that is longer
 _COUNTERS = 16
-MAX_BACKLOG = 0.1  # seconds of input, beyond a block, left unworked before the worker jumps to the newest
+MAX_BACKLOG = 0.1  # seconds of input, beyond two blocks, left unworked before the worker jumps to the newest
 
 
 class Gauges:
@@ -153,7 +153,7 @@ class Worker:
         done = 0
         while self.inbox.end - self.at >= self.hop:
             self.beat()
-            late = self.inbox.end - self.at > self._patience + self._block
+            late = self.inbox.end - self.at > self._patience + 2 * self._block  # one of them may just have come
             if late or not self.inbox.read_into(self._samples, self.at):
                 before = self.at
                 self._jump()

@@ -60,8 +60,9 @@ class Lines:
         try:
             number = stream.fileno()
         except (AttributeError, OSError, ValueError):
-            for line in stream:  # a stream in memory
-                self._put(line)
+            with contextlib.suppress(OSError, ValueError):  # it is closed
+                for line in stream:  # a stream in memory
+                    self._put(line)
             return
         while True:
             try:

@@ -259,6 +259,145 @@ def test_a_killed_inference_process_is_dry_within_50_ms_and_wet_again_within_2_s
     assert len(wet) and (first_dry + wet[0]) * 256 <= 2 * RATE
 
 
+class Daw:
+    """One client that plays to us and records from us, as a DAW does: a loop, and its recordings put where the latency
+    that JACK tells for what it records says."""
+
+    def __init__(self, x, n):
+        self.client, self.x, self.at, self.go = jack.Client('daw', no_start_server=True), x, 0, False
+        self.out = self.client.outports.register('out')
+        self.back = self.client.inports.register('in')
+        self.samples = np.zeros(n, np.float32)
+        self.client.set_process_callback(self._process)
+        self.client.activate()
+
+    def _process(self, frames):
+        out = self.out.get_array()
+        out[:] = 0
+        if self.go:
+            part = self.x[self.at : self.at + frames]
+            out[: len(part)] = part
+            n = max(min(frames, len(self.samples) - self.at), 0)
+            self.samples[self.at : self.at + n] = self.back.get_array()[:n]
+            self.at += frames
+
+
+def told_latency(port):
+    """What ``jack_lsp -l`` says of a port: (playback, capture) ranges."""
+    text = subprocess.run(['jack_lsp', '-s', NAME, '-l', port], capture_output=True, text=True, timeout=20).stdout
+    return [tuple(int(n) for n in line.split('[')[1].split(']')[0].split()) for line in text.splitlines() if '[' in line]
+
+
+def wait_for_latency(port, wanted):
+    end = time.monotonic() + 20
+    while (found := told_latency(port)) != wanted:
+        assert time.monotonic() < end, (found, wanted)
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize('looped', [False, True], ids=['apart', 'loop'])
+def test_a_recording_put_back_by_the_latency_that_jack_tells_is_aligned_to_the_sample(looped):
+    x = music(2.0)[0]
+    x[0] = 0.5
+    with jackd(), Isolate('--query', 'drums', '--margin', '0', '--rest', '0') as isolate:
+        isolate.wait_for('latency')
+        daw = Daw(x, RATE * 3)
+        recorder = Recorder(['in', 'input'], RATE * 60)
+        try:
+            daw.client.connect('daw:out', 'genaudio-stems:in_1')
+            sink = 'daw:in' if looped else 'recorder:in'
+            daw.client.connect('genaudio-stems:monitor_1', sink)  # stems and rest: the input again
+            daw.client.connect('daw:out', 'recorder:input')
+            latency = 512 + 256 * looped
+            wait_for_latency('genaudio-stems:monitor_1', [(0, 0), (latency, latency)])
+            if looped:
+                isolate.wait_for('hears us and is heard by us')
+            daw.client.set_freewheel(True)
+            time.sleep(0.2)
+            daw.go = True
+            end = time.monotonic() + 60
+            while daw.at < RATE * 3 and time.monotonic() < end:
+                time.sleep(0.02)
+            daw.client.set_freewheel(False)
+        finally:
+            close(daw, recorder)
+        figures = isolate.finish()
+    assert figures['faults'] == 0 and figures['underruns'] == 0
+    if looped:
+        heard = daw.samples
+    else:
+        first = int(np.flatnonzero(recorder.samples[1])[0])
+        heard = recorder.samples[0, first:]
+    assert_allclose(heard[latency : latency + len(x)], x, atol=1e-5)
+
+
+def test_an_audio_process_that_dies_is_replaced_with_its_connections_and_nothing_is_left_over():
+    before = set(os.listdir('/dev/shm'))
+    with jackd(), Isolate('--query', 'drums') as isolate:
+        isolate.wait_for('latency')
+        recorder = Recorder(['stem'], RATE)
+        try:
+            recorder.client.connect('genaudio-stems:drums_1', 'recorder:stem')
+            time.sleep(1.5)  # it is seen within half a second
+            children = children_of(isolate.process.pid)
+            victim = next(pid for pid in children if has_jack(pid))
+            os.kill(victim, signal.SIGKILL)
+            isolate.wait_for('The audio process ended; starting another.')
+            end = time.monotonic() + 40
+            while not recorder.client.get_all_connections(recorder.ports[0]):
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            children = children_of(isolate.process.pid)
+            os.kill(isolate.process.pid, signal.SIGKILL)
+            end = time.monotonic() + 30
+            while any(map(runs, children)):
+                assert time.monotonic() < end, children
+                time.sleep(0.1)
+        finally:
+            close(recorder)
+    end = time.monotonic() + 10
+    while left := {name for name in set(os.listdir('/dev/shm')) - before if name.startswith(('psm_', 'sem.mp'))}:
+        if time.monotonic() > end:
+            assert not left & ours_in(left), left
+            break
+        time.sleep(0.1)
+
+
+def children_of(pid):
+    text = subprocess.run(['pgrep', '-P', str(pid)], capture_output=True, text=True).stdout
+    return [int(one) for one in text.split()]
+
+
+def has_jack(pid):
+    with open(f'/proc/{pid}/maps') as maps:
+        return 'libjack' in maps.read()
+
+
+def runs(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as stat:
+            return stat.read().rsplit(')', 1)[1].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def ours_in(names):
+    """Those of the blocks that no running process maps: others test beside us."""
+    mapped = set()
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        with contextlib.suppress(OSError), open(f'/proc/{pid}/maps') as maps:
+            text = maps.read()
+            mapped |= {name for name in names if name in text}
+    return names - mapped
+
+
+def test_a_name_too_long_for_jack_is_shortened():
+    with jackd(), Isolate('--query', 'drums', '--name', 'n' * 64) as isolate:
+        isolate.wait_for(f'JACK client {"n" * 60}:')
+        isolate.finish()
+        assert 'No JACK server' not in ''.join(isolate.lines)
+
+
 def test_a_server_at_another_rate_is_told():
     with jackd(rate=96000), Isolate('--query', 'drums') as isolate:
         assert isolate.process.wait(timeout=60) == 2
