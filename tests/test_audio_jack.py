@@ -285,7 +285,8 @@ class Daw:
 def told_latency(port):
     """What ``jack_lsp -l`` says of a port: (playback, capture) ranges."""
     text = subprocess.run(['jack_lsp', '-s', NAME, '-l', port], capture_output=True, text=True, timeout=20).stdout
-    return [tuple(int(n) for n in line.split('[')[1].split(']')[0].split()) for line in text.splitlines() if '[' in line]
+    ranges = [line.split('[')[1].split(']')[0].split() for line in text.splitlines() if '[' in line]
+    return [tuple(map(int, one)) for one in ranges]
 
 
 def wait_for_latency(port, wanted):
