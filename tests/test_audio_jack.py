@@ -291,7 +291,7 @@ def told_latency(port):
 
 def wait_for_latency(port, wanted):
     end = time.monotonic() + 20
-    while (found := told_latency(port)) != wanted:
+    while (found := told_latency(port)[1:]) != [wanted]:  # [1]: a loop's client may echo our playback latency
         assert time.monotonic() < end, (found, wanted)
         time.sleep(0.1)
 
@@ -310,7 +310,7 @@ def test_a_recording_put_back_by_the_latency_that_jack_tells_is_aligned_to_the_s
             daw.client.connect('genaudio-stems:monitor_1', sink)  # stems and rest: the input again
             daw.client.connect('daw:out', 'recorder:input')
             latency = 512 + 256 * looped
-            wait_for_latency('genaudio-stems:monitor_1', [(0, 0), (latency, latency)])
+            wait_for_latency('genaudio-stems:monitor_1', (latency, latency))
             if looped:
                 isolate.wait_for('hears us and is heard by us')
             daw.client.set_freewheel(True)
