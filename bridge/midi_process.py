@@ -24,7 +24,7 @@ from bridge.inbox import Inbox, ends_a_note
 from bridge.jack_midi import JackMidi, is_running
 from bridge.kept_takes import Piece, to_pieces
 from bridge.make_musician import make_musician
-from bridge.ports import PortSet
+from bridge.ports import PortSet, why_no_virtual
 from bridge.preset import Preset
 from bridge.priority import SWITCH, in_real_time, raise_priority
 from bridge.sender import PrecisionSender, Sender
@@ -76,7 +76,12 @@ class Backend:
             self.name = 'jack'
         else:
             self.clock = RealClock()
-            ports = PortSet(inputs, outputs, self.clock, inbox.put, client_name=setup.client_name, notify=notify)
+            try:
+                ports = PortSet(inputs, outputs, self.clock, inbox.put, client_name=setup.client_name, notify=notify)
+            except GenaudioError as error:
+                if reason := why_no_virtual():
+                    raise GenaudioError(f'No MIDI here: {reason}.') from error
+                raise
             self.sender = PrecisionSender(self.clock, ports.write, len(outputs), sounding)
             self.horizon = 0.03
             self._look, self._outputs_back, self._close = ports.look, ports.outputs_back, ports.close

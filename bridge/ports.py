@@ -9,6 +9,7 @@ import contextlib
 import sys
 import time as wall
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from bridge.clock import Clock
@@ -32,6 +33,21 @@ def list_ports(api: str | None = None) -> tuple[list[str], list[str]]:
         return library.port_names(inputs=True, system=api), library.port_names(inputs=False, system=api)
     except OSError:  # no MIDI system is no error here
         return [], []
+
+
+def why_no_virtual() -> str:
+    """Make a virtual port, as `genaudio live` does, and return why that fails and what to do; '' if it works."""
+    if not HAS_VIRTUAL:
+        return ''
+    try:
+        midi_library().open_output('look', virtual=True, client_name='genaudio-look').close()
+    except GenaudioError as error:
+        return str(error)
+    except OSError as error:
+        if sys.platform == 'linux' and not Path('/dev/snd/seq').exists():
+            return 'the ALSA sequencer is missing (no /dev/snd/seq); start JACK or PipeWire, or: sudo modprobe snd-seq'
+        return f'no virtual MIDI port can be made ({str(error).strip() or "no reason given"}); start JACK or PipeWire'
+    return ''
 
 
 def find_port(part: str, names: Sequence[str], what: str) -> str | None:

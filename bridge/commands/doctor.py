@@ -17,8 +17,8 @@ from bridge.make_musician import make_musician, model_path
 from bridge.messages import note_off
 from bridge.midi_library import describe
 from bridge.musician import HeardNote, Musician, Request
-from bridge.ports import HAS_VIRTUAL, list_ports
-from bridge.priority import may_be_real_time
+from bridge.ports import HAS_VIRTUAL, list_ports, why_no_virtual
+from bridge.priority import REAL_TIME_ADVICE, may_be_real_time
 from bridge.sender import PrecisionSender
 from genaudio_core.errors import GenaudioError
 
@@ -36,12 +36,15 @@ def check_midi() -> str:
     library = describe()
     if library.startswith('FIX'):
         return library
+    if reason := why_no_virtual():
+        if is_running():
+            return f'note: {reason}; JACK runs, and is what `genaudio live` uses'
+        return f'FIX: {reason}'
     inputs, outputs = list_ports()
     if not inputs and not outputs and not HAS_VIRTUAL:
         return 'FIX: no MIDI port: install a virtual cable such as loopMIDI and name it in the preset'
-    return f'{library}; {len(inputs)} inputs, {len(outputs)} outputs' + (
-        ', virtual ports can be made' if HAS_VIRTUAL else ''
-    )
+    made = ', virtual ports can be made' if HAS_VIRTUAL else ''
+    return f'{library}; {len(inputs)} inputs, {len(outputs)} outputs{made}'
 
 
 def check_jack() -> str:
@@ -79,7 +82,7 @@ def check_clock(seconds: float = 1.0) -> str:
         if may_keep_awake() is False:
             advice += ', and let your user write /dev/cpu_dma_latency (it keeps the processor from sleeping)'
         if not may_be_real_time():
-            advice += ", and allow your user real-time threads ('@audio - rtprio 95' in /etc/security/limits.conf)"
+            advice += f', and {REAL_TIME_ADVICE}'
         return f'FIX: messages leave up to {1000 * late:.2f} ms late (99 of 100){load}: {advice}'
     return f'ok: messages leave within {1000 * late:.3f} ms (99 of 100){load}'
 
