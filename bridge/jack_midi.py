@@ -112,6 +112,7 @@ class JackMidi:
         self._silenced = 0
         self._next_look = 0.0
         self._peers: set[str] = set()
+        self._sources: list[set[str]] = []  # who is heard on each input
         self._sinks: dict[int, set[str]] = {}  # output -> who hears it
         self._away: dict[int, set[str]] = {}  # output -> who heard it and is gone
         self._missed: dict[int, set[bytes]] = {}  # output -> note-offs that those who are away did not get
@@ -312,12 +313,16 @@ class JackMidi:
             return self._return(now)
         with contextlib.suppress(Exception):  # ports come and go while we look
             self._connect_all()
-            heard = {peer.name for port in self._inputs for peer in self._client.get_all_connections(port)}
+            sources = [{peer.name for peer in self._client.get_all_connections(port)} for port in self._inputs]
+            heard = set().union(*sources)
             sinks = [{peer.name for peer in self._client.get_all_connections(port)} for port in self._outputs]
             self._watch(sinks)
             told = set().union(*sinks)
             self._peers = heard
             self.looped = bool({name.split(':')[0] for name in heard} & {name.split(':')[0] for name in told})
+            before, self._sources = self._sources, sources
+            # Whoever is gone, or was disconnected, lets no key go any more.
+            return [number for number, (old, new) in enumerate(zip(before, sources, strict=False)) if old - new]
         return []
 
     def _watch(self, sinks: Sequence[set[str]]) -> None:

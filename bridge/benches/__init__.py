@@ -5,6 +5,7 @@ modules are loaded to build the command line.
 """
 
 BENCHES = {
+    'chaos': 'bridge.benches.chaos',
     'continue': 'bridge.benches.continuation',
     'live': 'bridge.benches.live',
     'separate': 'bridge.benches.separate',
