@@ -7,14 +7,13 @@ from live_band import preset
 from bridge.commands.live import _Instrument
 
 
-def test_the_delay_of_the_instrument_is_still_made_up_for_after_a_reload():
+def test_the_delay_of_the_instrument_is_still_made_up_for_after_a_reload(monkeypatch):
     sent = []
     instrument = object.__new__(_Instrument)
-    instrument.latency, instrument.ready, instrument.failed, instrument.status = 0.040, True, '', {}
+    instrument.latency, instrument.ready = 0.040, True
     instrument._supervisor = types.SimpleNamespace(send=lambda **message: sent.append(message))  # type: ignore
     instrument.instrument = types.SimpleNamespace(plugin=types.SimpleNamespace(name='Synth.vst3'))  # type: ignore
-    instrument.process = types.SimpleNamespace(is_alive=lambda: True)  # type: ignore
-    instrument._heard = lambda: []  # type: ignore
+    monkeypatch.setattr('bridge.instrument.InstrumentProcess.poll', lambda self: [])
     wanted = [{'set': 'transport.latency_ms', 'value': 45.0}]
     instrument.preset = preset(transport__latency_ms=5.0)
     assert len(instrument.poll()) == 1 and sent == wanted
