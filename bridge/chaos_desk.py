@@ -34,10 +34,9 @@ class Keys:
         self._new.append((self._client.frame_time + int(after * self.rate), message))
 
     def lift_all(self) -> None:
-        """Let every key go, on every channel that was used."""
+        """Let every key go that was ever pressed: one that a phrase presses later needs it again."""
         for number, (channel, note) in enumerate(list(self.down)):
             self.send(0.02 + 0.0005 * number, note_off(channel, note))
-        self.down.clear()
 
     def _process(self, frames: int) -> None:
         with contextlib.suppress(Exception):  # garbage that JACK refuses must not end the client

@@ -267,11 +267,14 @@ def _raw_keys() -> Iterator[None]:
     except termios.error:  # it was closed just now
         yield
         return
-    print(_MARK_PASTE, end='', file=sys.stderr, flush=True)
+    marks = _is_terminal(sys.stderr)  # not into a log
+    if marks:
+        print(_MARK_PASTE, end='', file=sys.stderr, flush=True)
     try:
         yield
     finally:
-        print(_LEAVE_PASTE, end='', file=sys.stderr, flush=True)
+        if marks:
+            print(_LEAVE_PASTE, end='', file=sys.stderr, flush=True)
         with contextlib.suppress(termios.error):
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
