@@ -95,8 +95,8 @@ def check_output(args: argparse.Namespace) -> None:
 def read(path: Path) -> Score:
     """Read a MIDI file, and tell the person what of it could not be read."""
     score = read_midi(path)
-    for warning in score.warnings:
-        notice(warning)
+    for text in (*score.warnings, *score.remarks):
+        notice(text)
     return score
 
 
@@ -130,16 +130,19 @@ def finish(
         if take.silent:
             where = f' in take {i}' if len(takes) > 1 else ''
             notice(f'{" and ".join(take.silent)} {"has" if len(take.silent) == 1 else "have"} nothing to play{where}.')
+        if i == 1:
+            for remark in take.remarks:
+                notice(remark)
         if out == STDOUT:
             sys.stdout.buffer.write(midi_bytes(take.score))
             sys.stdout.buffer.flush()
         else:
             write_midi(take.score, out)
         if args.picture:
-            from genaudio_core.piano_roll import draw_continuation
+            from genaudio_core.piano_roll import draw_made
 
             picture = args.picture if len(takes) == 1 else numbered(args.picture, i)
-            draw_continuation(picture, take.score, take.start, title=out.name)
+            draw_made(picture, take.score, title=out.name)
     notes = [take.notes for take in takes]
     result = {
         'notes_in': notes_in, 'notes_out': notes[0], 'beats': getattr(args, 'beats', takes[0].score.end),

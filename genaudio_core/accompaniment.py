@@ -12,13 +12,13 @@ from genaudio_core.generation import (
     Progress,
     Writer,
     announce,
-    append_notes,
     encodable,
     no_progress,
     prompt_events,
     without_notes,
 )
 from genaudio_core.instruments import instrument_code
+from genaudio_core.joining import append_notes
 from genaudio_core.sampling import Controls, Sampler
 from genaudio_core.score import Score
 

@@ -6,7 +6,7 @@ times in scores are beats.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,13 +28,12 @@ from genaudio_core.events import (
     table_to_tracks,
 )
 from genaudio_core.instruments import instrument_code, instrument_name
+from genaudio_core.joining import LATE, append_notes, let_go, struck_once
 from genaudio_core.rebasing import last_bars
 from genaudio_core.sampling import Controls, Sampler, sample
-from genaudio_core.score import Meter, Note, Score, Tempo, Track
-from genaudio_core.voices import share_out
+from genaudio_core.score import Meter, Score, Tempo, Track
 
 MAX_BEATS = 100_000  # of one piece of music that is made
-LATE = 0.25  # beats; a release up to this late counts as on time, as played music asks for
 MAX_BRIDGED = 256 * RESOLUTION  # steps of rest that the model is told of
 RESERVE = 0.25  # share of the context that a prompt leaves free
 Progress = Callable[[float], None]  # beats done
@@ -49,6 +48,7 @@ class Generated:
     notes: int  # new notes
     dropped: tuple[str, ...] = ()  # instruments of the input that the model has no class for
     silent: tuple[str, ...] = ()  # instruments that were asked for and have nothing to play
+    remarks: tuple[str, ...] = ()  # what else a person should know, in sentences
 
 
 def no_progress(beats: float) -> None:
@@ -203,7 +203,8 @@ def continue_score(
         table['velocity'] = round(sum(velocity) / len(velocity))
     result, new = score.copy(), table_to_tracks(table, offset=origin)
     notes = append_notes(result, new, start + beats, like=score)
-    return Generated(result, start, notes, dropped, without_notes(asked, new))
+    remarks = let_go(result, start)
+    return Generated(result, start, notes, dropped, without_notes(asked, new), tuple(remarks))
 
 
 def encodable(encoding: Encoding, names: Iterable[str]) -> list[str]:
@@ -226,39 +227,6 @@ def announce(prompt: np.ndarray, controls: Controls, encoding: Encoding) -> np.n
     rows = np.zeros((len(wanted), prompt.shape[1]), prompt.dtype)
     rows[:, 0], rows[:, column] = INSTRUMENT, sorted(wanted)
     return np.concatenate([head, rows, prompt[1 + len(present) :]])
-
-
-def append_notes(score: Score, tracks: list[Track], end: float, *, like: Score) -> int:
-    """Add notes to the tracks that play the same instrument, or as new tracks; notes end at `end`.
-
-    Parameters
-    ----------
-    like : Score
-        What `score` is a copy of. Several tracks of one instrument share the notes as they play there (see `voices`).
-    """
-    count = 0
-    for new in tracks:
-        notes = [note._replace(duration=min(note.duration, end - note.beat)) for note in new.notes]
-        count += len(notes)
-        homes = [i for i, track in enumerate(like.tracks) if track.instrument == new.instrument and track.notes]
-        if not homes:
-            score.tracks.append(replace(new, notes=notes))
-            continue
-        for i, mine in zip(homes, share_out(notes, [like.tracks[i] for i in homes]), strict=True):
-            score.tracks[i].notes.extend(_after_late_releases(mine, score.tracks[i].notes))
-    return count
-
-
-def _after_late_releases(notes: list[Note], given: list[Note]) -> list[Note]:
-    """`notes`, begun after the same key's late release: in a file that would end the new note, not the old one."""
-    late = {note.note: note.beat + note.duration for note in sorted(given, key=lambda note: note.beat + note.duration)}
-    result = []
-    for note in notes:
-        release = late.get(note.note, 0.0)
-        if note.beat < release <= min(note.beat + LATE, note.beat + note.duration - 1e-3):
-            note = note._replace(beat=release, duration=note.beat + note.duration - release)
-        result.append(note)
-    return result
 
 
 # Out of nothing, a model of this size repeats its rhythms more than people do, and wanders from its key. Timing drawn
@@ -310,9 +278,9 @@ def generate(
     table, _ = writer.write(0, round(beats * RESOLUTION), progress)
     tracks = table_to_tracks(table)
     for track in tracks:
-        track.notes = [note._replace(duration=min(note.duration, beats - note.beat)) for note in track.notes]
+        track.notes = struck_once(note._replace(duration=min(note.duration, beats - note.beat)) for note in track.notes)
     score = Score(tracks, [Tempo(0.0, tempo)], [Meter(0.0, *meter)])
-    return Generated(score, 0.0, len(table), silent=without_notes(asked, tracks))
+    return Generated(score, 0.0, score.n_notes, silent=without_notes(asked, tracks))
 
 
 def _free_header(decoder: Decoder, opening: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:

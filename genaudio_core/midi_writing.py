@@ -99,6 +99,9 @@ class _Writing:
 
     def _note(self, chunk: int, channel: int, note: Note) -> list[_New]:
         begin, end = self.tick(note.beat, chunk), self.tick(note.beat + note.duration, chunk)
+        starts = self.source.starts
+        if self.source.file.format == 2 and chunk + 1 < len(starts):  # a longer song would move those after it
+            end = min(end, max((starts[chunk + 1] - starts[chunk]) * self.finer, begin))
         on, off = bytes((0x90 | channel, note.note, note.velocity)), bytes((0x80 | channel, note.note, 64))
         return [(begin, _BEGIN, on), (end, _END if end > begin else _END_AT_ONCE, off)]
 

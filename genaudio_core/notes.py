@@ -143,6 +143,7 @@ class Score:
     # What `score.read_midi` remembers of the file: writing the score changes there what changed here, and nothing else.
     source: Any = field(default=None, repr=False, compare=False)
     warnings: list[str] = field(default_factory=list, compare=False)  # of reading: what of the file is not here
+    remarks: list[str] = field(default_factory=list, compare=False)  # of reading: what was odd, and no damage
 
     def __setattr__(self, name: str, value: Any) -> None:
         # The sums of `_elapsed` must notice every change of the map, also one in place.
@@ -153,7 +154,7 @@ class Score:
         tracks = [replace(track, notes=list(track.notes), others=list(track.others)) for track in self.tracks]
         return replace(
             self, tracks=tracks, tempos=list(self.tempos), meters=list(self.meters), others=list(self.others),
-            warnings=list(self.warnings),
+            warnings=list(self.warnings), remarks=list(self.remarks),
         )  # fmt: skip
 
     @property

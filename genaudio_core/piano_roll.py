@@ -1,5 +1,6 @@
 """A picture of a score: what was given and what is new, in two colours."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,20 +69,19 @@ def draw(
         figure.savefig(temporary, dpi=110, metadata={'Software': 'genaudio'} if Path(path).suffix == '.png' else None)
 
 
-def draw_continuation(path: str | Path, score: Score, start: float, *, title: str = '') -> None:
-    """Piano roll of a score whose notes from beat `start` on are new."""
-    notes = [note for track in score.tracks for note in track.notes]
+def draw_made(path: str | Path, score: Score, *, title: str = '') -> None:
+    """Piano roll of a score in which the notes that its file did not hold are new."""
+    given, new = [], []
+    for track in score.tracks:
+        left = Counter(note for note, _, _ in track.place.notes) if track.place is not None else Counter()
+        for note in track.notes:
+            (given if left[note] > 0 else new).append(note)
+            left[note] -= 1
     bars, beat = [], 0.0
     while beat < score.end and len(bars) < 512:
         bars.append(beat)
         beat = score.next_bar(beat + 1e-3)
-    draw(
-        path,
-        [note for note in notes if note.beat < start],
-        [note for note in notes if note.beat >= start],
-        title=title,
-        bars=bars,
-    )
+    draw(path, given, new, title=title, bars=bars)
 
 
 def _shade(colour: str, velocity: int) -> tuple[float, float, float, float]:

@@ -61,6 +61,14 @@ def read_midi(source: str | Path | bytes) -> Score:
         told.append(f'{late} notes after beat {LATEST:,.0f} are passed over')
     if told:
         score.warnings.append(f'{name}: {"; ".join(told)}. The rest is read.')
+    odd = []
+    if n := file.nonsense:
+        odd.append('a meta event that means nothing is left out' if n == 1 else
+                   f'{n} meta events that mean nothing are left out')  # fmt: skip
+    if n := file.clipped:
+        odd.append(f'{n} event{"" if n == 1 else "s"} with bytes over 127 {"is" if n == 1 else "are"} read with 127')
+    if odd:
+        score.remarks.append(f'{name}: {"; ".join(odd)}.')
     return score
 
 
@@ -173,7 +181,7 @@ class _Reader:
                 loose.append((chunk, i, tick, channel, mido.Message.from_bytes(data)))
                 if status == 0xB0 and (data[1] == 120 or data[1] >= 123):
                     self._silence(channel, tick, sounding, close)
-            elif data[0] == smf.SYSEX and data[-1] == 0xF7:
+            elif data[0] == smf.SYSEX and data[-1] == 0xF7 and data[1:-1].isascii():
                 loose.append((chunk, i, tick, None, mido.Message('sysex', data=data[1:-1])))
             elif data[0] == smf.META:
                 beat = (tick + start) / unit

@@ -6,6 +6,7 @@ header promises too few, and takes the continued packets of a system exclusive m
 read here, once; messages with names are made of them in `genaudio_core.score`, by mido.
 
 Damage costs what is damaged: everything that can be read is read, and `File.faults` says in words what could not.
+What is whole and means nothing (a tempo of 0) is counted beside it.
 """
 
 import re
@@ -40,6 +41,8 @@ class TrackChunk:
 
     events: list[Event] = field(default_factory=list)
     end: int = 0  # tick at which it ends; not before its last event
+    nonsense: int = 0  # as in `File`
+    clipped: int = 0
 
 
 @dataclass
@@ -51,6 +54,8 @@ class File:
     tracks: list[TrackChunk] = field(default_factory=list)
     chunks: list[tuple[bytes, bytes]] = field(default_factory=list)  # (name, bytes) of chunks that are no tracks
     faults: list[str] = field(default_factory=list)  # what could not be read, each a part of a sentence
+    nonsense: int = 0  # meta events that are left out because they cannot mean what their type says
+    clipped: int = 0  # events with data bytes over 127, which are read as 127
 
     @property
     def ticks_per_beat(self) -> int:
@@ -115,7 +120,8 @@ def parse(data: bytes, name: str = 'The MIDI data') -> File:
     _read_chunks(data, 8 + length, file)
     if len(file.tracks) < promised:
         if not file.tracks:
-            raise GenaudioError(f'{name} is truncated: its header promises {promised} tracks, and none is there.')
+            s = '' if promised == 1 else 's'
+            raise GenaudioError(f'{name} is truncated: its header promises {promised} track{s}, and none is there.')
         missing = promised - len(file.tracks)
         file.faults.append(f'it is truncated: {missing} of {promised} tracks {"is" if missing == 1 else "are"} missing')
     if kind == 0 and len(file.tracks) > 1:
@@ -169,6 +175,8 @@ def _read_track(data: bytes, begin: int, length: int, file: File) -> int:
     if fault is None:
         end = min(end, len(data))
     file.tracks.append(track)
+    file.nonsense += track.nonsense
+    file.clipped += track.clipped
     if fault is not None and (fault or end > len(data)):
         where = '' if not file.ticks_per_beat else f' at beat {track.end / file.ticks_per_beat:.4g}'
         if end > len(data):
@@ -220,6 +228,7 @@ def _read_events(data: bytes, at: int, end: int) -> tuple[TrackChunk, int, str |
                     break
                 if not payload.isascii():  # over 127: as near as a data byte comes
                     payload = bytes(min(value, 127) for value in payload)
+                    track.clipped += 1
                 events.append(Event(tick, bytes((status,)) + payload))
                 at = good = stop
                 continue
@@ -246,6 +255,8 @@ def _read_events(data: bytes, at: int, end: int) -> tuple[TrackChunk, int, str |
                 return track, at + size, None
             if status != META or is_sound(head[1:] + data[at : at + size]):
                 events.append(Event(tick, head + data[at : at + size]))
+            else:
+                track.nonsense += 1
             at += size
             good = at
     except IndexError:  # the file ends here
