@@ -17,6 +17,7 @@ class Answer:
     covered: float = field(init=False)
     line: float = field(init=False)  # the next line whose music must be ready before it
     end: float = field(init=False)  # the request's end, or where the answer was cut
+    silent: float = field(init=False)  # the beat by which its last note must be over
     takes: dict[int, list[PlannedNote]] = field(default_factory=dict)
     until: dict[int, float] = field(default_factory=dict)
     take: int = 0
@@ -28,6 +29,7 @@ class Answer:
     def __post_init__(self) -> None:
         self.covered = self.line = self.request.start
         self.end = self.request.end
+        self.silent = self.request.end + self.request.bar
 
     def unit_end(self, line: float) -> float:
         """End of the stretch that must be ready at `line`: a bar; less in the first bar of an answer.

@@ -14,6 +14,7 @@ from genaudio_core.instruments import DRUMS, FAMILY, RANGE
 from genaudio_core.keys import SCALES
 
 MEMORY = 64.0  # beats that are remembered
+EARLY = 0.1  # beats before a line in which a note belongs to the line
 KICK, SNARE, HAT, OPEN_HAT = 36, 38, 42, 46
 
 
@@ -99,15 +100,17 @@ class FallbackMusician:
         notes = [n for n in self.heard(-1e9, request.start) if (n.instrument == DRUMS) == drums]
         if not notes:
             return [], 0.0, bar
-        last = notes[-1].beat
+        # A note a little before its line belongs to the line, and one before the answer to what comes after it.
+        notes = [n for n in notes if n.beat < request.start - EARLY] or notes
+        last = notes[-1].beat + EARLY
         wanted = max(1, round((request.end - request.start) / bar))
         final = bar * math.floor(last / bar + 1e-6)
         first = final
         for _ in range(min(wanted, 8) - 1):  # as many bars as are asked for, unless a silent bar stands before
-            if not any(first - bar <= n.beat < first for n in notes):
+            if not any(first - bar <= n.beat + EARLY < first for n in notes):
                 break
             first -= bar
-        return [n for n in notes if n.beat >= first - 0.1], first, final + bar - first
+        return [n for n in notes if n.beat >= first - EARLY], first, final + bar - first
 
     def _phrase(self, request: Request, take: int, part: int, rng: random.Random) -> list[PlannedNote]:
         """The player's own phrase, come back changed: take 0 stays close, others go further."""
@@ -126,9 +129,9 @@ class FallbackMusician:
         while origin + repeat * length < request.end:
             for note in source:
                 beat = origin + repeat * length + (note.beat - first)
-                if not request.start - 0.1 <= beat < request.end - 1e-6:
+                if not request.start - EARLY <= beat < request.end - EARLY:
                     continue
-                beat = max(beat, request.start)  # a note a little before its line belongs to the line
+                beat = max(beat, request.start)
                 pitch = 2 * axis - note.note if mirror else note.note
                 steps = shift
                 # The last beat of the answer is free to turn elsewhere, more so the warmer the setting.
@@ -184,9 +187,12 @@ class FallbackMusician:
         notes = []
         beat = request.bar * math.floor(request.start / request.bar + 1e-6)
         while source and beat < request.end:
-            notes += [PlannedNote(beat + n.beat - first, n.duration, n.note, n.velocity, part) for n in source]
+            for n in source:
+                at = beat + n.beat - first
+                if request.start - EARLY <= at < request.end - EARLY:
+                    notes.append(PlannedNote(max(at, request.start), n.duration, n.note, n.velocity, part))
             beat += length
-        return [n for n in notes if request.start - 1e-6 <= n.beat < request.end - 1e-6]
+        return notes
 
     def _accompany(self, request: Request, part: int, name: str, rng: random.Random) -> list[PlannedNote]:
         bar = request.bar

@@ -77,14 +77,16 @@ class LeaderChoice:
         follower = self._follower(source)
         if follower is leader:
             return self._told_of(self.transport.sync(event))
+        was_armed = follower.armed is not None
         follower.sync(event)
-        starts = event.kind in (messages.START, messages.CONTINUE)
+        # A start without any clock is a keyboard's button, and no reason to give up who leads.
+        starts = event.kind in (messages.START, messages.CONTINUE) and follower.ticks > 0
+        starts = starts or (was_armed and follower.rolling)
         if isinstance(leader, ClockFollower):
             self._tell_of_two(source, follower, leader, event.time)
             takes_over = self._is_free(leader, follower, event.time, starts=starts)
         else:
-            # A start without any clock is a keyboard's button, and no reason to give up our own tempo.
-            takes_over = follower.rolling or (starts and follower.ticks > 0)
+            takes_over = follower.rolling or starts
         return self._hand_to(follower, event.time) if takes_over else []
 
     def _is_free(self, leader: ClockFollower, other: ClockFollower, time: float, *, starts: bool) -> bool:

@@ -4,13 +4,13 @@
 of how long they will be. `Feel` learns the player's touch and micro-timing, so that the answer can take them on.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bridge.messages import (
-    ALL_NOTES_OFF,
-    ALL_SOUND_OFF,
+    ENDS_NOTES,
     RESET_CONTROLLERS,
     SUSTAIN,
     Control,
@@ -33,6 +33,7 @@ class _Held:
     beat: float
     velocity: int
     instrument: str
+    time: float  # bridge time of the note-on
     key_up: bool = False  # only the pedal holds it
 
 
@@ -62,7 +63,9 @@ class Listener:
             finished = self._end(source, event.channel, event.note, beat)
             place = (source, event.channel)
             instrument = DRUMS if event.channel == DRUM_CHANNEL else self._programs.get(place, self.instrument)
-            self._held[(*place, event.note)] = _Held(self._next_id, beat, event.velocity, instrument)
+            self._held[(*place, event.note)] = _Held(
+                self._next_id, beat, event.velocity, instrument, event.time
+            )  # fmt: skip
             self._next_id += 1
             self.n_heard += 1
             self.last_on = beat
@@ -89,7 +92,7 @@ class Listener:
         if event.control in (SUSTAIN, RESET_CONTROLLERS):
             self._pedal.discard(place)
             up = [key for key, held in self._held.items() if key[:2] == place and held.key_up]
-        elif event.control in (ALL_SOUND_OFF, ALL_NOTES_OFF):
+        elif event.control in ENDS_NOTES:
             up = [key for key in self._held if key[:2] == place]
         else:
             return []
@@ -105,9 +108,18 @@ class Listener:
         self.last_off = beat
         return [HeardNote(held.id, held.beat, duration, note, held.velocity, held.instrument)]
 
-    def release_all(self, beat: float) -> list[HeardNote]:
-        """End every held note: the transport stopped."""
-        return [note for key in list(self._held) for note in self._end(*key, beat)]
+    def release_all(self, beat: float, *, before: float = math.inf) -> list[HeardNote]:
+        """End every held note that was struck before that bridge time: the transport stopped."""
+        ends = [key for key, held in self._held.items() if held.time < before]
+        return [note for key in ends for note in self._end(*key, beat)]
+
+    def move_held(self, time: float, beat: float) -> list[NoteOn]:
+        """The transport starts at `beat`: what is held, struck a little before it, begins there. Return the keys."""
+        for held in self._held.values():
+            held.beat = beat
+        if self._held:
+            self.last_on = beat
+        return [NoteOn(time, note, held.velocity, channel) for (_, channel, note), held in self._held.items()]
 
     def release(self, source: int, beat: float) -> list[HeardNote]:
         """End what input `source` holds: its port is gone, and with it its pedals."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 CLOCK, START, CONTINUE, STOP = 0xF8, 0xFA, 0xFB, 0xFC
 SONG_POSITION = 0xF2
 SUSTAIN, ALL_SOUND_OFF, RESET_CONTROLLERS, ALL_NOTES_OFF = 64, 120, 121, 123
+ENDS_NOTES = (ALL_SOUND_OFF, *range(ALL_NOTES_OFF, 128))  # controllers: omni, mono and poly end notes, too
 
 # Data bytes that follow each kind of status byte (MIDI 1.0).
 _LENGTHS = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2, 0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0}

@@ -37,6 +37,14 @@ class Owner(NamedTuple):
     number: int  # request, or input
 
 
+class Pedal(NamedTuple):
+    """A sustain pedal that was passed on."""
+
+    output: int
+    channel: int  # of the output
+    depth: int  # 1..127
+
+
 class Slot(NamedTuple):
     """A key of an input."""
 
@@ -73,7 +81,7 @@ class NoteOutput:
         self._newest: dict[Key, Strike] = {}  # of the plan
         self._slots: dict[tuple[Owner, Slot], Strike] = {}
         self._sustained: set[tuple[Owner, int]] = set()  # (owner, channel of the input) whose pedal is down
-        self._pedals: dict[tuple[Owner, int], tuple[int, int]] = {}  # ... passed on as down to (output, channel)
+        self._pedals: dict[tuple[Owner, int], Pedal] = {}  # ... that was passed on
         self._programs: dict[tuple[int, int], int] = {}
 
     # --- notes
@@ -136,13 +144,25 @@ class NoteOutput:
                 self.let_go(strike, time)
 
     def pass_pedal(self, owner: Owner, channel: int, voice: Voice, value: int, time: float) -> None:
-        """Send the player's sustain pedal on, for the synthesizer to hold what it hears."""
+        """Send the player's sustain pedal on, for the synthesizer to hold what it hears: half-way values, too.
+
+        Of several pedals for one place, the deepest counts.
+        """
+        before = self._pedals.pop((owner, channel), None)
+        if not value and before is None:
+            return  # it was not down here
         place = (voice.output, voice.channel)
-        if value >= 64:
-            self._pedals[owner, channel] = place
-        elif self._pedals.pop((owner, channel), None) is None or place in self._pedals.values():
-            return  # it was not down here, or somebody else's still is
-        self.sender.send_at(time, voice.output, messages.control(voice.channel, messages.SUSTAIN, value))
+        others = self._depth(place)
+        if value:
+            self._pedals[owner, channel] = Pedal(*place, value)
+        if value > others or (before is not None and before.depth > others):
+            self.sender.send_at(
+                time, voice.output, messages.control(voice.channel, messages.SUSTAIN, max(value, others))
+            )
+
+    def _depth(self, place: tuple[int, int]) -> int:
+        """How far the pedals that were passed on to (output, channel) are down."""
+        return max((pedal.depth for pedal in self._pedals.values() if pedal[:2] == place), default=0)
 
     # --- programs
 
@@ -191,9 +211,9 @@ class NoteOutput:
         )
         lifted = []
         for whose, on_channel in [place for place in self._pedals if is_meant(*place)]:
-            place = self._pedals.pop((whose, on_channel))
-            if place not in self._pedals.values():
-                lifted.append((place[0], messages.control(place[1], messages.SUSTAIN, 0)))
+            output, to_channel, depth = self._pedals.pop((whose, on_channel))
+            if depth > (others := self._depth((output, to_channel))):
+                lifted.append((output, messages.control(to_channel, messages.SUSTAIN, others)))
         if lifted:
             self.sender.release((), lifted)
         if channel is None and source is not None:  # the input is gone, and its pedal with it
@@ -205,7 +225,7 @@ class NoteOutput:
     def end_output(self, output: int) -> None:
         """End everything on `output` with real note-offs, and send its programs again: its port is back."""
         self._drop([strike for strike in self._live.values() if strike.key[0] == output])
-        for place in [place for place, (passed_to, _) in self._pedals.items() if passed_to == output]:
+        for place in [place for place, pedal in self._pedals.items() if pedal.output == output]:
             del self._pedals[place]
         self.forget_programs(output)
         self.sender.silence([output])
@@ -237,5 +257,5 @@ class NoteOutput:
 
     @property
     def passed_pedals(self) -> set[tuple[int, int]]:
-        """(output, channel) to which a pedal was passed on and is down."""
-        return set(self._pedals.values())
+        """(output, channel) to which a pedal was passed on and is down, be it half-way."""
+        return {(pedal.output, pedal.channel) for pedal in self._pedals.values()}

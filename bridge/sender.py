@@ -6,6 +6,7 @@ last part of a millisecond. JACK's, with frame offsets, is in `jack_midi.py`.
 """
 
 import heapq
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -56,6 +57,7 @@ class Outbox:
         self._order = 0
         self._waiting: set[int] = set()  # strikes whose note-on is in the heap
         self._holders: dict[Key, set[int]] = {}  # strikes that hold a key down
+        self._begun: dict[Key, float] = {}  # key held -> time of its newest note-on
 
     def __len__(self) -> int:
         return len(self._heap) + len(self.unsent)
@@ -82,7 +84,8 @@ class Outbox:
     def pop_due(self, time: float) -> list[tuple[float, int, bytes]]:
         """Take (time, output, message) of all that is due at `time`; tell `sounding` what was really sent.
 
-        A note struck again while it sounds gets its note-off first: no synthesizer is left to count.
+        A note struck again while it sounds gets its note-off first: no synthesizer is left to count. Struck twice at
+        one instant, by two owners or in two parts, it is one note.
         """
         due: list[tuple[float, int, bytes]] = []
         while self._heap and self._heap[0][0] <= time:
@@ -90,10 +93,13 @@ class Outbox:
             key = (output, message[0] & 15, message[1] if len(message) > 1 else 0)
             if rank == _ON and self._begins(key, strike):
                 if holders := self._holders.get(key):
-                    due.append((when, output, note_off(*key[1:])))
                     holders.add(strike)
+                    if when - self._begun.get(key, -math.inf) < 1e-6:
+                        continue
+                    due.append((when, output, note_off(*key[1:])))
                 else:
                     self._holders[key] = {strike}
+                self._begun[key] = when
                 due.append((when, output, message))
             elif rank == _OTHER or (rank == _OFF and self._ends(key, strike)):
                 due.append((when, output, message))

@@ -5,10 +5,9 @@ scheduler to the sender. The session owns no thread, no port and no process, so 
 process, in the demo and in tests that run hours in seconds.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from bridge import messages
@@ -29,6 +28,8 @@ from bridge.players.take_over import start_soon
 from bridge.preset import Preset
 from bridge.scheduler import Due, Scheduler
 from bridge.sender import Sender
+from bridge.sensing import RESET, Sensing
+from bridge.snapshot import snapshot
 from bridge.takes import Takes
 from bridge.transport import Leader
 from genaudio_core.errors import GenaudioError
@@ -36,6 +37,7 @@ from genaudio_core.instruments import find_instrument
 
 MAX_SLEEP = 0.02  # seconds between two steps, at most
 STANDSTILL = 0.3  # seconds without a beat after which notes of the plan end
+EARLY = 0.1  # seconds before a start or a jump in which a key is struck for what begins there
 
 
 class Session:
@@ -82,9 +84,11 @@ class Session:
         self.takes = Takes(self)
         self.answers: list[Answer] = []  # not yet over, in order of time
         self._parsers: dict[int, messages.Parser] = {}
+        self._sensing = Sensing()
         self._next_request = 1
         self._stood_at: float | None = None  # bridge time since which the transport is seen not to roll
         self._closed = False
+        self._rolled = False  # the transport's last change was a start
         self.player: Player = PLAYERS[preset['player.mode']](self)
         self._tell_instruments()
 
@@ -110,6 +114,9 @@ class Session:
 
     def receive(self, source: int, chunk: bytes, time: float) -> None:
         """Take MIDI bytes of input `source` that arrived at bridge time `time`."""
+        self._sensing.hear(source, chunk, time)
+        if RESET in chunk:  # it has forgotten what it held
+            self._let_go(source)
         parser = self._parsers.setdefault(source, messages.Parser())
         before = parser.bad_bytes
         for message in parser.feed(chunk):
@@ -147,16 +154,14 @@ class Session:
         """Sound at once what the key sounds: itself with thru, a part in mode arrange."""
         slot = Slot(event.channel, event.note)
         if self.preset['player.thru']:
-            self.notes.press(
-                Owner('thru', source), slot, event.time, self.voices[0], event.note, event.velocity
-            )
+            self.notes.press(Owner('thru', source), slot, event.time, self.voices[0], event.note, event.velocity)
         if (placed := self.player.place(event)) is not None:
             voice, note = placed
             self.notes.press(Owner('arrange', source), slot, event.time, voice, note, event.velocity)
 
     def _pass_control(self, source: int, event: Control) -> None:
         """The pedal is passed on with thru and holds what is arranged; "all notes off" ends what its input holds."""
-        if event.control in (messages.ALL_SOUND_OFF, messages.ALL_NOTES_OFF):
+        if event.control in messages.ENDS_NOTES:
             self.notes.end(source=source, channel=event.channel)
         elif event.control in (messages.SUSTAIN, messages.RESET_CONTROLLERS):
             value = event.value if event.control == messages.SUSTAIN else 0
@@ -174,6 +179,11 @@ class Session:
     def port_lost(self, source: int) -> None:
         """Input `source` is gone: what it held is let go, its pedal is up; other inputs keep what they hold."""
         self._parsers.pop(source, None)
+        self._sensing.forget(source)
+        self._let_go(source)
+
+    def _let_go(self, source: int) -> None:
+        """No note-off will come for what input `source` holds."""
         self.notes.end(source=source)
         self._heard(self.listener.release(source, self.transport.beat_at(self.clock.now())))
 
@@ -194,9 +204,7 @@ class Session:
             self.fallback.hear(held)
             self.engine.hear(held)
         preset = self.preset
-        controls = Controls(**{
-            key: preset[f'music.{key}'] for key in ('temperature', 'top_p', 'density', 'key', 'low', 'high', 'velocity')
-        })  # fmt: skip
+        controls = Controls(**{one.name: preset[f'music.{one.name}'] for one in fields(Controls)})
         request = Request(
             self._next_request, start, end, tuple(voice.instrument for voice in self.voices), role, controls,
             preset['music.takes'], preset['music.seed'] + self._next_request, self.transport.bar,
@@ -218,12 +226,15 @@ class Session:
                 self.answers.remove(answer)
             else:
                 answer.end = beat
-        self.scheduler.end_by(beat)
+        self.end_by(beat)
         if release:
             self.scheduler.release()
 
     def end_by(self, beat: float) -> None:
-        """Let everything that the band began before `beat` end there."""
+        """Let everything that the band began before `beat` end there, also what is yet to come in."""
+        for answer in self.answers:
+            if answer.request.start < beat - 1e-9:
+                answer.silent = min(answer.silent, beat)
         self.scheduler.end_by(beat)
 
     def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
@@ -250,15 +261,14 @@ class Session:
     def dues(self, answer: Answer, notes: list[PlannedNote], shift: float = 0.0) -> list[Due]:
         """Planned notes as they will be played: with voices, and with the player's touch and timing.
 
-        No note goes on for more than a bar after its answer: what follows may be of other harmony.
+        No note goes on for more than a bar after its answer, nor after the beat at which other music begins.
         """
-        last = answer.request.end + answer.request.bar
         timing, touch = self.preset['music.timing'], self.preset['music.touch']
         result = []
         for note in notes:
             beat, velocity = self.feel.shape(note.beat, note.velocity, timing, touch)
             voice = self.voices[note.part % len(self.voices)]
-            duration = min(note.duration, last - note.beat)
+            duration = min(note.duration, answer.silent - note.beat)
             result.append(Due(beat + shift, duration, note.note, velocity, voice, note.beat + shift))
         return result
 
@@ -270,6 +280,9 @@ class Session:
         self._changed(self.leaders.check(now))
         for piece in self.engine.poll():
             self._take_in(piece, now)
+        for source in self._sensing.gone(now):
+            self.notify(f"'{self.preset['ports.inputs'][source]}' fell silent (active sensing): its keys are let go.")
+            self._let_go(source)
         for line in self.sender.complaints():
             self.notify(line)
         beat = self.transport.beat_at(now)
@@ -349,9 +362,15 @@ class Session:
 
     def _changed(self, changes: list[Change]) -> None:
         for change in changes:
-            if change.kind in ('stop', 'start'):
-                self._heard(self.listener.release_all(change.beat))
-                self._all_quiet()
+            if change.kind == 'tempo':
+                continue
+            starts = change.kind == 'start'
+            if not starts or self._rolled:
+                self._heard(self.listener.release_all(change.beat, before=change.time - EARLY))
+            self._all_quiet()
+            for event in self.listener.move_held(change.time, change.beat) if starts else ():
+                self.player.on_note(event, change.beat)
+            self._rolled = starts
 
     def _all_quiet(self) -> None:
         """End what the band plays and forget its plan; memory of what was heard stays, and what the player holds."""
@@ -398,6 +417,7 @@ class Session:
                     own.start(now)
                 else:
                     own.stop(now)
+                self._changed(self.leaders.check(now))
             case 'learn':
                 self.controllers.learn('music.temperature')
             case _:
@@ -476,28 +496,4 @@ class Session:
 
     def snapshot(self) -> dict[str, Any]:
         """What the view shows."""
-        now = self.clock.now()
-        beat = self.transport.beat_at(now)
-        bar = self.transport.bar
-        return {
-            'rolling': self.transport.rolling,
-            'leader': self.transport.leader.name,
-            'bar': math.floor(beat / bar) + 1, 'beat': beat % bar + 1, 'tempo': self.transport.tempo,
-            'mode': self.preset['player.mode'], 'state': self.player.state, 'preset': self.preset.name,
-            'values': dict(self.preset.values), 'controllers': dict(self.controllers.bound),
-            'heard': self.listener.n_heard, 'held': self.listener.n_held,
-            'planned': len(self.scheduler.planned()), 'played': self.scheduler.played,
-            'sounding': self.sender.sounding.count(),
-            'missed': self.missed, 'units': self.units, 'late': self.scheduler.late,
-            'handover_ms': 1000 * self.handovers[-1] if self.handovers else None,
-            'ready_ms': self._ready_ms(now),
-            'engine': 'ready' if self.engine.ready else 'starting', 'restarts': self.engine.restarts,
-            'engine_stats': self.engine.stats, 'bad_bytes': self.bad_bytes,
-            'takes': self.takes.describe(),
-        }  # fmt: skip
-
-    def _ready_ms(self, now: float) -> float | None:
-        """How far ahead of the clock the plan is covered, in milliseconds."""
-        if not self.answers or not self.transport.rolling:
-            return None
-        return 1000 * (self.transport.time_at(max(a.covered for a in self.answers)) - now)
+        return snapshot(self)

@@ -63,6 +63,7 @@ class Takes:
         if answer in session.answers:
             start = float(-(-max(soon, answer.request.start) // 1))  # ceiling
             session.scheduler.cancel(answer.request.id, start)
+            session.scheduler.end_by(start)  # what the other take holds on to is of its own harmony
             # What the new take does not cover yet is watched by the deadline contract like anything else.
             covered = answer.until.get(answer.take, answer.request.start)
             notes = [note for note in answer.notes() if start - 1e-6 <= note.beat < answer.end]
