@@ -27,6 +27,7 @@ from typing import Any, TextIO
 from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError, did_you_mean
 
+MAX_SECONDS = 366 * 24 * 3600  # that anything runs for
 _TRAIN_PACKAGES = ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'miditok', 'music21')
 
 
@@ -75,6 +76,12 @@ def number(
         raise GenaudioError(f'{option} must be {_range("a number", low, high, above, unit)}, not {text}.')
 
     return read
+
+
+def decibels(option: str) -> Callable[[str], float]:
+    """Return an argparse type for a level in dB, as `number`; -inf is silence."""
+    level = number(option, -200, 60, unit='dB')
+    return lambda text: -math.inf if text.strip().lower() in ('-inf', '-infinity') else level(text)
 
 
 def whole(option: str, low: int = 0, high: int = 2**31 - 1, *, unit: str = '') -> Callable[[str], int]:

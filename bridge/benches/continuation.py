@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from genaudio_core.command import threads, whole
+
 HELP = 'Cost of one event of the continuer, at a context of 16 and at a full one.'
 EXAMPLE = 'genaudio bench continue --json'
 REFERENCE = Path(__file__).parents[2] / 'tests' / 'benchmarks' / 'recompute.py'
@@ -23,9 +25,10 @@ SHORT = 16  # events
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='live', help='bundled name or .onnx file (default: live)')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--context', type=int, default=1023, help='events behind the measured one (default: 1023)')
-    parser.add_argument('--events', type=int, default=200, help='events measured at each context')
+    parser.add_argument('--threads', type=threads(), default=1)
+    parser.add_argument('--context', type=whole('--context', 1), default=1023,
+                        help='events behind the measured one (default: 1023)')  # fmt: skip
+    parser.add_argument('--events', type=whole('--events', 1), default=200, help='events measured at each context')
     parser.add_argument('--reference', action=argparse.BooleanOptionalAction, default=True,
                         help='also time recomputing the whole sequence in torch, where torch is installed')  # fmt: skip
 
@@ -40,8 +43,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.sampling import Controls, Sampler
 
     path = find_model(args.model)
-    if args.threads < 1 or args.events < 1:
-        raise GenaudioError('--threads and --events must be at least 1.')
     started = time.perf_counter()
     decoder = Decoder.load(path, provider=args.provider, threads=args.threads)
     load_ms = 1e3 * (time.perf_counter() - started)

@@ -13,17 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from genaudio_core.command import number, threads, whole
+
 HELP = 'Speed and memory of offline separation of a long file, and whether stems and residual add up.'
 EXAMPLE = 'genaudio bench separate --minutes 60 --json'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--minutes', type=float, default=10.0, help='length of the recording (default: 10)')
+    parser.add_argument('--minutes', type=number('--minutes', above=0, high=24 * 60), default=10.0,
+                        help='length of the recording (default: 10)')  # fmt: skip
     parser.add_argument('--input', type=Path, help='audio file to repeat to that length (default: made up)')
     parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
-    parser.add_argument('--queries', type=int, default=2, help='stems at once, 1 to 16 (default: 2)')
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--sample-rate', type=int, default=44100, help='Hz of the made-up recording (default: 44100)')
+    parser.add_argument('--queries', type=whole('--queries', 1), default=2, help='stems at once, 1 to 16 (default: 2)')
+    parser.add_argument('--threads', type=threads(), default=2)
+    parser.add_argument('--sample-rate', type=whole('--sample-rate', 4000, 384000, unit='Hz'), default=44100,
+                        help='Hz of the made-up recording (default: 44100)')  # fmt: skip
     parser.add_argument('--folder', type=Path, help='where the audio goes meanwhile (default: the system\'s own place)')
 
 
@@ -36,10 +40,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.query import Query
     from genaudio_core.separation import MAX_QUERIES, Separator, separate_file
 
-    if not 0 < args.minutes <= 24 * 60 or not 1 <= args.queries <= MAX_QUERIES or args.threads < 1:
-        raise GenaudioError(f'--minutes must be more than 0, --queries 1 to {MAX_QUERIES}, --threads at least 1.')
-    if not 4000 <= args.sample_rate <= 384000:
-        raise GenaudioError('--sample-rate must be 4000 to 384000 Hz.')
+    if args.queries > MAX_QUERIES:
+        raise GenaudioError(f'--queries must be 1 to {MAX_QUERIES}.')
     if args.folder is not None and not args.folder.is_dir():
         raise GenaudioError(f'There is no folder {args.folder}.')
     separator = Separator.load(args.model, threads=args.threads)

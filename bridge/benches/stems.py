@@ -20,20 +20,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+from genaudio_core.command import number, whole
+
 HELP = 'Cost of live stem isolation, and with --certify a certificate of this machine.'
 EXAMPLE = 'genaudio bench stems --certify --minutes 10 --json'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', type=Path, help='live separator (default: the bundled one)')
-    parser.add_argument('--queries', type=int, default=1, help='stems at once, 1 to 8 (default: 1)')
-    parser.add_argument('--sample-rate', type=int, default=48000, help='Hz (default: 48000)')
-    parser.add_argument('--block-size', type=int, default=256, help='samples per device callback (default: 256)')
+    parser.add_argument('--queries', type=whole('--queries', 1), default=1, help='stems at once, 1 to 8 (default: 1)')
+    parser.add_argument('--sample-rate', type=whole('--sample-rate', 8000, 768000, unit='Hz'), default=48000,
+                        help='Hz (default: 48000)')  # fmt: skip
+    parser.add_argument('--block-size', type=whole('--block-size', 16, 4096, unit='samples'), default=256,
+                        help='samples per device callback (default: 256)')  # fmt: skip
     parser.add_argument('--low-latency', action='store_true', help='at half the hop of the model')
-    parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: one hop or more)')
-    parser.add_argument('--hops', type=int, default=3000, help='hops measured in the engine alone')
+    parser.add_argument('--margin', type=number('--margin', 0, 10_000, unit='ms'), metavar='MS',
+                        help='pin the extra latency (default: one hop or more)')  # fmt: skip
+    parser.add_argument('--hops', type=whole('--hops', 100), default=3000, help='hops measured in the engine alone')
     parser.add_argument('--certify', action='store_true', help='run the whole live side in real time')
-    parser.add_argument('--minutes', type=float, default=10.0, help='how long --certify runs (default: 10)')
+    parser.add_argument('--minutes', type=number('--minutes', above=0, high=24 * 60), default=10.0,
+                        help='how long --certify runs (default: 10)')  # fmt: skip
     parser.add_argument('--no-busy', action='store_true', help='certify without the busy process beside it')
 
 
@@ -44,10 +50,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.errors import GenaudioError
     from genaudio_core.separation_stream import MAX_QUERIES, MaskNetwork, StreamingSeparator
 
-    if not 1 <= args.queries <= MAX_QUERIES:
+    if args.queries > MAX_QUERIES:
         raise GenaudioError(f'--queries must be 1 to {MAX_QUERIES}.')
-    if args.hops < 100 or not 0 < args.minutes <= 24 * 60 or not 16 <= args.block_size <= 4096:
-        raise GenaudioError('--hops must be at least 100, --minutes more than 0, --block-size 16 to 4096.')
     path = model_path(args.model)
     network = MaskNetwork.load(path)
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command import notice
+from genaudio_core.command import notice, number, seed, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import check_targets, check_writable
 
@@ -24,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--session', action='store_true', help='also write an Ardour session and cue lists: OUT-session/'
     )
-    parser.add_argument('--seed', type=int, default=0, help='the same seed makes the same mix (default: 0)')
+    parser.add_argument('--seed', type=seed(), default=0, help='the same seed makes the same mix (default: 0)')
     parser.add_argument('--mono', action='store_true', help='mix to one channel')
-    parser.add_argument('--duck', type=float, default=9.0, metavar='DB',
+    parser.add_argument('--duck', type=number('--duck', 0, 60, unit='dB'), default=9.0, metavar='DB',
                         help='lower the background this much under speech (default: 9; 0: not at all)')  # fmt: skip
-    parser.add_argument('--ceiling', type=float, default=-1.0, metavar='DB',
+    parser.add_argument('--ceiling', type=number('--ceiling', -40, 0, unit='dBTP'), default=-1.0, metavar='DB',
                         help='highest true peak; a louder mix is lowered as a whole (default: -1)')  # fmt: skip
     parser.add_argument('--soundfont', type=Path, metavar='FILE', help='plays the music (default: the best installed)')
     parser.add_argument('--instrument', type=Path, metavar='PLUGIN', help='a VST3 instrument that plays the music')
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--music-model', default='live', help='bundled name or .onnx file (default: live)')
     parser.add_argument('--sound-model', metavar='MODEL', help='bundled name or .onnx file (default: the bundled one)')
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--threads', type=threads(), default=1)
 
 
 def wanted_voices(items: list[str]) -> dict[str, dict[str, Any]]:
@@ -107,8 +107,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     began = time.monotonic()
     if args.out is None and not args.check:
         raise GenaudioError('Say where the mix goes (-o mix.wav), or give --check.')
-    if args.seed < 0:
-        raise GenaudioError(f'--seed must be 0 or more, not {args.seed}.')
     settings = MixSettings(channels=1 if args.mono else 2, duck_db=args.duck, ceiling_db=args.ceiling)
     stems_folder = session_folder = None
     if args.out is not None and not args.check:
@@ -129,7 +127,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     speech = Speech(CommandEngine(args.speech) if args.speech else Espeak(), recordings=args.voices)
     encoder = QueryEncoder()
     makers = Makers(
-        speech, Effects(load_synthesizer, encoder.query), Music(renderer, args.music_model, max(1, args.threads)),
+        speech, Effects(load_synthesizer, encoder.query), Music(renderer, args.music_model, args.threads),
         Recordings(renderer),
     )  # fmt: skip
     asked = wanted_voices(args.voice)
@@ -156,8 +154,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_targets([out, *(folder for folder in (stems_folder, session_folder) if folder is not None)], read)
     with progress_bar() as progress:
         composition = compose(script, makers, settings, seed=args.seed, progress=progress)
-    for number, told in sorted(composition.told.items()):
-        notice(f'row {number}: {told}')
+    for row, told in sorted(composition.told.items()):
+        notice(f'row {row}: {told}')
     mixdown = composition.mixdown
     for stem in mixdown.stems:
         if stem.silent and makers.of(stem.part.row) is not makers.silence:

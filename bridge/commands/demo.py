@@ -15,7 +15,7 @@ from bridge.preset import parse_preset
 from bridge.rehearsal import clock_part, note_part, perform, simulate
 from bridge.sender import PrecisionSender, SimulatedSender
 from bridge.session import Session
-from genaudio_core.command import notice
+from genaudio_core.command import notice, seed
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_writable
 from genaudio_core.instruments import find_instruments
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--picture', type=Path, help='piano roll to draw (default: beside the MIDI file, .png)')
     parser.add_argument('--model', default='', help="model file, or 'rules' for the band without a model")
     parser.add_argument('--instruments', default='piano', help='who answers (default: piano)')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=seed(), default=0)
     parser.add_argument('--fast', action='store_true', help='on a simulated clock: the same music in no time')
 
 

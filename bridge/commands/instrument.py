@@ -1,10 +1,10 @@
 """``genaudio instrument``: an instrument plug-in on what a session, or a keyboard, plays."""
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
+from genaudio_core.command import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'play an instrument plug-in (VST3, AU) by MIDI, in a process of its own, over JACK'
@@ -15,13 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('plugin', type=Path, help='the plug-in, or a preset with an [instrument] table')
     parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='a parameter of the plug-in')
     parser.add_argument('--cc', action='append', default=[], metavar='NUMBER=NAME', help='a controller for a parameter')
-    parser.add_argument('--channel', type=int, help='MIDI channel heard, 1 to 16 (default: all)')
-    parser.add_argument('--gain', type=float, default=0.0, metavar='DB')
+    parser.add_argument('--channel', type=whole('--channel', 1, 16), help='MIDI channel heard, 1 to 16 (default: all)')
+    parser.add_argument('--gain', type=number('--gain', -60, 12, unit='dB'), default=0.0, metavar='DB')
     parser.add_argument('--state', help="file that keeps the plug-in's state")
     parser.add_argument('--connect', action='append', default=[], metavar='NAME',
                         help='connect ports of this name: MIDI outputs to it, it to audio inputs')  # fmt: skip
     parser.add_argument('--name', default='genaudio-instrument', help='JACK client name')
-    parser.add_argument('--seconds', type=float, help='end after this long')
+    parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
 
 
 def _value(text: str) -> float | str:
@@ -51,7 +51,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         table |= {key: value for key in ('channel', 'state') if (value := getattr(args, key)) is not None}
         found = instrument.parse_instrument(table, Path())
     instrument.check_plugin(found.plugin)
-    if args.seconds is not None and not (math.isfinite(args.seconds) and args.seconds > 0):
-        raise GenaudioError(f'--seconds must be a number above 0, not {args.seconds:g}.')
     with Told() as told:
         return instrument.run(found, args.name, seconds=args.seconds, told=told)

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from genaudio_core.command import MAX_SECONDS, decibels, number, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'pull sounds out of a live input while they play'
@@ -17,15 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', metavar='FILE', help='live separator (default: the bundled one)')
     parser.add_argument('--device', metavar='NAME', help='part of an audio device name (default: JACK)')
     parser.add_argument('--input-channels', metavar='N,N', help='channels of the device to listen to (default: 1,2)')
-    parser.add_argument('--sample-rate', type=int, default=48000, help='Hz, for --device (default: 48000)')
-    parser.add_argument('--block-size', type=int, default=256, help='samples, for --device (default: 256)')
-    parser.add_argument('--margin', type=float, metavar='MS', help='pin the extra latency (default: one hop or more)')
+    parser.add_argument('--sample-rate', type=whole('--sample-rate', 8000, 768000, unit='Hz'), default=48000,
+                        help='Hz, for --device (default: 48000)')  # fmt: skip
+    parser.add_argument('--block-size', type=whole('--block-size', 16, unit='samples'), default=256,
+                        help='samples, for --device (default: 256)')  # fmt: skip
+    parser.add_argument('--margin', type=number('--margin', 0, 10_000, unit='ms'), metavar='MS',
+                        help='pin the extra latency (default: one hop or more)')  # fmt: skip
     parser.add_argument(
         '--low-latency', action='store_true', help='half the delay (6 ms and a block) for a little less quality',
     )
-    parser.add_argument('--gain', type=float, action='append', metavar='DB', help='level of each stem in the monitor')
-    parser.add_argument('--rest', type=float, metavar='DB', help='level of all else there (default: off)')
-    parser.add_argument('--wet', type=float, help='0 is the input, 1 the mix (default: 1)')
+    parser.add_argument('--gain', type=decibels('--gain'), action='append', metavar='DB',
+                        help='level of each stem in the monitor')  # fmt: skip
+    parser.add_argument('--rest', type=decibels('--rest'), metavar='DB', help='level of all else there (default: off)')
+    parser.add_argument('--wet', type=number('--wet', 0, 1), help='0 is the input, 1 the mix (default: 1)')
     parser.add_argument(
         '--effect', action='append', default=[], metavar='PAIR=EFFECT',
         help="an effect on an output pair: drums=Reverb,room_size=0.4 or monitor=/path/x.vst3,drive=6; again for more",
@@ -38,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--state', metavar='FILE', help='take up what was turned last time; written at the end')
     parser.add_argument('--connect', action='append', default=[], metavar='FROM=TO', help='JACK ports to connect')
     parser.add_argument('--name', default='genaudio-stems', help='JACK client name (default: genaudio-stems)')
-    parser.add_argument('--seconds', type=float, help='end after this long')
+    parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
 
 
 def pairs(items: list[str]) -> list[tuple[str, str]]:
@@ -124,10 +129,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from bridge import isolate
     from bridge.audio import MAX_BLOCK
 
-    if not 16 <= args.block_size <= MAX_BLOCK:
+    if args.block_size > MAX_BLOCK:
         raise GenaudioError(f'--block-size must be 16 to {MAX_BLOCK} samples, not {args.block_size}.')
-    if not 8000 <= args.sample_rate <= 768000:
-        raise GenaudioError(f'--sample-rate must be 8000 to 768000 Hz, not {args.sample_rate}.')
     return isolate.run(
         preset=preset_of(args), model=args.model, device=args.device, input_channels=args.input_channels,
         sample_rate=args.sample_rate, block=args.block_size, margin_ms=args.margin, connect=pairs(args.connect),

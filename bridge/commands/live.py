@@ -18,6 +18,7 @@ from bridge.priority import REAL_TIME_ADVICE, may_be_real_time
 from bridge.signals import Told
 from bridge.supervisor import Supervisor
 from bridge.view import View, message_for_key
+from genaudio_core.command import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'play with a band that answers in time, inside a DAW session'
@@ -28,10 +29,11 @@ EXAMPLE = 'genaudio live duet --set temperature=0.9 --set bars_heard=4'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('preset', help="name of a preset (see 'genaudio presets') or path of a .toml file")
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='change a setting')
-    parser.add_argument('--osc', type=int, metavar='PORT', help='listen for OSC on this UDP port of 127.0.0.1')
+    parser.add_argument('--osc', type=whole('--osc', 1, 65535), metavar='PORT',
+                        help='listen for OSC on this UDP port of 127.0.0.1')  # fmt: skip
     parser.add_argument('--folder', default='.', help='where takes you keep are written (default: here)')
     parser.add_argument('--name', default='genaudio', help='client name that other programs see (default: genaudio)')
-    parser.add_argument('--seconds', type=float, help='end after this long')
+    parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
     parser.add_argument('--forget', action='store_true', help='drop the controllers learned for this preset')
     parser.add_argument('--no-view', action='store_true', help='only print what happens')
 

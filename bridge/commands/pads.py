@@ -1,12 +1,12 @@
 """``genaudio pads``: sound files on MIDI notes."""
 
 import argparse
-import math
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from genaudio_core.command import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'play sound files by MIDI notes; what appears in a folder goes to the next pad'
@@ -16,16 +16,20 @@ EXAMPLE = 'genaudio pads takes/ 36=kick.wav --connect "MPK mini" --connect syste
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('what', nargs='+', metavar='FOLDER|NOTE=FILE|PRESET.toml',
                         help='a folder to watch, files on notes, or a file with a [pads] table')  # fmt: skip
-    parser.add_argument('--first', type=int, default=36, metavar='NOTE', help='lowest pad of the folder (default: 36)')
+    parser.add_argument('--first', type=whole('--first', 0, 127), default=36, metavar='NOTE',
+                        help='lowest pad of the folder (default: 36)')  # fmt: skip
     parser.add_argument(
-        '--pads', type=int, default=16, help='how many pads the folder fills, then again from the first'
+        '--pads', type=whole('--pads', 1, 128), default=16,
+        help='how many pads the folder fills, then again from the first',
     )
-    parser.add_argument('--channel', type=int, help='listen to one MIDI channel only, 1 to 16 (default: all)')
+    parser.add_argument('--channel', type=whole('--channel', 1, 16),
+                        help='listen to one MIDI channel only, 1 to 16 (default: all)')  # fmt: skip
     parser.add_argument('--connect', action='append', default=[], metavar='PORT',
                         help='connect JACK ports by part of their names, MIDI in and audio out')  # fmt: skip
-    parser.add_argument('--osc', type=int, metavar='PORT', help='listen for /genaudio/pad NOTE FILE on 127.0.0.1')
+    parser.add_argument('--osc', type=whole('--osc', 1, 65535), metavar='PORT',
+                        help='listen for /genaudio/pad NOTE FILE on 127.0.0.1')  # fmt: skip
     parser.add_argument('--name', default='genaudio-pads', help='JACK client name (default: genaudio-pads)')
-    parser.add_argument('--seconds', type=float, help='end after this long')
+    parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
 
 
 def read_pads(path: Path) -> list[Any]:
@@ -70,13 +74,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             folder = Path(item)
         else:
             raise GenaudioError(f"'{item}' is neither a folder nor NOTE=FILE such as 36=kick.wav (one folder at most).")
-    check_note(args.first)
     if not 1 <= args.pads <= 128 - args.first:
         raise GenaudioError(f'--pads must be 1 to {128 - args.first}, not {args.pads}.')
-    if args.channel is not None and not 1 <= args.channel <= 16:
-        raise GenaudioError(f'--channel must be 1 to 16, not {args.channel}.')
-    if args.seconds is not None and not (math.isfinite(args.seconds) and args.seconds > 0):
-        raise GenaudioError(f'--seconds must be a number above 0, not {args.seconds:g}.')
     ours, theirs = multiprocessing.Pipe(duplex=False)
 
     def send(**message: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from genaudio_core.command import notice, raise_if_stopped
+from genaudio_core.command import notice, number, raise_if_stopped, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import check_readable, check_targets, fitting_name
 
@@ -29,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='a recording of the sound to pull out: one more stem each')  # fmt: skip
     parser.add_argument('--image', action='append', default=[], type=Path, metavar='PICTURE',
                         help='a picture of what sounds (needs a --model trained on CLIP, and --encoder)')
-    parser.add_argument('--sharpness', type=float, default=1.0, metavar='X',
+    parser.add_argument('--sharpness', type=number('--sharpness', 0.1, 10), default=1.0, metavar='X',
                         help='above 1 less of other sounds stays in a stem, and more of its own is lost (0.1 to 10)')
     parser.add_argument('--residual', action='store_true', help='also write what is left')
     parser.add_argument('-o', '--out', type=Path, default=Path('.'), metavar='DIR', help='folder for the stems')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
     parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
-    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--threads', type=threads(), default=2)
     parser.add_argument('--encoder', '--clip-weights', type=Path, metavar='WEIGHTS',
                         help='your own CLIP or CLAP, for models trained on it (open_clip file, transformers folder)')
     parser.add_argument('--encoder-model', default='ViT-B-32', help="open_clip's name of the model in that file")
@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> dict:
         hint = did_you_mean(kind, FORMATS)
         raise GenaudioError(f"Cannot write '{args.format}'.{hint} There are: {', '.join(FORMATS)}.")
     with Separator.load(
-        args.model, provider=args.provider, threads=max(1, args.threads), sharpness=args.sharpness
+        args.model, provider=args.provider, threads=args.threads, sharpness=args.sharpness
     ) as separator:
         return _run(args, separator, kind)
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from genaudio_core.command import number, seed, threads, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_readable
 
@@ -20,20 +21,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='a picture of what sounds (needs --clip-weights and a model trained on CLIP)')
     parser.add_argument('--not', dest='negative', action='append', default=[], metavar='WORDS',
                         help='what it must not sound like')  # fmt: skip
-    parser.add_argument('--seconds', type=float, default=2.0, help='length (default: 2)')
-    parser.add_argument('--takes', type=int, default=1, help='how many different ones to make')
-    parser.add_argument('--seed', type=int, default=1, help='the same seed makes the same sound')
-    parser.add_argument('--guidance', type=float, default=3.0,
+    parser.add_argument('--seconds', type=number('--seconds', above=0, high=3600), default=2.0,
+                        help='length (default: 2)')  # fmt: skip
+    parser.add_argument('--takes', type=whole('--takes'), default=1, help='how many different ones to make')
+    parser.add_argument('--seed', type=seed(), default=1, help='the same seed makes the same sound')
+    parser.add_argument('--guidance', type=number('--guidance', 0, 20), default=3.0,
                         help='how strictly to keep to the query: 1 freely, 3 usual, 6 very')  # fmt: skip
-    parser.add_argument('--pitch', type=float, default=0.0, help='semitones to transpose the sound by, like a tape')
+    parser.add_argument('--pitch', type=number('--pitch', -120, 120), default=0.0,
+                        help='semitones to transpose the sound by, like a tape')  # fmt: skip
     parser.add_argument('--prior', action=argparse.BooleanOptionalAction, default=False,
                         help='lead words through the diffusion prior: more variety between takes')  # fmt: skip
-    parser.add_argument('--steps', type=int, help='steps of the sampler: more is cleaner and slower')
+    parser.add_argument('--steps', type=whole('--steps', 2, 500),
+                        help='steps of the sampler: more is cleaner and slower')  # fmt: skip
     parser.add_argument('-o', '--out', type=Path, required=True, metavar='FILE',
                         help='wav, flac, aiff, ogg or mp3; several takes are numbered FILE-1, FILE-2, ...')
     parser.add_argument('--model', type=Path, help='.onnx file of a denoiser (default: the bundled one)')
     parser.add_argument('--vocoder', type=Path, help='.onnx file of a vocoder (default: the bundled one)')
-    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--threads', type=threads(), default=2)
     parser.add_argument('--clip-weights', type=Path, help='your own CLIP weights, for models trained on CLIP')
     parser.add_argument('--clip-model', default='ViT-B-32', help="open_clip's name of the model")
 
@@ -91,7 +95,7 @@ def run(args: argparse.Namespace) -> dict:
     files = [check_writable(path) for path in outputs(args.out, args.takes)]
     models = [path for path in (args.model, args.vocoder, args.clip_weights) if path is not None]
     check_targets(files, [*args.example, *args.image, *models])
-    synthesizer = Synthesizer.load(args.model, vocoder=args.vocoder, threads=max(1, args.threads))
+    synthesizer = Synthesizer.load(args.model, vocoder=args.vocoder, threads=args.threads)
     query = _query(args, synthesizer.query_dim)
     shown = False
 
