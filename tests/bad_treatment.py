@@ -169,6 +169,14 @@ class Treatment:
         self.pedal(source, channel, 0)
         self.wait(0.02)
 
+    def vanish(self, source: int, channel: int, note: int) -> None:
+        """An input goes with a key and the pedal down."""
+        self.pedal(source, channel, 127)
+        self.key_down(source, channel, note)
+        self.wait(0.03)
+        self.input_lost(source)
+        self.wait(0.02)
+
     def clock_message(self, source: int, what: str, value: int) -> None:
         if what == 'run':
             self.ticks[source] = [self.clock.now() + 0.01, 60 / (60, 97, 160)[value % 3] / 24]

@@ -16,6 +16,7 @@ from bridge.note_output import NoteOutput
 from bridge.parameters import COMMANDS, MODES
 from bridge.scheduler import Scheduler
 from bridge.sender import Outbox, SimulatedSender
+from bridge.session import Session
 from bridge.sounding import Sounding
 
 BAND = [{'instrument': 'piano'}, {'instrument': 'bass'}, {'instrument': 'drums'}]
@@ -103,6 +104,7 @@ events = st.one_of(
     st.tuples(st.just('set'), st.sampled_from(('ports.outputs', 'nonsense', 'music.density')), st.just('a')),
     st.tuples(st.just('reload'), modes, st.integers(0, len(PARTS) - 1), st.booleans()),
     st.tuples(st.just('input_lost'), inputs),
+    st.tuples(st.just('vanish'), inputs, channels, pitches),
     st.tuples(st.just('output_lost'), outputs),
     st.tuples(st.just('output_back'), outputs),
     st.tuples(st.just('engine'), st.booleans()),
@@ -166,6 +168,16 @@ def no_pedal_up(patch):
     patch.setattr(NoteOutput, 'pass_pedal', lambda self, *what: passed(self, *what) if what[3] >= 64 else None)
 
 
+def no_end_of_the_second_input(patch):
+    let_go = Session._let_go
+    patch.setattr(Session, '_let_go', lambda self, source: source == 1 or let_go(self, source))
+
+
+def no_pedal_up_with_the_input(patch):
+    release = SimulatedSender.release
+    patch.setattr(SimulatedSender, 'release', lambda self, strikes, then=(): release(self, strikes))
+
+
 def no_note_off_at_the_wire(patch):
     patch.setattr(Outbox, '_ends', lambda self, key, strike: False)
 
@@ -177,8 +189,10 @@ def no_note_off_before_the_next_strike(patch):
 @pytest.mark.parametrize(
     'sabotage',
     [no_end_of_the_plan, no_end_of('thru'), no_end_of('arrange'), no_end_of_owners, no_end_of_thru, no_end_of_inputs,
-     no_end_of_outputs, no_pedal_up, no_note_off_at_the_wire, no_note_off_before_the_next_strike],
-    ids=['plan', 'thru', 'arrange', 'owners', 'thru-off', 'inputs', 'outputs', 'pedals', 'wire', 'struck-again'],
+     no_end_of_outputs, no_pedal_up, no_end_of_the_second_input, no_pedal_up_with_the_input, no_note_off_at_the_wire,
+     no_note_off_before_the_next_strike],
+    ids=['plan', 'thru', 'arrange', 'owners', 'thru-off', 'inputs', 'outputs', 'pedals', 'second-input', 'input-pedals',
+         'wire', 'struck-again'],
 )  # fmt: skip
 def test_the_property_fails_when_ends_are_sabotaged(sabotage, monkeypatch):
     """A test of the test: wherever an end is left out, it must be noticed, and before the session closes."""
