@@ -134,6 +134,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         If the file cannot be written.
     """
     path = check_writable(path)
+    if path.is_symlink():  # what it points to is written, and the link stays one
+        path = check_writable(os.path.realpath(path))
     temporary = hidden_beside(path)
     try:
         # Private until it is finished, and gone if a signal ends us anywhere between here and there.

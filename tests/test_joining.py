@@ -181,3 +181,10 @@ def test_a_new_note_in_one_song_of_a_type_2_file_moves_no_other_song():
     score.tracks.append(Track(8, notes=[Note(4.25, 6.0, 84)]))
     again = read_midi(midi_bytes(score))
     assert [t.notes for t in again.tracks] == [first, [Note(4.25, 0.75, 84)], second]
+
+
+def test_a_link_that_is_written_to_stays_a_link(capsys, tmp_path, model):
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'out.mid').symlink_to(tmp_path / 'elsewhere' / 'song.mid')
+    run(capsys, tmp_path, head(0, 1) + track(*melody()), 'continue', '--beats', '2', '--model', model)
+    assert (tmp_path / 'out.mid').is_symlink() and read_midi(tmp_path / 'elsewhere' / 'song.mid').n_notes >= 16
