@@ -78,7 +78,9 @@ def own_server() -> Iterator[str]:
         )
     name = f'genaudio-chaos-{os.getpid()}'
     process = subprocess.Popen(
-        ['jackd', '-R', '-n', name, '-d', 'dummy', '-r', '48000', '-p', '256'],
+        # Synchronous: it waits for a client that is late on a busy machine, so that nothing is lost on the way to the
+        # witness; up to half a second, for the clients that are made to hang.
+        ['jackd', '-R', '-S', '-t', '500', '-n', name, '-d', 'dummy', '-r', '48000', '-p', '256'],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:

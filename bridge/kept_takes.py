@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import one_line
 from genaudio_core.instruments import DRUMS
 from genaudio_core.score import Meter, Note, Score, Tempo, Track, write_midi
 
@@ -122,7 +122,7 @@ class TakeWriter:
             path = self._folder / take.name
             try:
                 write_midi(take.score(), path)
-            except (GenaudioError, OSError, ValueError) as error:
-                self._results.put(('', f'The take is not kept: {error}'))
+            except Exception as error:  # whatever it is: the next one wants its writer
+                self._results.put(('', f'The take is not kept: {one_line(error)}'))
             else:
                 self._results.put((str(path), f'Kept as {path}'))

@@ -12,6 +12,7 @@ from bridge.parameters import COMMANDS, PARAMETERS
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 
+_NUMBERS = frozenset(map(str, range(120)))  # of controllers
 P = TypeVar('P', bound=Any)  # a preset of either kind: has `name` and `controllers`
 
 
@@ -46,7 +47,7 @@ class Learned:
             self._all = {str(preset): dict(bound) for preset, bound in loaded.items()}
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             # Left as it is: somebody may want to mend it.
             self._writable = False
             notify(
@@ -57,7 +58,7 @@ class Learned:
         """Return controller -> target of a preset; what this version does not know is left out."""
         return {
             int(number): target for number, target in self._all.get(preset, {}).items()
-            if number.isdigit() and int(number) < 120 and self._is_target(target)
+            if number in _NUMBERS and isinstance(target, str) and self._is_target(target)
         }  # fmt: skip
 
     def apply(self, preset: P) -> P:

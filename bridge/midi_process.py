@@ -168,6 +168,9 @@ def run_midi(connection: Connection, setup: Setup) -> None:
         finally:
             backend.close()  # the wire first: what follows is of no use to a note
             inbox.close()
+            if loop.orphaned:  # nobody else is left to clear up
+                with contextlib.suppress(OSError):
+                    os.unlink(setup.table)
         loop.say_goodbye()
 
 
@@ -215,6 +218,7 @@ class Loop:
     def __init__(self, parent: Parent, session: Session, engine: ProcessEngine, backend: Backend, inbox: Inbox) -> None:
         self.parent, self.session, self.engine, self.backend, self.inbox = parent, session, engine, backend, inbox
         self.faults = 0
+        self.orphaned = False  # the parent went away without a word
         self._recent: deque[float] = deque(maxlen=MAX_FAULTS)
         self._applied = 0  # messages of the parent
         self._paused = False
@@ -239,6 +243,7 @@ class Loop:
                 try:
                     orders = self.parent.orders()
                 except EOFError:
+                    self.orphaned = True
                     return
                 for order in orders:
                     if 'stop' in order:

@@ -19,6 +19,7 @@ PREFIX = '/genaudio/'
 PATIENCE = 0.1  # seconds between two looks for what is left to tell
 DEEPEST = 8  # bundles in bundles
 SHOWN = 60  # characters of an address that a line repeats
+LONGEST = 1024  # characters of a name or a text; the path of a file is one
 
 
 def translate(address: str, values: list[Any]) -> dict[str, Any]:
@@ -29,9 +30,14 @@ def translate(address: str, values: list[Any]) -> dict[str, Any]:
     GenaudioError
         If it means nothing.
     """
+    # What came over the network may hold control characters, for a terminal or for a line to another process.
+    if not all(text.isprintable() and len(text) <= LONGEST for text in (address, *values) if isinstance(text, str)):
+        raise GenaudioError(f"OSC: '{_shown(address)}': names and texts are printable, {LONGEST} characters at most.")
     parts = address.removeprefix(PREFIX).split('/') if address.startswith(PREFIX) else []
     if len(parts) == 2 and parts[0] == 'set' and len(values) == 1:
         value = values[0]
+        if not isinstance(value, (int, float, str)):
+            raise GenaudioError(f"OSC: '{_shown(address)}' takes a number or a text.")
         return {'set': parts[1], 'value': int(value) if isinstance(value, float) and value.is_integer() else value}
     if len(parts) == 2 and parts[0] == 'command':
         if values and values[0] in (0, 0.0, False):  # the release of a button
@@ -39,11 +45,14 @@ def translate(address: str, values: list[Any]) -> dict[str, Any]:
         return {'command': parts[1]}
     if parts == ['learn'] and len(values) == 1 and isinstance(values[0], str):
         return {'learn': values[0]}
-    if parts == ['pad'] and len(values) == 2 and isinstance(values[0], int) and isinstance(values[1], str):
+    if parts == ['pad'] and [type(value) for value in values] == [int, str]:
         return {'pad': values[0], 'file': values[1]}
     hint = did_you_mean(address, [PREFIX + 'set/', PREFIX + 'command/', PREFIX + 'learn'])
-    shown = ascii(address[:SHOWN])[1:-1]  # what came over the network may hold control characters
-    raise GenaudioError(f"OSC: '{shown}' with {len(values)} values means nothing.{hint}")
+    raise GenaudioError(f"OSC: '{_shown(address)}' with {len(values)} values means nothing.{hint}")
+
+
+def _shown(address: str) -> str:
+    return ascii(address[:SHOWN])[1:-1]
 
 
 def in_bundle(datagram: bytes, depth: int = 0) -> list[bytes]:

@@ -165,5 +165,6 @@ class Told:
         self._pause = False
         pause()
         os.kill(os.getpid(), signal.SIGSTOP)  # not SIGTSTP: that is caught, and the shell cannot tell the difference
+        self._pause = False  # pressed twice: once is enough
         resume()
         return True

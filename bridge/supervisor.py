@@ -65,10 +65,15 @@ class Supervisor:
     def _start(self) -> None:
         ours, theirs = self._context.Pipe()
         # Not a daemon of multiprocessing: it has a child of its own, the engine.
+        with self._lock:  # what other threads send from here on goes to the new process, and is counted anew
+            waiting, self._sent = [message for _, message in self._open], 0
+            self._open.clear()
+            self.channel = Channel(ours)
+        for message in waiting:  # sent, and not known to be taken
+            self._setup.preset = _changed(_reloaded(self._setup.preset, message), message)
         self._process = self._context.Process(target=run_midi, args=(theirs, self._setup), name='genaudio midi')
         self._process.start()
         theirs.close()
-        self.channel = Channel(ours)
         self._patience = Patience(STARTS)
 
     @property
@@ -155,11 +160,6 @@ class Supervisor:
     def _revive(self, how: str) -> bool:
         self._bury(2.0 if how == 'died' else 0.0)
         self._setup.reconnect = self.snapshot.get('connections', [])
-        with self._lock:
-            waiting, self._sent = [message for _, message in self._open], 0
-            self._open.clear()
-        for message in waiting:  # sent, and not known to be taken
-            self._setup.preset = _changed(_reloaded(self._setup.preset, message), message)
         if not self._limit.allows():
             self.notify(f'The MIDI process {"keeps dying" if how == "died" else "hangs again and again"}; giving up.')
             self._end_notes()

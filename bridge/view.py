@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -38,6 +39,7 @@ STEPS: dict[str, tuple[str, float]] = {
 _SEQUENCE = re.compile(
     r'\x1b(?:\[\[.|\[[0-?]*[ -/]*[@-~]|\[[0-?]*[ -/]*[^ -~]|O.|[PX^_\]].*?(?:\x07|\x1b\\)|[^\[OPX^_\]\x1b])', re.DOTALL,
 )  # fmt: skip
+LONGEST_LINE = 2000  # characters of a line for the person
 MAX_SEQUENCE = 4096  # characters of one
 SLOW = 20  # looks for the rest of one, until it is given up
 PASTED = 8  # so many different keys at once nobody presses
@@ -75,9 +77,10 @@ def render(snapshot: Mapping[str, Any], lines: list[str]) -> Group:
     values = snapshot['values']
     state = '[green]rolling[/]' if snapshot['rolling'] else '[yellow]stopped[/]'
     place = f'bar {snapshot["bar"]}  beat {snapshot["beat"]:.1f}  {snapshot["tempo"]:.1f} BPM'
+    leader, takes = escape(snapshot['leader']), escape(snapshot['takes'] or '-')
     table = Table.grid(padding=(0, 2))
-    table.add_row('transport', f'{state}  {place}  ({snapshot["leader"]}, {snapshot.get("backend", "")})')
-    table.add_row('band', f'{snapshot["mode"]}: [bold]{snapshot["state"]}[/]  takes {snapshot["takes"] or "-"}')
+    table.add_row('transport', f'{state}  {place}  ({leader}, {snapshot.get("backend", "")})')
+    table.add_row('band', f'{snapshot["mode"]}: [bold]{snapshot["state"]}[/]  takes {takes}')
     table.add_row('heard', f'{snapshot["heard"]} notes, {snapshot["held"]} held')
     table.add_row(
         'planned', f'{snapshot["planned"]} notes, {snapshot["sounding"]} sound, {snapshot["played"]} played so far'
@@ -92,24 +95,31 @@ def render(snapshot: Mapping[str, Any], lines: list[str]) -> Group:
         f'late {snapshot["late"]}',
     )
     stats = '  '.join(f'{name} {value:g}' for name, value in snapshot['engine_stats'].items())
-    table.add_row('engine', f'{snapshot["engine"]}  {stats}  restarts {snapshot["restarts"]}')
+    table.add_row('engine', Text(f'{snapshot["engine"]}  {stats}  restarts {snapshot["restarts"]}'))
     trouble = [f'{what} {snapshot[name]}' for name, what in TROUBLE.items() if snapshot.get(name)]
     if trouble:
         table.add_row('trouble', f'[red]{"  ".join(trouble)}[/]')
     table.add_row(
         'settings',
-        '  '.join(
+        Text('  '.join(
             f'{name.split(".")[1]} {values[name]}' for name in values if name.startswith('music.') and values[name]
-        ),
+        )),
     )
     bound = '  '.join(f'CC {number} {target}' for number, target in snapshot['controllers'].items())
     if bound:
-        table.add_row('controllers', bound)
+        table.add_row('controllers', Text(bound))
     keys = '  '.join(f'[bold]{"space" if key == " " else key}[/] {what}' for key, (_, what) in KEYS.items())
     keys += (
         '  [bold]1..5[/] mode  [bold]+ -[/] temperature  [bold]] \\[[/] density  [bold]> <[/] loudness  [bold]q[/] quit'
     )
-    return Group(Panel(table, title=f'genaudio  {snapshot["preset"]}'), Text.from_markup(keys), *map(Text, lines))
+    title = Text(printable(f'genaudio  {snapshot["preset"]}'))
+    return Group(Panel(table, title=title), Text.from_markup(keys), *map(Text, lines))
+
+
+def printable(line: str) -> str:
+    """Return `line` without what a terminal would obey, and not endless."""
+    line = line if len(line) <= LONGEST_LINE else f'{line[:LONGEST_LINE]}...'
+    return ''.join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
 
 
 class Keys:
@@ -188,7 +198,8 @@ class View:
         self._live: Live | None = None
 
     def say(self, line: str) -> None:
-        """Show one line for the person; from any thread."""
+        """Show one line for the person; from any thread. Names of ports and files in it may hold anything."""
+        line = printable(line)
         self.lines.append(line)
         if self._live is None:
             print(line, file=sys.stderr, flush=True)

@@ -205,6 +205,19 @@ def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -
         print(f'{key}: {value}', file=file, flush=True)
 
 
+def _show_where_somebody_reads(result: Mapping[str, Any], as_json: bool) -> None:
+    """Print a result on stdout; a terminal that is gone by now loses it, and that is no fault."""
+    try:
+        show(result, as_json)
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # Python flushes once more when it ends
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        if error.errno not in (errno.EIO, errno.EBADF):
+            raise
+
+
 def main(program: str, about: str, package: str, commands: Mapping[str, str], argv: Sequence[str] | None = None) -> int:
     """Run one of `commands` (name -> one line of help), found as ``package.name``; return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -233,6 +246,10 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
         parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
         with _signals_clean_up():
             result = module.run(parser.parse_args(argv[1:]))
+        exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
+        if result is not None:
+            _show_where_somebody_reads(result, as_json)
+        return exit_code
     except GenaudioError as error:
         if debug:
             raise
@@ -263,8 +280,3 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
             raise
         print(f'error: {told}', file=sys.stderr)
         return 2
-    if result is not None:
-        exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
-        show(result, as_json)
-        return exit_code
-    return 0

@@ -35,7 +35,7 @@ def test_nothing_is_written_while_nothing_changes(tmp_path):
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
 
 
-@pytest.mark.parametrize('text', ['{', '[1]', '{"a": 3}', '\x00'])
+@pytest.mark.parametrize('text', ['{', '[1]', '{"a": 3}', '\x00', '[' * 100_000])
 def test_a_broken_file_is_told_once_and_left_alone(tmp_path, text):
     said, path = [], tmp_path / 'controllers.json'
     path.write_text(text)
@@ -64,3 +64,13 @@ def test_a_file_in_the_way_is_told(tmp_path):
     (tmp_path / 'x').write_text('')
     learned.remember(preset(), {20: 'hush'})
     assert len(said) == 1 and 'not kept' in said[0]
+
+
+@pytest.mark.parametrize(
+    'bound',
+    [{'²': 'hush'}, {'9' * 5000: 'hush'}, {'20': ['hush']}, {'20': {}}, {'20': None}, {'-1': 'hush'}, {'120': 'hush'}],
+)
+def test_what_is_no_controller_or_no_target_is_left_out(tmp_path, bound):
+    path = tmp_path / 'controllers.json'
+    path.write_text(json.dumps({'duet': {**bound, '21': 'music.density'}}))
+    assert Learned(print, path).bound('duet') == {21: 'music.density'}

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pythonosc.udp_client import SimpleUDPClient
 
-from bridge.osc import OscServer
+from bridge.osc import OscServer, translate
 from bridge.ports import wait_until
 from bridge.sparing import Sparing
+from genaudio_core.errors import GenaudioError
 
 
 @pytest.fixture
@@ -94,6 +95,43 @@ def test_what_cannot_be_handed_on_is_told(capsys):
     client._sock.close()
     server.close()
     assert 'Traceback' not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('address', 'values'),
+    [
+        ('/genaudio/set/\x1b[2J', [1]), ('/genaudio/command/\x1b[2J', []), ('/genaudio/learn', ['\x07\x1b[2J']),
+        ('/genaudio/set/key', ['\x1b]0;title\x07']), ('/genaudio/set/' + 'x' * 60_000, [1]),
+        ('/genaudio/set/key', ['x' * 60_000]), ('/genaudio/pad', [36, 'a.wav\nquit']),
+        ('/genaudio/pad', [True, 'a.wav']), ('/genaudio/set/temperature', [b'x' * 60_000]), ('/genaudio/set/temperature', [[1.0, [2.0]]]),
+    ],
+)  # fmt: skip
+def test_names_and_texts_that_a_terminal_or_a_process_would_obey_are_refused_in_a_short_line(address, values):
+    with pytest.raises(GenaudioError) as refused:
+        translate(address, values)
+    assert str(refused.value).isprintable() and len(str(refused.value)) < 300
+
+
+def test_names_in_any_script_pass():
+    assert translate('/genaudio/pad', [36, 'жёлтый/鼓 ü.wav']) == {'pad': 36, 'file': 'жёлтый/鼓 ü.wav'}
+
+
+def test_a_thousand_bundles_in_bundles_and_the_longest_datagrams_cost_a_line(osc):
+    server, client, got, said = osc
+    nested = b'/genaudio/command/tap\0\0\0,\0\0\0'
+    for _ in range(1000):
+        nested = b'#bundle\0' + b'\0' * 8 + struct.pack('>i', len(nested)) + nested
+    for data in (nested, b'/' + b'\xff' * 65_000, b'#bundle\0' + b'\0' * 65_000, b'/genaudio/set/' + b'x' * 65_000):
+        raw(server.port, data)
+    client.send_message('/genaudio/command/panic', [])
+    assert wait_until(lambda: bool(got))
+    assert got == [{'command': 'panic'}]
+    assert 0 < len(said) <= 8 and all(len(line) < 300 and line.isprintable() for line in said)
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(osc):
+    with pytest.raises(GenaudioError, match='cannot be used'):
+        OscServer(osc[0].port, lambda **message: None, print)
 
 
 @given(st.lists(st.binary(max_size=60), max_size=20))

@@ -1,5 +1,7 @@
 """Presets: all that ship are good, a typo is answered with the right word."""
 
+import os
+
 import pytest
 
 from bridge.parameters import PARAMETERS
@@ -87,3 +89,30 @@ def test_every_live_number_can_be_moved_by_a_controller():
             for value in (0, 64, 127):
                 assert parameter.check(name, parameter.from_controller(value)) is not None
             assert find_target(name) == name
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'x = ' + b'[' * 100_000, b'x = ' + b'{a=' * 20_000, b'[music]\nseed = ' + b'9' * 5000, b'', b'\0' * 100,
+        b'\xff' * 100, b'x = 1\n' * 300_000,
+    ],
+    ids=['brackets', 'braces', 'digits', 'empty', 'zeros', 'not UTF-8', 'too large'],
+)  # fmt: skip
+def test_whatever_is_in_the_file_it_is_a_preset_or_one_line(tmp_path, content):
+    path = tmp_path / 'mine.toml'
+    path.write_bytes(content)
+    try:
+        load_preset(path)
+    except GenaudioError as error:
+        assert content and len(str(error).splitlines()) == 1 and str(path) in str(error)
+    else:
+        assert not content
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes with a name')
+def test_a_pipe_or_a_device_in_place_of_the_file_is_told_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.toml')
+    for path in (tmp_path / 'pipe.toml', '/dev/zero'):
+        with pytest.raises(GenaudioError, match='not a preset'):
+            load_preset(path)

@@ -153,3 +153,65 @@ def test_a_stream_that_is_closed_takes_what_it_gets(tmp_path, monkeypatch):
     with lasting_output():
         file.close()
         print('into the void', file=sys.stderr, flush=True)
+
+
+RESULT = """
+import sys, types
+from bridge.signals import Told
+from genaudio_core import command
+module = types.ModuleType('some_package.play')
+def run(args):
+    with Told() as told:
+        print('here', file=sys.stderr, flush=True)
+        while not told.ended:
+            told.look()
+            __import__('time').sleep(0.01)
+    return {'heard': 3}
+module.HELP, module.EXAMPLE, module.add_arguments, module.run = 'h', 'e', lambda parser: None, run
+sys.modules['some_package'], sys.modules['some_package.play'] = types.ModuleType('some_package'), module
+code = command.main('x', 'y', 'some_package', {'play': 'z'}, ['play', *sys.argv[2:]])
+open(sys.argv[1], 'w').write(f'ended with {code}')
+"""
+
+
+@pytest.mark.parametrize('options', [(), ('--json',)])
+def test_a_result_for_a_terminal_that_is_gone_is_lost_without_a_fault(tmp_path, options):
+    ours, theirs = pty.openpty()
+    errors = tmp_path / 'errors'
+    with open(errors, 'w') as log:
+        process = subprocess.Popen(
+            [sys.executable, '-c', RESULT, str(tmp_path / 'log'), *options], stdout=theirs, stderr=log,
+        )  # fmt: skip
+    os.close(theirs)
+    assert wait_until(lambda: 'here' in errors.read_text(), 20)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(20) == 0
+    assert (tmp_path / 'log').read_text() == 'ended with 0'
+    assert errors.read_text() == 'here\n'
+
+
+def test_a_result_that_a_pipe_takes_no_more_ends_as_a_broken_pipe_does(tmp_path):
+    reader, writer = os.pipe()
+    errors = tmp_path / 'errors'
+    with open(errors, 'w') as log:
+        process = subprocess.Popen([sys.executable, '-c', RESULT, str(tmp_path / 'log')], stdout=writer, stderr=log)
+    os.close(writer)
+    assert wait_until(lambda: 'here' in errors.read_text(), 20)
+    os.close(reader)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert (tmp_path / 'log').read_text() == 'ended with 141'
+    assert errors.read_text() == 'here\n'
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
+def test_a_result_for_a_full_disk_is_an_error_in_one_line(tmp_path):
+    errors = tmp_path / 'errors'
+    at_once = RESULT.replace('while not told.ended', 'while False')
+    with open('/dev/full', 'w') as full, open(errors, 'w') as log:
+        process = subprocess.Popen([sys.executable, '-c', at_once, str(tmp_path / 'log')], stdout=full, stderr=log)
+    assert process.wait(20) == 0
+    assert (tmp_path / 'log').read_text() == 'ended with 2'
+    _, told, *more = errors.read_text().splitlines()
+    assert told.startswith('error: the disk is full') and not more

@@ -22,6 +22,7 @@ from genaudio_core.command import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'play with a band that answers in time, inside a DAW session'
+GONE = 20  # looks without a preset file after which the person is told
 LOOK = 0.05  # seconds between two looks at the keys, the preset file and the rest
 EXAMPLE = 'genaudio live duet --set temperature=0.9 --set bars_heard=4'
 
@@ -61,6 +62,7 @@ class Reloader:
     def __init__(self, path: Path, changes: dict[str, Any]) -> None:
         self._path, self._changes = path, changes
         self._seen = self._stamp()
+        self._gone = 0  # looks since which it is not there
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
@@ -71,6 +73,10 @@ class Reloader:
 
     def look(self, view: View) -> Preset | None:
         stamp = self._stamp()
+        self._gone = self._gone + 1 if stamp is None else 0
+        if self._gone == GONE:  # editors put a new file into the place of the old one, and are quicker
+            view.say(f'{self._path} is gone. Playing on with the preset as it was.')
+            self._seen = None
         if stamp is None or stamp == self._seen:
             return None
         self._seen = stamp
@@ -104,13 +110,15 @@ class _Instrument(InstrumentProcess):
     @preset.setter
     def preset(self, preset: Preset) -> None:
         self._preset = preset
-        self._counted = (0.0, 0.0)  # the session has it anew, and knows nothing of the plug-in
+        self._counted: tuple[float, float] | None = None  # the session has it anew, and knows nothing of the plug-in
 
     def poll(self) -> list[str]:
         lines = super().poll()
         wanted = (self.latency, self.preset['transport.latency_ms'])
-        if self.ready and self.latency and wanted != self._counted:
-            self._counted = wanted
+        if not self.ready or (self._counted is None and not self.latency):
+            return lines
+        if wanted != self._counted:
+            self._counted = wanted  # also when it is down to 0
             self._supervisor.send(set='transport.latency_ms', value=wanted[1] + 1000 * self.latency)
             if self.latency != self._told:
                 self._told = self.latency
