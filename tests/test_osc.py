@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pythonosc.udp_client import SimpleUDPClient
 
-from bridge.osc import OscServer, translate
+from bridge.osc import OscServer, in_bundle, translate
 from bridge.ports import wait_until
 from bridge.sparing import Sparing
 from genaudio_core.errors import GenaudioError
@@ -103,7 +103,8 @@ def test_what_cannot_be_handed_on_is_told(capsys):
         ('/genaudio/set/\x1b[2J', [1]), ('/genaudio/command/\x1b[2J', []), ('/genaudio/learn', ['\x07\x1b[2J']),
         ('/genaudio/set/key', ['\x1b]0;title\x07']), ('/genaudio/set/' + 'x' * 60_000, [1]),
         ('/genaudio/set/key', ['x' * 60_000]), ('/genaudio/pad', [36, 'a.wav\nquit']),
-        ('/genaudio/pad', [True, 'a.wav']), ('/genaudio/set/temperature', [b'x' * 60_000]), ('/genaudio/set/temperature', [[1.0, [2.0]]]),
+        ('/genaudio/pad', [True, 'a.wav']), ('/genaudio/set/temperature', [b'x' * 60_000]),
+        ('/genaudio/set/temperature', [[1.0, [2.0]]]),
     ],
 )  # fmt: skip
 def test_names_and_texts_that_a_terminal_or_a_process_would_obey_are_refused_in_a_short_line(address, values):
@@ -127,6 +128,18 @@ def test_a_thousand_bundles_in_bundles_and_the_longest_datagrams_cost_a_line(osc
     assert wait_until(lambda: bool(got))
     assert got == [{'command': 'panic'}]
     assert 0 < len(said) <= 8 and all(len(line) < 300 and line.isprintable() for line in said)
+
+
+@pytest.mark.parametrize('depth', [1, 9, 10, 500])
+def test_a_few_bundles_in_bundles_are_laid_out_more_are_refused(depth):
+    message = data = b'/genaudio/command/tap\0\0\0,\0\0\0'
+    for _ in range(depth):
+        data = b'#bundle\0' + b'\0' * 8 + struct.pack('>i', len(data)) + data
+    if depth <= 9:
+        assert in_bundle(data) == [message]
+    else:
+        with pytest.raises(ValueError, match='bundles in bundles'):
+            in_bundle(data)
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(osc):

@@ -98,6 +98,16 @@ def test_what_is_sent_while_the_process_starts_again_reaches_the_new_one(parent,
     assert running._process.preset['music.temperature'] == 1.5
 
 
+def test_what_an_earlier_process_took_does_not_come_back_later(parent):
+    running, _ = parent
+    running.send(set='density', value=0.9)
+    dies(running)
+    running.send(set='density', value=0.8)
+    says(running, 1, **{'music.density': 0.2})  # taken, and moved by a controller since
+    dies(running)
+    assert running._process.preset['music.density'] == 0.2
+
+
 def test_what_was_sent_to_a_dead_process_is_so_in_the_next(parent):
     running, lines = parent
     running.send(set='density', value=0.8)
