@@ -168,6 +168,19 @@ def test_a_full_buffer_delays_messages_in_their_order():
     assert not WireCheck().feed_all((0.0, 0, m) for _, m in port.got).finish(0.0).faults
 
 
+def test_a_note_that_waits_for_room_is_released_after_it_has_begun():
+    port = Port(room=1)
+    midi = jack_without_a_server(port)
+    midi.send_at(0.0, 0, note_on(0, 60, 90), 1)
+    midi.send_at(0.0, 0, note_on(0, 64, 90), 2)
+    cycles(midi, 1)
+    port.room = 1000
+    midi.release([2, 1])
+    cycles(midi, 2)
+    assert not WireCheck().feed_all((0.0, 0, message) for _, message in port.got).sounding
+    assert [message for _, message in port.got][:2] == [note_on(0, 60, 90), note_on(0, 64, 90)]
+
+
 def test_a_port_that_takes_nothing_any_more_does_not_grow_a_queue():
     midi = jack_without_a_server(Port(room=0))
     for i in range(MAX_UNSENT + 500):
