@@ -71,8 +71,9 @@ class AudioReader:
 
     def __init__(self, path: str | Path, sample_rate: int | None = None, *, on_notice: Callable[[str], None] = notice):
         self.path = path = Path(path)
-        self._notice = on_notice
+        self._notice, self._told = on_notice, False
         self._files: list[Any] = []
+        self._begun = False
         self._open()
         first = self._files[0]
         self.source_rate, self.channels = int(first.samplerate), int(first.channels)
@@ -87,8 +88,6 @@ class AudioReader:
             lengths[0] = min(lengths[0], self._links[0].promised)
         if any(length >= _UNKNOWN for length in lengths):  # written into a pipe: only decoding tells
             lengths = [sum(piece.shape[1] for piece in self._pieces())]
-            self.close()
-            self._open()
         if not sum(lengths):
             self.close()
             raise GenaudioError(f'{path} holds no sound: it is 0 seconds long.')
@@ -137,7 +136,11 @@ class AudioReader:
         self.close()
 
     def _pieces(self) -> Iterator[np.ndarray]:
-        """Yield what is decoded, (channels, up to `_PIECE`), and tell at the end what is missing."""
+        """Yield what is decoded, (channels, up to `_PIECE`), and tell at the end, once, what is missing."""
+        if self._begun:
+            self.close()
+            self._open()
+        self._begun = True
         done, missing, why = 0, 0, ''
         for link, file in zip(self._links, self._files, strict=True):
             if (int(file.samplerate), int(file.channels)) != (self.source_rate, self.channels):
@@ -166,6 +169,9 @@ class AudioReader:
             elif link.cut_short and not why:
                 why = 'it has no end: the rest is missing'
         rate = self.source_rate
+        if self._told:
+            return
+        self._told = True
         if missing:
             self._notice(
                 f'{self.path} is shorter than its header says: {done / rate:.2f} of {(done + missing) / rate:.2f} s '
@@ -175,7 +181,7 @@ class AudioReader:
             self._notice(f'{self.path} is damaged or cut short after {done / rate:.2f} s: {why}.')
 
     def blocks(self, block_size: int = 65536) -> Iterator[np.ndarray]:
-        """Yield float32 (channels, up to `block_size`) until the end of the file.
+        """Yield float32 (channels, up to `block_size`) until the end of the file; called again, from its beginning.
 
         Raises
         ------

@@ -13,10 +13,9 @@ into another along the sphere.
 """
 
 import functools
-import heapq
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +24,9 @@ import numpy as np
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
+from genaudio_core.loudest_windows import Looking
 from genaudio_core.model_card import ModelCard
-from genaudio_core.spectrogram import StreamingSTFT, bands_to_bins
+from genaudio_core.spectrogram import bands_to_bins
 
 QUERY_DIM = 128
 TEXT_KIND, AUDIO_KIND = 'query-text', 'query-audio'
@@ -34,7 +34,6 @@ UNSURE = 0.55  # cosine with the nearest concept under which the person is told 
 NEGATIVE_PULL = 0.5  # how far a negative query pushes the vector away; more would leave the sphere's known parts
 LIKELY = 8.0  # how fast a concept's share in an example falls with its distance
 MAX_WINDOWS = 64  # of an example that are listened to
-SILENT = 1e-4  # root mean square under which an example says nothing
 
 # --- text ------------------------------------------------------------------------------------------------------------
 
@@ -153,8 +152,8 @@ class AudioEncoder:
         details = card.details
         self.sample_rate = int(card.sample_rate or 44100)
         self.n_fft, self.hop_length = int(details['n_fft']), int(details['hop_length'])
-        self.frames = int(details['frames'])
-        self._gather = bands_to_bins(self.n_fft // 2 + 1, int(details['bands']), float(details['base'])).T.copy()
+        gather = bands_to_bins(self.n_fft // 2 + 1, int(details['bands']), float(details['base'])).T.copy()
+        self._looking = Looking(self.sample_rate, self.n_fft, self.hop_length, int(details['frames']), gather)
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> 'AudioEncoder':
@@ -173,70 +172,26 @@ class AudioEncoder:
             If it is silent, empty or not finite.
         """
         audio = np.atleast_2d(audio).astype(np.float32, copy=False)
-        if sample_rate != self.sample_rate and audio.size:
-            from pedalboard.io import StreamResampler
+        return self.listen(lambda: [audio], sample_rate)
 
-            resampler = StreamResampler(sample_rate, self.sample_rate, audio.shape[0])
-            audio = np.concatenate([resampler.process(np.ascontiguousarray(audio)), resampler.process(None)], axis=1)
-        return self.listen([audio])
+    def listen(self, blocks: Callable[[], Iterable[np.ndarray]], sample_rate: float) -> np.ndarray:
+        """Return the query vector of a sound: the mean over its louder windows, at most the `MAX_WINDOWS` loudest.
 
-    def listen(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
-        """Return the query vector of a sound in blocks (channels, any n) at `sample_rate`: the mean over its louder
-        windows, at most the `MAX_WINDOWS` loudest, so that memory does not grow with its length.
+        Memory does not grow with its length. The power of the channels is added up, not their samples: what is out of
+        phase is heard too.
 
-        The power of the channels is added up, not their samples: what is out of phase is heard too.
+        Parameters
+        ----------
+        blocks : callable
+            Called twice; each time it goes through the sound: (channels, any n) at `sample_rate`.
 
         Raises
         ------
         GenaudioError
             If it is silent, empty or not finite.
         """
-        loudest: list[tuple[float, int, np.ndarray]] = []  # a heap: (level, -frame, window)
-        energy = np.zeros((len(self._gather), 0), np.float32)
-        first = 0  # frame of the sound where `energy` begins
-        looked = -1  # where the last window began
-        power, n_samples, transform = 0.0, 0, None
-
-        def look(start: int) -> None:
-            nonlocal looked
-            window, looked = energy[:, start - first : start - first + self.frames], start
-            entry = (float(window.mean()), -start, window.copy())
-            if len(loudest) < MAX_WINDOWS:
-                heapq.heappush(loudest, entry)
-            elif entry > loudest[0]:
-                heapq.heapreplace(loudest, entry)
-
-        def take(spectrum: np.ndarray) -> None:
-            nonlocal energy, first
-            new = self._gather @ (np.real(spectrum) ** 2 + np.imag(spectrum) ** 2).mean(axis=0)
-            energy = np.concatenate([energy, new], axis=1)
-            step = self.frames // 2
-            while energy.shape[1] - (after := 0 if looked < 0 else looked + step - first) >= self.frames:
-                look(first + after)
-            drop = max(0, energy.shape[1] - 2 * self.frames)
-            energy, first = energy[:, drop:], first + drop
-
-        for block in blocks:
-            if not np.isfinite(block).all():
-                raise GenaudioError('The example holds no sound that can be used (empty, or NaN).')
-            n_samples += block.size
-            power += float(np.sum(np.square(block, dtype=np.float64)))
-            for start in range(0, block.shape[1], 1 << 17):  # a whole file at once is no huge spectrum
-                transform = transform or StreamingSTFT(block.shape[0], self.n_fft, self.hop_length)
-                take(transform.process(block[:, start : start + (1 << 17)]))
-        if transform is None:
-            raise GenaudioError('The example holds no sound that can be used (empty, or NaN).')
-        if not np.sqrt(power / n_samples) >= SILENT:
-            raise GenaudioError('The example is silent. Give a clip in which the sound can be heard.')
-        take(transform.finish())
-        if looked < 0:  # a short sound is heard again and again, as in training
-            energy = np.tile(energy, (1, -(-self.frames // energy.shape[1])))
-            look(0)
-        elif looked < first + energy.shape[1] - self.frames:  # what sounds only at the end is heard, too
-            look(first + energy.shape[1] - self.frames)
-        limit = max(level for level, _, _ in loudest) * 0.03
-        windows = [window for level, _, window in sorted(loudest, key=lambda entry: -entry[1]) if level > limit]
-        vectors = self._session.run(None, {'energy': np.stack(windows)[:, None].astype(np.float32)})[0]
+        windows = self._looking.loudest(blocks, sample_rate, MAX_WINDOWS)
+        vectors = self._session.run(None, {'energy': windows[:, None]})[0]
         vector = unit(vectors.mean(axis=0))
         if not np.isfinite(vector).all():
             raise GenaudioError('The audio encoder made numbers of the example that are none: its model is damaged.')
@@ -328,8 +283,8 @@ class QueryEncoder:
         from genaudio_core.audio_files import AudioReader
 
         try:
-            with AudioReader(path, self.audio_encoder.sample_rate) as reader:
-                heard = self.audio_encoder.listen(reader.blocks())
+            with AudioReader(path) as reader:
+                heard = self.audio_encoder.listen(reader.blocks, reader.sample_rate)
         except GenaudioError as error:
             raise GenaudioError(f'{path}: {error}' if str(path) not in str(error) else str(error)) from None
         return drawn_to(self.text_encoder.concepts, heard)

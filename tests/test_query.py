@@ -217,7 +217,7 @@ def test_a_long_example_is_listened_to_in_its_loudest_windows_whatever_its_block
     for sizes in ([400_000], [7001] * 58, [200_000, 200_000]):
         session = Counting()
         blocks = np.split(audio, np.cumsum(sizes)[:-1], axis=1)
-        AudioEncoder(session, audio_encoder_card()).listen(block for block in blocks if block.size)
+        AudioEncoder(session, audio_encoder_card()).listen(lambda blocks=blocks: iter(blocks), 44100)
         heard.append(session.windows)
         assert len(session.windows) <= 64
     assert_allclose(heard[1], heard[0], rtol=1e-4)
@@ -230,8 +230,9 @@ def test_an_encoder_that_makes_no_numbers_is_told():
         def run(self, _, feed):
             return [np.full((len(feed['energy']), 128), np.nan, np.float32)]
 
+    audio = np.random.default_rng(0).standard_normal((1, 9000)).astype(np.float32)
     with pytest.raises(GenaudioError, match='damaged'):
-        AudioEncoder(Broken(), audio_encoder_card()).encode(np.ones((1, 9000), np.float32), 44100)
+        AudioEncoder(Broken(), audio_encoder_card()).encode(audio, 44100)
 
 
 @pytest.mark.parametrize('index', range(4))
