@@ -16,6 +16,7 @@ from pathlib import Path
 
 _UNTIL_THE_END = 0x70000000  # bytes; so much in front of less than half of it is no length, but "to the end"
 _XING_FRAMES, _XING_BYTES = 1, 2
+_RESYNC = 600  # bytes between two frames of MPEG over which a decoder would give up
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Link:
     head: bytes = b''  # goes in front of them, instead of what the file has there
     promised: int | None = None  # samples that its own header speaks of; 0: it says nothing; None: ask the decoder
     cut_short: bool = False  # it has no end
+    at_most: int | None = None  # samples; what a decoder gives beyond them is padding of its last block
 
 
 class Shown(io.RawIOBase):
@@ -81,7 +83,7 @@ def links_of(path: str | Path) -> list[Link]:
         begin = _after_id3(data, 0)
         magic = data[begin : begin + 4]
         if magic in (b'RIFF', b'RIFX', b'RF64', b'BW64') and data[begin + 8 : begin + 12] == b'WAVE':
-            return [_wave(data, begin)]
+            return _wave(data, begin)
         if magic == b'FORM' and data[begin + 8 : begin + 12] in (b'AIFF', b'AIFC'):
             return [_aiff(data, begin)]
         if magic == b'OggS':
@@ -94,6 +96,28 @@ def links_of(path: str | Path) -> list[Link]:
         if magic != b'\x1a\x45\xdf\xa3' and data[begin + 4 : begin + 8] != b'ftyp' and (links := _mpeg(data, begin)):
             return links
         return [Link(0, len(data))]
+
+
+def foreign_kind(path: str | Path) -> str:
+    """What a file is that no decoder here reads, such as ``'MPEG-4 (m4a, mp4)'``; empty if that is not known."""
+    with open(path, 'rb') as file:
+        head = file.read(64)
+    if head[4:8] == b'ftyp':
+        return 'MPEG-4 (m4a, mp4)'
+    if head[:4] in (b'RIFF', b'RIFX', b'RF64') and head[8:12] == b'WAVE':
+        return 'a damaged wav, or of a coding'
+    if head[:2] in (b'\xff\xf1', b'\xff\xf9'):
+        return 'AAC'
+    return next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), '')
+
+
+_FOREIGN = {
+    b'\x30\x26\xb2\x75': 'Windows Media (wma)', b'\x1a\x45\xdf\xa3': 'Matroska (mka, webm)', b'wvpk': 'WavPack (wv)',
+    b'MAC ': "Monkey's Audio (ape)", b'TTA1': 'True Audio (tta)', b'\x0b\x77': 'AC-3', b'#!AMR': 'AMR', b'DSD ': 'DSD',
+    b'FRM8': 'DSD', b'MP+': 'Musepack (mpc)', b'MPCK': 'Musepack (mpc)', b'OggS': 'Ogg of a coding',
+    b'MThd': 'MIDI (notes, no sound)', b'\x00\x00\x01\xba': 'an MPEG film', b'FLV': 'a Flash film',
+    b'RIFF': 'a film or another RIFF file',
+}  # fmt: skip
 
 
 def _after_id3(data: mmap.mmap, at: int) -> int:
@@ -117,37 +141,76 @@ def _is_chunks(data: mmap.mmap, at: int, order: str) -> bool:
     return at in (len(data), len(data) + 1)
 
 
-def _wave(data: mmap.mmap, begin: int) -> Link:
+def _named(data: mmap.mmap, at: int) -> bool:
+    """Whether a chunk may begin here."""
+    return at + 8 <= len(data) and all(32 <= byte < 127 for byte in data[at : at + 4])
+
+
+_CHUNKS = (
+    b'data', b'fmt ', b'fact', b'LIST', b'bext', b'JUNK', b'junk', b'PAD ', b'iXML', b'axml', b'cue ', b'smpl', b'PEAK',
+    b'inst', b'plst', b'cart', b'levl', b'id3 ', b'ID3 ', b'INFO',
+)  # fmt: skip
+
+
+def _wave(data: mmap.mmap, begin: int) -> list[Link]:
+    """Every data chunk is a link. What lies before it may have wrong lengths, or lack the byte that makes it even."""
     order = '>' if data[begin : begin + 4] == b'RIFX' else '<'
-    at, block, linear, wide, promised = begin + 12, 1, False, None, None
+    at, block, linear, wide, promised, at_most = begin + 12, 1, False, None, None, None
+    layout, fact, odd, adpcm = b'', 0, False, False
+    found: list[Link] = []
+
+    def head(n: int) -> bytes:
+        body = b'WAVEfmt ' + struct.pack(order + 'I', len(layout)) + layout + bytes(len(layout) % 2)
+        size = min(len(body) + 8 + n, 0xFFFFFFFF)
+        return data[begin : begin + 4] + struct.pack(order + 'I', size) + body + b'data' + struct.pack(order + 'I', n)
+
     while at + 8 <= len(data):
         name, (size,) = data[at : at + 4], struct.unpack_from(order + 'I', data, at + 4)
         if name == b'ds64' and at + 24 <= len(data):
             (wide,) = struct.unpack_from('<Q', data, at + 16)
-        elif name == b'fmt ' and at + 24 <= len(data):
+        elif name == b'fmt ' and at + 24 <= len(data) and not layout:
             kind, _, _, _, block = struct.unpack_from(order + 'HHIIH', data, at + 8)
+            layout = data[at + 8 : at + 8 + size]
             if kind == 0xFFFE and size >= 26 and at + 34 <= len(data):
                 (kind,) = struct.unpack_from(order + 'H', data, at + 32)
             linear, block = kind in (1, 3, 6, 7), max(1, block)
             promised = 0 if kind in (0x50, 0x55) else None  # MPEG inside: the decoder only estimates
+            adpcm = kind in (2, 0x11) and len(layout) >= 20
+        elif name == b'fact' and size >= 4 and at + 12 <= len(data):
+            (fact,) = struct.unpack_from(order + 'I', data, at + 8)
         elif name == b'data':
             there = len(data) - at - 8
             said = wide if wide is not None and size == 0xFFFFFFFF else size
             unknown = said == 0xFFFFFFFF or (said >= _UNTIL_THE_END and there < said // 2)
-            if said == 0 and there >= block and not _is_chunks(data, at + 8, order):
+            if said == 0 and there >= block and not found and not _is_chunks(data, at + 8, order):
                 said, unknown = 0, True  # the recorder never came to fill it in
-            if not unknown and said <= there:
+            if unknown or said > there:
+                short = not unknown and there // block < said // block
+                if there < 0xFFFFFFFF and wide is None and layout:
+                    n = there - there % block if linear else there
+                    whole, said = head(n), said // block if linear and short else promised
+                    return [*found, Link(at + 8, len(data), whole, said, cut_short=short)]
+                return [Link(0, len(data), promised=said // block if linear and short else promised, cut_short=short)]
+            # The last blocks of ADPCM are filled up; `fact` counts the samples that are sound.
+            per_block = struct.unpack_from(order + 'H', layout, 18)[0] if adpcm else 0
+            if 0 < -(-said // block) * per_block - fact < 2 * per_block and not found:
+                at_most = fact
+            if said and said < 0xFFFFFFFF and layout and wide is None:
+                found.append(Link(at + 8, at + 8 + said, head(said), promised, at_most=at_most))
+        elif at + 8 + size > len(data):
+            # A length that cannot be: the sound must be behind it.
+            if found or (sound := data.find(b'data', at + 8)) < 0:
                 break
-            short = not unknown and there // block < said // block
-            head = b''
-            if there < 0xFFFFFFFF and wide is None:
-                # The header again, with what is there: chunks before the data are kept as they are.
-                head = data[begin : at + 4] + struct.pack(order + 'I', there - there % block if linear else there)
-            return Link(
-                at + 8 if head else 0, len(data), head, said // block if linear and short else promised, cut_short=short
-            )
-        at += 8 + size + size % 2
-    return Link(0, len(data), promised=promised)
+            at, odd = sound, True
+            continue
+        at += 8 + size
+        if size % 2:
+            unpadded = _named(data, at) and (data[at : at + 4] in _CHUNKS or not _named(data, at + 1))
+            odd = odd or (unpadded and not found)
+            at += 0 if unpadded else 1
+    if len(found) > 1 or (found and odd):
+        return found
+    return [Link(0, len(data), promised=promised, at_most=at_most)]
 
 
 def _aiff(data: mmap.mmap, begin: int) -> Link:
@@ -175,7 +238,7 @@ def _aiff(data: mmap.mmap, begin: int) -> Link:
 
 def _wide(data: mmap.mmap, magic: bytes) -> Link:
     """W64, CAF and AU: decoders stop where the bytes do; what is missing is counted here."""
-    block, said, sound = 1, 0, len(data)
+    block, said, sound, head = 1, 0, len(data), b''
     try:
         if magic == b'.snd':
             sound, said, coding, _, channels = struct.unpack_from('>IIIII', data, 4)
@@ -189,6 +252,8 @@ def _wide(data: mmap.mmap, magic: bytes) -> Link:
                     block = struct.unpack_from('>I', data, at + 28)[0]
                 at += 12 + max(0, size)
             said, sound = struct.unpack_from('>q', data, at + 4)[0] - 4, at + 16
+            # A decoder refuses a file that is shorter than this length.
+            head = data[: at + 4] + struct.pack('>q', max(4, len(data) - at - 12)) + data[at + 12 : at + 16]
         else:
             at = 40
             while data[at : at + 4] != b'data':
@@ -200,32 +265,54 @@ def _wide(data: mmap.mmap, magic: bytes) -> Link:
     except struct.error:
         return Link(0, len(data))
     short = 0 <= len(data) - sound < said < 1 << 62
-    return Link(0, len(data), promised=said // block if short and block else None, cut_short=short)
+    if not short or not head:
+        sound, head = 0, b''
+    return Link(sound, len(data), head, said // block if short and block else None, cut_short=short)
 
 
 # --- Ogg and FLAC ----------------------------------------------------------------------------------------------------
 
 
 def _ogg(data: mmap.mmap, begin: int) -> list[Link]:
-    """Links of a chain begin where a first page follows one that is not."""
+    """Links of a chain begin where a first page follows one that is not.
+
+    The last page of a link says how long it is, as long as its first page of sound follows its headers: a recorded
+    broadcast counts from when the sender began.
+    """
     starts: list[int] = []
+    lengths: list[int | None] = []
     at, heads, ended = begin, False, False
+    skip = serial = page = 0
     while at + 27 <= len(data) and data[at : at + 4] == b'OggS':
         flags, segments = data[at + 5], data[at + 26]
         size = 27 + segments + sum(data[at + 27 : at + 27 + segments])
+        granule, own, number = struct.unpack_from('<qII', data, at + 6)
         if flags & 2 and not heads:
             starts.append(at)
+            lengths.append(0)
+            body = data[at + 27 + segments : at + size]
+            skip = int.from_bytes(body[10:12], 'little') if body[:8] == b'OpusHead' else 0
+            serial, page = own, number
         heads = bool(flags & 2)
         if at + size > len(data):
             ended = False
             break
+        if lengths and own == serial and lengths[-1] is not None:
+            if lengths[-1] == 0 and number not in (page, page + 1):
+                lengths[-1] = None  # it begins somewhere in the middle
+            elif granule > 0:
+                lengths[-1] = max(lengths[-1], granule - skip)
+            page = number
         ended = bool(flags & 4)
         at += size
         if data[at : at + 4] != b'OggS':  # a hole, or something behind the sound
             found = data.find(b'OggS', at)
             at = found if found >= 0 else len(data)
     stops = [*starts[1:], len(data)]
-    return [Link(a, b, cut_short=b == len(data) and not ended) for a, b in zip(starts, stops, strict=True)]
+    return [
+        Link(a, b, promised=length or None, cut_short=b == len(data) and not ended)
+        for a, b, length in zip(starts, stops, lengths, strict=True)
+    ]
 
 
 def _flac(data: mmap.mmap, begin: int) -> list[Link]:
@@ -315,19 +402,21 @@ def _mpeg(data: mmap.mmap, begin: int) -> list[Link]:
     links: list[Link] = []
     start, at, count, cut = first, first, 0, False
 
-    def close(stop: int, cut_short: bool = False) -> None:
+    def close(stop: int, cut_short: bool = False, hole: bool = False) -> None:
         if count:
-            links.append(_mpeg_link(data, start, stop, count, tags.get(start), cut_short))
+            links.append(_mpeg_link(data, start, stop, count, tags.get(start), cut_short, hole))
 
     while at + 4 <= len(data):
         size = sizes[data[at + 1] << 8 | data[at + 2]] if data[at] == 0xFF else 0
         if not size or _like(data[at + 1], data[at + 2]) != kind:
             # Tags between and behind, a hole, or a stream of another kind.
-            found = _next_frame(data, _after_id3(data, at), None)
+            tagged = _after_id3(data, at)
+            found = _next_frame(data, tagged, None)
             if found < 0:
                 break
-            if (other := _like(data[found + 1], data[found + 2])) != kind:
-                close(at)
+            other, hole = _like(data[found + 1], data[found + 2]), found - tagged > _RESYNC
+            if other != kind or hole:
+                close(at, hole, hole)
                 start, count, kind = found, 0, other
             at = found
             continue
@@ -343,7 +432,9 @@ def _mpeg(data: mmap.mmap, begin: int) -> list[Link]:
     return links
 
 
-def _mpeg_link(data: mmap.mmap, start: int, stop: int, count: int, tag: int | None, cut: bool) -> Link:
+def _mpeg_link(
+    data: mmap.mmap, start: int, stop: int, count: int, tag: int | None, cut: bool, hole: bool = False
+) -> Link:
     size, samples = _frame(data[start + 1], data[start + 2])
     if tag is None or tag + 16 > start + size:
         frame = bytearray(data[start : start + 4])
@@ -353,11 +444,12 @@ def _mpeg_link(data: mmap.mmap, start: int, stop: int, count: int, tag: int | No
                         if _frame(frame[1], code << 4 | frame[2] & 0x0C)[0] >= 200)  # fmt: skip
         mono, mpeg1 = frame[3] >> 6 == 3, frame[1] >> 3 & 3 == 3
         side = (17 if mono else 32) if mpeg1 else (9 if mono else 17)
-        body = bytes(side) + b'Info' + struct.pack('>III', _XING_FRAMES | _XING_BYTES, count, stop - start)
+        size = _frame(frame[1], frame[2])[0]
+        body = bytes(side) + b'Info' + struct.pack('>III', _XING_FRAMES | _XING_BYTES, count, size + stop - start)
         head = bytes(frame) + body
         if frame[1] >> 1 & 3 != 1:  # layers I and II have no such header; their length is counted as it is decoded
             return Link(start, stop, promised=count * samples, cut_short=cut)
-        return Link(start, stop, head.ljust(_frame(frame[1], frame[2])[0], b'\0'), cut_short=cut)
+        return Link(start, stop, head.ljust(size, b'\0'), cut_short=cut)
     (flags,) = struct.unpack_from('>I', data, tag + 4)
     said = struct.unpack_from('>I', data, tag + 8)[0] if flags & _XING_FRAMES else 0
     there = count - 1  # the header's own frame is silent
@@ -365,7 +457,7 @@ def _mpeg_link(data: mmap.mmap, start: int, stop: int, count: int, tag: int | No
     at_bytes = tag - start + 8 + 4 * bool(flags & _XING_FRAMES)
     if flags & _XING_BYTES:
         struct.pack_into('>I', head, at_bytes, min(stop - start, 0xFFFFFFFF))  # or the decoder complains on its own
-    if said >= there and said:
+    if said >= there and said and not hole:
         same = head == data[start : start + size]
         return (
             Link(start, stop, cut_short=said > there)

@@ -5,13 +5,14 @@ after ``audio_containers.py`` has looked at what is really there. pedalboard res
 inside the functions, so that reading the names of this module costs nothing.
 """
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genaudio_core.audio_containers import Link, Shown, links_of
+from genaudio_core.audio_containers import Link, Shown, foreign_kind, links_of
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 
@@ -22,6 +23,8 @@ WRITABLE = ('.wav', '.flac', '.mp3', '.ogg', '.aiff')
 MAX_CHANNELS = 8  # more is a multitrack session, which nobody means to separate as one sound
 _MP3_RATES = (32000, 44100, 48000)
 _PIECE = 65536  # samples decoded at a time
+MIN_RATE, MAX_RATE = 100, 1_000_000  # Hz; another one is a damaged header
+LOUDEST = 1e12  # full scale is 1; what is louder is damage, and its power would be too large for a number
 _UNKNOWN = 1 << 40  # samples; a length beyond that is none
 
 
@@ -83,14 +86,20 @@ class AudioReader:
             raise GenaudioError(
                 f'{path} has {self.channels} channels; at most {MAX_CHANNELS} are taken. Mix it down first.'
             )
+        if not MIN_RATE <= self.source_rate <= MAX_RATE:
+            self.close()
+            raise GenaudioError(f'{path} says that its sample rate is {self.source_rate} Hz: its header is damaged.')
         lengths = [int(file.frames) for file in self._files]
+        for i, link in enumerate(self._links):
+            lengths[i] = lengths[i] if link.at_most is None else min(lengths[i], link.at_most)
         if len(lengths) == 1 and self._links[0].promised and lengths[0] < _UNKNOWN:
             lengths[0] = min(lengths[0], self._links[0].promised)
         if any(length >= _UNKNOWN for length in lengths):  # written into a pipe: only decoding tells
             lengths = [sum(piece.shape[1] for piece in self._pieces())]
         if not sum(lengths):
             self.close()
-            raise GenaudioError(f'{path} holds no sound: it is 0 seconds long.')
+            why = 'it is cut short.' if any(link.cut_short for link in self._links) else 'it is 0 seconds long.'
+            raise GenaudioError(f'{path} holds no sound: {why}')
         self.n_samples = self._resampled(sum(lengths))
 
     def _resampled(self, n: int) -> int:
@@ -113,16 +122,27 @@ class AudioReader:
             raise GenaudioError(f'Cannot read {path}: {error.strerror or error}.') from error
         self._files, links = [], self._links
         try:
-            whole = links == [Link(0, path.stat().st_size, b'', links[0].promised, links[0].cut_short)]
+            whole = not links[0].head and (links[0].start, links[0].stop) == (0, path.stat().st_size)
+            # By its name libsndfile takes anything for MPEG, and its decoder prints what it thinks of it.
+            whole = whole and not path.suffix.lower().startswith('.mp')
             for link in links:
                 self._files.append(_decoder(path, link, whole))
         except Exception as error:  # libsndfile has an error of its own
             if self._files:  # what follows the first stream may be anything
                 self._links = links[: len(self._files)]
                 return
-            raise GenaudioError(
-                f'Cannot read {path}: no audio that is understood (wav, flac, ogg, opus, mp3, aiff).'
-            ) from error
+            raise GenaudioError(f'Cannot read {path}: {self._not_understood()}') from error
+
+    def _not_understood(self) -> str:
+        path, kind = self.path, foreign_kind(self.path)
+        if not kind:
+            return (
+                'no audio that is understood (wav, flac, ogg, opus, mp3, aiff); if it is sound, convert it first, such '
+                'as by ffmpeg.'
+            )
+        name = f'{path.stem}.wav' if path.suffix.lower() != '.wav' else f'{path.stem}-converted.wav'
+        how = f'Convert it first: ffmpeg -i {shlex.quote(path.name)} {shlex.quote(name)}'
+        return f'it is {kind} that is not read. {how}'
 
     def close(self) -> None:
         """Let go of the file."""
@@ -141,12 +161,13 @@ class AudioReader:
             self.close()
             self._open()
         self._begun = True
-        done, missing, why = 0, 0, ''
+        done, missing, why, rate = 0, 0, '', self.source_rate
         for link, file in zip(self._links, self._files, strict=True):
             if (int(file.samplerate), int(file.channels)) != (self.source_rate, self.channels):
                 why = f'another stream ({file.samplerate} Hz, {file.channels} channels) follows in it and is left out'
                 break
             said = int(file.frames) if link.promised is None else link.promised
+            said = said if link.at_most is None else min(said, link.at_most)
             got = 0
             buffer = np.empty((_PIECE, self.channels), np.float32)
             while True:
@@ -158,6 +179,9 @@ class AudioReader:
                     link = Link(link.start, link.stop, cut_short=True)
                 else:
                     end = n == 0
+                if link.at_most is not None:
+                    n = min(n, link.at_most - got)
+                    end = end or n == 0
                 if n:
                     got += n
                     yield np.array(buffer[:n].T, order='C')
@@ -167,8 +191,8 @@ class AudioReader:
             if said > got:
                 missing += said - got
             elif link.cut_short and not why:
-                why = 'it has no end: the rest is missing'
-        rate = self.source_rate
+                last = link is self._links[-1] or link not in self._links
+                why = f'after {done / rate:.2f} s {"the rest" if last else "a part of it"} is missing'
         if self._told:
             return
         self._told = True
@@ -178,7 +202,7 @@ class AudioReader:
                 'are there, the rest is missing.'
             )
         elif why:
-            self._notice(f'{self.path} is damaged or cut short after {done / rate:.2f} s: {why}.')
+            self._notice(f'{self.path} is damaged or cut short: {why}.')
 
     def blocks(self, block_size: int = 65536) -> Iterator[np.ndarray]:
         """Yield float32 (channels, up to `block_size`) until the end of the file; called again, from its beginning.
@@ -224,9 +248,11 @@ class AudioReader:
         yield np.pad(rest[:, :wanted], ((0, 0), (0, max(0, wanted - rest.shape[1]))))
 
     def _checked(self, block: np.ndarray, position: int) -> np.ndarray:
-        if not (finite := np.isfinite(block).all(axis=0)).all():
-            second = (position + int(finite.argmin())) / self.sample_rate
-            raise GenaudioError(f'{self.path} holds samples that are no numbers (NaN or infinite) near {second:.1f} s.')
+        if not (usable := (np.abs(block) <= LOUDEST).all(axis=0)).all():  # NaN is not
+            at = int(usable.argmin())
+            what = 'louder than any sound' if np.isfinite(block[:, at]).all() else 'no numbers (NaN or infinite)'
+            second = (position + at) / self.sample_rate
+            raise GenaudioError(f'{self.path} holds samples that are {what} near {second:.1f} s: it is damaged.')
         return block
 
 

@@ -176,7 +176,10 @@ def read_script(path: str | Path, extra_check: Callable[[Script, Faults], None] 
         raw, lines = _read_csv(text, path)
     else:
         try:
-            tree = tomllib.loads(text) if suffix == '.toml' else json.loads(text, parse_constant=_no_constant)
+            if suffix == '.toml':
+                tree = tomllib.loads(text)
+            else:
+                tree = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twice)
         except (ValueError, RecursionError) as error:  # what both raise is a ValueError
             raise GenaudioError(f'{path}: not a {suffix[1:].upper()} file: {error}.') from error
         if isinstance(tree, dict):
@@ -204,6 +207,15 @@ def _no_constant(name: str) -> None:
     raise ValueError(f'{name} is no JSON')
 
 
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"'{twice}' is written twice for one row")
+    return found
+
+
 def _text_of(path: Path) -> str:
     try:
         if path.is_dir():
@@ -228,15 +240,19 @@ def _plain(name: Any) -> str:
 def _read_csv(text: str, path: Path) -> tuple[list[dict[str, str]], list[int]]:
     """Rows as mappings and the line each ends on. The separator is what makes most of the header known."""
     if '\0' in text:
-        raise GenaudioError(f'{path}: not a CSV file.')
+        raise GenaudioError(f'{path}: not a CSV file in UTF-8. Save it as "CSV UTF-8".')
+    if named := re.match(r'\s*"?sep=(.)"?[ \t]*\r?\n', text, re.IGNORECASE):  # how a spreadsheet is told the separator
+        text = '\n' + text[named.end() :]
     first = next((line for line in text.splitlines() if line.strip()), '')
     separator = max(',;\t', key=lambda mark: sum(_plain(name) in _COLUMNS for name in first.split(mark)))
-    reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator, skipinitialspace=True, strict=True)
     rows: list[dict[str, str]] = []
     lines: list[int] = []
     header: list[str] | None = None
+    begin = 1  # line on which the row begins
     try:
         for cells in reader:
+            begin = reader.line_num + 1
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
@@ -253,7 +269,9 @@ def _read_csv(text: str, path: Path) -> tuple[list[dict[str, str]], list[int]]:
             rows.append(row)
             lines.append(reader.line_num)
     except csv.Error as error:
-        raise GenaudioError(f'{path}, line {reader.line_num}: {error}.') from error
+        if 'unexpected end' in str(error) or 'expected after' in str(error):
+            error = csv.Error('a quotation mark is opened and not closed, or stands inside a text (write "" there)')
+        raise GenaudioError(f'{path}, line {begin}: {error}.') from error
     return rows, lines
 
 
@@ -380,6 +398,10 @@ def _number(
     found = re.fullmatch(r'([+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(db|lufs|s|sec|seconds)?', text, re.IGNORECASE)
     if isinstance(value, bool) or found is None:
         faults.add(number, f"{column} is a number, not '{value}'.")
+        return default
+    if re.fullmatch(r'[+-]?[1-9]\d{0,2},\d{3}', found[1]):
+        faults.add(number, f"{column} '{value}' may mean two numbers; write {found[1].replace(',', '.')} or "
+                           f'{found[1].replace(",", "")}.')  # fmt: skip
         return default
     result = float(found[1].replace(',', '.'))
     if not (math.isfinite(result) and low <= result <= high):

@@ -101,10 +101,11 @@ class TextEncoder:
     @classmethod
     def load(cls, path: str | Path | None = None) -> 'TextEncoder':
         """Load a text encoder; the bundled one by default."""
-        from genaudio_core.runtime import load_model
+        from genaudio_core.runtime import load_model, reading_card
 
         model = load_model(path or presets_dir() / 'models' / 'query-text.onnx', TEXT_KIND)
-        return cls(model.session, model.card)
+        with reading_card(model.path):
+            return cls(model.session, model.card)
 
     def match(self, text: str) -> Match:
         """Return where `text` lies and what it is nearest to.
@@ -158,10 +159,11 @@ class AudioEncoder:
     @classmethod
     def load(cls, path: str | Path | None = None) -> 'AudioEncoder':
         """Load an audio encoder; the bundled one by default."""
-        from genaudio_core.runtime import load_model
+        from genaudio_core.runtime import load_model, reading_card
 
         model = load_model(path or presets_dir() / 'models' / 'query-audio.onnx', AUDIO_KIND)
-        return cls(model.session, model.card)
+        with reading_card(model.path):
+            return cls(model.session, model.card)
 
     def encode(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
         """Return the query vector of `audio` (channels, n_samples); see `listen`.
@@ -320,6 +322,8 @@ class QueryEncoder:
         wanted = [(weight, self.text(words)) for weight, words in positive]
         wanted += [(1.0, self.audio(path)) for path in examples]
         wanted += [(1.0, self.image(path)) for path in images]
+        if not wanted and not minus:
+            raise GenaudioError(f"The query '{text}' has no word in it. Say what to listen for, such as \"violin\".")
         if not wanted:
             raise GenaudioError(f"'{text}' only says what not to hear; name something to listen for too.")
         left_out = [(weight, self.text(words)) for weight, words in minus]
@@ -334,6 +338,8 @@ _PART = re.compile(
 _NUMBER = r'\d*[.,]?\d+'
 _TIMES = re.compile(rf'({_NUMBER})(?:\s*[*\u00d7]\s*|\s*x\s+)(.+)')  # 2 * violin, 2x violin
 _DECIMAL = re.compile(r'(\d*[.,]\d+)\s+(.+)')  # 0.7 violin
+_ONLY_NUMBER = re.compile(r'\d*[.,]\d+(?:\s*[*\u00d7x])?')  # a weight without words
+_NOTHING = re.compile(r'(0+)\s+(.+)')
 _DIGIT = re.compile(r'(\d)\s+(.+)')  # 2 violin, where there is more than one sound
 _BELOW_ZERO = re.compile(rf'(?:^|\s)[-\u2212]\s*({_NUMBER})\b')
 MAX_WEIGHT = 100.0
@@ -369,7 +375,9 @@ def parse(text: str) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
                 f"The weight -{found[1]} in '{words}' must be more than 0; to leave a sound out write 'not' before it."
             )
         weight = 1.0
-        found = _TIMES.fullmatch(words) or (_DIGIT.fullmatch(words) if several else None)
+        if _ONLY_NUMBER.fullmatch(words):
+            raise GenaudioError(f"The weight {words} stands alone; write a sound behind it, such as '{words} violin'.")
+        found = _TIMES.fullmatch(words) or _NOTHING.fullmatch(words) or (_DIGIT.fullmatch(words) if several else None)
         if not found and (found := _DECIMAL.fullmatch(words)) and _weight(found[1]) > MAX_WEIGHT:
             found = None  # '440.5 hz' is no weight
         if found:

@@ -4,8 +4,9 @@ Loading never runs code of the file: only .onnx is read, no custom-operator libr
 that were hashed are the bytes that the runtime gets.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,6 +153,22 @@ def load_model(
     return LoadedModel(model.path, model.card, session, used, tuple(notices))
 
 
+@contextlib.contextmanager
+def reading_card(path: str | Path) -> Iterator[None]:
+    """Turn what is missing in a model's card, or makes no sense there, into one line.
+
+    Raises
+    ------
+    GenaudioError
+        Instead of the KeyError, TypeError or ValueError of the block.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        what = f'lacks {error}' if isinstance(error, KeyError) else f'cannot be used: {error}'
+        raise GenaudioError(f'{path}: its model card {what}. Export the model again.') from error
+
+
 def _start(data: bytes, provider: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     providers = [PROVIDERS[provider]]
     if provider != 'cpu':
@@ -165,7 +182,6 @@ def _preload(provider: str) -> None:
     """Let onnxruntime find the CUDA libraries of an installed torch or nvidia wheel, without importing torch."""
     preload = getattr(onnxruntime, 'preload_dlls', None)
     if provider == 'cuda' and preload is not None:
-        import contextlib
         import io
 
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):

@@ -23,7 +23,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
 from genaudio_core.query import Query
 from genaudio_core.query_process import QuerySource
-from genaudio_core.runtime import LoadedModel, load_model
+from genaudio_core.runtime import LoadedModel, load_model, reading_card
 from genaudio_core.spectrogram import StreamingISTFT, StreamingSTFT, bands_to_bins, bins_to_bins, good_size
 
 KIND = 'clipsep'
@@ -74,7 +74,8 @@ class Separator:
     ) -> 'Separator':
         """Load a model file; the bundled one by default."""
         model = load_model(path or presets_dir() / 'models' / BUNDLED, KIND, provider=provider)
-        return cls(model, sharpness, threads)
+        with reading_card(model.path):
+            return cls(model, sharpness, threads)
 
     def close(self) -> None:
         """End the threads; what is under way is waited for."""

@@ -24,7 +24,7 @@ from genaudio_core.files import presets_dir
 from genaudio_core.mel import BANDS, HOP, LOG_FLOOR, N_FFT, SAMPLE_RATE, bin_magnitudes, griffin_lim
 from genaudio_core.patches import PatchCodec
 from genaudio_core.query import Query, unit
-from genaudio_core.runtime import LoadedModel, load_model
+from genaudio_core.runtime import LoadedModel, load_model, reading_card
 
 DENOISER_KIND, PRIOR_KIND, VOCODER_KIND = 'synth-denoiser', 'synth-prior', 'synth-vocoder'
 NOTHING, HEARD, WORDS = 0, 1, 2  # kinds of queries, as in models/clipsonic.py
@@ -57,7 +57,9 @@ class Vocoder:
     def load(cls, path: str | Path | None = None, *, threads: int = 1, refine: int | None = None) -> 'Vocoder':
         """Load a vocoder; the bundled one by default."""
         path = path or presets_dir() / 'models' / 'synth-vocoder.onnx'
-        return cls(load_model(path, VOCODER_KIND, threads=threads), refine)
+        model = load_model(path, VOCODER_KIND, threads=threads)
+        with reading_card(model.path):
+            return cls(model, refine)
 
     def spectrum(self, mel: np.ndarray) -> np.ndarray:
         """Log mels (frames, BANDS) -> what the network makes of them, complex64 (N_FFT // 2 + 1, frames)."""
@@ -87,7 +89,9 @@ class Prior:
     @classmethod
     def load(cls, path: str | Path | None = None) -> 'Prior':
         """Load a prior; the bundled one by default."""
-        return cls(load_model(path or presets_dir() / 'models' / 'synth-prior.onnx', PRIOR_KIND))
+        model = load_model(path or presets_dir() / 'models' / 'synth-prior.onnx', PRIOR_KIND)
+        with reading_card(model.path):
+            return cls(model)
 
     def draw(self, text: np.ndarray, noise: np.ndarray, steps: int = PRIOR_STEPS) -> np.ndarray:
         """Text vectors (n, dim) and white noise (n, dim) -> unit vectors (n, dim)."""
@@ -148,7 +152,9 @@ class Synthesizer:
         else:
             voice = Vocoder.load(vocoder, threads=threads)
         found = prior or (folder / 'synth-prior.onnx' if (folder / 'synth-prior.onnx').is_file() else None)
-        return cls(denoiser, voice, Prior.load(found) if found else None)
+        leads = Prior.load(found) if found else None
+        with reading_card(denoiser.path):
+            return cls(denoiser, voice, leads)
 
     # --- painting ----------------------------------------------------------------------------------------------------
 

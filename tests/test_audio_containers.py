@@ -114,10 +114,6 @@ def test_every_container_is_read_whole_and_what_is_cut_off_it_is_told(tmp_path, 
     audio, told, n = read(tmp_path, data)
     assert audio.shape[1] == n == 6 * RATE and not told
     assert np.abs(audio - sound(6 * RATE)).mean() < 0.05
-    if name == 'x.caf':  # a decoder that refuses what is cut: one line
-        with pytest.raises(GenaudioError, match='Cannot read'):
-            read(tmp_path, data[: len(data) * 2 // 3])
-        return
     short, told, _ = read(tmp_path, data[: len(data) * 2 // 3])
     assert 0 < short.shape[1] < 6 * RATE
     assert len(told) == 1 and 'missing' in told[0]
