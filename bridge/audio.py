@@ -34,7 +34,8 @@ MAX_PINNED_MS = 1000.0  # of margin that may be asked for
 MAX_BLOCK = 16384  # samples per callback
 JACK_MAX_BLOCK = 8192  # a server may change to any block up to this while it runs
 PLUGIN_ROOM = 33024  # samples that plug-ins may hold back, and their own chunk
-GIVE_UP = 5  # failed starts in a row
+GIVE_UP = 5  # failed starts in a row, after which another is tried only now and then
+RARELY = 30.0  # seconds between those
 
 
 def first_margin(margin_ms: float | None, hop: int, sample_rate: int) -> int:
@@ -105,6 +106,8 @@ class AudioHost:
         self.gauges, self.panel = Gauges(), Panel()
         self._context = multiprocessing.get_context('spawn')
         self._wake = self._context.Semaphore(0)
+        self.plugins_wake = self._context.Semaphore(0)  # released when stems are there
+        self.plugin_delay = 0  # samples of the margin that are the plug-ins'
         self.core = AudioCore(
             self.inbox, self.outbox, sample_rate=sample_rate, block=block, hop=self.hop, margin=margin,
             wake=self._wake.release, panel=self.panel,
@@ -118,6 +121,7 @@ class AudioHost:
         self._standby: ChildProcess | None = None  # it waits to take over
         self._standby_ready = False
         self._failures = 0
+        self._again_at = 0.0  # when a worker that failed again and again is tried again
         self._why = ''  # a worker's last words
         self._late: list[tuple[float, int, int]] = []  # (when, fades, underruns) of the last seconds
         # Counts as they were when they were last told of.
@@ -127,8 +131,15 @@ class AudioHost:
 
     # --- the worker ---------------------------------------------------------------------------------------------
 
-    def start(self, timeout: float = 60.0) -> None:
+    def start(self, timeout: float = 60.0, ended: Callable[[], bool] = lambda: False) -> None:
         """Start the worker and wait until it is ready.
+
+        Parameters
+        ----------
+        timeout
+            Seconds.
+        ended
+            Asked meanwhile: True gives up at once (Ctrl-C, SIGTERM).
 
         Raises
         ------
@@ -137,7 +148,7 @@ class AudioHost:
         """
         self._launch(timeout)
         assert self._process is not None
-        while self.gauges.counters[Gauges.STATE] != READY:
+        while self.gauges.counters[Gauges.STATE] != READY and not ended():
             failed = self.gauges.counters[Gauges.STATE] == FAILED or not self._process.is_alive()
             if failed:
                 time.sleep(0.01)  # its last words may be on their way
@@ -170,8 +181,9 @@ class AudioHost:
 
     def _spawn(self, *, standby: bool, loading: float = 60.0) -> ChildProcess:
         return ChildProcess(
-            self._context, run_worker, (self.spec, self._wake, standby), name='genaudio-stems', loading=loading
-        )
+            self._context, run_worker, (self.spec, self._wake, self.plugins_wake, standby), name='genaudio-stems',
+            loading=loading,
+        )  # fmt: skip
 
     def _look_after_standby(self) -> None:
         if self._standby is None:
@@ -201,31 +213,47 @@ class AudioHost:
     def poll(self) -> None:
         """Look after the worker, the margin, and what must be told.
 
-        Raises
-        ------
-        GenaudioError
-            If the worker has failed to start `GIVE_UP` times in a row.
+        A worker that failed to start `GIVE_UP` times in a row is tried again every `RARELY` seconds; the dry signal
+        plays meanwhile, which is better than nothing.
         """
         assert self._process is not None
         self._hear()
         hung = self._process.is_hung()
         if hung or not self._process.is_alive():
-            self._hear()
-            why = f' ({self._why})' if self._why else ''
-            if self._failures >= GIVE_UP:
-                raise GenaudioError(f'The inference process ended {GIVE_UP} times in a row{why}; giving up.')
-            self._failures += 1
-            self.core.counts.restarts += 1
-            what = 'hangs and was ended' if hung else f'ended{why}'
-            self.on_notice(f'The inference process {what}; starting another. The dry signal plays meanwhile.')
-            self._process.kill()
-            self._process.close(0.0)
-            self._launch()
+            self._revive(hung)
         elif self.ready:
+            if self._failures > GIVE_UP:
+                self.on_notice('The inference process works again.')
             self._failures = 0
         self._look_after_standby()
         self._tell_of_bad_samples()
         self._adapt()
+
+    def _revive(self, hung: bool) -> None:
+        assert self._process is not None
+        self._hear()
+        if self._failures >= GIVE_UP:
+            if not self._again_at:
+                self._again_at = time.monotonic() + RARELY
+                self._process.kill()
+                why = f' ({self._why})' if self._why else ''
+                if self._failures == GIVE_UP:
+                    self.on_notice(
+                        f'The inference process ended {GIVE_UP} times in a row{why}. The dry signal plays; another is '
+                        f'tried every {RARELY:g} s.'
+                    )
+            if time.monotonic() < self._again_at:
+                return
+        else:
+            why = f' ({self._why})' if self._why else ''
+            what = 'hangs and was ended' if hung else f'ended{why}'
+            self.on_notice(f'The inference process {what}; starting another. The dry signal plays meanwhile.')
+        self._again_at = 0.0
+        self._failures += 1
+        self.core.counts.restarts += 1
+        self._process.kill()
+        self._process.close(0.0)
+        self._launch()
 
     def _hear(self) -> None:
         assert self._process is not None
@@ -271,7 +299,7 @@ class AudioHost:
         _, fades, underruns = self._late[0]
         late = (counts.underruns - underruns) * self.core.block
         margin = self.core.margin + self.hop
-        if self.pinned or margin > MAX_MARGIN * self.core.sample_rate:
+        if self.pinned or margin - self.plugin_delay > MAX_MARGIN * self.core.sample_rate:
             return
         if counts.fades - fades < 3 and late < self.core.sample_rate:
             return
@@ -311,9 +339,26 @@ class AudioHost:
         self._tell('mix', mix)
 
     def set_model(self, path: str) -> None:
-        """Cross-fade to another model file; if that cannot be, a line says so and the old one plays on."""
-        if self._process is not None:
-            self._process.send('model', path)
+        """Cross-fade to another model file; if that cannot be, a line says so and the old one plays on.
+
+        Where no worker plays, perhaps because of its model, the next one begins with this.
+
+        Raises
+        ------
+        GenaudioError
+            If no worker plays and this file cannot be used.
+        """
+        from genaudio_core.separation_stream import MaskNetwork, check_hop, check_queries
+
+        if self.ready and self._process is not None and self._process.send('model', path):
+            return
+        network = MaskNetwork.load(path)
+        check_queries(self.spec.queries, network)
+        check_hop(self.hop, network)
+        if self.core.sample_rate not in network.sample_rates:
+            raise GenaudioError(f'{path} is not made for {self.core.sample_rate} Hz.')
+        self.spec = replace(self.spec, model=path)
+        self._again_at = min(self._again_at, time.monotonic())  # one that has failed is tried again now
 
     def _tell(self, kind: str, value: Any) -> None:
         # A restarted worker must know it too.

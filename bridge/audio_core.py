@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bridge.finite import FiniteGuard
 from bridge.rings import Ring, Shared
 
 FADE = 0.01  # seconds from dry to wet, once results are there again
@@ -102,68 +103,6 @@ class Counts:
     bad_input = _word(Panel.BAD_IN, 'Samples of the input, of either channel, that were NaN or infinite.')
     faults = _word(Panel.FAULTS, 'Blocks of silence because the callback failed.')
     bad_results = _word(Panel.BAD_RESULTS, 'Blocks whose result or output was not finite.')
-
-
-class FiniteGuard:
-    """Makes a stream finite in place: what is NaN or infinite becomes silence, with fades before and after it.
-
-    A stretch begins with the value heard last, which falls to 0 over `fade` samples; behind it the signal rises over as
-    many. Stretches less than that apart within a block are one. One thread only.
-    """
-
-    def __init__(self, channels: int, fade: int):
-        self._fade = max(fade, 1)
-        ramp = np.arange(1, self._fade + 1) / self._fade
-        self._rise = (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
-        self._fall = (1 - self._rise).astype(np.float32)
-        self._rise_at = self._fall_at = self._fade  # samples done; all: nothing to do
-        self._held = np.zeros((channels, 1), np.float32)
-        self._last = np.zeros((channels, 1), np.float32)
-        self._good = np.ones((channels, 0), bool)
-
-    def __call__(self, block: np.ndarray) -> int:
-        """Mend a block (channels, n_samples) in place; return how many samples, counted once for all channels, were
-        not finite."""
-        n = block.shape[1]
-        if not n:
-            return 0
-        if self._good.shape[1] < n:
-            self._good = np.ones((len(block), n), bool)
-        good = np.isfinite(block, out=self._good[:, :n])
-        if good.all():
-            if self._rise_at >= self._fade and self._fall_at >= self._fade:
-                self._last[:] = block[:, -1:]
-                return 0
-            self._go_on(block)
-            return 0
-        bad = np.flatnonzero(~good.all(0))
-        at = 0
-        for stretch in np.split(bad, np.flatnonzero(np.diff(bad) > self._fade) + 1):
-            first, end = int(stretch[0]), int(stretch[-1]) + 1
-            if first > at:
-                self._go_on(block[:, at:first])
-            if self._rise_at:  # else the stretch began in the block before
-                self._held[:], self._fall_at, self._rise_at = self._last, 0, 0
-            block[:, first:end] = 0
-            self._tail(block[:, first:end])
-            at = end
-        if at < n:
-            self._go_on(block[:, at:])
-        return len(bad)
-
-    def _go_on(self, part: np.ndarray) -> None:
-        if self._rise_at < self._fade:
-            ramp = self._rise[self._rise_at : self._rise_at + part.shape[1]]
-            part[:, : len(ramp)] *= ramp
-            self._rise_at += len(ramp)
-        self._tail(part)
-
-    def _tail(self, part: np.ndarray) -> None:
-        if self._fall_at < self._fade:
-            ramp = self._fall[self._fall_at : self._fall_at + part.shape[1]]
-            part[:, : len(ramp)] += self._held * ramp
-            self._fall_at += len(ramp)
-        self._last[:] = part[:, -1:]
 
 
 class AudioCore:

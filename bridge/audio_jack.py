@@ -239,14 +239,14 @@ class JackAudio:
             return self._look()
         if time.monotonic() < self._retry_at:
             return None
-        first = self._retry_at == 0.0
-        self._retry_at = time.monotonic() + RETRY
+        first, self._retry_at = self._retry_at == 0.0, time.monotonic() + RETRY
+        if first:
+            self._leave()  # the server is gone, its client in this process is not
+            self.core.counts.device_losses += 1
+            return 'The JACK server went away; waiting for it to come back.'
         try:
             client = open_client(self.name)
         except GenaudioError:
-            if first:
-                self.core.counts.device_losses += 1
-                return 'The JACK server went away; waiting for it to come back.'
             return None
         if client.samplerate != self.core.sample_rate:
             rate = int(client.samplerate)
@@ -254,11 +254,21 @@ class JackAudio:
             raise GenaudioError(
                 f'The JACK server came back at {rate} Hz instead of {self.core.sample_rate}; start again.'
             )
-        self.client, self.lost, self._retry_at = client, False, 0.0
-        self.core.block = int(client.blocksize)
-        self._set_up()
-        self.start()
+        self.client, self.lost = client, False  # before there are callbacks: it may be lost again at once
+        try:
+            self.core.block = int(client.blocksize)
+            self._set_up()
+            self.start()
+        except Exception:  # JACK's own, too; the server went away while we came
+            self.lost = True
+            self._leave()
+            return None
+        self._retry_at = 0.0
         return 'The JACK server is back.'
+
+    def _leave(self) -> None:
+        with contextlib.suppress(Exception):
+            self.client.close()
 
     def _look(self) -> str | None:
         line = self.latency.poll()
@@ -277,4 +287,4 @@ class JackAudio:
         if not self.lost:
             with contextlib.suppress(Exception):
                 self.client.deactivate()
-                self.client.close()
+        self._leave()

@@ -14,6 +14,7 @@ parent dies, it ends.
 """
 
 import contextlib
+import signal
 import sys
 import time
 from collections import deque
@@ -52,16 +53,18 @@ class AudioSpec:
     again: bool = False  # it takes the place of one that died: wait for the device
 
 
-def run_audio(spec: AudioSpec, wakes: Sequence[Any], heart_name: str, pipe: Connection) -> None:
-    """Body of the process (child_process.py). `wakes` are released after every block."""
+def run_audio(spec: AudioSpec, wake: Any, heart_name: str, pipe: Connection) -> None:
+    """Body of the process (child_process.py). `wake` is released after every block."""
     heart = begin(heart_name)
+    ended: list[int] = []  # SIGTERM, perhaps sent to all of us at once (systemd): the sound ends softly
+    signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
     sys.setswitchinterval(SWITCH)  # the callback must get the interpreter soon (reference/linux-stack.md)
     midi: deque[bytes] = deque(maxlen=4096)
     device = None
     with contextlib.suppress(EOFError, OSError):  # the parent is gone, and so are we
         try:
-            core = _core(spec, wakes)
-            device = _wait_for_device(spec, core, midi, heart, pipe) if spec.again else _device(spec, core, midi)
+            core = _core(spec, wake)
+            device = _wait_for_device(spec, core, midi, heart, pipe, ended) if spec.again else _device(spec, core, midi)
             if device is None:
                 return
             keep_what_is_loaded()
@@ -69,7 +72,7 @@ def run_audio(spec: AudioSpec, wakes: Sequence[Any], heart_name: str, pipe: Conn
             if spec.restore:
                 device.restore(spec.restore)
             pipe.send(('ready', {'client': getattr(device, 'name', ''), 'ms': 1000 * _own_latency(device)}))
-            _run(device, core, midi, heart, pipe)
+            _run(device, core, midi, heart, pipe, ended)
         except GenaudioError as error:
             pipe.send(('failed', str(error)))
         except (EOFError, OSError):
@@ -81,20 +84,12 @@ def run_audio(spec: AudioSpec, wakes: Sequence[Any], heart_name: str, pipe: Conn
         device.close()
 
 
-def _core(spec: AudioSpec, wakes: Sequence[Any]) -> AudioCore:
-    first, *others = [wake.release for wake in wakes]
+def _core(spec: AudioSpec, wake: Any) -> AudioCore:
     panel = Panel(spec.panel)
     finished = Ring(spec.n_channels, spec.finished) if spec.finished else None
-
-    def wake_all() -> None:
-        first()
-        if panel.words[Panel.PLUGINS]:
-            for one in others:
-                one()
-
     return AudioCore(
         Ring(2, spec.inbox), Ring(spec.n_channels, spec.outbox), sample_rate=spec.sample_rate, block=spec.block,
-        hop=spec.hop, margin=int(panel.words[Panel.MARGIN]), wake=wake_all if others else first, panel=panel,
+        hop=spec.hop, margin=int(panel.words[Panel.MARGIN]), wake=wake.release, panel=panel,
         finished=finished,
     )  # fmt: skip
 
@@ -114,7 +109,9 @@ def _device(spec: AudioSpec, core: AudioCore, midi: deque[bytes]) -> Any:
     return PortAudio(core, spec.device, list(spec.channels), spec.n_channels)
 
 
-def _wait_for_device(spec: AudioSpec, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Connection) -> Any:
+def _wait_for_device(
+    spec: AudioSpec, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Connection, ended: list[int]
+) -> Any:
     """Return the device when it is there; None if the parent wants us to end meanwhile."""
     from bridge.audio_jack import NoServer
 
@@ -127,7 +124,7 @@ def _wait_for_device(spec: AudioSpec, core: AudioCore, midi: deque[bytes], heart
                 told = send_now(pipe, ('told', f'{error} Waiting for it.'))
         for _ in range(20):
             heart.beat()
-            if any(kind == 'quit' for kind, _ in messages(pipe)):
+            if ended or any(kind == 'quit' for kind, _ in messages(pipe)):
                 return None
             time.sleep(0.05)
 
@@ -136,9 +133,11 @@ def _own_latency(device: Any) -> float:
     return getattr(device, 'device_latency', 0.0)
 
 
-def _run(device: Any, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Connection) -> None:
+def _run(
+    device: Any, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Connection, ended: list[int]
+) -> None:
     connected: list[tuple[str, str]] = []
-    while True:
+    while not ended:
         heart.beat()
         for kind, value in messages(pipe):
             if kind == 'quit':
@@ -171,8 +170,6 @@ class AudioProcess:
         The `AudioHost`, started.
     spec
         What to open; what the host knows is filled in.
-    plugins
-        The `PluginHost`, if there is one.
     on_midi
         Gets the bytes of every MIDI message, in `poll`.
 
@@ -183,10 +180,10 @@ class AudioProcess:
     """
 
     def __init__(
-        self, host: Any, spec: AudioSpec, *, plugins: Any = None, on_midi: Callable[[bytes], None] = lambda data: None,
+        self, host: Any, spec: AudioSpec, *, on_midi: Callable[[bytes], None] = lambda data: None,
         timeout: float = 60.0,
     ):  # fmt: skip
-        self._host, self._plugins, self._on_midi, self._timeout = host, plugins, on_midi, timeout
+        self._host, self._on_midi, self._timeout = host, on_midi, timeout
         self.spec = spec
         self.restarts = 0
         self.client, self.device_ms = '', 0.0
@@ -211,10 +208,10 @@ class AudioProcess:
         )  # fmt: skip
 
     def _launch(self) -> None:
-        wakes = [self._host._wake, *([self._plugins._wake] if self._plugins else [])]
         self._why, self._ready = '', False
+        self._host.core.ending = False  # the one before may have ended softly
         self._child = ChildProcess(
-            self._host._context, run_audio, (self.spec, wakes), name='genaudio-audio', loading=self._timeout
+            self._host._context, run_audio, (self.spec, self._host._wake), name='genaudio-audio', loading=self._timeout
         )
 
     def _hear(self) -> None:

@@ -91,11 +91,12 @@ class Worker:
 
     def __init__(
         self, spec: WorkerSpec, inbox: Ring, outbox: Ring, gauges: Gauges, panel: Panel,
-        on_beat: Callable[[], None] = lambda: None,
+        on_beat: Callable[[], None] = lambda: None, wake_plugins: Callable[[], None] = lambda: None,
     ):  # fmt: skip
         from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
 
         self.inbox, self.outbox, self.gauges, self.panel, self.beat = inbox, outbox, gauges, panel, on_beat
+        self._wake_plugins = wake_plugins
         self.engine = StreamingSeparator(MaskNetwork.load(spec.model), spec.queries, spec.sample_rate, spec.hop)
         self.hop = self.engine.hop
         self.mixer = Mixer(spec.mix)
@@ -176,6 +177,8 @@ class Worker:
                 self._fresh = False
             elif position >= self.outbox.end:
                 self.outbox.write(out, position)
+                if self.panel.words[Panel.PLUGINS]:
+                    self._wake_plugins()
             self.gauges.took(time.perf_counter() - started)
             done += 1
         return done
@@ -195,8 +198,9 @@ class Worker:
         return None
 
 
-def run_worker(spec: WorkerSpec, wake, standby: bool, heart_name: str, pipe: Connection) -> None:
-    """Body of the process (child_process.py). `wake` is released by the audio callback.
+def run_worker(spec: WorkerSpec, wake, wake_plugins, standby: bool, heart_name: str, pipe: Connection) -> None:
+    """Body of the process (child_process.py). `wake` is released by the audio callback, `wake_plugins` when it has
+    worked, if there are plug-ins: what they want is there then and not before.
 
     On `standby` it loads and warms up, says so, and waits to be told to go on in the place of one that died.
     """
@@ -204,7 +208,10 @@ def run_worker(spec: WorkerSpec, wake, standby: bool, heart_name: str, pipe: Con
     gauges = Gauges(spec.gauges)
     try:
         inbox, n_out = Ring(2, spec.input_ring), 2 * len(spec.queries) + 4
-        worker = Worker(spec, inbox, Ring(n_out, spec.output_ring), gauges, Panel(spec.panel), heart.beat)
+        worker = Worker(
+            spec, inbox, Ring(n_out, spec.output_ring), gauges, Panel(spec.panel), heart.beat,
+            wake_plugins.release,
+        )
         if standby:
             pipe.send(('standby', None))
             kind, current = pipe.recv()

@@ -243,7 +243,8 @@ class JackInstrument(JackPlayer):
                 self.fault = f'fails ({one_line(error)})'
             raise
         self._thrown = 0
-        made = self.guard(made)
+        made = np.require(made, np.float32, 'W')
+        self.guard(made)
         if self.guard.in_a_row > NO_NUMBERS * self.sample_rate:
             self.fault = 'returned nothing but NaN or infinity'
         if self.chain is not None:

@@ -2,8 +2,10 @@
 come here."""
 
 import math
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from bridge.isolate_knobs import Knobs, MidiIn, restore, save_state
 from bridge.isolate_preset import StemsPreset, port_names
 from bridge.learned import Learned
 from bridge.lines import Lines, reader_of
+from bridge.lookup import Lookup
 from bridge.mixer import Mix
 from bridge.signals import Told
-from genaudio_core.command import notice
-from genaudio_core.errors import GenaudioError, MissingModel, did_you_mean
+from genaudio_core.command import Stopped, notice
+from genaudio_core.errors import GenaudioError, MissingModel, did_you_mean, one_line
 from genaudio_core.files import presets_dir
 
 BUNDLED = 'stems-live.onnx'
@@ -43,8 +46,13 @@ class Words:
         self.query_dim, self.on_notice = query_dim, on_notice
         self._encoder: Any = None
 
+    def knows(self, text: str) -> bool:
+        """Whether the vector of a query needs no encoder: the model was trained with it, or it is refused."""
+        plain = ' '.join(text.lower().split())
+        return not plain or plain in self._known
+
     def vector(self, text: str) -> np.ndarray:
-        """Return the vector (D,) of a query.
+        """Return the vector (D,) of a query. From any thread, from one at a time.
 
         Raises
         ------
@@ -82,6 +90,45 @@ class Controls:
     mix: Mix
     ended: bool = False
     knobs: Knobs | None = None
+
+    def __post_init__(self) -> None:
+        self._lines: deque[str] = deque()  # that are still to be done, in order
+        self._lookup: Lookup | None = None
+
+    def hear(self, lines: Iterable[str], on_notice: Callable[[str], None]) -> None:
+        """Do what lines say, and answer, in their order. Never waits: where words must be looked up, that line and all
+        behind it are done in a later call."""
+        self._lines.extend(lines)
+        while self._lines and not self.ended:
+            if self._looks_up(self._lines[0]):
+                return
+            try:
+                told = self.obey(self._lines.popleft())
+            except GenaudioError as error:
+                told = str(error)
+            except Exception as error:  # of an encoder: it is anybody's, and the music goes on
+                told = f'That cannot be done: {one_line(error)}'
+            self._lookup = None
+            on_notice(told)
+
+    def _looks_up(self, line: str) -> bool:
+        """Whether the words of a line are being looked up; begins that where it is needed."""
+        verb, _, rest = line.strip().partition(' ')
+        which, _, text = rest.strip().partition(' ')
+        if verb != 'query' or self.words.knows(text):
+            return False
+        try:
+            self._stem(which)
+        except GenaudioError:
+            return False
+        if self._lookup is None or self._lookup.key != text:
+            self._lookup = Lookup(text, self.words.vector)
+        return not self._lookup.done
+
+    def _vector(self, text: str) -> np.ndarray:
+        if self._lookup is not None and self._lookup.key == text:
+            return self._lookup.answer()
+        return self.words.vector(text)
 
     def _stem(self, text: str) -> int:
         if text.isdecimal() and 1 <= int(text) <= len(self.names):
@@ -127,7 +174,7 @@ class Controls:
             which, _, text = rest.partition(' ')
             i = self._stem(which)
             queries = self.host.spec.queries.copy()
-            queries[i] = self.words.vector(text)
+            queries[i] = self._vector(text)
             self.host.set_queries(queries)
             self.names[i] = text
             if self.knobs is not None:
@@ -230,7 +277,7 @@ def run(
                 f"'{found['name']}' has {found['max_input_channels']} inputs; listening to "
                 f'{channels[0] + 1} and {channels[1] + 1} (--input-channels changes that).'
             )
-    host, audio, plugins, midi_in = None, None, None, MidiIn()
+    host, audio, plugins, midi_in, began = None, None, None, MidiIn(), False
     with Told() as told_to:
         try:
             host = AudioHost(
@@ -238,7 +285,9 @@ def run(
                 on_notice=on_notice, hop=hop,
             )  # fmt: skip
             host.core.bypass = bypass
-            host.start()
+            host.start(ended=lambda: bool(told_to.ended))
+            if told_to.ended:
+                raise Stopped(signal.Signals[told_to.ended])
             if preset.chains:
                 from bridge.plugin_process import PluginHost
 
@@ -254,7 +303,7 @@ def run(
                 else {'device': found, 'channels': tuple(channels)}
             )  # fmt: skip
             audio = AudioProcess(
-                host, AudioProcess.spec_for(host, plugins, **what), plugins=plugins, on_midi=midi_in.put
+                host, AudioProcess.spec_for(host, plugins, **what), on_midi=midi_in.put
             )
             if on_jack:
                 for source, sink in connect:
@@ -274,7 +323,7 @@ def run(
                 f'{", ".join(queries)} from {where}: {sample_rate} Hz, blocks of {host.core.block}, hop {host.hop}, '
                 f'latency {host.latency_ms:.1f} ms ({host.latency} samples). Ctrl-C ends.'
             )
-            until = time.monotonic() + seconds if seconds else math.inf
+            until, began = time.monotonic() + seconds if seconds else math.inf, True
             block_told = host.core.block
             with awake():
                 while not told_to.ended and not controls.ended and time.monotonic() < until:
@@ -301,6 +350,10 @@ def run(
                 'blocks': host.core.counts.blocks, 'audio_restarts': audio.restarts,
                 'plugin_restarts': plugins.restarts if plugins else 0,
             }  # fmt: skip
+        except GenaudioError:
+            if told_to.ended and not began:  # children were told, too, and ended while they were loading
+                raise Stopped(signal.Signals[told_to.ended]) from None
+            raise
         finally:
             if audio is not None:
                 audio.close()
@@ -321,8 +374,4 @@ def _pause(host: AudioHost, on: bool) -> None:
 def _listen(lines: Any, controls: Controls, on_notice: Callable[[str], None]) -> None:
     """Wait a little for lines, and do what they say. `lines` is a text stream, a `Lines`, or None."""
     reader = lines if isinstance(lines, Lines) else Lines() if lines is None else reader_of(lines)
-    for line in reader.wait(0.01):
-        try:
-            on_notice(controls.obey(line))
-        except GenaudioError as error:
-            on_notice(str(error))
+    controls.hear(reader.wait(0.01), on_notice)

@@ -64,6 +64,7 @@ class Lines:
                 for line in stream:  # a stream in memory
                     self._put(line)
             return
+        passed_over = False  # the rest of a line that is too long belongs to it
         while True:
             try:
                 data = os.read(number, 65536)
@@ -75,13 +76,17 @@ class Lines:
                     return
                 time.sleep(RETRY)
                 continue
-            if not data:
-                self._put(self._rest.decode(errors='replace'))
-                return
             *whole, self._rest = (self._rest + data).split(b'\n')
-            self._rest = self._rest if len(self._rest) <= MAX_LINE else b''
+            if not data:
+                whole, self._rest = [self._rest], b''
             for line in whole:
-                self._put(line.decode(errors='replace'))
+                if not passed_over and len(line) <= MAX_LINE:
+                    self._put(line.decode(errors='replace'))
+                passed_over = False
+            if len(self._rest) > MAX_LINE:
+                self._rest, passed_over = b'', True
+            if not data:
+                return
 
     def _hear(self, orders: Connection) -> None:
         try:

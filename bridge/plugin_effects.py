@@ -257,7 +257,7 @@ class Chain:
 
     @property
     def silenced(self) -> int:
-        """Blocks of effects that were no numbers, and became silence."""
+        """Blocks of effects with values that are not numbers, which became silence."""
         return sum(guard.blocks for guard in self.guards.values())
 
     def process(self, block: np.ndarray, buffer_size: int = CHUNK) -> np.ndarray:
@@ -288,13 +288,15 @@ class Chain:
         if not isinstance(made, np.ndarray) or made.dtype.kind not in 'fiu' or made.ndim not in (1, 2) or not len(made):
             what = f'an array of shape {made.shape}' if isinstance(made, np.ndarray) else type(made).__name__
             raise EffectFault(index, f'{_name(plugin)} returned {what} instead of sound.')
-        made = np.atleast_2d(np.asarray(made, np.float32))
+        with np.errstate(over='ignore'):  # too large for 32 bits is infinite, and found below
+            made = np.atleast_2d(np.asarray(made, np.float32))
         if made.shape[0] != 2:  # one channel for both; of more the first two
-            made = np.ascontiguousarray(np.repeat(made, 2, axis=0) if made.shape[0] == 1 else made[:2])
+            made = np.repeat(made, 2, axis=0) if made.shape[0] == 1 else made[:2]
+        made = np.require(made, np.float32, ('C', 'W'))
         guard = self.guards.get(index)
         if guard is None:
             guard = self.guards[index] = FiniteGuard()
-        made = guard(made)
+        guard(made)
         if guard.in_a_row > NO_NUMBERS * self.sample_rate:
             raise EffectFault(index, f'{_name(plugin)} returned nothing but NaN or infinity for {NO_NUMBERS:g} s.')
         return made

@@ -71,7 +71,7 @@ class PluginHost:
         self.host, self.chains, self._first = host, dict(chains), dict(chains)
         self._state: dict[int, list[bytes]] | None = None
         self.known: dict[int, list[frozenset[str] | None]] = {}  # names of parameters; None: it is left out
-        self.finished = Ring(host.outbox.n_channels)
+        self.finished = Ring(host.outbox.n_channels, capacity=host.outbox.capacity)
         self.restarts, self.latency, self.given_up = 0, 0, False
         self.told: list[str] = []  # lines that `poll` has yet to return
         self._loading: tuple[int, int] | None = None
@@ -79,7 +79,7 @@ class PluginHost:
         self._why = ''  # of the fault of an effect that was found out
         self._faults: dict[tuple[int, int], RestartLimit] = {}
         self._limit = RestartLimit()
-        self._wake = host._context.Semaphore(0)
+        self._wake = host.plugins_wake
         self._heart = Heartbeat()
         self._load_patience, self._stuck_patience = Patience(timeout), Patience(STUCK_SECONDS)
         self._extra = 0  # samples that were added to the margin of the host
@@ -186,7 +186,7 @@ class PluginHost:
             target=run_plugins, name='genaudio-plugins', daemon=True,
             args=(
                 self.chains, self.host.core.sample_rate, self.finished.n_channels, self.host.outbox.name,
-                self.finished.name, self._heart.name, self._wake, theirs,
+                self.finished.name, self.host.panel.name, self._heart.name, self._wake, theirs,
             ),
         )  # fmt: skip
         self.process.start()
@@ -201,17 +201,12 @@ class PluginHost:
         if not self._ready_once or latency != self.latency:
             # A chunk of time to work, what the plug-ins hold back, and their output in whole chunks.
             extra = CHUNK + -(-latency // CHUNK) * CHUNK
-            core.set_timing(core.block, core.margin + extra - self._extra)
-            self._extra = extra
+            core.margin += extra - self._extra
+            self._extra = self.host.plugin_delay = extra
             if self._ready_once:
                 self.told.append(f'The effects now hold back {latency} samples; the delay is adjusted.')
         self.latency, self._ready_once, self._ready_now = latency, True, True
-        core.wake = self._wake_both
         core.finished = self.finished
-
-    def _wake_both(self) -> None:
-        self.host._wake.release()
-        self._wake.release()
 
     def poll(self) -> str | None:
         """Look after the process; return a line to tell."""
@@ -269,7 +264,6 @@ class PluginHost:
         core = self.host.core
         if core.finished is self.finished:
             core.finished = None
-            core.wake = self.host._wake.release
 
     def set_parameter(self, pair: int, index: int, name: str, value: float | str | bool | Share) -> None:
         """Turn a knob: of the effect `index` of an output pair.

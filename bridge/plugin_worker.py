@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bridge.audio_core import Panel
 from bridge.child_watch import Heartbeat, die_with_parent, end_with_parent
 from bridge.plugin_effects import (
     CHUNK,
@@ -28,14 +29,14 @@ from bridge.rings import Ring
 from bridge.signals import leave_to_parent
 from genaudio_core.errors import GenaudioError, one_line
 
-BACKLOG = 0.25  # seconds of stems unworked before the process jumps to the newest
+BACKLOG = 0.25  # seconds of stems, beyond two blocks, left unworked before the process jumps to the newest
 TELL_SECONDS = 10.0  # between two lines about the same
 PAIR = 256  # `Heartbeat.at` is 0, or 1 + pair * PAIR + effect
 
 
 def run_plugins(
-    chains: Chains, sample_rate: int, n_channels: int, stems_name: str, finished_name: str, heart_name: str, wake,
-    pipe: Connection,
+    chains: Chains, sample_rate: int, n_channels: int, stems_name: str, finished_name: str, panel_name: str,
+    heart_name: str, wake, pipe: Connection,
 ) -> None:
     """Body of the process."""
     import signal
@@ -49,7 +50,9 @@ def run_plugins(
         loaded = _load(chains, sample_rate, heart, pipe)
         if loaded is None:
             return
-        stage = _Stage(loaded, Ring(n_channels, stems_name), Ring(n_channels, finished_name))
+        stage = _Stage(
+            loaded, Ring(n_channels, stems_name), Ring(n_channels, finished_name), Panel(panel_name), sample_rate
+        )
         pipe.send(('known', {
             pair: [frozenset(parameter_names(plugin)) if plugin else None for plugin in chain.plugins]
             for pair, chain in loaded.items()
@@ -115,6 +118,8 @@ def _work(stage: '_Stage', heart: Heartbeat, wake, pipe: Connection) -> None:
     while True:
         heart.beat()
         wake.acquire(timeout=0.02)
+        while wake.acquire(block=False):  # one waking is enough for all that has come
+            pass
         stage.work()
         now = time.monotonic()
         if now - looked > 0.5:
@@ -167,11 +172,11 @@ def _state(plugin: Any) -> bytes:
 class _Stage:
     """Between the two rings: pairs with a chain go through it, the others are copied."""
 
-    def __init__(self, chains: dict[int, Chain], stems: Ring, finished: Ring):
-        self.chains, self.stems, self.finished = chains, stems, finished
+    def __init__(self, chains: dict[int, Chain], stems: Ring, finished: Ring, panel: Panel, sample_rate: int):
+        self.chains, self.stems, self.finished, self.panel = chains, stems, finished, panel
         self.at = max(stems.end, finished.end)  # position of the next chunk in
         self.skipped = 0  # times that it could not keep up
-        self._backlog = round(BACKLOG * max((chain.sample_rate for chain in chains.values()), default=48000))
+        self._patience = round(BACKLOG * sample_rate)  # samples
         self._pending: dict[int, np.ndarray] = {}
         self._block = np.empty((stems.n_channels, CHUNK), np.float32)
         self._restart()
@@ -205,7 +210,8 @@ class _Stage:
             if behind < CHUNK:
                 return
             # A gap (results of the worker were late), or all that is wanted has long been played without us.
-            late = behind > self._backlog
+            # A block of stems comes at once, and the next may just have come.
+            late = behind > self._patience + 2 * int(self.panel.words[Panel.BLOCK])
             if late or not self.stems.read_into(self._block, self.at):
                 newest = self.stems.end - CHUNK if late else self.at + CHUNK
                 self.skipped += late

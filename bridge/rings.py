@@ -184,6 +184,7 @@ class Ring:
         return bool(position >= self._header[_BEGIN])  # else the writer overtook us
 
     def close(self) -> None:
-        """Let go; the process that made the ring removes it."""
-        del self._header, self._samples
-        self._shared.close()
+        """Let go; the process that made the ring removes it. A second time does nothing."""
+        if hasattr(self, '_samples'):
+            del self._header, self._samples
+            self._shared.close()

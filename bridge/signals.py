@@ -21,6 +21,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from genaudio_core.command import lead_nowhere
+
 _ENDS = ('SIGINT', 'SIGTERM', 'SIGHUP')
 _PARENTS = (
     'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGPIPE',
@@ -40,6 +42,23 @@ def leave_to_parent() -> None:
     """
     for number in _numbers(_PARENTS):
         signal.signal(number, signal.SIG_IGN)
+
+
+def keep_tracker() -> None:
+    """Let Python's own process that clears up shared memory outlive what is sent to the whole group.
+
+    It ignores Ctrl-C and SIGTERM only: a closed terminal would end it before us, and what it knew with it. To be called
+    in the main thread before there is shared memory or a child; children share it.
+    """
+    if os.name == 'nt':
+        return
+    from multiprocessing import resource_tracker
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers(('SIGHUP', 'SIGQUIT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU')))
+    try:
+        resource_tracker.ensure_running()  # it inherits what is blocked
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Stream:
@@ -84,21 +103,8 @@ def lasting_output() -> Iterator[None]:
         for stream, old in zip((sys.stdout, sys.stderr), before, strict=True):
             if isinstance(stream, _Stream):
                 stream.flush()
-                _replace_if_dead(old)
+                lead_nowhere(old)
         sys.stdout, sys.stderr = before
-
-
-def _replace_if_dead(stream: Any) -> None:
-    """Let a stream that takes nothing lead nowhere: the result is printed after the music, and Python flushes last."""
-    try:
-        stream.flush()
-    except ValueError:
-        return
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
 
 
 class Told:
@@ -133,6 +139,7 @@ class Told:
                     self._before[number] = signal.signal(number, self._want_pause)
             for number in _numbers(('SIGTTIN', 'SIGTTOU')):  # in the background: go without the terminal
                 self._before[number] = signal.signal(number, signal.SIG_IGN)
+            keep_tracker()
         return self
 
     def __exit__(self, *args: object) -> None:

@@ -192,6 +192,19 @@ def _json_default(value: Any) -> Any:
     return str(value)
 
 
+def lead_nowhere(stream: Any) -> None:
+    """If a stream takes nothing any more, let it lead nowhere: Python writes out what is left when it ends."""
+    try:
+        stream.flush()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
 def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -> None:
     """Print a result: one JSON object, or ``key: value`` lines; on stdout, or into `file`."""
     if as_json:
@@ -210,10 +223,7 @@ def _show_where_somebody_reads(result: Mapping[str, Any], as_json: bool) -> None
     try:
         show(result, as_json)
     except OSError as error:
-        with contextlib.suppress(OSError, ValueError):  # Python flushes once more when it ends
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
+        lead_nowhere(sys.stdout)  # Python flushes once more when it ends
         if error.errno not in (errno.EIO, errno.EBADF):
             raise
 
@@ -266,7 +276,8 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
             print('stopped', file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
     except BrokenPipeError:  # the reader of our output went away (| head)
-        sys.stderr.close()
+        lead_nowhere(sys.stdout)
+        lead_nowhere(sys.stderr)
         return 141
     except Exception as error:
         if not debug and os.strerror(errno.ENOSPC) in str(error):  # libraries have errors of their own for it
@@ -278,5 +289,6 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
             told = f'there is not enough memory for this ({" ".join(str(error).split()) or "no more"}).'
         else:
             raise
+        lead_nowhere(sys.stdout)  # what it still holds might not be taken either
         print(f'error: {told}', file=sys.stderr)
         return 2

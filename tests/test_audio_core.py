@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose
 from test_audio import RATE, Core, slow_sine
 
 from bridge.audio import ring_capacity
-from bridge.audio_core import AudioCore, FiniteGuard, Panel, total_latency
+from bridge.audio_core import AudioCore, Panel, total_latency
+from bridge.finite import FiniteGuard
 from bridge.rings import Ring
 
 FADE = 192  # samples: 4 ms

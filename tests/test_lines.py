@@ -41,7 +41,7 @@ def test_two_lines_that_arrive_together_are_both_obeyed(pipe):
     stream, say = pipe
     say('gain 1 -6\nmute 1\n')
     done = []
-    controls = types.SimpleNamespace(obey=lambda line: done.append(line) or line)
+    controls = types.SimpleNamespace(hear=lambda lines, tell: done.extend(lines))
     for _ in range(100):
         isolate._listen(stream, controls, lambda text: None)
         if len(done) == 2:
