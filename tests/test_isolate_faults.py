@@ -1,7 +1,6 @@
 """`genaudio isolate` on a real server, while what it is made of is killed, stopped, starved and lied to."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -197,7 +196,7 @@ def test_a_server_that_comes_back_at_another_rate_is_told_in_a_line(server):
         one.wait_for('went away')
         server.start(rate=96000)
         try:
-            one.ends(1)
+            one.ends(2)
             assert one.heard('came back at 96000 Hz')
         finally:
             server.stop()
@@ -315,4 +314,3 @@ def test_a_worker_that_cannot_start_any_more_lets_the_dry_signal_play_and_anothe
             desk.hears()
         one.say('quit')
         one.ends()
-        assert json.loads(one.process.stdout.read())['ready'] is False or True
