@@ -136,9 +136,12 @@ def test_signals_end_every_note(daemon, number):
 def test_a_killed_parent_ends_every_note(daemon):
     daemon.play()
     children = daemon.children()
+    mapped = Path(f'/proc/{daemon.named("midi")}/maps').read_text().split()
+    (table,) = {name for name in mapped if 'genaudio-sounding-' in name}
     os.kill(daemon.process.pid, signal.SIGKILL)
     assert daemon.quiet()
     assert wait_until(lambda: not any(Path(f'/proc/{pid}').exists() for pid in children), 15)
+    assert not Path(table).exists()  # nothing is left behind
 
 
 def test_a_killed_engine_does_not_stop_the_music(daemon):
