@@ -114,6 +114,7 @@ class JackMidi:
         self._peers: set[str] = set()
         self._sources: list[set[str]] = []  # who is heard on each input
         self._sinks: dict[int, set[str]] = {}  # output -> who hears it
+        self._cut: deque[tuple[str, str]] = deque()  # (our output, who no longer hears it), from JACK's thread
         self._away: dict[int, set[str]] = {}  # output -> who heard it and is gone
         self._missed: dict[int, set[bytes]] = {}  # output -> note-offs that those who are away did not get
         self._back: set[int] = set()
@@ -132,6 +133,7 @@ class JackMidi:
             client.set_xrun_callback(self._count_xrun)
             client.set_shutdown_callback(self._shut_down)
             client.set_blocksize_callback(self._set_block_size)
+            client.set_port_connect_callback(self._note_cut)
             # The clock goes on from where it is, whatever the server counts, before JACK's thread first looks at it.
             self._client, self._seen = client, None
             self._frames = client.frame_time
@@ -146,6 +148,11 @@ class JackMidi:
     def _count_xrun(self, delay: float) -> None:
         self.xruns += 1
         self._torn = True
+
+    def _note_cut(self, source: Any, sink: Any, connected: bool) -> None:
+        """Keep each cut for `_watch`: one that is mended between two looks would not be seen."""
+        if not connected and source is not None and sink is not None:
+            self._cut.append((source.name, sink.name))
 
     def _set_block_size(self, frames: int) -> None:
         self.block_size = frames
@@ -327,10 +334,12 @@ class JackMidi:
 
     def _watch(self, sinks: Sequence[set[str]]) -> None:
         """Notice who no longer hears an output, and who hears it again: note-offs that it missed are sent anew."""
+        cut = {self._cut.popleft() for _ in range(len(self._cut))}
         ended = [self.outbox.ended.popleft() for _ in range(len(self.outbox.ended))]
         for output, present in enumerate(sinks):
             away = self._away.setdefault(output, set())
             away |= self._sinks.get(output, set()) - present
+            away |= {sink for source, sink in cut if source == self._outputs[output].name}
             self._sinks[output] = present
             if not away:
                 continue
