@@ -229,7 +229,12 @@ sections = st.lists(
 )
 
 
-@given(sections, st.sampled_from([24, 90, 120, 333]), st.floats(0, 0.3, allow_subnormal=False), st.randoms(use_true_random=False))
+@given(
+    sections,
+    st.sampled_from([24, 90, 120, 333]),
+    st.floats(0, 0.3, allow_subnormal=False),
+    st.randoms(use_true_random=False),
+)
 def test_the_position_counts_only_while_the_song_rolls(sections, tempo, jitter, rng):
     """Any sender that keeps to MIDI 1.0, held against a counter that does nothing else."""
     follower = ClockFollower(times_24=False)

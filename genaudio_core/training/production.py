@@ -51,7 +51,8 @@ def sweep(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.n
 
     n = audio.shape[-1]
     cutoff = float(np.exp(rng.uniform(np.log(250), np.log(1500))))
-    board = pb.Pedalboard([pb.LadderFilter(pb.LadderFilter.Mode.LPF24, cutoff, float(rng.uniform(0, 0.6)))])
+    low_pass = pb.LadderFilter(pb.LadderFilter.Mode.LPF24, cutoff, float(rng.uniform(0, 0.6)))
+    board = pb.Pedalboard([low_pass])  # pyright: ignore[reportPrivateImportUsage]
     closed = board(np.ascontiguousarray(audio, np.float32), sample_rate)
     rate = float(rng.choice([0.06, 0.12, 0.25, 0.5, 2.0, 4.0])) * float(rng.uniform(0.85, 1.2))  # Hz
     phase = 2 * np.pi * (rate * np.arange(n) / sample_rate + rng.random())
