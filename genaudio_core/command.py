@@ -10,6 +10,7 @@ A subcommand is a module with
 Modules are imported when their subcommand is chosen, so that ``genaudio devices`` loads no model runtime.
 """
 
+import _thread
 import argparse
 import contextlib
 import errno
@@ -128,7 +129,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int):
         super().__init__()
-        self.exit_code = 128 + number
+        self.number, self.exit_code = number, 128 + number
 
 
 _ending: list[int] = []  # the signal that ends the command, once there was one
@@ -170,12 +171,27 @@ def _signals_clean_up() -> Iterator[None]:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             before[number] = signal.signal(number, stop)
+    usual_hook = sys.unraisablehook
+
+    def swallowed(unraisable: Any) -> None:
+        """A callback of the interpreter (a weak reference, `__del__`) was in the way: Python drops what it raises."""
+        error = unraisable.exc_value
+        if not isinstance(error, Stopped):
+            usual_hook(unraisable)
+            return
+        signal.signal(error.number, stop)
+        again = threading.Timer(0.02, _thread.interrupt_main, [error.number])  # when the callback is over
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = swallowed
     try:
         yield
     except Exception:
         raise_if_stopped()
         raise
     finally:
+        sys.unraisablehook = usual_hook
         for number, handler in before.items():
             if signal.getsignal(number) in (stop, signal.SIG_IGN):
                 signal.signal(number, handler)

@@ -108,3 +108,29 @@ def test_signals_are_as_they_were_after_a_command(capsys):
 
     assert genaudio(['presets']) == 0
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_that_comes_in_a_callback_of_the_interpreter_is_not_lost():
+    """Python drops what a weak reference's callback raises: the command must end all the same."""
+    import signal
+    import time
+    import weakref
+
+    from genaudio_core.command import Stopped, _signals_clean_up
+
+    class Thing:
+        pass
+
+    def gone(_):
+        signal.raise_signal(signal.SIGTERM)  # the handler runs in here
+
+    thing = Thing()
+    watch = weakref.ref(thing, gone)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped) as stopped, _signals_clean_up():
+        del thing
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert watch() is None and stopped.value.number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
