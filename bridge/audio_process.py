@@ -133,9 +133,7 @@ def _own_latency(device: Any) -> float:
     return getattr(device, 'device_latency', 0.0)
 
 
-def _run(
-    device: Any, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Connection, ended: list[int]
-) -> None:
+def _run(device: Any, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Connection, ended: list[int]) -> None:
     connected: list[tuple[str, str]] = []
     while not ended:
         heart.beat()

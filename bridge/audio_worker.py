@@ -209,7 +209,12 @@ def run_worker(spec: WorkerSpec, wake, wake_plugins, standby: bool, heart_name: 
     try:
         inbox, n_out = Ring(2, spec.input_ring), 2 * len(spec.queries) + 4
         worker = Worker(
-            spec, inbox, Ring(n_out, spec.output_ring), gauges, Panel(spec.panel), heart.beat,
+            spec,
+            inbox,
+            Ring(n_out, spec.output_ring),
+            gauges,
+            Panel(spec.panel),
+            heart.beat,
             wake_plugins.release,
         )
         if standby:

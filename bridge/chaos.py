@@ -200,6 +200,7 @@ class Chaos:
 
     def osc(self, address: str, *values: float | str) -> None:
         """Send one OSC message."""
+
         def padded(text: bytes) -> bytes:
             return text + b'\0' * (4 - len(text) % 4)
 
@@ -477,7 +478,7 @@ def run_chaos(minutes: float, seed: int, model: str, server: str | None) -> dict
     """Run the chaos; see the module. The result says what hung, and how often which fault was made."""
     if os.name == 'nt':
         raise GenaudioError('The chaos run needs signals and terminals of POSIX: it does not run on Windows.')
-    with (using(server) if server else own_server()), tempfile.TemporaryDirectory(prefix='genaudio-chaos-') as folder:
+    with using(server) if server else own_server(), tempfile.TemporaryDirectory(prefix='genaudio-chaos-') as folder:
         chaos = Chaos(Path(folder), seed, model)
         try:
             chaos.run(60 * minutes)

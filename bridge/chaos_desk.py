@@ -134,7 +134,8 @@ class Witness:
             return True
         return any(
             other[0] - one[1] <= REPEATED[1] and other[1] - one[0] >= REPEATED[0]
-            for i, one in enumerate(within) for other in within[i + 1 :]
+            for i, one in enumerate(within)
+            for other in within[i + 1 :]
         )
 
     def pulled(self, output: int) -> None:

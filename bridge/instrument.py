@@ -397,7 +397,11 @@ class InstrumentProcess(SoundProcess):
 
 
 def run(
-    instrument: Instrument, name: str, *, seconds: float | None = None, told: Told | None = None,
+    instrument: Instrument,
+    name: str,
+    *,
+    seconds: float | None = None,
+    told: Told | None = None,
     on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
     """Play until `told.ended` or `seconds`; return the final figures. `told` is entered: what signals want of us.

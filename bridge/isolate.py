@@ -205,11 +205,22 @@ class Controls:
 
 
 def run(
-    queries: Sequence[str] = (), *, model: str | Path | None = None, device: str | None = None,
-    input_channels: str | None = None, sample_rate: int = 48000, block: int = 256, margin_ms: float | None = None,
-    preset: StemsPreset | None = None, midi: str | None = None, state: str | Path | None = None,
-    connect: Sequence[tuple[str, str]] = (), name: str = 'genaudio-stems', seconds: float | None = None,
-    bypass: bool = False, lines: Any = None,
+    queries: Sequence[str] = (),
+    *,
+    model: str | Path | None = None,
+    device: str | None = None,
+    input_channels: str | None = None,
+    sample_rate: int = 48000,
+    block: int = 256,
+    margin_ms: float | None = None,
+    preset: StemsPreset | None = None,
+    midi: str | None = None,
+    state: str | Path | None = None,
+    connect: Sequence[tuple[str, str]] = (),
+    name: str = 'genaudio-stems',
+    seconds: float | None = None,
+    bypass: bool = False,
+    lines: Any = None,
     on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
     """Isolate sounds from a live input until Ctrl-C, 'quit' or `seconds`; return the final figures.
@@ -302,9 +313,7 @@ def run(
                 {'client': name, 'outputs': tuple(port_names(queries))} if on_jack
                 else {'device': found, 'channels': tuple(channels)}
             )  # fmt: skip
-            audio = AudioProcess(
-                host, AudioProcess.spec_for(host, plugins, **what), on_midi=midi_in.put
-            )
+            audio = AudioProcess(host, AudioProcess.spec_for(host, plugins, **what), on_midi=midi_in.put)
             if on_jack:
                 for source, sink in connect:
                     ends_of = [f'{audio.client}:{port}' if ':' not in port else port for port in (source, sink)]

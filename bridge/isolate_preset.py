@@ -65,7 +65,9 @@ def port_names(queries: Sequence[str]) -> list[str]:
 
 
 def check_target(
-    target: Any, names: Sequence[str], chains: Chains,
+    target: Any,
+    names: Sequence[str],
+    chains: Chains,
     known: Mapping[int, Sequence[frozenset[str] | None]] | None = None,
 ) -> str:
     """Return a name that can be set while it plays.

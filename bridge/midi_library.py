@@ -94,9 +94,7 @@ class MidiLibrary:
         self._enum: Any = self._module if name == 'python-rtmidi' else self._module.RtMidiAPI
         prefix = 'API_' if name == 'python-rtmidi' else ''
         self._numbers = {system: getattr(self._enum, prefix + system) for system in _SYSTEMS}
-        compiled = (
-            self._module.get_compiled_api() if name == 'python-rtmidi' else self._module.get_compiled_apis()
-        )
+        compiled = self._module.get_compiled_api() if name == 'python-rtmidi' else self._module.get_compiled_apis()
         self.systems = [system for api in compiled for system, number in self._numbers.items() if number == api]
 
     @property

@@ -87,10 +87,21 @@ class JackPads(JackPlayer):
 
 
 def run(
-    pads: Sequence[Pad], folder: Path | None = None, *, name: str = 'genaudio-pads', channel: int | None = None,
-    first: int = 36, n_pads: int = 16, connect: Sequence[str] = (), seconds: float | None = None, lines: Any = None,
-    orders: Connection | None = None, told: Told | None = None, beat: Callable[[], None] = lambda: None,
-    on_ready: Callable[[], None] = lambda: None, on_notice: Callable[[str], None] = notice,
+    pads: Sequence[Pad],
+    folder: Path | None = None,
+    *,
+    name: str = 'genaudio-pads',
+    channel: int | None = None,
+    first: int = 36,
+    n_pads: int = 16,
+    connect: Sequence[str] = (),
+    seconds: float | None = None,
+    lines: Any = None,
+    orders: Connection | None = None,
+    told: Told | None = None,
+    beat: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] = lambda: None,
+    on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
     """Play pads until 'quit', `told.ended` or `seconds`; return the final figures. What sounds at the end fades out.
 

@@ -148,8 +148,7 @@ def set_parameter(plugin: Any, name: str, value: float | str | bool | Share, kno
         known = parameter_names(plugin)
     if name not in known:
         raise BadParameter(
-            f"{_name(plugin)} has no parameter '{name}'.{did_you_mean(name, known)} "
-            f'It has: {", ".join(sorted(known))}.'
+            f"{_name(plugin)} has no parameter '{name}'.{did_you_mean(name, known)} It has: {', '.join(sorted(known))}."
         )
     number = value.share if isinstance(value, Share) else value
     if isinstance(number, float) and not math.isfinite(number):

@@ -35,8 +35,15 @@ PAIR = 256  # `Heartbeat.at` is 0, or 1 + pair * PAIR + effect
 
 
 def run_plugins(
-    chains: Chains, sample_rate: int, n_channels: int, stems_name: str, finished_name: str, panel_name: str,
-    heart_name: str, wake, pipe: Connection,
+    chains: Chains,
+    sample_rate: int,
+    n_channels: int,
+    stems_name: str,
+    finished_name: str,
+    panel_name: str,
+    heart_name: str,
+    wake,
+    pipe: Connection,
 ) -> None:
     """Body of the process."""
     import signal
@@ -91,6 +98,7 @@ def _load(chains: Chains, sample_rate: int, heart: Heartbeat, pipe: Connection) 
     loaded = {}
     try:
         for pair, links in chains.items():
+
             def blame(index: int | None, pair: int = pair) -> None:
                 heart.at = 0 if index is None else 1 + pair * PAIR + index
 

@@ -47,7 +47,6 @@ class Preset:
         _check_values(values)
         return replace(self, values=values)
 
-
     def with_live_values(self, changes: Mapping[str, Any]) -> 'Preset':
         """Return the preset with other settings, as `with_values` does, while the music plays.
 

@@ -101,9 +101,7 @@ class Takes:
             self.session.notify('No answer to keep.')
             return
         stamp = time.strftime('%Y%m%d-%H%M%S')
-        self.gathered.append(
-            self.gather(answer, f'genaudio-{stamp}-{answer.request.id}-take{answer.take + 1}.mid')
-        )
+        self.gathered.append(self.gather(answer, f'genaudio-{stamp}-{answer.request.id}-take{answer.take + 1}.mid'))
 
     def gather(self, answer: Answer, name: str = '') -> KeptTake:
         """The player's last bars before the answer, and the answer, from a bar line on."""

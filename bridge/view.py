@@ -101,9 +101,11 @@ def render(snapshot: Mapping[str, Any], lines: list[str]) -> Group:
         table.add_row('trouble', f'[red]{"  ".join(trouble)}[/]')
     table.add_row(
         'settings',
-        Text('  '.join(
-            f'{name.split(".")[1]} {values[name]}' for name in values if name.startswith('music.') and values[name]
-        )),
+        Text(
+            '  '.join(
+                f'{name.split(".")[1]} {values[name]}' for name in values if name.startswith('music.') and values[name]
+            )
+        ),
     )
     bound = '  '.join(f'CC {number} {target}' for number, target in snapshot['controllers'].items())
     if bound:

@@ -128,10 +128,12 @@ class _Arranger:
             ends[:] = [end for end in ends if end > step]
         row = self._row(step)
         instrument = self._log_probabilities('instrument', row)
-        scores = np.array([
-            [self._score(name, int(pitch), instrument, row) for name in self.names if name != DRUMS]
-            for pitch in group['pitch'][~is_drum]
-        ])
+        scores = np.array(
+            [
+                [self._score(name, int(pitch), instrument, row) for name in self.names if name != DRUMS]
+                for pitch in group['pitch'][~is_drum]
+            ]
+        )
         pitched = [name for name in self.names if name != DRUMS]
         result: list[str] = [DRUMS] * len(group)
         # The outer voices choose first: they are what an ear follows.

@@ -264,7 +264,9 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
     try:
         module = importlib.import_module(f'{package}.{name.replace("-", "_")}')
         parser = _Parser(
-            prog=f'{program} {name}', description=module.HELP, epilog=f'example:\n  {module.EXAMPLE}',
+            prog=f'{program} {name}',
+            description=module.HELP,
+            epilog=f'example:\n  {module.EXAMPLE}',
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)

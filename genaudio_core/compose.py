@@ -53,7 +53,11 @@ def check(script: Script, makers: Makers, faults: Faults) -> None:
 
 
 def compose(
-    script: Script, makers: Makers, settings: MixSettings | None = None, *, seed: int = 0,
+    script: Script,
+    makers: Makers,
+    settings: MixSettings | None = None,
+    *,
+    seed: int = 0,
     progress: Progress = no_progress,
 ) -> Composition:
     """Make every row of a checked script and mix them.

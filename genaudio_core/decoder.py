@@ -238,9 +238,7 @@ class Buffers:
         self._run(inputs, self._caches, np.zeros(hidden.shape, np.float32), out)
         return out
 
-    def logits(
-        self, field: int, hidden: np.ndarray, chosen: np.ndarray | None, phase: np.ndarray | None
-    ) -> np.ndarray:
+    def logits(self, field: int, hidden: np.ndarray, chosen: np.ndarray | None, phase: np.ndarray | None) -> np.ndarray:
         """Logits (takes, classes) of field number `field`, the caller's to keep, from hidden (takes, dim)."""
         values = self._in
         values['field'][...] = field

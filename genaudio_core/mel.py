@@ -95,8 +95,13 @@ def bin_magnitudes(mel: np.ndarray) -> np.ndarray:
 
 
 def griffin_lim(
-    magnitude: np.ndarray, n_samples: int, iterations: int = 32, *, momentum: float = 0.99,
-    spectrum: np.ndarray | None = None, seed: int = 0,
+    magnitude: np.ndarray,
+    n_samples: int,
+    iterations: int = 32,
+    *,
+    momentum: float = 0.99,
+    spectrum: np.ndarray | None = None,
+    seed: int = 0,
 ) -> np.ndarray:
     """Return audio (n_samples,) whose `stft` has nearly these magnitudes (bins, frames).
 

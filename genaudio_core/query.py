@@ -117,7 +117,7 @@ class TextEncoder:
         """
         words = plain_words(text)
         if not words:
-            raise GenaudioError(f"The query '{text}' has no word in it. Say what to listen for, such as \"violin\".")
+            raise GenaudioError(f'The query \'{text}\' has no word in it. Say what to listen for, such as "violin".')
         for plain in (' '.join(words), ' '.join(word.removesuffix('s') for word in words)):
             if plain in self.phrases:
                 index = self.phrases[plain]
@@ -306,8 +306,13 @@ class QueryEncoder:
         return self._image.image(path)
 
     def query(
-        self, text: str = '', *, examples: Sequence[str | Path] = (), images: Sequence[str | Path] = (),
-        negative: Sequence[str] = (), name: str = '',
+        self,
+        text: str = '',
+        *,
+        examples: Sequence[str | Path] = (),
+        images: Sequence[str | Path] = (),
+        negative: Sequence[str] = (),
+        name: str = '',
     ) -> Query:
         """Return a query of words (`parse`), examples and pictures, all of equal weight, less the negative words.
 
@@ -323,7 +328,7 @@ class QueryEncoder:
         wanted += [(1.0, self.audio(path)) for path in examples]
         wanted += [(1.0, self.image(path)) for path in images]
         if not wanted and not minus:
-            raise GenaudioError(f"The query '{text}' has no word in it. Say what to listen for, such as \"violin\".")
+            raise GenaudioError(f'The query \'{text}\' has no word in it. Say what to listen for, such as "violin".')
         if not wanted:
             raise GenaudioError(f"'{text}' only says what not to hear; name something to listen for too.")
         left_out = [(weight, self.text(words)) for weight, words in minus]

@@ -258,8 +258,13 @@ class SeparationStream:
 
 
 def separate_file(
-    separator: Separator, path: str | Path, outputs: Sequence[str | Path], queries: Sequence[Query], *,
-    residual: str | Path | None = None, on_progress: Callable[[float], None] | None = None,
+    separator: Separator,
+    path: str | Path,
+    outputs: Sequence[str | Path],
+    queries: Sequence[Query],
+    *,
+    residual: str | Path | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Separate one file into files, block by block.
 
@@ -332,6 +337,8 @@ def separate_file(
         put(stream.finish())
     level = 10 * np.log10(np.maximum(power[1:], 1e-20) / max(power[0], 1e-20))
     return {
-        'seconds': taken / reader.sample_rate, 'sample_rate': reader.sample_rate, 'channels': reader.channels,
+        'seconds': taken / reader.sample_rate,
+        'sample_rate': reader.sample_rate,
+        'channels': reader.channels,
         'level_db': [round(float(v), 2) for v in level],
     }

@@ -98,9 +98,7 @@ class MaskStream:
         Name of an input of the graph -> its shape; the output that follows it is ``next_`` and the name.
     """
 
-    def __init__(
-        self, session: Any, n_bins: int, n_queries: int, query_dim: int, states: dict[str, tuple[int, ...]]
-    ):
+    def __init__(self, session: Any, n_bins: int, n_queries: int, query_dim: int, states: dict[str, tuple[int, ...]]):
         self._planes = np.zeros((2, 2, n_bins), np.float32)
         self._query = np.zeros((n_queries, query_dim), np.float32)
         self._masks = np.zeros((n_queries, n_bins), np.float32)

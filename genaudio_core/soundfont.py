@@ -150,7 +150,12 @@ class Sampler:
         self._fluid.delete()
 
     def play(
-        self, notes: Sequence[PlayedNote], program: int, is_drum: bool, seconds: float, *,
+        self,
+        notes: Sequence[PlayedNote],
+        program: int,
+        is_drum: bool,
+        seconds: float,
+        *,
         generators: Mapping[int, float] = MappingProxyType({}),
     ) -> np.ndarray:
         """Return float32 (2, n_samples) of the notes on one program; ringing notes are cut at the end.

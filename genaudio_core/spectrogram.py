@@ -40,7 +40,11 @@ def stft(audio: np.ndarray, n_fft: int, hop_length: int, window: np.ndarray | No
 
 
 def istft(
-    spectrum: np.ndarray, n_fft: int, hop_length: int, n_samples: int, window: np.ndarray | None = None,
+    spectrum: np.ndarray,
+    n_fft: int,
+    hop_length: int,
+    n_samples: int,
+    window: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return float32 (..., n_samples): the least-squares inverse of `stft` (windowed overlap-add)."""
     window = hann(n_fft) if window is None else window

@@ -132,8 +132,13 @@ class Synthesizer:
 
     @classmethod
     def load(
-        cls, model: str | Path | None = None, *, vocoder: str | Path | None = None, prior: str | Path | None = None,
-        threads: int = 2, on_notice: Callable[[str], None] = notice,
+        cls,
+        model: str | Path | None = None,
+        *,
+        vocoder: str | Path | None = None,
+        prior: str | Path | None = None,
+        threads: int = 2,
+        on_notice: Callable[[str], None] = notice,
     ) -> 'Synthesizer':
         """Load a denoiser with its vocoder and prior; the bundled ones by default.
 
@@ -201,9 +206,7 @@ class Synthesizer:
         weight[-EDGE:] *= 0.01
         return begins, weight / weight.max()
 
-    def _predict(
-        self, x: np.ndarray, t: float, asked: list[tuple[np.ndarray, int]], guidance: float
-    ) -> np.ndarray:
+    def _predict(self, x: np.ndarray, t: float, asked: list[tuple[np.ndarray, int]], guidance: float) -> np.ndarray:
         """Noisy rows (takes, n, size) at time t -> clean rows, the windows' predictions averaged."""
         begins, weight = self._windows(x.shape[1])
         tokens, size = self._tokens, x.shape[2]
@@ -225,8 +228,16 @@ class Synthesizer:
         return clean / total
 
     def mels(
-        self, query: Query, frames: int, takes: int = 1, seed: int = 1, guidance: float = 3.0, steps: int | None = None,
-        *, way: str = 'words', solver: str = 'dpm',
+        self,
+        query: Query,
+        frames: int,
+        takes: int = 1,
+        seed: int = 1,
+        guidance: float = 3.0,
+        steps: int | None = None,
+        *,
+        way: str = 'words',
+        solver: str = 'dpm',
     ) -> np.ndarray:
         """Return log mels (takes, frames, BANDS), before any vocoder."""
         vectors, kind = self.conditions(query, takes, seed, way)
@@ -254,8 +265,17 @@ class Synthesizer:
     # --- making ------------------------------------------------------------------------------------------------------
 
     def make(
-        self, query: Query, seconds: float = 2.0, takes: int = 1, seed: int = 1, guidance: float = 3.0,
-        steps: int | None = None, pitch: float = 0.0, *, way: str = 'words', solver: str = 'dpm',
+        self,
+        query: Query,
+        seconds: float = 2.0,
+        takes: int = 1,
+        seed: int = 1,
+        guidance: float = 3.0,
+        steps: int | None = None,
+        pitch: float = 0.0,
+        *,
+        way: str = 'words',
+        solver: str = 'dpm',
         on_progress: Callable[[float], None] | None = None,
     ) -> np.ndarray:
         """Make a sound.

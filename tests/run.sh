@@ -23,6 +23,7 @@ fi
 # Two threads for arithmetic this small wait for each other; beside anything busy they hardly get on at all.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 .venv/bin/ruff check .
+.venv/bin/ruff format --check --quiet .
 # By itself pyright reads the packages of whatever python comes first on the path.
 .venv/bin/pyright --pythonpath .venv/bin/python
 if (($#)); then

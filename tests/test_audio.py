@@ -27,7 +27,8 @@ def test_latency_is_enough_at_the_worst_alignment_and_no_more(block, hop, margin
     latency = total_latency(block, hop, margin)
     slack = [
         # What was handed over before block k makes this many finished samples; block k wants up to its own end.
-        (k * block // hop) * hop - hop - ((k + 1) * block - latency) for k in range(hop // np.gcd(block, hop) + 1)
+        (k * block // hop) * hop - hop - ((k + 1) * block - latency)
+        for k in range(hop // np.gcd(block, hop) + 1)
     ]
     assert min(slack) == margin
 
@@ -332,9 +333,7 @@ def test_a_worker_that_hangs_is_found_ended_and_replaced_with_one_line(host):
     play(host, music(0.1))
     os.kill(first, signal.SIGSTOP)
     watch(host, lambda: host.ready and host.worker_pid != first)
-    assert told == [
-        'The inference process hangs and was ended; starting another. The dry signal plays meanwhile.'
-    ]
+    assert told == ['The inference process hangs and was ended; starting another. The dry signal plays meanwhile.']
     assert host.status()['restarts'] == 1 and not alive(first)
     out = play(host, np.tile(music(1.0), 2))
     assert np.abs(out[:2, RATE:]).max() > 1e-3
@@ -406,9 +405,7 @@ def test_the_worker_works_at_any_block_size(block):
     """Not dry for ever: what is worked off counts."""
     path = random_model()
     words = MaskNetwork.load(path).words('drums')
-    with AudioHost(
-        str(path), words, sample_rate=RATE, block=block, realtime=False, standby=False
-    ) as host:
+    with AudioHost(str(path), words, sample_rate=RATE, block=block, realtime=False, standby=False) as host:
         host.core.waits = True  # every result is waited for, up to two seconds
         n = max(6, 8192 // block)
         x, out = np.tile(music(1.0), 4)[:, : n * block], []

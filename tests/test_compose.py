@@ -133,8 +133,10 @@ def play(tmp_path):
     rows = [
         'Audio Type,Layout,ID,Volume dB,Action,Content,Duration,Fade in,Fade out',
         'Sound effect,Foreground,,-20,,knock.flac,',
-        'Sound effect,Background,rain,-30,Begin,rain.wav,Auto,0,0', 'Sound effect,Foreground,,,,silence,0.75',
-        'Sound effect,Foreground,,-20,,knock.flac,0.5', 'Sound effect,Background,rain,,End,,',
+        'Sound effect,Background,rain,-30,Begin,rain.wav,Auto,0,0',
+        'Sound effect,Foreground,,,,silence,0.75',
+        'Sound effect,Foreground,,-20,,knock.flac,0.5',
+        'Sound effect,Background,rain,,End,,',
     ]
     (tmp_path / 'play.csv').write_text('\n'.join(rows))
     return tmp_path
@@ -362,7 +364,7 @@ def test_check_reads_recordings_to_their_end(tmp_path):
 
 def test_check_asks_for_the_music_model_as_making_does(tmp_path):
     other = presets_dir() / 'models' / 'query-text.onnx'
-    assert 'a \'decoder\' is needed' in Music(FontRenderer(), other).fault(Row(1, MUSIC, content='calm piano'))
+    assert "a 'decoder' is needed" in Music(FontRenderer(), other).fault(Row(1, MUSIC, content='calm piano'))
 
 
 @pytest.mark.parametrize('error', [RuntimeError('onnx\nbroke'), ValueError('no'), GenaudioError('told')])

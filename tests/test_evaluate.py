@@ -75,9 +75,7 @@ def test_the_file_and_the_checkpoint_are_equally_likely(data, checkpoint, export
     assert file_side['per_note'] > file_side['per_event']  # header and meter are paid for by the notes
 
 
-def test_a_checkpoint_is_measured_as_the_graph_it_would_ship(
-    data, checkpoint, exported, tmp_path, capsys, monkeypatch
-):
+def test_a_checkpoint_is_measured_as_the_graph_it_would_ship(data, checkpoint, exported, tmp_path, capsys, monkeypatch):
     made = []
 
     def export_(job, hash_):

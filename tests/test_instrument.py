@@ -165,7 +165,7 @@ def test_what_cannot_play_is_told_in_one_line(tmp_path):
             assert host.restarts == 0
 
 
-PRESET = '''
+PRESET = """
 [music]
 model = "rules"
 [ports]
@@ -181,7 +181,7 @@ connect = ["recorder:in"]
 [[instrument.effects]]
 effect = "Gain"
 gain_db = -6
-'''
+"""
 
 
 @pytest.mark.jack

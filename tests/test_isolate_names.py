@@ -36,8 +36,16 @@ def test_a_stem_that_became_another_is_called_so_by_lines_controllers_and_state(
     assert again.controllers == {7: 'gain.flute', 8: 'mute.drums'} and 'Stem 2 is flute instead of bass' in told[0]
 
 
-@pytest.mark.parametrize('text', ['[[[', '{"settings": 5, "effects": {}}', '{"settings": {}, "effects": {"drums": 7}}',
-                                  '{"settings": {}, "effects": {"drums": [7]}, "queries": [1, 2]}', '[' * 100_000])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '[[[',
+        '{"settings": 5, "effects": {}}',
+        '{"settings": {}, "effects": {"drums": 7}}',
+        '{"settings": {}, "effects": {"drums": [7]}, "queries": [1, 2]}',
+        '[' * 100_000,
+    ],
+)
 def test_a_state_that_is_none_costs_a_line_at_most(tmp_path, text):
     preset = parse({'stems': [{'query': 'drums'}, {'query': 'bass'}]})
     (tmp_path / 's').write_text(text)

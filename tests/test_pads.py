@@ -61,8 +61,10 @@ def test_a_note_plays_its_take_on_its_frame(block):
     assert np.array_equal(out[:, 301 : 301 + 777], pad.audio)
 
 
-@given(st.lists(st.tuples(st.integers(0, 4999), st.sampled_from([36, 37, 38]), st.integers(0, 127)), max_size=60),
-       st.integers(1, 700))
+@given(
+    st.lists(st.tuples(st.integers(0, 4999), st.sampled_from([36, 37, 38]), st.integers(0, 127)), max_size=60),
+    st.integers(1, 700),
+)
 def test_blocks_do_not_matter(strikes, block):
     """Any strikes, cut into any blocks: the same sound."""
     pads = [take(36, 3000, 0.2), take(37, 200, 0.3, choke=1), take(38, 4000, 0.1, choke=1, hold=True)]

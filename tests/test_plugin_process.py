@@ -22,9 +22,7 @@ RATE = 48000
 def host():
     path = random_model()
     words = MaskNetwork.load(path).words('drums', 'bass')
-    with AudioHost(
-        str(path), words, sample_rate=RATE, block=256, margin_ms=0, realtime=False, standby=False
-    ) as made:
+    with AudioHost(str(path), words, sample_rate=RATE, block=256, margin_ms=0, realtime=False, standby=False) as made:
         made.core.waits = True
         yield made
 

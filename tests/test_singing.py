@@ -126,9 +126,7 @@ def test_clips_are_packed_like_the_rest(tmp_path, speech):
     voices = recordings(tmp_path, speech)
     for _ in range(2):  # a second run adds to the first
         with SoundWriter(tmp_path / 'sounds') as writer:
-            made = render_singing(
-                writer, pieces, voices, 'train', random.Random(3), n_solos=2, n_choirs=1, seconds=3.0
-            )
+            made = render_singing(writer, pieces, voices, 'train', random.Random(3), n_solos=2, n_choirs=1, seconds=3.0)
     assert made == 9.0
     sounds = SoundSet(tmp_path / 'sounds')
     assert sorted(c.label for c in sounds.clips) == ['choir'] * 2 + ['vocals'] * 4
@@ -145,7 +143,7 @@ def test_clips_are_packed_like_the_rest(tmp_path, speech):
 def test_without_pyworld_its_package_is_named(monkeypatch):
     monkeypatch.setattr(singing, 'import_module', lambda name: (_ for _ in ()).throw(ImportError(name)))
     singing.need_world.cache_clear()
-    with pytest.raises(GenaudioError, match=r"genaudio\[singing\]"):
+    with pytest.raises(GenaudioError, match=r'genaudio\[singing\]'):
         singing.need_world()
     monkeypatch.undo()
     singing.need_world.cache_clear()

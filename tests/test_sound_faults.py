@@ -220,11 +220,15 @@ def silent_pads():
     return one
 
 
-@given(st.one_of(
-    st.text(max_size=40),
-    st.builds('{} {} {}'.format, st.sampled_from(['load', 'gain', 'choke']), st.text(max_size=5), st.text(max_size=9)),
-    st.builds('gain 36 {}'.format, st.floats(allow_subnormal=False)),
-))
+@given(
+    st.one_of(
+        st.text(max_size=40),
+        st.builds(
+            '{} {} {}'.format, st.sampled_from(['load', 'gain', 'choke']), st.text(max_size=5), st.text(max_size=9)
+        ),
+        st.builds('gain 36 {}'.format, st.floats(allow_subnormal=False)),
+    )
+)
 def test_whatever_a_line_says_it_is_done_or_told(line):
     one = silent_pads()
     one.player.pads[36] = Pad(36, Path('x.wav'))
@@ -276,8 +280,11 @@ class Client:
     def __init__(self, rate=RATE, blocksize=256, fails=()):
         self.samplerate, self.blocksize, self.fails, self.name = rate, blocksize, fails, 'x'
         self.closed = self.active = False
-        self.midi_inports = self.outports = SimpleNamespace(register=lambda name: SimpleNamespace(
-            name=name, get_array=lambda: np.zeros(self.blocksize, np.float32), incoming_midi_events=lambda: []))
+        self.midi_inports = self.outports = SimpleNamespace(
+            register=lambda name: SimpleNamespace(
+                name=name, get_array=lambda: np.zeros(self.blocksize, np.float32), incoming_midi_events=lambda: []
+            )
+        )
         Client.made.append(self)
 
     def __getattr__(self, name):

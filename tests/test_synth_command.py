@@ -23,7 +23,16 @@ class Fake:
         return cls()
 
     def make(
-        self, query, seconds=2.0, takes=1, seed=1, guidance=3.0, steps=None, pitch=0.0, *, way='words',
+        self,
+        query,
+        seconds=2.0,
+        takes=1,
+        seed=1,
+        guidance=3.0,
+        steps=None,
+        pitch=0.0,
+        *,
+        way='words',
         on_progress=None,
     ):
         Fake.asked |= {'query': query, 'seed': seed, 'guidance': guidance, 'pitch': pitch, 'way': way, 'steps': steps}

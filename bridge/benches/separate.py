@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--threads', type=threads(), default=2)
     parser.add_argument('--sample-rate', type=whole('--sample-rate', 4000, 384000, unit='Hz'), default=44100,
                         help='Hz of the made-up recording (default: 44100)')  # fmt: skip
-    parser.add_argument('--folder', type=Path, help='where the audio goes meanwhile (default: the system\'s own place)')
+    parser.add_argument('--folder', type=Path, help="where the audio goes meanwhile (default: the system's own place)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

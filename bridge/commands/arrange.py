@@ -28,7 +28,5 @@ def run(args: argparse.Namespace) -> dict | None:
     score = generating.read(args.input)
     decoder = generating.load(args)
     with generating.progress_bar('arranging', score.end) as progress:
-        made = arrange(
-            decoder, score, instruments, temperature=args.temperature, seed=args.seed, progress=progress
-        )
+        made = arrange(decoder, score, instruments, temperature=args.temperature, seed=args.seed, progress=progress)
     return generating.finish(args, made, score.n_notes, decoder, began, instruments=made.score.instruments)

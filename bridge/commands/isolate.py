@@ -25,18 +25,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--margin', type=number('--margin', 0, 10_000, unit='ms'), metavar='MS',
                         help='pin the extra latency (default: one hop or more)')  # fmt: skip
     parser.add_argument(
-        '--low-latency', action='store_true', help='half the delay (6 ms and a block) for a little less quality',
+        '--low-latency',
+        action='store_true',
+        help='half the delay (6 ms and a block) for a little less quality',
     )
     parser.add_argument('--gain', type=decibels('--gain'), action='append', metavar='DB',
                         help='level of each stem in the monitor')  # fmt: skip
     parser.add_argument('--rest', type=decibels('--rest'), metavar='DB', help='level of all else there (default: off)')
     parser.add_argument('--wet', type=number('--wet', 0, 1), help='0 is the input, 1 the mix (default: 1)')
     parser.add_argument(
-        '--effect', action='append', default=[], metavar='PAIR=EFFECT',
-        help="an effect on an output pair: drums=Reverb,room_size=0.4 or monitor=/path/x.vst3,drive=6; again for more",
+        '--effect',
+        action='append',
+        default=[],
+        metavar='PAIR=EFFECT',
+        help='an effect on an output pair: drums=Reverb,room_size=0.4 or monitor=/path/x.vst3,drive=6; again for more',
     )
     parser.add_argument(
-        '--set', action='append', default=[], metavar='NAME=VALUE',
+        '--set',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
         help='gain.drums=-6, mute.bass=on, wet=0.5, effect.drums.1.room_size=0.4; the same names as for [cc]',
     )
     parser.add_argument('--midi', metavar='PORT', help='MIDI controllers: part of a port name')
@@ -83,7 +91,7 @@ def effects(items: list[str], names: list[str]) -> dict[int, tuple[Any, ...]]:
                 f"--effect takes PAIR=EFFECT,NAME=VALUE, such as drums=Reverb,room_size=0.4, not '{item}'."
             )
         if pair not in names:
-            there = f"{did_you_mean(pair, names)} There are: {', '.join(names)}."
+            there = f'{did_you_mean(pair, names)} There are: {", ".join(names)}.'
             raise GenaudioError(f"There is no output '{pair}'.{there}")
         parameters: dict[str, Any] = {}
         for setting in settings:

@@ -138,9 +138,7 @@ class _Band:
         self.reloader = Reloader(path, changes)
         self.osc = self.pads = self.instrument = None
         self._files: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()  # for pads, from OSC's thread
-        self.supervisor = Supervisor(
-            self.learned.apply(preset), view.say, folder=args.folder, client_name=args.name
-        )
+        self.supervisor = Supervisor(self.learned.apply(preset), view.say, folder=args.folder, client_name=args.name)
 
     def start_others(self) -> None:
         """Start what stands beside the port process."""

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--first', type=whole('--first', 0, 127), default=36, metavar='NOTE',
                         help='lowest pad of the folder (default: 36)')  # fmt: skip
     parser.add_argument(
-        '--pads', type=whole('--pads', 1, 128), default=16,
+        '--pads',
+        type=whole('--pads', 1, 128),
+        default=16,
         help='how many pads the folder fills, then again from the first',
     )
     parser.add_argument('--channel', type=whole('--channel', 1, 16),

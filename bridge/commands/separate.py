@@ -21,24 +21,46 @@ FORMATS = ('wav', 'flac', 'mp3')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('files', nargs='+', type=Path, metavar='IN', help='audio files (wav, flac, mp3, ogg, aiff)')
-    parser.add_argument('-q', '--query', action='append', default=[], metavar='WORDS',
-                        help='what to pull out, such as "0.7 violin + 0.3 flute, not cymbals"; again for another stem')
+    parser.add_argument(
+        '-q',
+        '--query',
+        action='append',
+        default=[],
+        metavar='WORDS',
+        help='what to pull out, such as "0.7 violin + 0.3 flute, not cymbals"; again for another stem',
+    )
     parser.add_argument('--not', dest='negative', action='append', default=[], metavar='WORDS',
                         help='what to leave out of every stem')  # fmt: skip
     parser.add_argument('--example', action='append', default=[], type=Path, metavar='CLIP',
                         help='a recording of the sound to pull out: one more stem each')  # fmt: skip
-    parser.add_argument('--image', action='append', default=[], type=Path, metavar='PICTURE',
-                        help='a picture of what sounds (needs a --model trained on CLIP, and --encoder)')
-    parser.add_argument('--sharpness', type=number('--sharpness', 0.1, 10), default=1.0, metavar='X',
-                        help='above 1 less of other sounds stays in a stem, and more of its own is lost (0.1 to 10)')
+    parser.add_argument(
+        '--image',
+        action='append',
+        default=[],
+        type=Path,
+        metavar='PICTURE',
+        help='a picture of what sounds (needs a --model trained on CLIP, and --encoder)',
+    )
+    parser.add_argument(
+        '--sharpness',
+        type=number('--sharpness', 0.1, 10),
+        default=1.0,
+        metavar='X',
+        help='above 1 less of other sounds stays in a stem, and more of its own is lost (0.1 to 10)',
+    )
     parser.add_argument('--residual', action='store_true', help='also write what is left')
     parser.add_argument('-o', '--out', type=Path, default=Path('.'), metavar='DIR', help='folder for the stems')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
     parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
     parser.add_argument('--threads', type=threads(), default=2)
-    parser.add_argument('--encoder', '--clip-weights', type=Path, metavar='WEIGHTS',
-                        help='your own CLIP or CLAP, for models trained on it (open_clip file, transformers folder)')
+    parser.add_argument(
+        '--encoder',
+        '--clip-weights',
+        type=Path,
+        metavar='WEIGHTS',
+        help='your own CLIP or CLAP, for models trained on it (open_clip file, transformers folder)',
+    )
     parser.add_argument('--encoder-model', default='ViT-B-32', help="open_clip's name of the model in that file")
 
 
@@ -124,7 +146,7 @@ def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
     parsed = [parse(text) for text in args.query]
     for text, (positive, _) in zip(args.query, parsed, strict=True):
         if not positive:
-            raise GenaudioError(f"The query '{text}' says nothing to listen for, such as -q \"violin\".")
+            raise GenaudioError(f'The query \'{text}\' says nothing to listen for, such as -q "violin".')
     words = sorted({words for sides in parsed for side in sides for _, words in side} | {*args.negative, PROBE})
     asked: dict[str, list] = {'text': words}
     if args.image:

@@ -17,8 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='what to make, such as "snare drum" or "0.6 rain + 0.4 snare, not cymbals"')  # fmt: skip
     parser.add_argument('--example', action='append', default=[], type=Path, metavar='CLIP',
                         help='a recording of such a sound; again for a blend')  # fmt: skip
-    parser.add_argument('--image', action='append', default=[], type=Path, metavar='PICTURE',
-                        help='a picture of what sounds (needs --clip-weights and a model trained on CLIP)')
+    parser.add_argument(
+        '--image',
+        action='append',
+        default=[],
+        type=Path,
+        metavar='PICTURE',
+        help='a picture of what sounds (needs --clip-weights and a model trained on CLIP)',
+    )
     parser.add_argument('--not', dest='negative', action='append', default=[], metavar='WORDS',
                         help='what it must not sound like')  # fmt: skip
     parser.add_argument('--seconds', type=number('--seconds', above=0, high=3600), default=2.0,
@@ -33,8 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='lead words through the diffusion prior: more variety between takes')  # fmt: skip
     parser.add_argument('--steps', type=whole('--steps', 2, 500),
                         help='steps of the sampler: more is cleaner and slower')  # fmt: skip
-    parser.add_argument('-o', '--out', type=Path, required=True, metavar='FILE',
-                        help='wav, flac, aiff, ogg or mp3; several takes are numbered FILE-1, FILE-2, ...')
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='wav, flac, aiff, ogg or mp3; several takes are numbered FILE-1, FILE-2, ...',
+    )
     parser.add_argument('--model', type=Path, help='.onnx file of a denoiser (default: the bundled one)')
     parser.add_argument('--vocoder', type=Path, help='.onnx file of a vocoder (default: the bundled one)')
     parser.add_argument('--threads', type=threads(), default=2)

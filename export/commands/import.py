@@ -11,7 +11,7 @@ from export.manifest import TARGETS, VARIANTS, Job
 from export.up_to_date import source_hash
 from genaudio_core.files import check_writable
 
-HELP = "Convert a published checkpoint that you downloaded. It is read without running code in it."
+HELP = 'Convert a published checkpoint that you downloaded. It is read without running code in it.'
 EXAMPLE = 'genaudio-export import mmt ~/Downloads/best_model.pt mmt-sod.onnx'
 IMPORTERS = {
     'mmt': ('decoder', 'export.published:load_published_mmt'),

@@ -14,9 +14,7 @@ from genaudio_core.training.tokenizers import Tokenizer, note_starts
 from genaudio_core.training.tokens import evaluate, token_windows
 
 
-def baseline_likelihood(
-    model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, per_source: int
-) -> dict:
+def baseline_likelihood(model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, per_source: int) -> dict:
     """As `evaluation.likelihood`; an event is a token, and there are no fields."""
     windows = token_windows(data, tokenizer, model.config.context, split, per_source=per_source)
     rows = evaluate(model, windows, note_starts(tokenizer))

@@ -76,8 +76,17 @@ def only_instruments(mixer: Mixer) -> None:
 
 
 def evaluate_mixtures(
-    separator: Separator, encoder: QueryEncoder, sounds: SoundSet, *, split: str = 'test', n: int = 100,
-    seconds: float = 6.0, noise: bool = False, examples: bool = True, music_only: bool = True, seed: int = 0,
+    separator: Separator,
+    encoder: QueryEncoder,
+    sounds: SoundSet,
+    *,
+    split: str = 'test',
+    n: int = 100,
+    seconds: float = 6.0,
+    noise: bool = False,
+    examples: bool = True,
+    music_only: bool = True,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> dict:
     """Return way -> metric -> {mean, sem, median, n} over `n` mixtures of two sounds."""
@@ -116,7 +125,11 @@ def evaluate_mixtures(
 
 
 def evaluate_real(
-    separator: Separator, encoder: QueryEncoder, folder: Path, *, seconds: float = 30.0,
+    separator: Separator,
+    encoder: QueryEncoder,
+    folder: Path,
+    *,
+    seconds: float = 30.0,
     progress: Progress | None = None,
 ) -> dict:
     """Return song -> stem -> ratios, for folders of stems whose names are keys of `REAL_QUERIES`."""

@@ -36,8 +36,16 @@ def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def evaluate(
-    rows: Rows, sounds: SoundSet, *, n: int = 200, noise: bool = False, split: str = 'test', music_only: bool = True,
-    frames: int = FRAMES, seed: int = 0, progress: Progress | None = None,
+    rows: Rows,
+    sounds: SoundSet,
+    *,
+    n: int = 200,
+    noise: bool = False,
+    split: str = 'test',
+    music_only: bool = True,
+    frames: int = FRAMES,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return way -> {sdr, si_sdri: {mean, sem, median, n}, ahead: {mean, sem} of text in dB of SI-SDR}."""
     models = {way: rows.averaged(way) for way in rows.trained}

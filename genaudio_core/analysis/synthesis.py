@@ -99,9 +99,18 @@ def _rows_by_label(data: SynthesisData, split: str, at_least: int) -> dict[int, 
 
 
 def evaluate(
-    synthesizer: Synthesizer, encoder: AudioEncoder, concepts: np.ndarray, data: SynthesisData, *,
-    ways: Sequence[str] = tuple(WAYS), per_label: int = 2, guidance: float = 3.0, steps: int | None = None,
-    split: str = 'test', seed: int = 1, progress: Progress = lambda stage, done, total: None,
+    synthesizer: Synthesizer,
+    encoder: AudioEncoder,
+    concepts: np.ndarray,
+    data: SynthesisData,
+    *,
+    ways: Sequence[str] = tuple(WAYS),
+    per_label: int = 2,
+    guidance: float = 3.0,
+    steps: int | None = None,
+    split: str = 'test',
+    seed: int = 1,
+    progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, dict[str, float]]:
     """Return row -> figures: yardsticks first, then each way of asking. ``concepts`` are texts, one a label name.
 
@@ -125,7 +134,8 @@ def evaluate(
     def row(vectors: np.ndarray, mels: np.ndarray, whose: np.ndarray) -> dict[str, float]:
         return {
             'fd': frechet_distance(vectors, far['query-audio']),
-            'fd_mel': frechet_distance(mel_statistics(mels), far['mel']), **match.scores(vectors, whose),
+            'fd_mel': frechet_distance(mel_statistics(mels), far['mel']),
+            **match.scores(vectors, whose),
         }
 
     table = {'real sounds': row(data.query[other], unpack_mel(data.mel[other]), labels)}
@@ -168,8 +178,14 @@ def evaluate(
 
 
 def study_sampler(
-    synthesizer: Synthesizer, concepts: np.ndarray, data: SynthesisData, *, sounds: int = 96,
-    counts: Sequence[int] = (5, 10, 20, 40), guidance: float = 3.0, seed: int = 1,
+    synthesizer: Synthesizer,
+    concepts: np.ndarray,
+    data: SynthesisData,
+    *,
+    sounds: int = 96,
+    counts: Sequence[int] = (5, 10, 20, 40),
+    guidance: float = 3.0,
+    seed: int = 1,
     progress: Progress = lambda stage, done, total: None,
 ) -> list[dict]:
     """Return, for each solver and number of steps, the Frechet distance of the pictures to the held-out ones (mel
@@ -245,8 +261,14 @@ def as_table(table: dict[str, dict[str, float]]) -> list[str]:
 
 
 def draw_grid(
-    synthesizer: Synthesizer, concepts: np.ndarray, data: SynthesisData, labels: Sequence[str], path: Path, *,
-    guidance: float = 3.0, seed: int = 1,
+    synthesizer: Synthesizer,
+    concepts: np.ndarray,
+    data: SynthesisData,
+    labels: Sequence[str],
+    path: Path,
+    *,
+    guidance: float = 3.0,
+    seed: int = 1,
 ) -> None:
     """Draw a grid of spectrograms: a row a label; a real sound, then each way of asking."""
     import matplotlib

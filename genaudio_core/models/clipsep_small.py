@@ -94,9 +94,7 @@ class SmallUNet(nn.Module):
         widths = [min(config.width * 2**i, config.max_width) for i in range(config.levels)]
         # The height of a band tells bass from treble, which a convolution alone cannot see.
         self.position = nn.Parameter(torch.zeros(1, config.width, config.bands // 2, 1))
-        self.downs = nn.ModuleList(
-            _Down(1 if i == 0 else widths[i - 1], widths[i]) for i in range(config.levels)
-        )
+        self.downs = nn.ModuleList(_Down(1 if i == 0 else widths[i - 1], widths[i]) for i in range(config.levels))
         self.ups = nn.ModuleList(
             _Up(widths[i] * (1 if i == config.levels - 1 else 2), widths[i - 1], config.film)
             for i in range(config.levels - 1, 0, -1)

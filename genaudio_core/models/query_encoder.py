@@ -81,9 +81,7 @@ class AudioNet(nn.Module):
         w = self.config.width
         widths = [1, w, 2 * w, 4 * w, 8 * w, 8 * w]
         self.position = nn.Parameter(torch.zeros(1, w, self.config.bands // 2, 1))
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in widths[1:])
         height = self.config.bands // 32
         self.head = nn.Linear(2 * height * widths[-1], self.config.dim)

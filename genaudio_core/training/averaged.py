@@ -57,8 +57,14 @@ class Average:
 
 
 def train(
-    model: nn.Module, config: dict, settings: dict, args: argparse.Namespace, *,
-    loss: Callable[[int], Tensor], validate: Callable[[nn.Module], dict[str, float]], watch: str,
+    model: nn.Module,
+    config: dict,
+    settings: dict,
+    args: argparse.Namespace,
+    *,
+    loss: Callable[[int], Tensor],
+    validate: Callable[[nn.Module], dict[str, float]],
+    watch: str,
     after_loss: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Train until the steps or the minutes are used up; return where and how well.

@@ -111,8 +111,18 @@ class Renderer:
             raise GenaudioError(f'fluidsynth cannot read the SoundFont {broken[0]}.')
 
     def window(
-        self, events: Events, start: float, seconds: float, fonts: Sequence[str], rng: np.random.Generator, *,
-        vary: bool = False, own: bool = False, synths: float = 0.0, singers: Singers | None = None, sung: float = 0.0,
+        self,
+        events: Events,
+        start: float,
+        seconds: float,
+        fonts: Sequence[str],
+        rng: np.random.Generator,
+        *,
+        vary: bool = False,
+        own: bool = False,
+        synths: float = 0.0,
+        singers: Singers | None = None,
+        sung: float = 0.0,
     ) -> dict[str, np.ndarray]:
         """Return concept -> audio of shape (2, samples), for the concepts that sound.
 
@@ -180,8 +190,13 @@ class Renderer:
 
     @classmethod
     def _sung(
-        cls, by_concept: dict[str, list[tuple[float, Any, int]]], start: float, seconds: float, semitones: int,
-        singers: Singers, rng: np.random.Generator,
+        cls,
+        by_concept: dict[str, list[tuple[float, Any, int]]],
+        start: float,
+        seconds: float,
+        semitones: int,
+        singers: Singers,
+        rng: np.random.Generator,
     ) -> np.ndarray | None:
         """Sing the highest melody, which is then mostly taken from the instrument that had it."""
         able = [concept for concept in by_concept if concept != 'drums' and BY_NAME[concept].family != 'bass']
@@ -298,7 +313,7 @@ class Renderer:
         rest = round((start + seconds - now) * SAMPLE_RATE)
         if rest > 0:
             pieces.append(self._generate(rest))
-        return np.concatenate(pieces, axis=1)[:, -round(seconds * SAMPLE_RATE):]
+        return np.concatenate(pieces, axis=1)[:, -round(seconds * SAMPLE_RATE) :]
 
     def _select(self, channel: int, voice: Voice, program: int, is_drums: bool) -> None:
         self._generators.move(channel, voice.generators)
@@ -317,9 +332,20 @@ def _as_loud(audio: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def render_bands(
-    folders: Sequence[Path], out: Path, *, train_fonts: Sequence[Path], test_fonts: Sequence[Path],
-    seconds: float = 8.0, per_minute: float = 2.0, seed: int = 1, vary: bool = False, own: bool = False,
-    splits: Sequence[str] = SPLITS, synths: float = 0.0, sung: float = 0.0, recordings: Path | None = None,
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    train_fonts: Sequence[Path],
+    test_fonts: Sequence[Path],
+    seconds: float = 8.0,
+    per_minute: float = 2.0,
+    seed: int = 1,
+    vary: bool = False,
+    own: bool = False,
+    splits: Sequence[str] = SPLITS,
+    synths: float = 0.0,
+    sung: float = 0.0,
+    recordings: Path | None = None,
 ) -> dict[str, int]:
     """Render windows of all MIDI files under `folders` into a sound set (``sounds.py``) at `out`.
 

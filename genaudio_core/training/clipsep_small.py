@@ -37,9 +37,7 @@ from genaudio_core.training.query_space import QuerySpace
 from genaudio_core.training.sounds import SoundSet
 
 HELP = 'the offline separator: --network bands, as bundled, or unet (CLIPSep-small; with --nit noise-invariantly)'
-EXAMPLE = (
-    'genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60'
-)
+EXAMPLE = 'genaudio-train fit clipsep --sounds data/sounds --space runs/query/space.npz --out runs/clipsep --minutes 60'
 MAX_SOURCES = 4
 SHARE_STEMS = 0.4  # of sources that are stems of bands, where a label has both stems and solos
 SHARE_ABSENT = 0.2  # of mixtures in which one of two queries is for something absent
@@ -80,9 +78,7 @@ class Features:
         energy, cross, total = self.of_batch(audio[None], frames, self.equalisers(len(audio), rng))
         return energy[0], cross[0], total[0]
 
-    def of_batch(
-        self, sources: Tensor, frames: int, equalisers: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def of_batch(self, sources: Tensor, frames: int, equalisers: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Sources (B, S, n), the last one noise -> energy (B, bands, frames), cross (B, S - 1, ...), total (B, S - 1).
 
         `equalisers` (S, bins, 1) are gains of the sources.
@@ -126,8 +122,16 @@ class QueryBook:
 
 
 def make_batch(
-    mixer: Mixer, features: Features, book: Book, rng: random.Random, size: int, frames: int, *,
-    n_queries: int = MAX_SOURCES + 1, share_absent: float = 1.0, n_sources: int | None = None,
+    mixer: Mixer,
+    features: Features,
+    book: Book,
+    rng: random.Random,
+    size: int,
+    frames: int,
+    *,
+    n_queries: int = MAX_SOURCES + 1,
+    share_absent: float = 1.0,
+    n_sources: int | None = None,
 ) -> dict[str, Tensor]:
     """Return a batch in which `n_queries` are asked of each mixture.
 

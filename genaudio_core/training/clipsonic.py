@@ -162,5 +162,11 @@ def run(args: argparse.Namespace) -> dict:
         'keep': codec.size, 'words': args.words, 'batch': args.batch, 'seed': args.seed, 'rate': args.rate,
     }  # fmt: skip
     return train(
-        model, config.to_dict(), settings, args, loss=loss, validate=validate, watch='valid_heard',
+        model,
+        config.to_dict(),
+        settings,
+        args,
+        loss=loss,
+        validate=validate,
+        watch='valid_heard',
     )

@@ -50,7 +50,11 @@ class Mixture:
 
 
 def draw_strangers(
-    labels: Sequence[str], weights: Sequence[float], n: int, confusable: bool, rng: random.Random,
+    labels: Sequence[str],
+    weights: Sequence[float],
+    n: int,
+    confusable: bool,
+    rng: random.Random,
     take: Callable[[str, random.Random], Part | None],
 ) -> tuple[list[str], list[Part]]:
     """Draw `n` labels, or fewer, and what `take` makes of each, which may be nothing; alike only if `confusable`."""
@@ -69,9 +73,7 @@ def draw_strangers(
     return drawn, parts
 
 
-def draw_absent(
-    labels: Sequence[str], weights: Sequence[float], present: Sequence[str], rng: random.Random
-) -> str:
+def draw_absent(labels: Sequence[str], weights: Sequence[float], present: Sequence[str], rng: random.Random) -> str:
     """Draw a label that nothing of what is `present` could be called by."""
     for _ in range(50):
         label = rng.choices(labels, weights)[0]

@@ -75,8 +75,16 @@ def _finish(audio: np.ndarray, concept: str, rng: random.Random, channels: int) 
 
 
 def render_solos(
-    writer: SoundWriter, pieces: dict[str, list[Phrase]], split: str, fonts: dict[str, Sampler], rng: random.Random,
-    *, clips_per_weight: float, seconds: float, vary: bool = False, progress: Progress = _quiet,
+    writer: SoundWriter,
+    pieces: dict[str, list[Phrase]],
+    split: str,
+    fonts: dict[str, Sampler],
+    rng: random.Random,
+    *,
+    clips_per_weight: float,
+    seconds: float,
+    vary: bool = False,
+    progress: Progress = _quiet,
 ) -> float:
     """Add mono 'solo' clips of every concept that General MIDI has; return the seconds made.
 
@@ -175,8 +183,15 @@ def _band(phrases: list[Phrase], grooves: list[Phrase], rng: random.Random) -> d
 
 
 def render_bands(
-    writer: SoundWriter, pieces: dict[str, list[Phrase]], split: str, fonts: dict[str, Sampler], rng: random.Random,
-    *, n_bands: int, seconds: float, progress: Progress = _quiet,
+    writer: SoundWriter,
+    pieces: dict[str, list[Phrase]],
+    split: str,
+    fonts: dict[str, Sampler],
+    rng: random.Random,
+    *,
+    n_bands: int,
+    seconds: float,
+    progress: Progress = _quiet,
 ) -> float:
     """Add stereo bands of four sample-aligned stems; return the seconds made (of all stems)."""
     names = sorted(name for name in pieces if split_of(name) == split)
@@ -240,7 +255,12 @@ def add_recordings(writer: SoundWriter, folder: Path, rng: random.Random, progre
 
 
 def add_singing(
-    writer: SoundWriter, pieces: dict[str, list[Phrase]], recordings: Path, rng: random.Random, *, size: float = 1.0,
+    writer: SoundWriter,
+    pieces: dict[str, list[Phrase]],
+    recordings: Path,
+    rng: random.Random,
+    *,
+    size: float = 1.0,
     progress: Progress = _quiet,
 ) -> float:
     """Add synthetic singing of all splits, solo and in choirs; return the seconds made."""
@@ -272,7 +292,13 @@ def prepare_singing(
 
 
 def prepare_sounds(
-    out: Path, scores: Path, recordings: Path | None, *, seed: int = 1, size: float = 1.0, vary: bool = False,
+    out: Path,
+    scores: Path,
+    recordings: Path | None,
+    *,
+    seed: int = 1,
+    size: float = 1.0,
+    vary: bool = False,
     progress: Progress = _quiet,
 ) -> dict[str, float]:
     """Make a folder of packed sounds; `size` 1.0 is about five hours. Return what was made.
@@ -295,6 +321,7 @@ def prepare_sounds(
     test_font = {TEST_FONT[0]: Sampler(find_font(TEST_FONT[1], TEST_FONT[0]))}
     hours: dict[str, float] = {}
     with SoundWriter(out) as writer:
+
         def solos(split: str, players: dict[str, Sampler], amount: float, seconds: float) -> float:
             return render_solos(writer, pieces, split, players, rng, clips_per_weight=amount * size, seconds=seconds,
                                 vary=vary and split == 'train', progress=progress)  # fmt: skip

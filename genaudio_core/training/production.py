@@ -61,7 +61,10 @@ def sweep(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.n
 
 
 def sung_over(
-    melodies: Sequence[Sequence[PlayedNote]], singers: Singers, seconds: float, sample_rate: int,
+    melodies: Sequence[Sequence[PlayedNote]],
+    singers: Singers,
+    seconds: float,
+    sample_rate: int,
     rng: np.random.Generator,
 ) -> tuple[int, np.ndarray] | None:
     """Sing the highest of some parts.

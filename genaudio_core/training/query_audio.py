@@ -78,8 +78,15 @@ def audio_batch(
 
 
 def train_audio(
-    space: QuerySpace, sounds: Path, out: Path, *, minutes: float, batch: int = 24, seed: int = 1,
-    steps: float = math.inf, start_from: Path | None = None,
+    space: QuerySpace,
+    sounds: Path,
+    out: Path,
+    *,
+    minutes: float,
+    batch: int = 24,
+    seed: int = 1,
+    steps: float = math.inf,
+    start_from: Path | None = None,
 ) -> dict:
     """Train the audio encoder; write ``audio.safetensors`` in `out`; return how well it does.
 

@@ -21,5 +21,12 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.training.query_audio import train_audio
     from genaudio_core.training.query_space import QuerySpace
 
-    return train_audio(QuerySpace.load(args.space), args.sounds, args.out, minutes=args.minutes, seed=args.seed,
-                       steps=args.steps, start_from=args.start_from)
+    return train_audio(
+        QuerySpace.load(args.space),
+        args.sounds,
+        args.out,
+        minutes=args.minutes,
+        seed=args.seed,
+        steps=args.steps,
+        start_from=args.start_from,
+    )

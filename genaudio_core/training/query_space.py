@@ -65,7 +65,11 @@ class QuerySpace:
     """
 
     def __init__(
-        self, centre: np.ndarray, turn: np.ndarray, concepts: np.ndarray, names: Sequence[str],
+        self,
+        centre: np.ndarray,
+        turn: np.ndarray,
+        concepts: np.ndarray,
+        names: Sequence[str],
         queries: dict | None = None,
     ):
         self.centre, self.turn, self.concepts, self.names = centre, turn, concepts, list(names)

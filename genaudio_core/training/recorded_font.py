@@ -179,7 +179,9 @@ def pitch_of(audio: np.ndarray, sample_rate: int) -> float | None:
 
 
 def write_font(
-    presets: Mapping[int, Sequence[Note]], path: Path, name: str = 'recorded',
+    presets: Mapping[int, Sequence[Note]],
+    path: Path,
+    name: str = 'recorded',
     kit: Mapping[int, Sequence[Note]] | None = None,
 ) -> None:
     """Write a SoundFont with one preset of bank 0 for each General MIDI program, and one of drums for `kit`."""

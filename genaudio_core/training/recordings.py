@@ -78,7 +78,11 @@ def _load(path: Path, sample_rate: int) -> np.ndarray:
 
 
 def performances(
-    recordings: list[Recording], sample_rate: int, rng: random.Random, seconds: float = 12.0, per_label: int = 30,
+    recordings: list[Recording],
+    sample_rate: int,
+    rng: random.Random,
+    seconds: float = 12.0,
+    per_label: int = 30,
 ) -> Iterator[tuple[np.ndarray, str, str, str, str]]:
     """Yield (audio (1, n), concept, kind, split, source) made of the recordings.
 

@@ -104,7 +104,12 @@ class PhraseBook:
 
 
 def perform(
-    phrase: Phrase, concept: Concept, seconds: float, rng: random.Random, *, start: float | None = None,
+    phrase: Phrase,
+    concept: Concept,
+    seconds: float,
+    rng: random.Random,
+    *,
+    start: float | None = None,
     vary: bool = True,
 ) -> list[PlayedNote]:
     """Return an excerpt of `phrase` moved into the range of `concept`, with human-like velocities.

@@ -144,9 +144,7 @@ class Rows:
     `start_from` is a checkpoint of CLIPSep-small that the ways with text queries begin with.
     """
 
-    def __init__(
-        self, folder: Path, plan: Plan, space: QuerySpace | None = None, start_from: Path | None = None
-    ):
+    def __init__(self, folder: Path, plan: Plan, space: QuerySpace | None = None, start_from: Path | None = None):
         self.folder, self.plan = folder, plan
         self.step = 0
         state_path, table_path = folder / 'last.pt', folder / 'tables.npz'

@@ -230,8 +230,16 @@ def near(notes: Sequence[PlayedNote], pitch: float, rng: random.Random) -> list[
 
 
 def render_singing(
-    writer: SoundWriter, pieces: dict[str, list[Phrase]], recordings: Sequence[Recording], split: str,
-    rng: random.Random, *, n_solos: int, n_choirs: int, seconds: float, progress: Progress | None = None,
+    writer: SoundWriter,
+    pieces: dict[str, list[Phrase]],
+    recordings: Sequence[Recording],
+    split: str,
+    rng: random.Random,
+    *,
+    n_solos: int,
+    n_choirs: int,
+    seconds: float,
+    progress: Progress | None = None,
 ) -> float:
     """Add mono 'solo' clips labelled 'vocals' and 'choir'; return the seconds made.
 

@@ -89,8 +89,16 @@ class SoundWriter:
         self._index.close()
 
     def add(
-        self, audio: np.ndarray, sample_rate: int, *, label: str, kind: str, split: str, source: str = '',
-        group: str = '', role: str = '',
+        self,
+        audio: np.ndarray,
+        sample_rate: int,
+        *,
+        label: str,
+        kind: str,
+        split: str,
+        source: str = '',
+        group: str = '',
+        role: str = '',
     ) -> Clip:
         """Store `audio`, float (channels, n_samples) in -1..1, and return where it went."""
         audio = np.atleast_2d(audio)
@@ -106,8 +114,17 @@ class SoundWriter:
         offset = self._shard.tell() // 2
         self._shard.write(data)
         clip = Clip(
-            label, kind, split, Path(self._shard.name).name, offset, audio.shape[1], audio.shape[0], sample_rate,
-            source, group, role,
+            label,
+            kind,
+            split,
+            Path(self._shard.name).name,
+            offset,
+            audio.shape[1],
+            audio.shape[0],
+            sample_rate,
+            source,
+            group,
+            role,
         )
         # The samples reach the file before the line that names them: readers may look while we write.
         self._shard.flush()
@@ -149,7 +166,11 @@ class SoundSet:
         return sorted({clip.label for clip in self.clips})
 
     def select(
-        self, *, split: str | None = None, kind: str | Iterable[str] | None = None, label: str | None = None,
+        self,
+        *,
+        split: str | None = None,
+        kind: str | Iterable[str] | None = None,
+        label: str | None = None,
         min_seconds: float = 0.0,
     ) -> list[Clip]:
         """Return the clips that match all the given conditions, in stored order."""

@@ -292,8 +292,14 @@ def make_batch(source: BandMixtures, size: int, queries: QueryTable, seed: int, 
 
 
 def batches_from(
-    first: int, sounds: Sequence[Path], n_samples: int, n_queries: int, composed: float, size: int,
-    queries: QueryTable, seed: int,
+    first: int,
+    sounds: Sequence[Path],
+    n_samples: int,
+    n_queries: int,
+    composed: float,
+    size: int,
+    queries: QueryTable,
+    seed: int,
 ) -> Iterator[Batch]:
     """Yield the batches of the steps from `first` on, in order, without end."""
     sets = [SoundSet(path) for path in sounds]
@@ -327,11 +333,26 @@ def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndar
 
 
 def train(
-    sounds: Sequence[Path], run: Path, *, minutes: float, total_minutes: float | None = None, batch: int = 8,
-    frames: int = 256, n_queries: int = 4, composed: float = SHARE_COMPOSED, lr: float = 2e-3,
+    sounds: Sequence[Path],
+    run: Path,
+    *,
+    minutes: float,
+    total_minutes: float | None = None,
+    batch: int = 8,
+    frames: int = 256,
+    n_queries: int = 4,
+    composed: float = SHARE_COMPOSED,
+    lr: float = 2e-3,
     queries: QueryTable | None = None,
-    config: StreamSeparatorConfig | None = None, seed: int = 0, valid_every: float = 10.0, muon: bool = True,
-    start_from: Path | None = None, half: bool = False, beside: bool = True, device: str = 'cpu', hours: float = 40.0,
+    config: StreamSeparatorConfig | None = None,
+    seed: int = 0,
+    valid_every: float = 10.0,
+    muon: bool = True,
+    start_from: Path | None = None,
+    half: bool = False,
+    beside: bool = True,
+    device: str = 'cpu',
+    hours: float = 40.0,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train for `minutes` of wall time; see the module's notes.

@@ -74,9 +74,7 @@ def onsets(magnitude: np.ndarray) -> np.ndarray:
     return places[np.argsort(-rise[places - 1])]
 
 
-def crop(
-    audio: np.ndarray, magnitude: np.ndarray, begin: int, label: str, split: str, start: bool
-) -> Item | None:
+def crop(audio: np.ndarray, magnitude: np.ndarray, begin: int, label: str, split: str, start: bool) -> Item | None:
     """Return the item of a clip (n_samples,) and its mel magnitudes (frames, BANDS) from frame `begin`, or None."""
     part = magnitude[begin : begin + FRAMES]
     power = moment_power(part)
@@ -178,8 +176,15 @@ def items(
 
 
 def prepare_synthesis(
-    out: Path, sounds: SoundSet, recordings: Path | None = None, *, per_font: int = 10, scale: float = 1.0,
-    seed: int = 1, encoder: AudioEncoder | None = None, progress: Progress = lambda stage, done, total: None,
+    out: Path,
+    sounds: SoundSet,
+    recordings: Path | None = None,
+    *,
+    per_font: int = 10,
+    scale: float = 1.0,
+    seed: int = 1,
+    encoder: AudioEncoder | None = None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> dict:
     """Write the pack; return how many items each split has."""
     from safetensors.numpy import save_file
@@ -267,7 +272,10 @@ class Balanced:
         for i, choice in enumerate(rng.choice(len(self.labels), size, p=self.weights)):
             at_onset, anywhere = self._rows[self.labels[choice]]
             first = rng.random() < self.start_share
-            rows = (at_onset if first else anywhere) if len(at_onset) and len(anywhere) else (
-                at_onset if len(at_onset) else anywhere)
+            rows = (
+                (at_onset if first else anywhere)
+                if len(at_onset) and len(anywhere)
+                else (at_onset if len(at_onset) else anywhere)
+            )
             out[i] = rows[rng.integers(len(rows))]
         return out

@@ -1,6 +1,6 @@
 """Notes per second through the encodings, from a note table and from a score; one JSON line.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/encoding.py
+OMP_NUM_THREADS=1 python tests/benchmarks/encoding.py
 """
 
 import json

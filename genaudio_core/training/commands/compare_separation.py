@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 HELP = 'Train CLIPSep-small and its baselines alike (text, NIT, BERTSep, LabelSep, PIT) and measure them in one table.'
-EXAMPLE = '''genaudio-train compare-separation --sounds data/sounds --space runs/query/space.npz --out runs/compare \\
-    --steps 700 -n 200 --report docs/separation-baselines.md'''
+EXAMPLE = """genaudio-train compare-separation --sounds data/sounds --space runs/query/space.npz --out runs/compare \\
+    --steps 700 -n 200 --report docs/separation-baselines.md"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--width', type=int, default=16)
     parser.add_argument('--film', type=int, default=0, help='width of what steers the decoder; 0: late fusion alone')
     parser.add_argument('--optimizer', choices=('adam', 'muon'), default='adam')
-    parser.add_argument('--loss', choices=('db', 'published'), default='db', help="of text and nit; db: ours")
+    parser.add_argument('--loss', choices=('db', 'published'), default='db', help='of text and nit; db: ours')
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--warmup', type=int, default=300, help="steps after which nit goes on from text's weights")
     parser.add_argument('--start-from', type=Path, help='checkpoint that the ways with text queries begin with')

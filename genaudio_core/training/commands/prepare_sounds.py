@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 HELP = 'Pack labelled sounds to train separators on: scores rendered and sung, recordings, your own stems.'
-EXAMPLE = '''genaudio-train prepare-sounds --scores data --recordings shared/data/audio -o data/sounds
-  genaudio-train prepare-sounds --own mine -o data/mine     (mine/violin/*.wav, mine/my song/drums.wav, videos too)'''
+EXAMPLE = """genaudio-train prepare-sounds --scores data --recordings shared/data/audio -o data/sounds
+  genaudio-train prepare-sounds --own mine -o data/mine     (mine/violin/*.wav, mine/my song/drums.wav, videos too)"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,8 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--own', type=Path, nargs='+', default=[], help='folders of sounds named by folder, and of songs as stems'
     )
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder to make')
-    parser.add_argument('--singing', action='store_true',
-                        help='only synthetic singing (of --scores, by --recordings), added to what the folder holds')
+    parser.add_argument(
+        '--singing',
+        action='store_true',
+        help='only synthetic singing (of --scores, by --recordings), added to what the folder holds',
+    )
     parser.add_argument('--size', type=float, default=1.0, help='1 makes about five hours, 0.01 a toy for tests')
     parser.add_argument('--vary', action='store_true', help='an instrument of its own for every rendered training solo')
     parser.add_argument('--seed', type=int, default=1)

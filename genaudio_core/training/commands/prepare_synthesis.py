@@ -7,8 +7,7 @@ from pathlib import Path
 
 HELP = 'pack mel spectrograms of single sounds, with what the audio encoder hears in them, to train synthesis on'
 EXAMPLE = (
-    'genaudio-train prepare-synthesis --sounds data/sounds --recordings shared/data/audio '
-    '-o data/synthesis.safetensors'
+    'genaudio-train prepare-synthesis --sounds data/sounds --recordings shared/data/audio -o data/synthesis.safetensors'
 )
 
 
@@ -36,7 +35,12 @@ def run(args: argparse.Namespace) -> dict:
             print(f'\r{stage}: {done} of {total}   ', end='', file=sys.stderr, flush=True)
 
     result = prepare_synthesis(
-        args.out, SoundSet(args.sounds), args.recordings, per_font=args.notes, scale=args.size, seed=args.seed,
+        args.out,
+        SoundSet(args.sounds),
+        args.recordings,
+        per_font=args.notes,
+        scale=args.size,
+        seed=args.seed,
         progress=progress,
     )
     print(file=sys.stderr)

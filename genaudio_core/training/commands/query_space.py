@@ -4,22 +4,32 @@ import argparse
 from pathlib import Path
 
 HELP = 'Make the space that queries live in: ours (needs the teacher) or that of your CLIP or CLAP.'
-EXAMPLE = '''genaudio-train query-space --recordings shared/data/audio -o runs/query/space.npz
-  genaudio-train query-space --encoder clip-vit-base-patch32 --own mine -o clip.npz --variants clip-variants.npz'''
+EXAMPLE = """genaudio-train query-space --recordings shared/data/audio -o runs/query/space.npz
+  genaudio-train query-space --encoder clip-vit-base-patch32 --own mine -o clip.npz --variants clip-variants.npz"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-o', '--out', type=Path, required=True, help='.npz to write')
     parser.add_argument('--recordings', type=Path, help='folder with a manifest.csv whose labels join the space')
-    parser.add_argument('--sounds', type=Path,
-                        help='instead: packed sounds, to collect label -> vectors for `fit clipsep --queries`')
+    parser.add_argument(
+        '--sounds', type=Path, help='instead: packed sounds, to collect label -> vectors for `fit clipsep --queries`'
+    )
     parser.add_argument('--run', type=Path, help='with --sounds: folder with space.npz and audio.safetensors')
     parser.add_argument('--per-label', type=int, default=24)
-    parser.add_argument('--encoder', type=Path, metavar='WEIGHTS',
-                        help='instead: your own CLIP or CLAP, a file of open_clip or a folder of transformers')
+    parser.add_argument(
+        '--encoder',
+        type=Path,
+        metavar='WEIGHTS',
+        help='instead: your own CLIP or CLAP, a file of open_clip or a folder of transformers',
+    )
     parser.add_argument('--encoder-model', default='ViT-B-32', help="open_clip's name of the model in that file")
-    parser.add_argument('--own', type=Path, nargs='+', default=[],
-                        help='with --encoder: folders of pictures, videos or recordings, in folders named after sounds')
+    parser.add_argument(
+        '--own',
+        type=Path,
+        nargs='+',
+        default=[],
+        help='with --encoder: folders of pictures, videos or recordings, in folders named after sounds',
+    )
     parser.add_argument('--variants', type=Path, help='with --encoder: .npz to write for `fit clipsep --queries`')
 
 
