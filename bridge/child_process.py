@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from bridge.child_watch import Heartbeat, Patience, end_process, end_with_parent, send_now
-from bridge.signals import leave_to_parent
+from bridge.signals import born_deaf, leave_to_parent
 
 LOADING = 60.0  # seconds that a child may take until its first beat
 STUCK = 3.0  # seconds without a beat after which it hangs
@@ -48,7 +48,8 @@ class ChildProcess:
         self._pipe, theirs = context.Pipe()
         arguments = (*arguments, self._heart.name, theirs)
         self._process = context.Process(target=body, args=arguments, name=name, daemon=True)
-        self._process.start()
+        with born_deaf():
+            self._process.start()
         theirs.close()
 
     @property

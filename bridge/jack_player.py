@@ -13,6 +13,7 @@ import numpy as np
 
 from bridge.audio_jack import open_client
 from bridge.child_watch import Heartbeat, Patience, RestartLimit, end_process, send_now
+from bridge.signals import born_deaf
 from genaudio_core.errors import GenaudioError, one_line
 
 RETRY = 1.0  # seconds between attempts to find a server that went away, and between looks for ports to connect
@@ -245,7 +246,8 @@ class SoundProcess:
             target=self._body, args=(*self._arguments, self._heart.name, theirs, their_told), name=self.name,
             daemon=True,
         )  # fmt: skip
-        self.process.start()
+        with born_deaf():
+            self.process.start()
         theirs.close()
         their_told.close()
 

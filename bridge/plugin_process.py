@@ -29,6 +29,7 @@ from bridge.plugin_effects import CHUNK, Chains, Share, check_kind
 from bridge.plugin_effects import Link as Link  # one imports it with the host
 from bridge.plugin_worker import PAIR, run_plugins
 from bridge.rings import Ring
+from bridge.signals import born_deaf
 from genaudio_core.errors import GenaudioError
 
 LOAD_SECONDS = 60.0  # that one effect may take to load
@@ -189,7 +190,8 @@ class PluginHost:
                 self.finished.name, self.host.panel.name, self._heart.name, self._wake, theirs,
             ),
         )  # fmt: skip
-        self.process.start()
+        with born_deaf():
+            self.process.start()
         theirs.close()
         self._started = time.monotonic()
         self._beats = -1

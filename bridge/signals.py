@@ -44,21 +44,34 @@ def leave_to_parent() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@contextlib.contextmanager
+def born_deaf() -> Iterator[None]:
+    """A process that is started inside the block does not hear what is the parent's to decide, from its first moment.
+
+    It inherits what is blocked. Until `leave_to_parent` it would fall over Ctrl-C with a traceback, while it imports.
+    What comes to us meanwhile comes at the end of the block.
+    """
+    if os.name == 'nt':
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers(_PARENTS))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def keep_tracker() -> None:
     """Let Python's own process that clears up shared memory outlive what is sent to the whole group.
 
     It ignores Ctrl-C and SIGTERM only: a closed terminal would end it before us, and what it knew with it. To be called
     in the main thread before there is shared memory or a child; children share it.
     """
-    if os.name == 'nt':
-        return
-    from multiprocessing import resource_tracker
+    if os.name != 'nt':
+        from multiprocessing import resource_tracker
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers(('SIGHUP', 'SIGQUIT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU')))
-    try:
-        resource_tracker.ensure_running()  # it inherits what is blocked
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with born_deaf():
+            resource_tracker.ensure_running()
 
 
 class _Stream:

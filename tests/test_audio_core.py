@@ -123,8 +123,8 @@ def test_the_output_is_finite_always_and_right_again_soon_after(found, block, fr
     assert_allclose(out[2:, end:], -clean[:, end - latency : clean.shape[1] - latency], atol=1e-6)
     n_bad = int((~np.isfinite(given_)).any(0).sum())
     assert one.core.counts.bad_input == n_bad
-    seen = [at > latency + 2 * block and channels != 1 and not np.isfinite(value) for at, _, value, channels in found]
-    if from_the_model and any(seen):
+    seen = ~np.isfinite(dirty[0, latency + 2 * block :])  # a later burst may have been written over an earlier one
+    if from_the_model and seen.any():
         assert one.core.counts.bad_results > 0
     one.close()
 

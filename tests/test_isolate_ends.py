@@ -75,10 +75,10 @@ def ports():
     return subprocess.run(['jack_lsp'], capture_output=True, text=True).stdout
 
 
-def until(done, seconds=60.0):
+def until(done, seconds=60.0, what=()):
     end = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < end, 'it did not come to that'
+        assert time.monotonic() < end, f'it did not come to that: {what}'
         time.sleep(0.02)
 
 
@@ -233,7 +233,7 @@ def test_ctrl_z_lets_jack_go_on_and_it_comes_back(server):
         one.plays()
         for _ in range(2):
             os.killpg(one.pid, signal.SIGTSTP)
-            until(lambda: state(one.pid) == 'T')
+            until(lambda: state(one.pid) == 'T', what=one.lines)
             assert answers() and 'genaudio-stems' in ports()
             os.killpg(one.pid, signal.SIGCONT)
             until(lambda: state(one.pid) != 'T')
