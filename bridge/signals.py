@@ -182,9 +182,8 @@ class Told:
         """
         if not self._pause:
             return False
-        self._pause = False
         pause()
+        self._pause = False  # pressed twice until here: once is enough; what comes once we go on counts
         os.kill(os.getpid(), signal.SIGSTOP)  # not SIGTSTP: that is caught, and the shell cannot tell the difference
-        self._pause = False  # pressed twice: once is enough
         resume()
         return True
