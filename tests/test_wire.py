@@ -210,7 +210,7 @@ def test_note_offs_that_an_xrun_may_have_taken_are_sent_again():
 def test_a_synthesizer_that_is_connected_again_gets_the_note_offs_it_missed():
     port = Port()
     midi = jack_without_a_server(port)
-    midi.alive, midi._died_at, midi._last = True, 0.0, None
+    midi.alive, midi._died_at, midi._last, midi._cut = True, 0.0, None, deque()
     midi.now = lambda: midi._client.last_frame_time / 48000  # type: ignore[method-assign]
     midi._watch([{'synth:in'}])
     for strike, note in ((1, 60), (2, 64)):
