@@ -28,7 +28,6 @@ DRUM = {
     'china': CHINA,
     'tom': 43,
     'low tom': 41,
-    'brush': SNARE,
 }
 BACK = '....X.......X...'
 EIGHTHS = 'x.x.x.x.x.x.x.x.'

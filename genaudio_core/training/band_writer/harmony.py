@@ -148,7 +148,6 @@ _NEXT: dict[str, dict[str, dict[str, float]]] = {
         'iiø7': {'V': 1},
     },
 }
-MODES = tuple(LOOPS)
 
 
 @dataclass(frozen=True)
