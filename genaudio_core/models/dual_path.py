@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genaudio_core.models import fused, native
+from genaudio_core.models import fused
 from genaudio_core.models.gru import GRU
 
 
@@ -93,15 +93,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Take x (B, T, K, C) and a state (B, K, units); return the new ones."""
-        along, across = self.along, self.across
-        if along.back is None and native.suits(x, x.shape[-1], along.gru.width, across.heads):
-            gru = along.gru
-            x, last = native.block(x, h, [
-                along.norm.weight, along.norm.bias, gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh,
-                along.out.weight, across.norm.weight, across.norm.bias, across.into.weight, across.into.bias,
-                across.out.weight,
-            ])  # fmt: skip
-            return (x if self.feed is None else self.feed(x)), last
         x, last = self.along(x, h)
         x = self.across(x)
         return (x if self.feed is None else self.feed(x)), last
