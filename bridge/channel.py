@@ -24,7 +24,7 @@ class Channel:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._out: queue.Queue[Any] = queue.Queue(MAX_WAITING)
-        self._in: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._in: queue.Queue[Any] = queue.Queue()  # not a SimpleQueue: see lines.py
         self._over = False
         self.refused = 0
         self._threads = [

@@ -3,8 +3,12 @@
 import io
 import multiprocessing
 import os
+import re
+import subprocess
+import sys
 import threading
 import types
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +87,55 @@ def test_lines_are_what_was_written_however_it_is_cut(pipe):
     for character in 'wet 1\n\nquery 1 flûte\n':
         say(character)
     assert collect(lines, 2) == ['wet 1', 'query 1 flûte']
+
+
+WAITS = """
+import multiprocessing, os, signal, sys, time
+from bridge.channel import Channel
+from bridge.lines import Lines
+
+ours, theirs = multiprocessing.Pipe()
+
+def lines():
+    reader = Lines(os.fdopen(os.pipe()[0]))
+    return lambda: reader.wait(0.1)
+
+def channel():
+    reader = Channel(ours)
+    def wait():
+        try:
+            reader.receive(0.1)
+        except TimeoutError:
+            pass
+    return wait
+
+wait = {'lines': lines, 'channel': channel}[sys.argv[1]]()
+seen = []
+signal.signal(signal.SIGALRM, lambda number, frame: (time.sleep(0.1), seen.append(number)))
+for after in (0.02, 0.05, 0.08):
+    signal.setitimer(signal.ITIMER_REAL, after)
+    wait()
+    while not seen:
+        time.sleep(0.01)
+    seen.clear()
+os.write(1, b'on')
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='POSIX signals')
+@pytest.mark.parametrize('what', ['lines', 'channel'])
+def test_a_signal_whose_handling_outlasts_the_wait_does_not_make_it_wait_for_ever(what):
+    """A busy machine takes its time over the handler; the main loop must go on and see what the signal asked for."""
+    done = subprocess.run([sys.executable, '-c', WAITS, what], capture_output=True, text=True, timeout=60)
+    assert done.stdout == 'on', done.stderr
+
+
+def test_nothing_waits_for_a_simple_queue_with_a_timeout():
+    """Before Python 3.13 a signal can make such a wait endless."""
+    waits = re.compile(r'(\w+)(?:: [^=\n]*)? = (?:queue\.)?SimpleQueue\(')
+    for folder in ('bridge', 'genaudio_core'):
+        for path in (Path(__file__).parent.parent / folder).rglob('*.py'):
+            text = path.read_text()
+            for name in waits.findall(text):
+                assert not re.search(rf'\b{name}\.get\([^)]', text), f'{path}: {name}'
