@@ -31,8 +31,8 @@ class Lines:
 
     def __init__(self, stream: Any = None, orders: Connection | None = None):
         self._orders, self._rest = orders, b''
-        # Not a SimpleQueue: before Python 3.13 a signal that comes while its `get` waits, and whose handler outlasts the
-        # timeout, makes it wait for ever, and the main loop would never look at what the signal asked for.
+        # Not a SimpleQueue: before Python 3.13 a signal that comes while its `get` waits, and whose handler outlasts
+        # the timeout, makes it wait for ever, and the main loop would never look at what the signal asked for.
         self._waiting: queue.Queue[str] = queue.Queue()
         if stream is not None:
             self._start(self._read, stream)
