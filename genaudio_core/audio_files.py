@@ -5,6 +5,7 @@ after ``audio_containers.py`` has looked at what is really there. pedalboard res
 inside the functions, so that reading the names of this module costs nothing.
 """
 
+import logging
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from genaudio_core.audio_containers import Link, Shown, foreign_kind, links_of
-from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 
 READABLE = (
@@ -25,6 +25,7 @@ _MP3_RATES = (32000, 44100, 48000)
 _PIECE = 65536  # samples decoded at a time
 MIN_RATE, MAX_RATE = 100, 1_000_000  # Hz; another one is a damaged header
 LOUDEST = 1e12  # full scale is 1; what is louder is damage, and its power would be too large for a number
+_log = logging.getLogger(__name__)
 _UNKNOWN = 1 << 40  # samples; a length beyond that is none
 
 
@@ -72,7 +73,9 @@ class AudioReader:
         If the file is missing, unreadable, empty or has more than `MAX_CHANNELS` channels.
     """
 
-    def __init__(self, path: str | Path, sample_rate: int | None = None, *, on_notice: Callable[[str], None] = notice):
+    def __init__(
+        self, path: str | Path, sample_rate: int | None = None, *, on_notice: Callable[[str], None] = _log.warning
+    ):
         self.path = path = Path(path)
         self._notice, self._told = on_notice, False
         self._files: list[Any] = []
@@ -257,7 +260,7 @@ class AudioReader:
 
 
 def read_audio(
-    path: str | Path, sample_rate: int | None = None, *, on_notice: Callable[[str], None] = notice
+    path: str | Path, sample_rate: int | None = None, *, on_notice: Callable[[str], None] = _log.warning
 ) -> np.ndarray:
     """Return a whole file as float32 (channels, n_samples), resampled if a rate is given.
 
@@ -307,7 +310,7 @@ class AudioWriter:
 
     def __init__(
         self, path: str | Path, sample_rate: int, channels: int, *, name: str | Path | None = None,
-        on_notice: Callable[[str], None] = notice,
+        on_notice: Callable[[str], None] = _log.warning,
     ):  # fmt: skip
         import pedalboard.io
 

@@ -4,8 +4,12 @@ A subcommand is a module with
 
 * ``HELP``: one line; ``EXAMPLE``: one command line, shown under ``--help``;
 * ``add_arguments(parser)``: its argparse arguments;
+* ``ARGUMENTS`` (optional): what arguments of the library are called on the command line, where the names differ;
 * ``run(args) -> dict | None``: does the work. The returned mapping is printed: one JSON object with ``--json``,
   ``key: value`` lines without. Progress and notices go to stderr.
+
+The library speaks of arguments, in backquotes as its documentation does, and logs its notices. Here both become what a
+person at the command line reads: one line each on stderr, with options instead of arguments (`as_options`).
 
 Modules are imported when their subcommand is chosen, so that ``genaudio devices`` loads no model runtime.
 """
@@ -16,6 +20,7 @@ import contextlib
 import errno
 import importlib
 import json
+import logging
 import math
 import os
 import re
@@ -197,9 +202,64 @@ def _signals_clean_up() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+_ARGUMENT = re.compile(r'`([^`\n]+)`')
+_options: dict[str, str] = {}  # of the command that runs: an argument of the library -> how to give it here
+
+
+def _options_of(parser: argparse.ArgumentParser, differing: Mapping[str, str]) -> dict[str, str]:
+    """What the arguments of the library are called on this command line: by the names that argparse gives them."""
+    options = {}
+    for action in parser._actions:
+        if action.option_strings:
+            options[action.dest] = action.option_strings[0]
+            negated = [name for name in action.option_strings if name.startswith('--no-')]
+            if isinstance(action, argparse.BooleanOptionalAction) and negated:
+                options[f'{action.dest}=False'] = negated[0]
+            if action.nargs == 0:
+                options[f'{action.dest}=True'] = action.option_strings[0]
+    return options | dict(differing)
+
+
+def as_options(text: str) -> str:
+    """Return a message of the library as it reads on the command line that runs.
+
+    Backquoted ``beats`` becomes --beats, ``encoder=FOLDER`` becomes --encoder FOLDER; other words stay as they are.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, equals, value = found[1].partition('=')
+        if found[1] in _options:
+            return _options[found[1]]
+        return f'{_options[name]} {value}' if equals and name in _options else _options.get(found[1], found[0])
+
+    return _ARGUMENT.sub(option, text)
+
+
 def notice(text: str) -> None:
-    """Tell the person something that is no result and no error (on stderr)."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the person something that is no result and no error (on stderr), in terms of the command line."""
+    print(as_options(text), file=sys.stderr, flush=True)
+
+
+class _Notices(logging.Handler):
+    """Shows what the library logs, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        notice(record.getMessage())
+
+
+@contextlib.contextmanager
+def _notices_shown() -> Iterator[None]:
+    """Show what our packages log as lines on stderr, whatever another library has set up; only while a command runs."""
+    handler, before = _Notices(), []
+    for package in ('genaudio_core', 'bridge', 'export'):
+        logger = logging.getLogger(package)
+        before.append((logger, logger.handlers, logger.propagate))
+        logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
 
 
 def _json_default(value: Any) -> Any:
@@ -261,6 +321,7 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
         return 2
     debug = '--debug' in argv
     as_json = '--json' in argv
+    _options.clear()
     try:
         module = importlib.import_module(f'{package}.{name.replace("-", "_")}')
         parser = _Parser(
@@ -272,7 +333,8 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
         module.add_arguments(parser)
         parser.add_argument('--json', action='store_true', help='print one JSON object')
         parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
-        with _signals_clean_up():
+        _options.update(_options_of(parser, getattr(module, 'ARGUMENTS', {})))
+        with _notices_shown(), _signals_clean_up():
             result = module.run(parser.parse_args(argv[1:]))
         exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
         if result is not None:
@@ -281,7 +343,7 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
     except GenaudioError as error:
         if debug:
             raise
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {as_options(str(error))}', file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
         if debug or error.name is None:

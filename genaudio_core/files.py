@@ -94,7 +94,7 @@ def check_targets(targets: Iterable[str | Path], sources: Iterable[str | Path] |
                 same = '' if Path(target) == read[mark] else f' ({read[mark]})'
                 raise GenaudioError(
                     f'{target} is {called[read[mark]]}{same}, which would be overwritten; give another name or folder '
-                    'with -o. Nothing was written.'
+                    '(`targets`). Nothing was written.'
                 )
             if mark in written:
                 raise GenaudioError(

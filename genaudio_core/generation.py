@@ -58,7 +58,7 @@ def no_progress(beats: float) -> None:
 def check_beats(beats: float) -> None:
     """Raise GenaudioError unless `beats` is a length that can be made."""
     if not 0 < beats <= MAX_BEATS:
-        raise GenaudioError(f'--beats must be more than 0 and at most {MAX_BEATS}, not {beats:g}.')
+        raise GenaudioError(f'`beats` must be more than 0 and at most {MAX_BEATS}, not {beats:g}.')
 
 
 def prompt_events(score: Score, encoding: Encoding, room: int) -> tuple[np.ndarray, float]:

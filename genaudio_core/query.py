@@ -14,6 +14,7 @@ into another along the sphere.
 
 import functools
 import itertools
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
 from genaudio_core.loudest_windows import Looking
 from genaudio_core.model_card import ModelCard
 from genaudio_core.spectrogram import bands_to_bins
 
+_log = logging.getLogger(__name__)
 QUERY_DIM = 128
 TEXT_KIND, AUDIO_KIND = 'query-text', 'query-audio'
 UNSURE = 0.55  # cosine with the nearest concept under which the person is told what was understood
@@ -128,7 +129,7 @@ class TextEncoder:
         best = int(similarity.argmax())
         return Match(vector, self.names[best], float(similarity[best]), False)
 
-    def encode(self, text: str, on_notice=notice) -> np.ndarray:
+    def encode(self, text: str, on_notice: Callable[[str], None] = _log.warning) -> np.ndarray:
         """Return the query vector of `text`; a word that is not understood is told, with the nearest known one."""
         match = self.match(text)
         if match.similarity < UNSURE:
@@ -301,7 +302,7 @@ class QueryEncoder:
         """
         if self._image is None:
             raise GenaudioError(
-                'The bundled encoders see no pictures: those need a model trained on CLIP, and its --encoder.'
+                'The bundled encoders see no pictures: those need a model trained on CLIP, and its `encoder`.'
             )
         return self._image.image(path)
 
@@ -323,7 +324,7 @@ class QueryEncoder:
         """
         positive, minus = parse(text) if text.strip() else ([], [])
         if text.strip() == '' and not examples and not images:
-            raise GenaudioError('The query is empty. Say what to listen for, such as -q "violin".')
+            raise GenaudioError('The query is empty. Say what to listen for, such as "violin".')
         wanted = [(weight, self.text(words)) for weight, words in positive]
         wanted += [(1.0, self.audio(path)) for path in examples]
         wanted += [(1.0, self.image(path)) for path in images]

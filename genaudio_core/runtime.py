@@ -6,15 +6,17 @@ that were hashed are the bytes that the runtime gets.
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnxruntime
 
-from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.model_card import ModelCard, read_model
+
+_log = logging.getLogger(__name__)
 
 PROVIDERS = {
     'cuda': 'CUDAExecutionProvider',
@@ -109,7 +111,7 @@ def load_model(
     threads: int = 1,
     flush_denormals: bool = False,
     same_sizes: bool = False,
-    on_notice: Callable[[str], None] = notice,
+    on_notice: Callable[[str], None] = _log.warning,
 ) -> LoadedModel:
     """Check a model file and start it.
 

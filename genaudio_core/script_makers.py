@@ -298,7 +298,7 @@ class Speech:
             found = sorted(self.recordings.iterdir())
         except (OSError, ValueError) as error:
             why = getattr(error, 'strerror', None) or error
-            raise GenaudioError(f'--voices: there is no folder {self.recordings} to read ({why}).') from None
+            raise GenaudioError(f'`recordings`: there is no folder {self.recordings} to read ({why}).') from None
         files = {p.stem.lower(): p for p in found if p.suffix.lower() in READABLE}
         count: dict[str, int] = {}
         for row in script.rows:

@@ -37,9 +37,9 @@ class MixSettings:
 
     def __post_init__(self):
         if not 0 <= self.duck_db <= 60:
-            raise GenaudioError(f'--duck must be 0 to 60 dB, not {self.duck_db:g}.')
+            raise GenaudioError(f'`duck_db` must be 0 to 60 dB, not {self.duck_db:g}.')
         if not -40 <= self.ceiling_db <= 0:
-            raise GenaudioError(f'--ceiling must be -40 to 0 dBTP, not {self.ceiling_db:g}.')
+            raise GenaudioError(f'`ceiling_db` must be -40 to 0 dBTP, not {self.ceiling_db:g}.')
         if self.channels not in (1, 2):
             raise GenaudioError(f'A mix has 1 or 2 channels, not {self.channels}.')
 

@@ -73,9 +73,11 @@ def check_folder(path: Path) -> Path:
     except OSError as error:
         raise GenaudioError(f'Cannot write {path}: {error.strerror}.') from error
     if path.exists() and not (path / MARKER).is_file():
-        raise GenaudioError(f'{path} is there already and not ours to replace; move it away, or give another -o.')
+        raise GenaudioError(f'{path} is there already and not ours to replace; move it away, or give another `folder`.')
     if path.exists() and (changed := _changed(path)):
-        raise GenaudioError(f'{path} was worked on since ({changed.name} is new); move it away, or give another -o.')
+        raise GenaudioError(
+            f'{path} was worked on since ({changed.name} is new); move it away, or give another `folder`.'
+        )
     check_writable(path.parent / f'{path.name}.part')
     return path
 

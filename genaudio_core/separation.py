@@ -117,7 +117,7 @@ class SeparationStream:
 
     def __init__(self, separator: Separator, sample_rate: int, channels: int, queries: Sequence[Query]):
         if not queries:
-            raise GenaudioError('There is no query. Say what to listen for, such as -q "violin".')
+            raise GenaudioError('`queries` is empty. Say what to listen for, such as "violin".')
         if len(queries) > MAX_QUERIES:
             raise GenaudioError(f'{len(queries)} queries at once are too many; at most {MAX_QUERIES}.')
         if not MIN_RATE <= sample_rate <= MAX_RATE:
@@ -130,7 +130,7 @@ class SeparationStream:
         if self._vectors.shape[1] != separator.query_dim:
             raise GenaudioError(
                 f'The query has {self._vectors.shape[1]} numbers, the model wants {separator.query_dim}: '
-                'it was trained on another encoder (CLIP and CLAP models need --encoder).'
+                'it was trained on another encoder (CLIP and CLAP models need `encoder`).'
             )
         self.n_queries = len(queries)
         ratio = sample_rate / separator.sample_rate

@@ -61,7 +61,7 @@ def any_font(folders: Sequence[Path] = FOLDERS) -> Path:
     found = [p for folder in folders for p in sorted(folder.expanduser().glob('*.sf[23]'))]
     if not found:
         raise GenaudioError(
-            f'No SoundFont is installed, and music needs one: apt-get install {PACKAGE}, or --soundfont PATH.'
+            f'No SoundFont is installed, and music needs one: apt-get install {PACKAGE}, or `FontRenderer(PATH)`.'
         )
     order = {name: place for place, name in enumerate(PREFERRED)}
     return min(found, key=lambda p: order.get(p.stem, len(order)))

@@ -135,8 +135,8 @@ class Espeak(_Program):
     def fault(self, voice: Voice) -> str:
         if shutil.which(self.program) is None:
             return (
-                'no voice is installed: apt-get install espeak-ng, or give recordings (File, or --voices FOLDER), '
-                "or another program (--speech 'COMMAND')."
+                'no voice is installed: apt-get install espeak-ng, or give recordings (File, or `recordings=FOLDER`), '
+                "or another program (`CommandEngine('COMMAND')`)."
             )
         if voice.name not in self._checked:
             self._checked[voice.name] = ''
@@ -166,15 +166,15 @@ class CommandEngine(_Program):
         try:
             self.words = shlex.split(command)
         except ValueError as error:
-            raise GenaudioError(f'--speech: {error} in: {command}') from None
+            raise GenaudioError(f'`command`: {error} in: {command}') from None
         if not self.words or not any('{out}' in word for word in self.words):
-            raise GenaudioError("--speech needs {out} for the wav file, such as 'piper -m voice.onnx -f {out}'.")
+            raise GenaudioError("`command` needs {out} for the wav file, such as 'piper -m voice.onnx -f {out}'.")
         self._checked: dict[Voice, str] = {}
 
     def fault(self, voice: Voice) -> str:
         """Let each voice say one word: what a program can do is known only when it does it."""
         if shutil.which(self.words[0]) is None:
-            return f"there is no program '{self.words[0]}' (--speech)."
+            return f"there is no program '{self.words[0]}' (`command`)."
         if voice not in self._checked:
             try:
                 self.say('yes', voice)

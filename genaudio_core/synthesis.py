@@ -12,12 +12,12 @@
   loudest moment of every sound has the same level.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from genaudio_core.command import notice
 from genaudio_core.diffusion import SOLVERS, dpm_solver, guided, x_from_v
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
@@ -26,6 +26,7 @@ from genaudio_core.patches import PatchCodec
 from genaudio_core.query import Query, unit
 from genaudio_core.runtime import LoadedModel, load_model, reading_card
 
+_log = logging.getLogger(__name__)
 DENOISER_KIND, PRIOR_KIND, VOCODER_KIND = 'synth-denoiser', 'synth-prior', 'synth-vocoder'
 NOTHING, HEARD, WORDS = 0, 1, 2  # kinds of queries, as in models/clipsonic.py
 WAYS = ('words', 'prior', 'zero-shot')
@@ -138,7 +139,7 @@ class Synthesizer:
         vocoder: str | Path | None = None,
         prior: str | Path | None = None,
         threads: int = 2,
-        on_notice: Callable[[str], None] = notice,
+        on_notice: Callable[[str], None] = _log.warning,
     ) -> 'Synthesizer':
         """Load a denoiser with its vocoder and prior; the bundled ones by default.
 
@@ -175,7 +176,7 @@ class Synthesizer:
         if way not in WAYS:
             raise GenaudioError(f"'{way}' is no way to use words; there are: {', '.join(WAYS)}.")
         if way == 'prior' and self.prior is None:
-            raise GenaudioError('There is no prior for this model (synth-prior.onnx). Use --no-prior.')
+            raise GenaudioError("There is no prior for this model (synth-prior.onnx). Use `way='words'`.")
         vectors = [np.asarray(vector, np.float32) for _, vector in query.positive]
         if any(vector.shape != (self.query_dim,) for vector in vectors):
             raise GenaudioError(

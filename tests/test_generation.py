@@ -121,7 +121,7 @@ def test_what_cannot_be_continued_is_told(phrase):
     with pytest.raises(GenaudioError, match='no note to continue'):
         continue_score(decoder(), Score(), 4)
     for beats in (0, -1):
-        with pytest.raises(GenaudioError, match='--beats'):
+        with pytest.raises(GenaudioError, match='`beats`'):
             continue_score(decoder(), phrase, beats)
 
 

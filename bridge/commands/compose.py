@@ -14,6 +14,11 @@ from genaudio_core.files import check_targets, check_writable
 
 HELP = 'Make a mix from an audio script: a table of music, speech and sound effects.'
 EXAMPLE = 'genaudio compose news.csv -o news.wav --session'
+ARGUMENTS = {
+    'duck_db': '--duck', 'ceiling_db': '--ceiling', 'recordings': '--voices', 'recordings=FOLDER': '--voices FOLDER',
+    'command': '--speech', "CommandEngine('COMMAND')": "--speech 'COMMAND'", 'FontRenderer(PATH)': '--soundfont PATH',
+    'targets': '-o', 'folder': '-o',
+}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from genaudio_core.files import check_readable, check_targets, fitting_name
 
 HELP = 'Pull sounds out of recordings, by words, by example or by picture.'
 EXAMPLE = 'genaudio separate song.flac -q violin -q "drums, not cymbals" --residual -o stems'
+ARGUMENTS = {'queries': '-q', 'targets': '-o'}
 FORMATS = ('wav', 'flac', 'mp3')
 
 

@@ -10,6 +10,7 @@ from genaudio_core.files import check_readable
 
 HELP = 'Make a sound from words, from an example or from a picture: 44.1 kHz, as many takes as you like.'
 EXAMPLE = 'genaudio synth "snare drum" --seconds 1 --takes 4 --seed 7 -o snare.wav'
+ARGUMENTS = {'targets': '-o', "way='words'": '--no-prior'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
