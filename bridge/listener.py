@@ -5,9 +5,9 @@ of how long they will be. `Feel` learns the player's touch and micro-timing, so 
 """
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bridge.messages import (
     ENDS_NOTES,
@@ -15,14 +15,17 @@ from bridge.messages import (
     SUSTAIN,
     Control,
     Event,
+    Exclusive,
     NoteOff,
     NoteOn,
     Program,
+    control,
+    program,
 )
 from bridge.musician import HeardNote
+from genaudio_core.drum_parts import BANK, DRUM_CHANNEL, DrumParts
 from genaudio_core.instruments import DRUMS, PROGRAM_TO_LIVE_CODE, instrument_name
 
-DRUM_CHANNEL = 9
 STEP = 1 / 12  # beats: the grid of the music model
 LONGEST = 32.0  # beats after which a held note counts as forgotten by its sender
 
@@ -43,7 +46,8 @@ class Listener:
     Parameters
     ----------
     instrument : str
-        Class of what comes on channels that sent no program change; channel 10 is drums.
+        Class of what comes on channels that sent no program change. Drums are channel 10, and what a keyboard has made
+        drums (`drum_parts`).
     """
 
     def __init__(self, instrument: str = 'piano') -> None:
@@ -54,6 +58,7 @@ class Listener:
         self._held: dict[tuple[int, int, int], _Held] = {}  # (input, channel, note)
         self._pedal: set[tuple[int, int]] = set()
         self._programs: dict[tuple[int, int], str] = {}
+        self._parts: dict[int, DrumParts] = defaultdict(DrumParts)  # input ->
         self._durations: deque[float] = deque(maxlen=16)
         self._next_id = 1
 
@@ -62,7 +67,8 @@ class Listener:
         if isinstance(event, NoteOn):
             finished = self._end(source, event.channel, event.note, beat)
             place = (source, event.channel)
-            instrument = DRUMS if event.channel == DRUM_CHANNEL else self._programs.get(place, self.instrument)
+            is_drums = self.is_drums(source, event.channel)
+            instrument = DRUMS if is_drums else self._programs.get(place, self.instrument)
             self._held[(*place, event.note)] = _Held(
                 self._next_id, beat, event.velocity, instrument, event.time
             )  # fmt: skip
@@ -76,16 +82,30 @@ class Listener:
                 held.key_up = True
                 return []
             return self._end(source, event.channel, event.note, beat)
+        if isinstance(event, Exclusive):
+            self._parts[source].feed(event.message)
         if isinstance(event, Control):
             return self._control(source, event, beat)
         if isinstance(event, Program):
+            self._parts[source].feed(program(event.channel, event.program))
             code = PROGRAM_TO_LIVE_CODE[event.program]
             if code:
                 self._programs[source, event.channel] = instrument_name(code)
         return []
 
+    def is_drums(self, source: int, channel: int) -> bool:
+        """Whether what comes on a channel of an input is drums."""
+        return self._parts[source].is_drums(channel)
+
+    def marked(self, source: int, event: NoteOn) -> NoteOn:
+        """The same key on channel 10 if it is drums, and on another if it is not: so players know it."""
+        return replace(event, channel=DRUM_CHANNEL if self.is_drums(source, event.channel) else 0)
+
     def _control(self, source: int, event: Control, beat: float) -> list[HeardNote]:
         place = (source, event.channel)
+        if event.control == BANK:
+            self._parts[source].feed(control(event.channel, BANK, event.value))
+            return []
         if event.control == SUSTAIN and event.value >= 64:
             self._pedal.add(place)
             return []

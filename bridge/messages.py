@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 CLOCK, START, CONTINUE, STOP = 0xF8, 0xFA, 0xFB, 0xFC
 SONG_POSITION = 0xF2
+EXCLUSIVE = 0xF0
 SUSTAIN, ALL_SOUND_OFF, RESET_CONTROLLERS, ALL_NOTES_OFF = 64, 120, 121, 123
+LONGEST_EXCLUSIVE = 256  # bytes of a system exclusive message that is listened to
 ENDS_NOTES = (ALL_SOUND_OFF, *range(ALL_NOTES_OFF, 128))  # controllers: omni, mono and poly end notes, too
 
 # Data bytes that follow each kind of status byte (MIDI 1.0).
@@ -62,7 +64,15 @@ class Sync:
     value: int = 0
 
 
-Event = NoteOn | NoteOff | Control | Program | Sync
+@dataclass(frozen=True, slots=True)
+class Exclusive:
+    """A system exclusive message: to instruments of one make, or universal."""
+
+    time: float
+    message: bytes  # from F0 to F7
+
+
+Event = NoteOn | NoteOff | Control | Program | Sync | Exclusive
 
 
 class Parser:
@@ -70,16 +80,22 @@ class Parser:
 
     Running status is expanded, real-time bytes may stand anywhere, half messages wait for their rest, stray data
     bytes and undefined status bytes are counted in `bad_bytes` and dropped.
+
+    Parameters
+    ----------
+    exclusive : bool
+        Also return system exclusive messages, from F0 to F7, of up to `LONGEST_EXCLUSIVE` bytes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, exclusive: bool = False) -> None:
         self.bad_bytes = 0
+        self._exclusive = bytearray() if exclusive else None
         self._status = 0  # current or running status, 0 for none
         self._data = bytearray()
         self._in_sysex = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the messages that `chunk` completes, without system exclusive and active sensing."""
+        """Return the messages that `chunk` completes, without active sensing and longer system exclusive."""
         found: list[bytes] = []
         for byte in chunk:
             if byte >= 0xF8:  # real time: passes through everything
@@ -90,7 +106,8 @@ class Parser:
             elif byte >= 0x80:
                 self._new_status(byte, found)
             elif self._in_sysex:
-                continue  # skipped, however long
+                if self._exclusive is not None and len(self._exclusive) < LONGEST_EXCLUSIVE:
+                    self._exclusive.append(byte)  # the rest is skipped, however long
             elif self._status:
                 self._data.append(byte)
                 if len(self._data) == _LENGTHS[self._status if self._status >= 0xF0 else self._status & 0xF0]:
@@ -105,7 +122,11 @@ class Parser:
     def _new_status(self, byte: int, found: list[bytes]) -> None:
         self.bad_bytes += len(self._data)  # a message cut short by the next one
         self._data.clear()
-        self._in_sysex = byte == 0xF0
+        if self._exclusive is not None:
+            if self._in_sysex and byte == 0xF7 and len(self._exclusive) < LONGEST_EXCLUSIVE - 1:
+                found.append(bytes((*self._exclusive, byte)))
+            self._exclusive[:] = bytes((EXCLUSIVE,)) if byte == EXCLUSIVE else b''
+        self._in_sysex = byte == EXCLUSIVE
         self._status = 0
         if byte < 0xF0 or byte in (0xF1, 0xF2, 0xF3):
             self._status = byte
@@ -127,6 +148,8 @@ def decode(message: bytes, time: float) -> Event | None:
         return Control(time, message[1], message[2], channel)
     if kind == 0xC0:
         return Program(time, message[1], channel)
+    if status == EXCLUSIVE:
+        return Exclusive(time, message)
     if status == SONG_POSITION:
         return Sync(time, SONG_POSITION, message[1] | message[2] << 7)
     if status in (CLOCK, START, CONTINUE, STOP):

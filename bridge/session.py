@@ -117,7 +117,7 @@ class Session:
         self._sensing.hear(source, chunk, time)
         if RESET in chunk:  # it has forgotten what it held
             self._let_go(source)
-        parser = self._parsers.setdefault(source, messages.Parser())
+        parser = self._parsers.setdefault(source, messages.Parser(exclusive=True))
         before = parser.bad_bytes
         for message in parser.feed(chunk):
             event = messages.decode(message, time)
@@ -155,7 +155,7 @@ class Session:
         slot = Slot(event.channel, event.note)
         if self.preset['player.thru']:
             self.notes.press(Owner('thru', source), slot, event.time, self.voices[0], event.note, event.velocity)
-        if (placed := self.player.place(event)) is not None:
+        if (placed := self.player.place(self.listener.marked(source, event))) is not None:
             voice, note = placed
             self.notes.press(Owner('arrange', source), slot, event.time, voice, note, event.velocity)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genaudio_core import smf
+from genaudio_core.drum_parts import DRUM_CHANNEL
 from genaudio_core.notes import Meter, Note, Tempo
 
 Channel = tuple[int, int]  # (port, channel 0..15)
@@ -19,6 +20,7 @@ class Place:
     chunk: int  # number of the MIDI track
     channel: Channel
     program: int
+    is_drum: bool = False
     name: str = ''
     notes: list[tuple[Note, int, int | None]] = field(default_factory=list)  # with the numbers of its two events
     others: list[tuple[float, Any, int, int]] = field(default_factory=list)  # beat, message, MIDI track, event
@@ -35,6 +37,8 @@ class Source:
     meters: list[Meter] = field(default_factory=list)
     others: list[tuple[float, Any, int, int]] = field(default_factory=list)  # beat, message, MIDI track, event
     programs: dict[tuple[int | None, Channel], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    # Song -> what was said of its channels; a song is a MIDI track of a file of type 2, and else the whole file: None.
+    drums: dict[tuple[int | None, Channel], list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
     unended: list[tuple[int, int, Channel, int]] = field(default_factory=list)  # MIDI track, tick of its end, key
 
     def program_at(self, chunk: int, channel: Channel, tick: int) -> int:
@@ -45,3 +49,17 @@ class Source:
             if i:
                 return said[i - 1][1]
         return 0
+
+    def is_drum_at(self, chunk: int, channel: Channel, tick: int) -> bool:
+        """Whether a channel plays drums, as the whole song has said by that tick of its time."""
+        said = self.drums.get((self.song(chunk), channel), ())
+        i = bisect.bisect_right(said, (tick, True))
+        return said[i - 1][1] if i else channel[1] == DRUM_CHANNEL
+
+    def song(self, chunk: int) -> int | None:
+        """The song that a MIDI track belongs to, see `drums`."""
+        return chunk if self.file.format == 2 else None
+
+    def unusual(self) -> dict[Channel, bool]:
+        """Channels that were made drums, or channel 10 made a melody -> whether they stay drums from then on."""
+        return {channel: said[0][1] and len(said) == 1 for (_, channel), said in self.drums.items() if said}

@@ -13,8 +13,9 @@ from typing import Any
 from mido import Message
 
 from genaudio_core import smf
+from genaudio_core.drum_parts import DRUM_CHANNEL
 from genaudio_core.midi_source import TEXTS, Channel, Place, Source
-from genaudio_core.notes import DRUM_CHANNEL, Note, Score, Track
+from genaudio_core.notes import Note, Score, Track
 
 # Order of what is new within one tick: ends before what is there, beginnings after it. A repeated key sounds again, and
 # a note of no length ends after it began.
@@ -54,7 +55,7 @@ class _Writing:
             if place is None or number is None:
                 continue
             same = (track.program, track.channel) == (place.program, place.channel[1])
-            if same and track.is_drum == (place.channel[1] == DRUM_CHANNEL):
+            if same and track.is_drum == place.is_drum:
                 self.homes.setdefault(number, track)
         self._port_changes = [
             [event for event in track.events if event.data[0] == smf.META and event.data[1] == smf.PORT]
@@ -148,6 +149,7 @@ class _Writing:
             there = self.song_at(note.beat, place.chunk) == place.chunk
             there = there and self._ports(place.chunk, tick, end // self.finer) == {place.channel[0]}
             # A program change may have come since: then the notes cannot be here.
+            there = there and self.source.is_drum_at(place.chunk, place.channel, tick) == place.is_drum
             if there and self.source.program_at(place.chunk, place.channel, tick) == place.program:
                 self.new[place.chunk] += self._note(place.chunk, place.channel[1], note)
             else:
@@ -194,14 +196,16 @@ class _Writing:
         """Add new tracks, and those for notes that the channels of the old ones cannot play."""
         moved = []
         for place, notes in self.overflow:
-            is_drum = place.channel[1] == DRUM_CHANNEL
-            moved.append(Track(place.program, is_drum, place.name, notes, others=self._banks(place)))
+            moved.append(Track(place.program, place.is_drum, place.name, notes, others=self._banks(place)))
         tracks = [*moved, *tracks]
-        used = self._used()
-        kit = (0, DRUM_CHANNEL) in used
-        for track, channel in zip(tracks, channels(tracks, used), strict=True):
+        unusual = self.source.unusual()
+        used = self._used() | set(unusual)  # no melody on what is drums, be it without a note yet
+        kit = (0, DRUM_CHANNEL)
+        if kit in unusual:  # it was made a melody
+            kit = next((channel for channel in sorted(unusual) if unusual[channel]), kit)
+        for track, channel in zip(tracks, channels(tracks, used, kit), strict=True):
             # The user's drum kit stays the one they chose.
-            self._add_track(track, channel, program=not (track.is_drum and kit))
+            self._add_track(track, channel, program=not (track.is_drum and kit in used))
 
     def _used(self) -> set[Channel]:
         used: set[Channel] = set()
@@ -308,13 +312,15 @@ def data_of(message: Any, channel: int = 0) -> bytes:
     return bytes(message.copy(channel=channel).bytes() if hasattr(message, 'channel') else message.bytes())
 
 
-def channels(tracks: list[Track], used: Iterable[Channel] = ()) -> list[Channel]:
-    """(port, channel) for each track; `used` are those that are taken already."""
+def channels(
+    tracks: list[Track], used: Iterable[Channel] = (), kit: Channel = (0, DRUM_CHANNEL)
+) -> list[Channel]:  # fmt: skip
+    """(port, channel) for each track; `used` are those that are taken already, drums go to `kit`."""
     taken = set(used)
     result: list[Channel | None] = [None] * len(tracks)
     for i, track in enumerate(tracks):
         if track.is_drum:
-            result[i] = (0, DRUM_CHANNEL)  # drum tracks may share: a kit has one program
+            result[i] = kit  # drum tracks may share: a kit has one program
         elif track.channel is not None and track.channel != DRUM_CHANNEL and (0, track.channel) not in taken:
             result[i] = (0, track.channel)
             taken.add((0, track.channel))

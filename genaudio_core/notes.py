@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, PROGRAM_TO_LIVE_CODE, instrument_code, instrument_name
 
 DEFAULT_TEMPO = 120.0  # BPM, where a file names none
-DRUM_CHANNEL = 9  # channels count from 0: this is the musician's channel 10
 
 
 class Note(NamedTuple):

@@ -17,11 +17,12 @@ import mido
 from mido.midifiles.meta import UnknownMetaMessage, build_meta_message
 
 from genaudio_core import smf
+from genaudio_core.drum_parts import DRUM_CHANNEL, DrumParts, concerns_drums
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 from genaudio_core.midi_source import TEXTS, Channel, Place, Source
 from genaudio_core.midi_writing import file_of
-from genaudio_core.notes import DEFAULT_TEMPO, DRUM_CHANNEL, Meter, Note, Score, Tempo, Track
+from genaudio_core.notes import DEFAULT_TEMPO, Meter, Note, Score, Tempo, Track
 
 __all__ = ['DEFAULT_TEMPO', 'DRUM_CHANNEL', 'Meter', 'Note', 'Score', 'Tempo', 'Track',
            'midi_bytes', 'read_midi', 'to_midi', 'write_midi']  # fmt: skip
@@ -36,10 +37,10 @@ def read_midi(source: str | Path | bytes) -> Score:
     """Read a Standard MIDI File of type 0, 1 or 2 (or one wrapped in RIFF).
 
     One `Track` is made for each (MIDI track, port, channel, program) that has notes; a program change acts from where
-    it stands. Notes of one key and channel are paired first on, first off; All Notes Off and its kin end them too, and
-    a note that is never released ends with its track. The songs of a type 2 file follow one another, each from a whole
-    beat. An SMPTE time base is turned into beats by the file's tempo map. Damage costs what is damaged, and
-    `Score.warnings` says what it is.
+    it stands. Drums are channel 10, and what GM2, GS or XG have made drums (`drum_parts`). Notes of one key and channel
+    are paired first on, first off; All Notes Off and its kin end them too, and a note that is never released ends with
+    its track. The songs of a type 2 file follow one another, each from a whole beat. An SMPTE time base is turned into
+    beats by the file's tempo map. Damage costs what is damaged, and `Score.warnings` says what it is.
 
     Raises
     ------
@@ -116,8 +117,7 @@ class _Reader:
         for place in source.places:
             place.notes.sort(key=lambda item: item[0])
             place.others.sort(key=lambda item: item[0])
-            channel = place.channel[1]
-            track = Track(place.program, channel == DRUM_CHANNEL, place.name, channel=channel, place=place)
+            track = Track(place.program, place.is_drum, place.name, channel=place.channel[1], place=place)
             track.notes = [item[0] for item in place.notes]
             track.others = [item[:2] for item in place.others]
             score.tracks.append(track)
@@ -138,15 +138,36 @@ class _Reader:
                     port = data[2]
         for said in programs.values():
             said.sort(key=lambda item: item[0])
+        self._find_drums(song)
         first = len(self.source.places)
         loose: list[tuple[int, int, int, Channel | None, Any]] = []  # MIDI track, event, tick, channel, message
         for chunk in song:
             self._read_track(chunk, start, cuts, loose)
         self._share(loose, self.source.places[first:], start)
 
+    def _find_drums(self, song: list[int]) -> None:
+        """Note when the channels of a song become drums, and when they are melodies again."""
+        said: list[tuple[int, int, bytes]] = []  # tick, port, message
+        for chunk in song:
+            port = 0
+            for tick, data in self.file.tracks[chunk].events:
+                if data[0] == smf.META:
+                    port = data[2] if data[1] == smf.PORT else port
+                elif concerns_drums(data):
+                    said.append((tick, port, data))
+        said.sort(key=lambda item: item[0])
+        parts: dict[int, DrumParts] = defaultdict(DrumParts)
+        for tick, port, data in said:
+            parts[port].feed(data)
+            for channel in range(16) if data[0] == smf.SYSEX else (data[0] & 15,):
+                history = self.source.drums[self.source.song(song[0]), (port, channel)]
+                before = history[-1][1] if history else channel == DRUM_CHANNEL
+                if (now := parts[port].is_drums(channel)) != before:
+                    history.append((tick, now))
+
     def _read_track(self, chunk: int, start: int, cuts: dict[Channel, list[tuple[int, int]]], loose: list) -> None:
         source, track, unit = self.source, self.file.tracks[chunk], self.unit
-        places: dict[tuple[Channel, int], Place] = {}
+        places: dict[tuple[Channel, int, bool], Place] = {}
         sounding: dict[tuple[Channel, int], deque] = defaultdict(deque)
         name, port = '', 0
 
@@ -170,9 +191,10 @@ class _Reader:
                 channel, key = (port, data[0] & 15), data[1]
                 if status == 0x90 and data[2]:
                     program = source.program_at(chunk, channel, tick)
-                    place = places.get((channel, program))
+                    is_drum = source.is_drum_at(chunk, channel, tick)
+                    place = places.get((channel, program, is_drum))
                     if place is None:
-                        place = places[channel, program] = Place(chunk, channel, program)
+                        place = places[channel, program, is_drum] = Place(chunk, channel, program, is_drum)
                     sounding[channel, key].append((place, i, tick, data[2]))
                 elif sounding[channel, key]:
                     close(channel, key, tick, i)
@@ -223,7 +245,10 @@ class _Reader:
                 found = by_channel.get(channel, [])
                 if len(found) > 1:
                     program = self.source.program_at(chunk, channel, tick)
-                    found = sorted(found, key=lambda place: (place.chunk != chunk, place.program != program))
+                    sound = program, self.source.is_drum_at(chunk, channel, tick)
+                    found = sorted(
+                        found, key=lambda place: (place.chunk != chunk, (place.program, place.is_drum) != sound)
+                    )
             if found:
                 found[0].others.append((beat, message, chunk, i))
 

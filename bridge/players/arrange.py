@@ -6,6 +6,7 @@ from bridge.harmony import fold
 from bridge.messages import NoteOn
 from bridge.note_output import Voice
 from bridge.players.base import Band, Quiet
+from genaudio_core.drum_parts import DRUM_CHANNEL
 from genaudio_core.instruments import DRUMS, FAMILY, RANGE
 
 TOGETHER = 0.03  # seconds within which keys count as one chord
@@ -39,7 +40,7 @@ class Arrange(Quiet):
         self._drums = next((voice for voice in band.voices if voice.instrument == DRUMS), None)
 
     def place(self, event: NoteOn) -> tuple[Voice, int] | None:
-        if event.channel == 9 and self._drums is not None:
+        if event.channel == DRUM_CHANNEL and self._drums is not None:
             return self._drums, event.note
         best: tuple[float, _Line, int] | None = None
         for line in self._lines:
