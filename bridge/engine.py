@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from bridge.clock import Clock
 from bridge.musician import HeardNote, Musician, Piece, Request
 from bridge.priority import ordinary, raise_priority, real_time
-from bridge.signals import leave_to_parent
+from bridge.signals import born_deaf, leave_to_parent
 
 GRACE = 0.0003  # seconds to wait for the next message before the last ones are worked in: they come in pairs
 STUCK = 8.0  # seconds without a sign of life, while messages wait, after which the engine is killed
@@ -150,7 +150,8 @@ class ProcessEngine:
         self._process = self._context.Process(
             target=run_engine, args=(theirs, self._make, self._arguments), name='genaudio engine', daemon=True
         )
-        self._process.start()
+        with born_deaf():
+            self._process.start()
         theirs.close()
         self._sent = self._read = 0
         self._backlog: deque[tuple] = deque()

@@ -144,7 +144,7 @@ class MidiLibrary:
     ) -> Port:  # fmt: skip
         """Open an existing input of this very name, or make a virtual one.
 
-        `callback` gets every message but active sensing, clock and system exclusive included, in a thread of RtMidi.
+        `callback` gets every message, clock, active sensing and system exclusive included, in a thread of RtMidi.
 
         Raises
         ------
@@ -173,8 +173,8 @@ class MidiLibrary:
         try:
             port._handle = handle = self._handle(is_input, system, client_name)
             if is_input and callback is not None:
-                # Clock and system exclusive count as noise for RtMidi unless told otherwise.
-                handle.ignore_types(sysex=False, timing=False, active_sense=True)
+                # All of these count as noise for RtMidi unless told otherwise; `sensing` wants the last.
+                handle.ignore_types(sysex=False, timing=False, active_sense=False)
                 port._listen(callback, self.name == 'python-rtmidi')
             if virtual:
                 handle.open_virtual_port(name)

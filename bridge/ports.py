@@ -97,6 +97,8 @@ class PortSet:
         self._names = {('input', i): name for i, name in enumerate(inputs)}
         self._names |= {('output', i): name for i, name in enumerate(outputs)}
         self._ports: dict[tuple[str, int], tuple[Any, str | None]] = {}  # port, name of the real one (None: virtual)
+        self._refusing: dict[int, float] = {}  # output -> since when its port has taken nothing
+        self._told_of: set[int] = set()  # ... and the person knows
         self._next_look = 0.0
         self._back: list[int] = []
         for key in self._names:
@@ -108,12 +110,18 @@ class PortSet:
         Raises
         ------
         OSError
-            If the port is gone.
+            If the port is gone, or takes nothing.
         """
         held = self._ports.get(('output', output))
         if held is None:
             raise OSError(f'output {output} is not there')
-        held[0].send(message)
+        try:
+            held[0].send(message)
+        except OSError:
+            self._refusing.setdefault(output, self._clock.now())
+            raise
+        if self._refusing:
+            self._refusing.pop(output, None)
 
     def look(self) -> list[int]:
         """Notice ports that went and came; return the inputs that went. Call a few times a second."""
@@ -134,7 +142,20 @@ class PortSet:
                 self._notify(f"MIDI {key[0]} '{name}' is gone; looking for it.")
                 if key[0] == 'input':
                     lost.append(key[1])
+            elif key[0] == 'output' and now - self._refusing.get(key[1], now) > self._patience:
+                self._refuses(key, held[1])
         return lost
+
+    def _refuses(self, key: tuple[str, int], real: str | None) -> None:
+        """An output is there and has taken nothing for a while: one of the system's is let go of and opened anew."""
+        name = self._names[key]
+        if real is not None:
+            self._close(key)
+            self._notify(f"MIDI output '{name}' takes nothing that is sent to it; it is opened anew.")
+            self._told_of.discard(key[1])
+        elif key[1] not in self._told_of:
+            self._told_of.add(key[1])
+            self._notify(f"MIDI output '{name}' takes nothing that is sent to it; it is tried again and again.")
 
     def outputs_back(self) -> list[int]:
         """Outputs whose port has come back since the last call."""
@@ -179,6 +200,8 @@ class PortSet:
 
     def _close(self, key: tuple[str, int]) -> None:
         self._ports.pop(key)[0].close()
+        if key[0] == 'output':
+            self._refusing.pop(key[1], None)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:

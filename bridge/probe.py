@@ -12,23 +12,26 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
+from bridge.child_watch import end_with_parent
 from bridge.priority import real_time
+from bridge.signals import born_deaf, leave_to_parent
 
 PERIOD = 0.001  # seconds
 KEPT = 1_000_000  # the last values: over a quarter of an hour
 
 
 def _watch(connection: Connection) -> None:
+    leave_to_parent()
+    end_with_parent(grace=0.0)
     real_time()
     late: list[float] = []
     connection.send(None)
-    with contextlib.suppress(KeyboardInterrupt):
-        while not connection.poll(0):
-            due = time.perf_counter() + PERIOD
-            time.sleep(PERIOD)
-            late.append(time.perf_counter() - due)
-            if len(late) > 2 * KEPT:
-                del late[:-KEPT]
+    while not connection.poll(0):
+        due = time.perf_counter() + PERIOD
+        time.sleep(PERIOD)
+        late.append(time.perf_counter() - due)
+        if len(late) > 2 * KEPT:
+            del late[:-KEPT]
     connection.send(late)
 
 
@@ -38,7 +41,8 @@ def probe() -> Iterator[list[float]]:
     context = multiprocessing.get_context('spawn')
     ours, theirs = context.Pipe()
     process = context.Process(target=_watch, args=(theirs,), name='genaudio probe', daemon=True)
-    process.start()
+    with born_deaf():
+        process.start()
     theirs.close()
     late: list[float] = []
     with contextlib.suppress(EOFError, OSError):

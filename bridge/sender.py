@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from bridge.clock import Clock
-from bridge.messages import note_off
+from bridge.messages import ENDS_NOTES, SUSTAIN, note_off
 from bridge.priority import real_time
 from bridge.sounding import MAX_OUTPUTS, Sounding
 
+LAST_TRIES = 1.0  # seconds in which the last ends are tried again before the sender ends
+RETRY = 0.02  # seconds until what a port refused is tried again
 SPIN = 0.0006  # seconds before the due time in which the thread no longer sleeps
 _OFF, _OTHER, _ON = 0, 1, 2
 _BANK = (0, 32)  # controllers that choose a bank
@@ -29,6 +31,14 @@ def _rank(message: bytes) -> int:
     if kind == 0x80 or (kind == 0x90 and not message[2]):
         return _OFF
     return _ON if kind == 0x90 else _OTHER
+
+
+def _is_end(message: bytes) -> bool:
+    """Whether it ends something that would go on for ever: a note, all notes, a pedal that is held."""
+    kind = message[0] & 0xF0
+    if kind == 0xB0:
+        return message[1] in ENDS_NOTES or (message[1] == SUSTAIN and not message[2])
+    return _rank(message) == _OFF
 
 
 def _is_sound(message: bytes) -> bool:
@@ -257,8 +267,10 @@ class PrecisionSender:
         self._outputs = range(min(n_outputs, MAX_OUTPUTS))
         self.sounding = self.outbox.sounding
         self.jitter: deque[float] = deque(maxlen=100_000)
-        self.lost = 0  # messages that a port refused
+        self.lost = 0  # messages that a port refused, for good or until now
         self._ended: dict[int, deque[bytes]] = {}  # output -> note-offs that it took lately
+        self._refused: dict[int, dict[bytes, bytes]] = {}  # output -> ends that it refused, in order, by what they end
+        self._retry_at = math.inf
         self.faults = 0  # exceptions in the thread, survived
         self._changed = threading.Condition()
         self._closed = False
@@ -279,6 +291,8 @@ class PrecisionSender:
 
     def silence(self, outputs: Iterable[int] | None = None) -> None:
         with self._changed:  # also keeps the thread from sending in between
+            for output in self._outputs if outputs is None else outputs:
+                self._refused.pop(output, None)  # the ends of all that sounds follow
             for output in outputs or ():  # a port that goes takes messages to nowhere until that is noticed
                 for message in dict.fromkeys(self._ended.pop(output, ())):
                     self._send(output, message)
@@ -295,19 +309,58 @@ class PrecisionSender:
             self._changed.notify()
         self._thread.join(timeout=2)
         self.silence()
+        until = self._clock.now() + LAST_TRIES
+        with self._changed:
+            while self._refused and self._clock.now() < until:
+                self._changed.wait(RETRY)
+                self._try_again()
 
     def _send(self, output: int, message: bytes) -> None:
+        """Send, behind the ends that the port refused before: an end is tried again until the port takes it.
+
+        Anything else that is refused is lost, and so is what comes while an end waits: a note that is struck again must
+        not begin before it has ended.
+        """
+        refused = self._refused.get(output)
+        if (not refused or self._send_ends(output)) and self._is_taken(output, message):
+            return
+        if _is_end(message):
+            refused = self._refused.setdefault(output, {})
+            if refused.pop(message[:2], None):
+                self.lost -= 1
+            refused[message[:2]] = message  # of one note and one controller, the last counts
+            self._retry_at = min(self._retry_at, self._clock.now() + RETRY)
+            self._changed.notify()
+        self.lost += 1
+
+    def _is_taken(self, output: int, message: bytes) -> bool:
         try:
             self._write(output, message)
-        except OSError:  # the port went away; the daemon notices and reopens it
-            self.lost += 1
+        except OSError:  # the port went away, and the daemon notices and reopens it; or it is full
+            return False
         except Exception as error:
-            self.lost += 1
             self.outbox.complain(f'MIDI output {output + 1} refuses messages ({type(error).__name__}: {error}).')
-        else:  # a note-off that was lost leaves its note in the table: it is ended when the port is back
-            self.sounding.note(output, message)
-            if message[0] & 0xF0 == 0x80:
-                self._ended.setdefault(output, deque(maxlen=64)).append(message)
+            return False
+        self.sounding.note(output, message)  # a note-off that was refused leaves its note in the table
+        if message[0] & 0xF0 == 0x80:
+            self._ended.setdefault(output, deque(maxlen=64)).append(message)
+        return True
+
+    def _send_ends(self, output: int) -> bool:
+        """Send the ends that a port refused; whether it has taken all of them."""
+        waiting = self._refused[output]
+        for what, message in list(waiting.items()):
+            if not self._is_taken(output, message):
+                return False
+            del waiting[what]
+            self.lost -= 1
+        del self._refused[output]
+        return True
+
+    def _try_again(self) -> None:
+        for output in list(self._refused):
+            self._send_ends(output)
+        self._retry_at = self._clock.now() + RETRY if self._refused else math.inf
 
     def _run(self) -> None:
         real_time()
@@ -325,13 +378,15 @@ class PrecisionSender:
         with self._changed:
             if self._closed:
                 return
-            due = self.outbox.next_time
-            if due is None:
-                self._changed.wait()
-                return
-            wait = due - self._clock.now() - SPIN
+            now = self._clock.now()
+            if now >= self._retry_at:
+                self._try_again()
+            due = math.inf if self.outbox.next_time is None else self.outbox.next_time
+            wait = min(due - SPIN, self._retry_at) - now
             if wait > 0:
-                self._changed.wait(wait)
+                self._changed.wait(None if math.isinf(wait) else wait)
+                return
+            if due - SPIN > now:  # only something to try again
                 return
         # Spin without the lock, so that an earlier message or a silence can still come in between.
         while self._clock.now() < due:

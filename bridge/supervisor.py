@@ -17,6 +17,7 @@ from bridge.inbox import Inbox
 from bridge.kept_takes import Pieces, TakeWriter
 from bridge.midi_process import COUNTED, Backend, Setup, run_midi
 from bridge.preset import Preset
+from bridge.signals import born_deaf
 from bridge.sounding import Sounding
 from bridge.sparing import Sparing
 from genaudio_core.errors import GenaudioError
@@ -72,7 +73,8 @@ class Supervisor:
         for message in waiting:  # sent, and not known to be taken
             self._setup.preset = _changed(_reloaded(self._setup.preset, message), message)
         self._process = self._context.Process(target=run_midi, args=(theirs, self._setup), name='genaudio midi')
-        self._process.start()
+        with born_deaf():
+            self._process.start()
         theirs.close()
         self._patience = Patience(STARTS)
 

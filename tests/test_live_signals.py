@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,17 @@ def test_a_short_halt_of_everything_is_no_hang(daemon):
     heard = len(daemon.desk.heard)
     assert wait_until(lambda: len(daemon.desk.heard) > heard + 4, 30)
     assert 'hangs' not in daemon.log.read_text()
+
+
+@pytest.mark.parametrize('after', [0.4, 0.7, 1.0, 1.4, 1.8, 2.4])
+def test_ctrl_c_while_it_loads_leaves_no_traceback(daemon, after):
+    assert wait_until(lambda: len(daemon.children()) > 0 or after < 0.5, 20)
+    time.sleep(after)  # this is the moment that is tried, and no wait for anything
+    os.killpg(daemon.process.pid, signal.SIGINT)
+    code = daemon.process.wait(timeout=60)
+    assert no_words_of_a_fault(daemon), daemon.log.read_text()
+    assert code in (0, 130) or (code == -signal.SIGINT and after < 0.5)  # Python itself was loading
+    assert daemon.quiet()
 
 
 def test_ended_while_the_port_process_hangs_its_notes_end(daemon):

@@ -11,13 +11,14 @@ from bridge import midi_library
 from bridge.clock import RealClock
 from bridge.midi_library import LIBRARIES, MidiLibrary, describe
 from bridge.ports import PortSet, find_port, wait_until
+from bridge.sensing import Sensing
 from genaudio_core.errors import GenaudioError
 
 MODULES = {'python-rtmidi': 'rtmidi', 'supriya-midi': 'supriya_midi'}
 INSTALLED = [name for name in LIBRARIES if importlib.util.find_spec(MODULES[name])]
 EVERY_KIND = [
     bytes((0x90, 60, 100)), bytes((0x80, 60, 0)), bytes((0xC3, 5)), bytes((0xE0, 1, 64)), b'\xf8', b'\xfa', b'\xfc',
-    bytes((0xF2, 1, 2)), bytes((0xF0, 0x7E, 0x7F, 6, 1, 0xF7)), bytes((0xB0, 123, 0)),
+    b'\xfe', bytes((0xF2, 1, 2)), bytes((0xF0, 0x7E, 0x7F, 6, 1, 0xF7)), bytes((0xB0, 123, 0)),
 ]  # fmt: skip
 
 
@@ -69,6 +70,36 @@ def test_either_library_will_do_and_none_is_one_line(alone):
         midi_library.midi_library()
     assert '\n' not in str(caught.value)
     assert describe().startswith('FIX: No MIDI library')
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_a_keyboard_that_falls_silent_is_noticed_through_either_library(alone, name):
+    """Active sensing is noise for RtMidi unless told otherwise, and all that tells of a cable pulled out there."""
+    fake(alone, [2], MODULES[name])
+    module = sys.modules[MODULES[name]]
+    ignored, callbacks = {}, []
+
+    class MidiIn:
+        def __init__(self, **options):
+            pass
+
+        def ignore_types(self, **kinds):
+            ignored.update(kinds)
+
+        def set_callback(self, callback):
+            callbacks.append(callback)
+
+        def open_virtual_port(self, port):
+            pass
+
+    module.MidiIn = MidiIn
+    module.get_compiled_apis = module.get_compiled_api
+    module.RtMidiAPI = types.SimpleNamespace(MACOSX_CORE=1, LINUX_ALSA=2, UNIX_JACK=3, WINDOWS_MM=4)
+    sensing, now = Sensing(), [0.0]
+    MidiLibrary(name).open_input('keys', lambda message: sensing.hear(0, message, now[0]), virtual=True)
+    assert ignored == {'sysex': False, 'timing': False, 'active_sense': False}
+    callbacks[0](*((([0xFE], 0.0), None) if name == 'python-rtmidi' else ([0xFE], 0.0, None)))
+    assert sensing.gone(0.5) == [] and sensing.gone(0.7) == [0]
 
 
 def test_a_library_built_without_jack_says_so(alone):

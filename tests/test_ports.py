@@ -3,10 +3,11 @@
 import pytest
 from jack_server import Desk, available, server
 
-from bridge.clock import RealClock
+from bridge.clock import RealClock, SimulatedClock
 from bridge.messages import note_off, note_on
 from bridge.midi_library import midi_library
 from bridge.ports import PortSet, find_port, wait_until
+from bridge.sender import PrecisionSender
 from genaudio_core.errors import GenaudioError
 
 needs_jack = [
@@ -75,6 +76,59 @@ class TestHotPlug:
                 known.ports.close()
         finally:
             known.ports.close()
+
+
+class _Refusing:
+    """A MIDI library whose output is there, and whose handle takes nothing after `broken`; opened anew it does."""
+
+    def __init__(self) -> None:
+        self.handles: list[list[bytes]] = []
+        self.broken = False
+
+    def port_names(self, *, inputs: bool, system: str | None = None) -> list[str]:
+        return ['synth'] * (not inputs)
+
+    def open_output(self, name: str, **options: object):
+        library, got = self, []
+
+        class Handle:
+            def send(self, message: bytes) -> None:
+                if library.broken:
+                    raise OSError('no such device')
+                got.append(message)
+
+            def close(self) -> None:
+                library.broken = False
+
+        self.handles.append(got)
+        return Handle()
+
+
+@pytest.mark.parametrize('name', ['synth', 'a port of our own'])
+def test_an_output_that_is_there_and_takes_nothing_is_opened_anew(monkeypatch, name):
+    """A device that was plugged in again within a second has its old name: the name says nothing of the handle."""
+    library, said = _Refusing(), []
+    monkeypatch.setattr('bridge.ports.midi_library', lambda: library)
+    clock = SimulatedClock()
+    ports = PortSet([], [name], clock, lambda *event: None, notify=said.append)
+    sender = PrecisionSender(RealClock(), ports.write)
+    sender.send_at(0.0, 0, note_on(0, 60, 90), 1)
+    assert wait_until(lambda: library.handles[0] == [note_on(0, 60, 90)], 10)
+    library.broken = True
+    sender.send_at(0.0, 0, note_off(0, 60), 1)
+    assert wait_until(lambda: sender.lost == 1, 10)
+    for turn in range(1, 5):
+        clock.advance_to(1.1 * turn)
+        ports.look()
+    assert len([line for line in said if 'takes nothing' in line]) == 1, said
+    if name == 'synth':
+        assert ports.outputs_back() == [0]
+    else:
+        library.broken = False  # ours stays: the others' connections to it are theirs
+    assert wait_until(lambda: library.handles[-1][-1:] == [note_off(0, 60)], 10)
+    assert sender.sounding.count() == 0
+    sender.close()
+    ports.close()
 
 
 def test_part_of_a_name():

@@ -1,5 +1,6 @@
 """End when told: signals, a dead terminal, Ctrl-Z; the one that the person started decides."""
 
+import ast
 import contextlib
 import os
 import pty
@@ -36,6 +37,23 @@ leave_to_parent()
 print('here', flush=True)
 time.sleep(60)
 """
+
+LOADS = """
+import time
+from bridge.clock import RealClock
+from bridge.engine import ProcessEngine
+from bridge.make_musician import make_musician
+from bridge.probe import probe
+from bridge.signals import Told
+with Told() as told:
+    print('here', flush=True)
+    engine = ProcessEngine(make_musician, ('rules',), clock=RealClock())
+    with probe():
+        while not told.ended:
+            time.sleep(0.01)
+    engine.close()
+"""
+BRIDGE = Path(__file__).parents[1] / 'bridge'
 
 
 @pytest.fixture
@@ -135,6 +153,36 @@ def test_a_child_leaves_it_to_its_parent(start, number):
     assert child.poll() is None and state(child.pid) in ('S', '')
     child.terminate()
     assert child.wait(20) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize('after', [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8])
+def test_ctrl_c_while_children_load_leaves_no_traceback_of_theirs(start, tmp_path, after):
+    with open(tmp_path / 'said', 'w') as said:
+        process = start(LOADS, stderr=said)
+    time.sleep(after)  # this is the moment that is tried, and no wait for anything
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert (tmp_path / 'said').read_text() == ''
+
+
+@pytest.mark.parametrize('path', sorted(BRIDGE.rglob('*.py')), ids=lambda path: path.stem)
+def test_every_child_is_born_deaf(path):
+    """Whoever starts a process does it where the child hears nothing of Ctrl-C from its first moment."""
+    tree = ast.parse(path.read_text())
+    made = {
+        ast.unparse(node.targets[0]) for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).partition('(')[0].endswith('ontext.Process')
+    }  # fmt: skip
+    deaf = {
+        id(call) for node in ast.walk(tree)
+        if isinstance(node, ast.With) and ast.unparse(node.items[0]) == 'born_deaf()' for call in ast.walk(node)
+    }  # fmt: skip
+    starts = {f'{name}.start' for name in made}
+    loud = [
+        node.lineno for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in starts and id(node) not in deaf
+    ]  # fmt: skip
+    assert not loud
 
 
 def test_everything_is_as_before_afterwards():

@@ -50,6 +50,69 @@ def test_a_note_off_that_the_port_missed_is_sent_when_it_is_back():
     wire.sender.close()
 
 
+def test_a_note_off_that_an_open_port_refuses_is_tried_again_until_it_is_taken():
+    """Nobody calls the port lost, and nothing else is ever sent: the note must not sound on."""
+    wire = Wire()
+    wire.send(note_on(0, 60, 90), strike=1)
+    wire.there = False
+    wire.send(note_off(0, 60), strike=1)
+    assert wire.sender.sounding.count() == 1
+    wire.there = True
+    assert wait_until(lambda: not wire.sounding(), 10)
+    assert wait_until(lambda: wire.sender.lost == 0 and wire.sender.sounding.count() == 0, 10)
+    assert wire.got == [(0, note_on(0, 60, 90)), (0, note_off(0, 60))]  # once, and no more of it
+    wire.sender.close()
+
+
+def test_a_pedal_that_an_open_port_did_not_take_up_is_tried_again():
+    wire = Wire()
+    wire.send(control(0, 64, 127))
+    wire.there = False
+    wire.send(control(0, 64, 0))
+    wire.there = True
+    assert wait_until(lambda: wire.got[-1] == (0, control(0, 64, 0)), 10)
+    wire.sender.close()
+
+
+def test_no_note_begins_again_on_a_port_that_has_not_taken_its_end():
+    """Each message may be refused by itself: what a port takes is in order, and no key is struck twice."""
+    wire = Wire()
+    refused, write = [note_off(0, 60)] * 3, wire.sender._write
+
+    def picky(output, message):
+        if message in refused:
+            refused.remove(message)
+            raise OSError('full')
+        write(output, message)
+
+    wire.sender._write = picky
+    now = wire.clock.now()
+    for strike, time in enumerate((0.0, 0.001, 0.002, 0.1), 1):
+        wire.sender.send_at(now + time, 0, note_on(0, 60, 90), strike)
+        wire.sender.send_at(now + time + 0.0005, 0, note_off(0, 60), strike)
+    assert wait_until(lambda: not refused and not len(wire.sender.outbox) and not wire.sounding(), 10)
+    check = WireCheck().feed_all((0.0, *item) for item in wire.got)
+    assert not check.struck_twice and not check.sounding
+    wire.sender.close()
+
+
+def test_the_last_ends_are_tried_again_before_the_sender_goes():
+    wire = Wire()
+    wire.send(note_on(0, 60, 90), strike=1)
+    left = [3]
+    write = wire.sender._write
+
+    def late(output, message):
+        if left[0]:
+            left[0] -= 1
+            raise OSError('full')
+        write(output, message)
+
+    wire.sender._write = late
+    wire.sender.close()
+    assert not wire.sounding()
+
+
 def test_what_ended_while_nobody_had_noticed_the_loss_ends_again():
     """A port takes messages to nowhere until its loss is noticed: such note-offs are sent again."""
     wire = Wire()

@@ -92,6 +92,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def busy(stop: Any) -> None:
     """A MIDI side that is always thinking: an endless computation in pure Python, at ordinary priority."""
+    from bridge.child_watch import end_with_parent
+    from bridge.signals import leave_to_parent
+
+    leave_to_parent()
+    end_with_parent(grace=0.0)
     while not stop.is_set():
         sum(i * i for i in range(20_000))
 
@@ -109,6 +114,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
     from bridge.audio_worker import Gauges
     from bridge.awake import awake
     from bridge.priority import keep_what_is_loaded, real_time_or_preferred
+    from bridge.signals import born_deaf
     from genaudio_core.command import notice
 
     context = multiprocessing.get_context('spawn')
@@ -127,7 +133,8 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
         kept_awake = stack.enter_context(awake())  # as live isolation does
         host.start()
         if not args.no_busy:
-            beside.start()
+            with born_deaf():
+                beside.start()
         sys.setswitchinterval(0.0005)
         keep_what_is_loaded()
         out = np.empty((host.outbox.n_channels, block), np.float32)
