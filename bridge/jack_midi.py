@@ -32,10 +32,9 @@ def server_name() -> str | None:
 def is_running() -> bool:
     """Whether a JACK server answers (PipeWire counts)."""
     try:
-        client = _client('genaudio-look')
+        _client('genaudio-look').close()
     except (GenaudioError, OSError):
         return False
-    client.close()
     return True
 
 
@@ -224,8 +223,7 @@ class JackMidi:
                 if self._silenced > before and not self._orders and not self._again:
                     break
                 wall.sleep(0.002)
-            # The block that holds the note-offs must also reach the others before the ports vanish.
-            wall.sleep(3 * self.block_size / self.sample_rate)
+            wall.sleep(3 * self.block_size / self.sample_rate)  # the note-offs reach the others before the ports vanish
         self.alive = False
         with contextlib.suppress(Exception):
             self._client.deactivate()
@@ -241,9 +239,17 @@ class JackMidi:
         except Exception:  # an exception would end the client, and the music
             self.errors += 1
         try:
-            self._seen = (self._unwrap(self._client.last_frame_time), *_transport_of(self._client))
+            self._seen = self._whereabouts()
         except Exception:  # whatever it tells of its transport, the music goes out
             self._seen, self.errors = None, self.errors + 1
+
+    def _whereabouts(self) -> tuple[int, bool, dict[str, Any]]:
+        """Frame and JACK transport of one cycle: one that runs late may see the next one begin, a period further."""
+        for _ in range(4):
+            frame, seen = self._client.last_frame_time, _transport_of(self._client)
+            if frame == self._client.last_frame_time:
+                break
+        return self._unwrap(frame), *seen
 
     def _cycle(self, frames: int) -> None:
         start = self._unwrap(self._client.last_frame_time)

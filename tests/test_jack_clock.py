@@ -248,3 +248,22 @@ def test_music_goes_out_whatever_jack_transport_tells(jack):
     client.process(PERIOD)
     assert client.midi_outports[0].sent == [note_on(0, 60, 90)]
     assert not midi.transport().rolling
+
+
+def test_frame_and_place_of_jack_transport_are_of_one_cycle(jack, monkeypatch):
+    """A cycle that runs late sees the next one begin between its two questions."""
+    jack['server'] = server = FakeServer(PERIOD)
+    midi = JackMidi([], ['out'], lambda *event: None)
+    song = server.frame() - 1000
+
+    late: list[int] = []  # periods that begin before it is answered, one time after another
+
+    def place(client):
+        machine.seconds += (late.pop() if late else 0) * PERIOD / RATE
+        return True, {'frame': server.frame() - song}
+
+    monkeypatch.setattr(jack_midi, '_transport_of', place)
+    for late[:] in ([], [1], [1, 1]):
+        server.clients[-1].process(PERIOD)
+        where = midi.transport()
+        assert round((where.time - where.seconds) * RATE) == song
