@@ -249,7 +249,7 @@ class JackMidi:
             frame, seen = self._client.last_frame_time, _transport_of(self._client)
             if frame == self._client.last_frame_time:
                 break
-        return self._unwrap(frame), *seen
+        return self._unwrap(frame), seen[0], seen[1]
 
     def _cycle(self, frames: int) -> None:
         start = self._unwrap(self._client.last_frame_time)
