@@ -9,6 +9,7 @@ ABOUT = 'A band that listens: continues, accompanies and separates music in time
 COMMANDS = {
     'doctor': 'check ports, clock, model and timing, and say what to fix',
     'live': 'play with a band that answers in time, inside a DAW session',
+    'rehearse': 'play a preset against a MIDI file, without a DAW',
     'devices': 'list MIDI and audio ports',
     'presets': 'list the presets, or check and show one',
     'continue': 'continue a MIDI file',

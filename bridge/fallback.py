@@ -46,6 +46,9 @@ class FallbackMusician:
     def rest(self) -> bool:
         return False
 
+    def settle(self) -> None:
+        """Nothing to do: no work waits."""
+
     def stats(self) -> dict[str, float]:
         return {'context': float(len(self._notes))}
 

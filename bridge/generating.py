@@ -133,11 +133,7 @@ def finish(
         if i == 1:
             for remark in take.remarks:
                 notice(remark)
-        if out == STDOUT:
-            sys.stdout.buffer.write(midi_bytes(take.score))
-            sys.stdout.buffer.flush()
-        else:
-            write_midi(take.score, out)
+        write(out, take.score)
         if args.picture:
             from genaudio_core.piano_roll import draw_made
 
@@ -156,6 +152,15 @@ def finish(
         show(result, args.json, sys.stderr)
         return None
     return result
+
+
+def write(out: Path, score: Score) -> None:
+    """Write a MIDI file, or its bytes to stdout for `STDOUT`."""
+    if out == STDOUT:
+        sys.stdout.buffer.write(midi_bytes(score))
+        sys.stdout.buffer.flush()
+    else:
+        write_midi(score, out)
 
 
 def numbered(path: Path, number: int) -> Path:

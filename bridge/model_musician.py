@@ -163,6 +163,14 @@ class ModelMusician:
         self._worker.start()
         return False
 
+    def settle(self) -> None:
+        """Do all that `rest` would do in time, now: where time is simulated, nobody waits for a thread."""
+        while self.rest():
+            pass
+        if self._worker is not None:
+            self._worker.join()
+        self._adopt()
+
     def close(self) -> None:
         """End the thread that may run; the musician is of no use afterwards."""
         self._drop_rebase()

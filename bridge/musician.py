@@ -106,6 +106,10 @@ class Musician(Protocol):
         """Do some background work (tidy the memory); return whether more waits."""
         ...
 
+    def settle(self) -> None:
+        """Do now, to the end, whatever work `rest` would do in the background: for a clock that is simulated."""
+        ...
+
     def stats(self) -> dict[str, float]:
         """Counters for the view: context length and the like."""
         ...

@@ -1,6 +1,6 @@
 """Playing without a DAW: a written part goes into a session, on a simulated clock or in real time.
 
-`demo`, `bench live` and the tests use it. The part is a list of (seconds, MIDI bytes).
+`demo`, `rehearse`, `bench live` and the tests use it. The part is a list of (seconds, MIDI bytes).
 """
 
 import sys
@@ -50,7 +50,18 @@ def simulate(
     source: int = 0,
 ) -> None:
     """Play `part` into input `source` until simulated time is `until` seconds; what comes later is not played."""
-    waiting = iter(sorted(part, key=lambda item: item[0]))
+    simulate_inputs(session, clock, sender, ((time, source, message) for time, message in part), until)
+
+
+def simulate_inputs(
+    session: Session,
+    clock: SimulatedClock,
+    sender: SimulatedSender,
+    events: Iterable[tuple[float, int, bytes]],
+    until: float,
+) -> None:
+    """As `simulate`, for several inputs: `events` are (seconds, input, message); those of one time keep their order."""
+    waiting = iter(sorted(events, key=lambda item: item[0]))
     event = next(waiting, None)
     while True:
         wake = session.step()
@@ -60,7 +71,7 @@ def simulate(
         clock.advance_to(target)
         sender.run_until(clock.now())
         while event is not None and event[0] <= clock.now():
-            session.receive(source, event[1], event[0])
+            session.receive(event[1], event[2], event[0])
             event = next(waiting, None)
         if clock.now() >= until:
             session.step()
@@ -85,3 +96,26 @@ def perform(session: Session, engine: ProcessEngine, clock: Clock, part: Iterabl
                     event = next(waiting, None)
     finally:
         sys.setswitchinterval(before)
+
+
+def played_notes(
+    sent: Iterable[tuple[float, int, bytes]], beat_at: Callable[[float], float]
+) -> dict[tuple[int, int], list[Note]]:
+    """Notes by (output, channel), in order, from the messages that went out.
+
+    Parameters
+    ----------
+    sent : (seconds on the bridge clock, output, message) in the order of sending
+    beat_at : the beat of a time; notes before beat 0 begin there
+    """
+    down: dict[tuple[int, int, int], tuple[float, int]] = {}
+    found: dict[tuple[int, int], list[Note]] = {}
+    for time, output, message in sent:
+        kind, channel = message[0] & 0xF0, message[0] & 15
+        if kind == 0x90 and message[2]:
+            down[output, channel, message[1]] = (beat_at(time), message[2])
+        elif kind in (0x80, 0x90) and (output, channel, message[1]) in down:
+            onset, velocity = down.pop((output, channel, message[1]))
+            note = Note(max(onset, 0.0), beat_at(time) - onset, message[1], velocity)
+            found.setdefault((output, channel), []).append(note)
+    return {place: sorted(notes) for place, notes in found.items()}

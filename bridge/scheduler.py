@@ -29,6 +29,7 @@ class Due:
     velocity: int
     voice: Voice
     written: float | None = None  # beat as composed, before the player's timing moved it; None: the same
+    by_rule: bool = False  # not the musician's: it stands in for what was not there in time
 
     @property
     def place(self) -> float:
@@ -61,7 +62,8 @@ class Scheduler:
         self.latency = latency
         self.extra_latency = 0.0  # seconds that the backend itself delays
         self.late = 0  # notes dropped because their time had passed
-        self.played = 0
+        self.played = 0  # notes handed over
+        self.by_rule = 0  # those of them that stood in for the musician's
         self.on_play: Callable[[float, Due], None] | None = None  # (time, note) as a note is handed over
         self._order = itertools.count()
         self._plan: list[tuple[float, int, int, Due]] = []  # (beat, order, owner, note)
@@ -163,5 +165,6 @@ class Scheduler:
         strike = self.notes.strike(Owner('plan', owner), time, due.voice, due.note, due.velocity)
         heapq.heappush(self._offs, (beat + max(due.duration, SHORTEST), strike.number, strike, due.place))
         self.played += 1
+        self.by_rule += due.by_rule
         if self.on_play:
             self.on_play(time, due)

@@ -357,7 +357,7 @@ class Session:
         answer.takes.setdefault(answer.take, []).extend(notes)
         if notes and answer.queued is None:
             answer.queued = self.clock.now()
-        self.scheduler.add(answer.request.id, self.dues(answer, notes))
+        self.scheduler.add(answer.request.id, [replace(due, by_rule=True) for due in self.dues(answer, notes)])
         answer.covered = end
 
     def _changed(self, changes: list[Change]) -> None:

@@ -10,7 +10,7 @@ from genaudio_core.continuation import Continuer, Decoder
 from genaudio_core.errors import GenaudioError
 from genaudio_core.events import DRUM_PROGRAM, NOTE, RESOLUTION, encode_table, header, note_table
 from genaudio_core.generation import Generated, Progress, no_progress, without_notes
-from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, FAMILY, RANGE, instrument_code
+from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, RANGE, instrument_code, voices_of
 from genaudio_core.score import Note, Score, Track
 
 
@@ -101,19 +101,13 @@ def _exact_beats(score: Score) -> dict[tuple[int, int, int], list[tuple[float, f
     return found
 
 
-_VOICES = {'strings': 2, 'reeds': 1, 'pipes': 1, 'brass': 1, 'bass': 1}  # by family; others play chords
-
-
 class _Arranger:
     """Assigns the notes of one onset after another, and tells the model what it chose."""
 
     def __init__(self, decoder: Decoder, names: tuple[str, ...], score: Score, temperature: float, seed: int):
         self.encoding, self.names, self.temperature = decoder.encoding, names, temperature
         self.rng = np.random.default_rng(seed)
-        self.voices = {
-            name: 1 if name.endswith(('bass', 'voices')) else _VOICES.get(FAMILY[name], 8) if name != 'harp' else 8
-            for name in names
-        }
+        self.voices = {name: voices_of(name) for name in names}
         self.continuer = Continuer(decoder)
         first = min(note.beat for track in score.tracks for note in track.notes)
         meter = score.meter_at(first)

@@ -104,6 +104,17 @@ CODE_TO_PROGRAM: tuple[int, ...] = (0, *(row[1] for row in _CLASSES), 0)
 FAMILY: dict[str, str] = {row[0]: row[5] for row in _CLASSES} | {DRUMS: 'drums'}
 RANGE: dict[str, tuple[int, int]] = {row[0]: (row[3], row[4]) for row in _CLASSES} | {DRUMS: (27, 87)}
 
+_VOICES = {'strings': 2, 'reeds': 1, 'pipes': 1, 'brass': 1, 'bass': 1}  # by family; others play chords
+_CHORDS = 8
+
+
+def voices_of(name: str) -> int:
+    """Most notes that a class or 'drums' plays at a time: a flute one, a violin two, a piano a chord."""
+    if name == 'harp':
+        return _CHORDS
+    return 1 if name.endswith(('bass', 'voices')) else _VOICES.get(FAMILY[name], _CHORDS)
+
+
 # Roland's pads (as in the Groove MIDI Dataset) and other strays -> General MIDI percussion.
 DRUM_ALIASES: dict[int, int] = {22: 42, 26: 46, 58: 43, 23: 42, 24: 49, 25: 38}
 

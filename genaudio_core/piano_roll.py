@@ -1,28 +1,41 @@
-"""A picture of a score: what was given and what is new, in two colours."""
+"""A picture of a score: a colour for each part, strong for loud notes, filled for new ones, hollow for given ones."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from genaudio_core.files import atomic_write
 from genaudio_core.score import Note, Score
 
-GIVEN, NEW = '#4c6a92', '#e07b39'  # told apart in grey too, and by the colour-blind
+# Okabe and Ito's colours, which the colour-blind tell apart, then others between them.
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7a5195', '#8c6d31', '#5f6b6d', '#b22222')
+_KIT = (
+    ('kick', (35, 36)), ('snare', (37, 38, 39, 40)), ('hat', (42, 44, 46)), ('tom', (41, 43, 45, 47, 48, 50)),
+    ('cymbal', (49, 51, 52, 53, 55, 57, 59)), ('other', ()),
+)  # fmt: skip
+_ROWS = {key: row for row, (_, keys) in enumerate(_KIT) for key in keys}
+_DOTS = 110  # to the inch
+_SHORTEST = 0.06  # beats, so that a stroke is seen
 
 
-def draw(
-    path: str | Path,
-    given: Sequence[Note],
-    new: Sequence[Note],
-    *,
-    title: str = '',
-    bars: Sequence[float] = (),
-) -> None:
-    """Write a piano roll as PNG, SVG or PDF (by the suffix of `path`).
+@dataclass
+class Part:
+    """What one part of a picture plays."""
+
+    name: str
+    given: Sequence[Note] = field(default_factory=list)
+    new: Sequence[Note] = field(default_factory=list)
+    is_drum: bool = False
+
+
+def draw(path: str | Path, parts: Sequence[Part], *, title: str = '', bars: Sequence[float] = ()) -> None:
+    """Write a piano roll as PNG, SVG or PDF (by the suffix of `path`). Drums have rows of their own below.
 
     Parameters
     ----------
-    given, new : notes in beats
+    parts : with notes in beats; the louder a note, the stronger its colour
     bars : beats of bar lines, drawn faintly
 
     Raises
@@ -32,58 +45,95 @@ def draw(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
-    everything = [*given, *new]
-    low = min((note.note for note in everything), default=48) - 3
-    high = max((note.note for note in everything), default=72) + 3
+    shown = [part for part in parts if part.given or part.new]
+    pitched = [part for part in shown if not part.is_drum]
+    kits = [part for part in shown if part.is_drum]
+    everything = [note for part in shown for note in (*part.given, *part.new)]
     first = min((note.beat for note in everything), default=0.0)
     last = max((note.beat + note.duration for note in everything), default=4.0)
+    heights = [4.2] * bool(pitched or not kits) + [1.5] * bool(kits)
     # No pyplot: it keeps global state and wants a display.
-    figure = Figure(figsize=(min(max(6.0, (last - first) / 4), 24.0), 4.2), layout='constrained')
+    size = (min(max(6.0, (last - first) / 4), 24.0), sum(heights))
+    figure = Figure(figsize=size, layout='constrained')
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for beat in bars:
-        axes.axvline(beat, color='#dddddd', linewidth=0.8, zorder=0)
-    for notes, colour, label in ((given, GIVEN, 'given'), (new, NEW, 'new')):
-        if not notes:
-            continue
-        axes.barh(
-            [note.note for note in notes],
-            [max(note.duration, 0.06) for note in notes],
-            left=[note.beat for note in notes],
-            height=0.85, color=[_shade(colour, note.velocity) for note in notes], label=label,
-        )  # fmt: skip
-    axes.set_xlim(first - 0.2, last + 0.2)
-    axes.set_ylim(low, high)
-    octaves = [note for note in range(0, 128, 12) if low <= note <= high]
-    axes.set_yticks(octaves, [f'C{note // 12 - 1}' for note in octaves])
-    axes.set_xlabel('beat')
+    panels = figure.subplots(len(heights), sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    colours = {id(part): COLOURS[number % len(COLOURS)] for number, part in enumerate(shown)}
+    if pitched or not kits:
+        notes = [note.note for part in pitched for note in (*part.given, *part.new)]
+        low, high = min(notes, default=51) - 3, max(notes, default=69) + 3
+        for part in pitched:
+            _add(panels[0], part, colours[id(part)], lambda note: note.note)
+        panels[0].set_ylim(low, high)
+        octaves = [note for note in range(0, 128, 12) if low <= note <= high]
+        panels[0].set_yticks(octaves, [f'C{note // 12 - 1}' for note in octaves])
+    for part in kits:
+        _add(panels[-1], part, colours[id(part)], lambda note: _ROWS.get(note.note, len(_KIT) - 1))
+    if kits:
+        panels[-1].set_ylim(-0.7, len(_KIT) - 0.3)
+        panels[-1].set_yticks(range(len(_KIT)), [name for name, _ in _KIT])
+    for axes in panels:
+        for beat in bars:
+            axes.axvline(beat, color='#dddddd', linewidth=0.8, zorder=0)
+        for side in ('top', 'right'):
+            axes.spines[side].set_visible(False)
+    panels[-1].set_xlim(first - 0.2, last + 0.2)
+    panels[-1].set_xlabel('beat')
     if title:
-        axes.set_title(title, fontsize=10)
-    if given and new:
-        axes.legend(loc='upper left', frameon=False, ncols=2)
-    for side in ('top', 'right'):
-        axes.spines[side].set_visible(False)
+        panels[0].set_title(title, fontsize=10)
+    keys = [Patch(facecolor=colours[id(part)], label=part.name) for part in shown if part.name]
+    if any(part.given for part in shown) and any(part.new for part in shown):
+        keys += [
+            Patch(facecolor='#dddddd', edgecolor='#555555', label='given'),
+            Patch(facecolor='#555555', label='new'),
+        ]
+    if keys:
+        figure.legend(handles=keys, loc='outside upper left', frameon=False, ncols=len(keys), fontsize=8)
     with atomic_write(path) as temporary:
         # Fixed metadata: the same music makes the same file.
-        figure.savefig(temporary, dpi=110, metadata={'Software': 'genaudio'} if Path(path).suffix == '.png' else None)
+        metadata = {'Software': 'genaudio'} if Path(path).suffix == '.png' else None
+        figure.savefig(temporary, dpi=_DOTS, metadata=metadata)
+
+
+def _add(axes: Any, part: Part, colour: str, row: Any) -> None:
+    for notes, is_new in ((part.given, False), (part.new, True)):
+        if notes:
+            axes.barh(
+                [row(note) for note in notes],
+                [max(note.duration, _SHORTEST) for note in notes],
+                left=[note.beat for note in notes],
+                height=0.85,
+                color=[_shade(colour, note.velocity, is_new=is_new) for note in notes],
+                edgecolor=colour, linewidth=0.0 if is_new else 0.7,
+            )  # fmt: skip
+
+
+def _shade(colour: str, velocity: int, *, is_new: bool) -> tuple[float, float, float, float]:
+    """The colour over white: full for a loud new note, a hint of it for a given one, whose edge tells the part."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    loud = velocity / 127
+    return red, green, blue, 0.25 + 0.75 * loud if is_new else 0.05 + 0.3 * loud
+
+
+def bar_lines(score: Score, most: int = 512) -> list[float]:
+    """Beats of the bar lines of a score."""
+    bars, beat = [], 0.0
+    while beat < score.end and len(bars) < most:
+        bars.append(beat)
+        beat = score.next_bar(beat + 1e-3)
+    return bars
 
 
 def draw_made(path: str | Path, score: Score, *, title: str = '') -> None:
     """Piano roll of a score in which the notes that its file did not hold are new."""
-    given, new = [], []
+    parts = []
     for track in score.tracks:
+        given: list[Note] = []
+        new: list[Note] = []
         left = Counter(note for note, _, _ in track.place.notes) if track.place is not None else Counter()
         for note in track.notes:
             (given if left[note] > 0 else new).append(note)
             left[note] -= 1
-    bars, beat = [], 0.0
-    while beat < score.end and len(bars) < 512:
-        bars.append(beat)
-        beat = score.next_bar(beat + 1e-3)
-    draw(path, given, new, title=title, bars=bars)
-
-
-def _shade(colour: str, velocity: int) -> tuple[float, float, float, float]:
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return red, green, blue, 0.55 + 0.45 * velocity / 127
+        parts.append(Part(track.name or track.instrument, given, new, track.is_drum))
+    draw(path, parts, title=title, bars=bar_lines(score))

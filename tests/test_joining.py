@@ -160,7 +160,9 @@ def test_a_picture_shows_what_was_given_and_what_is_new(monkeypatch, capsys, tmp
     from genaudio_core import piano_roll
 
     drawn: list = []
-    monkeypatch.setattr(piano_roll, 'draw', lambda path, given, new, **_: drawn.append((list(given), list(new))))
+    monkeypatch.setattr(piano_roll, 'draw', lambda path, parts, **_: drawn.append(
+        ([note for part in parts for note in part.given], [note for part in parts for note in part.new])
+    ))  # fmt: skip
     data = head(0, 1) + track(*melody())
     for command in (['continue', '--beats', '8'], ['accompany', '--instruments', 'flute,bass', '--density', '2'],
                     ['infill', '--bars', '2', '--candidates', '1']):  # fmt: skip

@@ -12,14 +12,14 @@ from bridge.make_musician import make_musician, model_path
 from bridge.phrases import TEMPO, ode
 from bridge.ports import wait_until
 from bridge.preset import parse_preset
-from bridge.rehearsal import clock_part, note_part, perform, simulate
+from bridge.rehearsal import clock_part, note_part, perform, played_notes, simulate
 from bridge.sender import PrecisionSender, SimulatedSender
 from bridge.session import Session
 from genaudio_core.command import notice, seed
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_writable
 from genaudio_core.instruments import find_instruments
-from genaudio_core.piano_roll import draw
+from genaudio_core.piano_roll import Part, draw
 from genaudio_core.score import Meter, Note, Score, Tempo, Track, write_midi
 
 HELP = 'hear and see what genaudio does, without any set-up'
@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         perform(session, remote, real, part(start), start + seconds + 0.2)
         session.close()
         handovers = list(session.handovers)
-    answer = played_notes(sent, start, TEMPO)
+    played = played_notes(sent, lambda time: (time - start) * TEMPO / 60)
+    answer = {channel: notes for (_, channel), notes in played.items()}
     _write(args.out, picture, given, answer, [voice.channel for voice in session.voices], instruments)
     milliseconds = 1000 * np.array(handovers or [np.nan])
     return {
@@ -95,21 +96,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         'missed_deadlines': session.missed, 'model': str(path or 'rules'),
         'out': str(args.out), 'picture': str(picture),
     }  # fmt: skip
-
-
-def played_notes(sent: list[tuple[float, int, bytes]], start: float, tempo: float) -> dict[int, list[Note]]:
-    """Notes by channel from the messages that went out; beat 0 is at `start` seconds."""
-    open_notes: dict[tuple[int, int], tuple[float, int]] = {}
-    found: dict[int, list[Note]] = {}
-    for time, _, message in sent:
-        kind, channel = message[0] & 0xF0, message[0] & 15
-        beat = (time - start) * tempo / 60
-        if kind == 0x90 and message[2]:
-            open_notes[channel, message[1]] = (beat, message[2])
-        elif kind in (0x80, 0x90) and (channel, message[1]) in open_notes:
-            onset, velocity = open_notes.pop((channel, message[1]))
-            found.setdefault(channel, []).append(Note(max(onset, 0.0), beat - onset, message[1], velocity))
-    return {channel: sorted(notes) for channel, notes in found.items()}
 
 
 def _write(
@@ -123,5 +109,5 @@ def _write(
         track.name = f'band: {name}'
         tracks.append(track)
     write_midi(Score(tracks, [Tempo(0.0, TEMPO)], [Meter(0.0, 4, 4)]), out)
-    new = sorted(note for notes in answer.values() for note in notes)
-    draw(picture, given, new, title='you, and the band', bars=[4.0 * bar for bar in range(4 * BARS + 1)])
+    parts = [Part('you', given), *(Part(track.name, [], track.notes, track.is_drum) for track in tracks[1:])]
+    draw(picture, parts, title='you, and the band', bars=[4.0 * bar for bar in range(4 * BARS + 1)])
