@@ -10,7 +10,8 @@ Senders differ, and the follower survives it:
 * after a stop, the position may go on at the next beat, with song position and continue, or with neither;
 * song position may be counted in another way than the standard's (`song_position`), and may come while rolling;
 * ticks that fail to come are bridged for a while (`patience`); then the music stops, and goes on at the counted
-  position when they come back;
+  position when they come back: whether the sender rolled on meanwhile they do not say, so `gap` tells of it, and a
+  start or a song position, also one while rolling, puts it right;
 * a clock slower than `MIN_TEMPO` or faster than `MAX_TEMPO` is not followed; `outside` says its tempo.
 """
 
@@ -37,6 +38,14 @@ class Change:
     beat: float  # transport beats
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Ticks were away without a stop, and how many of them were lost nobody knows."""
+
+    seconds: float
+    beat: float  # of the sender, as counted, at which it went on
+
+
 class ClockFollower:
     """Follows one sender of MIDI clock. Feed it with `sync` and `check`; both return what changed.
 
@@ -57,11 +66,13 @@ class ClockFollower:
         self.stalls = 0
         self.last = -math.inf  # time of the last tick
         self.started = False  # the sender says that it rolls: by start or continue, not by ticks alone
+        self.gap: Gap | None = None  # after which the song rolls by count; whoever tells of it takes it
         self.outside: float | None = None  # tempo of a clock that is too slow or too fast to be followed
         self._line = TickLine(tempo)
         # armed: start or continue came, the next tick rolls; stalled: the ticks ceased without a stop
         self._state: Literal['stopped', 'armed', 'rolling', 'stalled'] = 'stopped'
         self._number = 0  # number of the next tick on the line; while rolling, the position
+        self._away_from: float | None = None  # time of the last tick before ticks ceased, until the place is told again
         self._positioned = False  # song position came since the song last rolled
         self._waking: float | None = None  # time of the first tick after a pause
         self._idle = 0  # ticks since a stop
@@ -112,6 +123,7 @@ class ClockFollower:
             self.started = True
             changes = self._arm(event.time)
             self.position.reset()
+            self._away_from = None
             return changes
         if event.kind == CONTINUE:
             self.started = True
@@ -139,6 +151,8 @@ class ClockFollower:
 
     def _halt(self, state: Literal['stopped', 'armed', 'stalled'], time: float) -> list[Change]:
         was, self._state = self._state, state
+        if was == 'rolling' and state == 'stalled':
+            self._away_from = self.last
         return [Change('stop', time, self.position.tick / TICKS)] if was == 'rolling' else []
 
     def _arm(self, time: float) -> list[Change]:
@@ -147,6 +161,7 @@ class ClockFollower:
 
     def _receive_position(self, event: Sync) -> list[Change]:
         reached = self.line.beat_at(event.time)
+        self._away_from = None
         if not self.position.receive(event.value, rolling=self._state == 'rolling'):
             return []
         self._positioned = True
@@ -197,6 +212,11 @@ class ClockFollower:
         """Roll from the tick at `time` on; `steady`: ticks came before it, and still tell the tempo."""
         self._state, self._positioned, self._idle = 'rolling', False, 0
         self._number = first = self.position.tick
+        if self._away_from is not None:
+            # Ticks that were only held up, and came at once, are on the old line again: none is missing.
+            if time - self.line.time_at(first / TICKS) > 1.5 * self._line.period:
+                self.gap = Gap(time - self._away_from, first / TICKS)
+            self._away_from = None
         if steady:
             self._line.go_on_as(first, time)
         else:

@@ -131,6 +131,7 @@ class LeaderChoice:
                 follower.check(now)
         changes = self._told_of(self.transport.check(now))
         self._watch_tempo(now)
+        self._tell_of_gaps()
         for one in (leader, *self._followers.values()):
             if one.outside is not None:
                 self._tell(
@@ -139,6 +140,19 @@ class LeaderChoice:
                     f'{MIN_TEMPO:g} to {MAX_TEMPO:g} can be followed.',
                 )
         return changes
+
+    def _tell_of_gaps(self) -> None:
+        """Ticks that were lost are nobody's secret: the person hears where the band takes the song to be."""
+        for follower in self._followers.values():
+            gap, follower.gap = follower.gap, None
+            if gap is None or follower is not self.transport.leader:
+                continue
+            bar, beat = divmod(gap.beat, self.transport.bar)
+            self._notify(
+                f'MIDI clock was away for {gap.seconds:.1f} s without a stop. Ticks do not say how many of them were '
+                f'lost: the band goes on at bar {int(bar) + 1}, beat {beat + 1:.4g}, as counted. If your song is '
+                'elsewhere, stop and start it, or send a song position.'
+            )
 
     def key(self, time: float) -> list[Change]:
         """A key was struck: it starts our own tempo if nobody leads; if the leader never rolled, say so, once."""

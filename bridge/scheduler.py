@@ -67,7 +67,7 @@ class Scheduler:
         self.on_play: Callable[[float, Due], None] | None = None  # (time, note) as a note is handed over
         self._order = itertools.count()
         self._plan: list[tuple[float, int, int, Due]] = []  # (beat, order, owner, note)
-        self._offs: list[tuple[float, int, Strike, float]] = []  # (beat, number, strike, place of its note)
+        self._offs: list[tuple[float, int, Strike, Due]] = []  # (beat, number, strike, its note)
 
     def add(self, owner: int, notes: Iterable[Due]) -> None:
         """Plan the notes of `owner` (a request number)."""
@@ -85,7 +85,7 @@ class Scheduler:
             (gone if item[2] == owner and item[3].place >= beat - 1e-9 else kept).append(item)
         heapq.heapify(kept)
         self._plan = kept
-        begun = [item for item in self._offs if item[2].owner.number == owner and item[3] >= beat - 1e-9]
+        begun = [item for item in self._offs if item[2].owner.number == owner and item[3].place >= beat - 1e-9]
         if begun:
             self._offs = [item for item in self._offs if item not in begun]
             heapq.heapify(self._offs)
@@ -100,7 +100,9 @@ class Scheduler:
             else item
             for item in self._plan
         ]
-        self._offs = [(beat, *item[1:]) if item[3] < beat - 1e-9 and item[0] > beat else item for item in self._offs]
+        self._offs = [
+            (beat, *item[1:]) if item[3].place < beat - 1e-9 and item[0] > beat else item for item in self._offs
+        ]
         heapq.heapify(self._offs)
 
     def planned(self, owner: int | None = None) -> list[Due]:
@@ -120,6 +122,19 @@ class Scheduler:
         """
         self._offs.clear()
         self.notes.end(kind='plan')
+
+    def halt(self, now: float) -> None:
+        """End every note of the plan that sounds; the plan stands. Notes handed over that have not begun wait again."""
+        for _, _, strike, due in self._offs:
+            if strike.time > now:
+                self.add(strike.owner.number, [due])
+                self.played -= 1
+        self.release()
+
+    def go_on(self, beat: float) -> None:
+        """Play on from `beat` after `halt`: what belongs before it is over."""
+        self._plan = [item for item in self._plan if item[3].place >= beat - 1e-9]
+        heapq.heapify(self._plan)
 
     @property
     def sounding(self) -> int:
@@ -163,7 +178,7 @@ class Scheduler:
             return
         time = max(time, now)
         strike = self.notes.strike(Owner('plan', owner), time, due.voice, due.note, due.velocity)
-        heapq.heappush(self._offs, (beat + max(due.duration, SHORTEST), strike.number, strike, due.place))
+        heapq.heappush(self._offs, (beat + max(due.duration, SHORTEST), strike.number, strike, due))
         self.played += 1
         self.by_rule += due.by_rule
         if self.on_play:

@@ -61,25 +61,16 @@ class Session:
         self, preset: Preset, clock: Clock, sender: Sender, engine: Engine, *, leader: Leader | None = None,
         horizon: float = 0.03, notify: Callable[[str], None] = print,
     ) -> None:  # fmt: skip
-        self.preset = preset
-        self.clock = clock
-        self.sender = sender
-        self.engine = engine
-        self.notify = notify
+        self.preset, self.clock, self.sender, self.engine, self.notify = preset, clock, sender, engine, notify
         self.voices = preset.voices
         self.handovers: deque[float] = deque(maxlen=10_000)  # seconds, question to first note in the plan
-        self.missed = 0  # deadlines at which the fallback had to play
-        self.units = 0  # deadlines in all
-        self.bad_bytes = 0
+        self.units = self.missed = self.bad_bytes = 0  # deadlines, those at which the fallback had to play; bad MIDI
         self.leaders = LeaderChoice(preset, leader, quiet=self._all_quiet, notify=notify)
         self.transport = self.leaders.transport
         self.notes = NoteOutput(sender)  # everything that sounds leaves through it
-        self.scheduler = Scheduler(
-            self.transport, sender, horizon, preset['transport.latency_ms'] / 1000, notes=self.notes
-        )
+        self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000, self.notes)
         self.listener = Listener(find_instrument(preset['player.instrument']))
-        self.feel = Feel(offsets=[0.0] * 4)
-        self.fallback = FallbackMusician()
+        self.feel, self.fallback = Feel(offsets=[0.0] * 4), FallbackMusician()
         self.controllers = Controllers(preset.controllers)
         self.takes = Takes(self)
         self.answers: list[Answer] = []  # not yet over, in order of time
@@ -87,8 +78,8 @@ class Session:
         self._sensing = Sensing()
         self._next_request = 1
         self._stood_at: float | None = None  # bridge time since which the transport is seen not to roll
-        self._closed = False
-        self._rolled = False  # the transport's last change was a start
+        self._halted: float | None = None  # session beat of a stop after which the plan still stands
+        self._closed = self._rolled = False  # _rolled: the transport's last change was a start
         self.player: Player = PLAYERS[preset['player.mode']](self)
         self._tell_instruments()
 
@@ -367,14 +358,22 @@ class Session:
             starts = change.kind == 'start'
             if not starts or self._rolled:
                 self._heard(self.listener.release_all(change.beat, before=change.time - EARLY))
-            self._all_quiet()
+            if not starts:  # told to go on, a musician does so where the music stopped
+                self.scheduler.halt(self.clock.now())
+                self._halted = change.beat
+            elif self._halted is not None and self.transport.goes_on(self._halted, change.beat):
+                self.scheduler.go_on(change.beat)
+                self._halted = None
+            else:
+                self._all_quiet()
             for event in self.listener.move_held(change.time, change.beat) if starts else ():
                 self.player.on_note(event, change.beat)
             self._rolled = starts
 
     def _all_quiet(self) -> None:
         """End what the band plays and forget its plan; memory of what was heard stays, and what the player holds."""
-        beat = self.transport.beat_at(self.clock.now())
+        beat = self.transport.beat_at(self.clock.now()) if self._halted is None else self._halted
+        self._halted = None
         for answer in self.answers:
             self.engine.cancel(answer.request.id, min(beat, answer.end))
             answer.end = min(answer.end, beat)

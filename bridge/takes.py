@@ -57,7 +57,7 @@ class Takes:
             answer.take = 0
         session.engine.choose(answer.request.id, answer.take)
         session.notify(f'Take {self.describe()}')
-        if not session.transport.rolling:
+        if not session.transport.rolling and answer not in session.answers:
             return
         soon = session.transport.beat_at(session.clock.now() + session.scheduler.horizon)
         if answer in session.answers:

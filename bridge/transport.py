@@ -15,6 +15,7 @@ from bridge.clock_follower import Change, ClockFollower
 from bridge.jack_midi import JackPosition
 from bridge.messages import CLOCK, Sync
 
+NEXT_BEAT = 1.5  # beats: a sender that was stopped may go on at its next beat
 SLACK = 0.25  # beats by which a jump may fall behind what was already reached
 MASTER_LATE = 0.1  # seconds that JACK's timebase master has to tell the beat of a new place
 
@@ -219,6 +220,7 @@ class Transport:
         self.bar = bar
         self._shift = 0.0  # session beat minus the leader's beat
         self._reached = 0.0  # session beat when last rolling
+        self._jumped = False  # the last start was at another place than the session's beats go on from
         self.fresh = False  # nothing was heard or planned yet: until `use`, a start begins the session anew
 
     @property
@@ -275,12 +277,17 @@ class Transport:
         told = []
         for change in changes:
             if change.kind == 'start':
-                self._shift = self._shift_at(change.beat)
+                before, self._shift = self._shift, self._shift_at(change.beat)
+                self._jumped = self._shift != before
                 self._reached = change.beat + self._shift
             elif change.kind == 'stop':
                 self._reached = max(self._reached, change.beat + self._shift)
             told.append(Change(change.kind, change.time, change.beat + self._shift))
         return told
+
+    def goes_on(self, stopped: float, starts: float) -> bool:
+        """Whether the last start, at session beat `starts`, goes on from a stop at `stopped`, and is no jump."""
+        return not self._jumped and -SLACK <= starts - stopped <= NEXT_BEAT
 
     def _shift_at(self, beat: float) -> float:
         """What a start at the leader's `beat` is to be shifted by: the fewest whole bars that do not go back.
