@@ -97,12 +97,7 @@ class _Session:
         self.started = False  # the first event, a meter or a note, must be the given one
 
     def make_room(self) -> None:
-        if self.continuer.room > 1:
-            return
-        rebase = self.continuer.start_rebase(self.continuer.context * 3 // 4)
-        rebase.run()
-        self.continuer.adopt(rebase)
-        self.origin += rebase.window.origin
+        self.origin += self.continuer.make_room(2)  # for a new event, and the given one after it
 
     def draw(self, latest: int) -> np.ndarray:
         return self.sampler.next_events(latest=latest - self.origin)[0]
@@ -117,17 +112,7 @@ class _Session:
     def feed_at(self, row: np.ndarray, onset: int) -> None:
         """Feed an event at an absolute onset: its beat code follows from the event before."""
         self.make_room()
-        self.feed(_placed(self.continuer, row, onset - self.origin))
-
-
-def _placed(continuer: Continuer, row: np.ndarray, step: int) -> np.ndarray:
-    """A copy of an event with beat and position codes that put it at `step` after the past of a continuer."""
-    encoding, row = continuer.encoding, row.copy()
-    beat, position = divmod(step, RESOLUTION)
-    base = int(continuer.steps[0, -1]) // RESOLUTION if encoding.relative_beat else 0
-    row[1] = int(np.clip(beat - base + 1, 1, encoding.max_beat))
-    row[2] = position + 1
-    return row
+        self.feed(self.continuer.placed(row, onset - self.origin))
 
 
 def infill(
@@ -197,7 +182,7 @@ def _likelihood(writer: Writer, ahead: np.ndarray, encoding) -> float:
     for index in notes:
         if not continuer.room:
             break
-        row = _placed(continuer, ahead[index].astype(np.int64), int(steps[index]) - writer.origin)
+        row = continuer.placed(ahead[index].astype(np.int64), int(steps[index]) - writer.origin)
         total += continuer_log_probability(continuer, row)
         count += 1
         continuer.feed(row)

@@ -145,14 +145,9 @@ class _Arranger:
 
     def _row(self, step: int) -> np.ndarray:
         """The beginning of an event at `step`: type, beat and position."""
-        now = int(self.continuer.steps[0, -1])
         row = np.zeros(len(self.encoding.fields), np.int64)
-        beat, position = divmod(step - self.origin, RESOLUTION)
         row[0] = NOTE
-        base = now // RESOLUTION if self.encoding.relative_beat else 0
-        row[1] = np.clip(beat - base + 1, 1, self.encoding.max_beat)
-        row[2] = position + 1
-        return row
+        return self.continuer.placed(row, step - self.origin)
 
     def _log_probabilities(self, name: str, row: np.ndarray) -> np.ndarray:
         logits = self.continuer.logits(name, row)[0].astype(np.float64)
@@ -168,13 +163,7 @@ class _Arranger:
         return instrument[code] + self._log_probabilities('pitch', row)[pitch + 1] - 20.0 * bool(outside) - outside
 
     def _tell(self, group: np.ndarray, names: list[str], step: int) -> None:
-        if self.continuer.room < len(group) + 2 or (
-            not self.encoding.relative_beat and step - self.origin >= 240 * RESOLUTION
-        ):
-            rebase = self.continuer.start_rebase(self.continuer.context // 2)
-            rebase.run()
-            self.continuer.adopt(rebase)
-            self.origin += rebase.window.origin
+        self.origin += self.continuer.make_room(len(group) + 2, step - self.origin, keep=0.5)
         table = group.copy()
         codes = np.array([instrument_code(name) for name in names])
         table['program'] = np.where(codes == instrument_code(DRUMS), DRUM_PROGRAM, np.array(CODE_TO_PROGRAM)[codes])

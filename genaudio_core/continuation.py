@@ -27,6 +27,8 @@ from genaudio_core.rebasing import Window, last_bars
 
 __all__ = ['ContextFull', 'Continuer', 'Decoder', 'Rebase']
 
+LAST_BEAT = 240  # of a layout with absolute beats, which end at 256: from here on a session is shortened
+
 
 class ContextFull(ValueError):
     """More events than the cache can hold. Callers look at `Continuer.room`, and re-base before it is 0."""
@@ -168,6 +170,14 @@ class Continuer:
         places = [self._place(take, self.length, row) for take, row in enumerate(chosen.tolist())]
         return np.array([place[1] for place in places]), np.array([place[2] for place in places])
 
+    def placed(self, row: np.ndarray, step: int) -> np.ndarray:
+        """Return a copy of an event (fields,) with the beat and position codes that put it at `step` after the past."""
+        row, (beat, position) = row.copy(), divmod(step, RESOLUTION)
+        base = int(self.steps[0, -1]) // RESOLUTION if self.encoding.relative_beat else 0
+        row[1] = np.clip(beat - base + 1, 1, self.encoding.max_beat)
+        row[2] = position + 1
+        return row
+
     def logits(self, field: str, chosen: np.ndarray | None = None) -> np.ndarray:
         """Logits of one field of the next event.
 
@@ -236,6 +246,27 @@ class Continuer:
         if self.takes != 1:
             raise ValueError('only a single take can be re-based: select one first')
         return Rebase(self.decoder, self.events[0].copy(), keep)
+
+    def make_room(self, events: int = 1, step: int | None = None, keep: float = 0.75) -> int:
+        """Shorten the past at once if it leaves no room for what comes; return the steps taken off its front.
+
+        Parameters
+        ----------
+        events : int
+            That must fit.
+        step : int, optional
+            Onset of the last of them; that of the last one of the past by default. Absolute beats end.
+        keep : float
+            Share of the context for the past; half where it is beats that end.
+        """
+        step = int(self.steps[0, -1]) if step is None else step
+        out_of_beats = not self.encoding.relative_beat and step >= LAST_BEAT * RESOLUTION
+        if self.room >= events and not out_of_beats:
+            return 0
+        rebase = self.start_rebase(int(self.context * (0.5 if out_of_beats else keep)))
+        rebase.run()
+        self.adopt(rebase)
+        return rebase.window.origin
 
     def adopt(self, rebase: Rebase) -> int | None:
         """Go on with a re-based past. What was fed since is fed to it as well.

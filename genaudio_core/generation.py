@@ -101,7 +101,7 @@ class Writer:
         rows, onsets, ended = [], [], False
         self._bridge(begin)
         while True:
-            self._make_room()
+            self.origin += self.continuer.make_room(keep=1 - RESERVE)
             chosen = self.sampler.next_events(earliest=begin - self.origin, latest=end - self.origin)
             if chosen[0, 0] != NOTE:
                 ended = bool(chosen[0].any())
@@ -122,7 +122,7 @@ class Writer:
             return
         longest = (encoding.max_beat - 1) * RESOLUTION
         while True:
-            self._make_room()
+            self.origin += self.continuer.make_room(keep=1 - RESERVE)
             now = int(self.continuer.steps[0, -1])
             gap = begin - self.origin - now
             if gap <= longest:
@@ -136,19 +136,8 @@ class Writer:
             at = line + (now + longest - RESOLUTION - line) // bar * bar  # a bar line, so that none is moved
             at = at if at > now else now + longest - RESOLUTION
             row = np.zeros(len(encoding.fields), np.int64)
-            row[:3] = METER, at // RESOLUTION - now // RESOLUTION + 1, at % RESOLUTION + 1
-            row[encoding.index('meter')] = meter
-            self.continuer.feed(row)
-
-    def _make_room(self) -> None:
-        out_of_beats = not self.encoding.relative_beat and self.continuer.steps[0, -1] >= 240 * RESOLUTION
-        if self.continuer.room > 0 and not out_of_beats:
-            return
-        keep = int(self.continuer.context * (0.5 if out_of_beats else 1 - RESERVE))
-        rebase = self.continuer.start_rebase(keep)
-        rebase.run()
-        self.continuer.adopt(rebase)
-        self.origin += rebase.window.origin
+            row[[0, encoding.index('meter')]] = METER, meter
+            self.continuer.feed(self.continuer.placed(row, at))
 
 
 def _controls(controls: Controls | None, instruments: Iterable[str]) -> Controls:
