@@ -3,8 +3,6 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +101,6 @@ def read(path: Path) -> Score:
 def load(args: argparse.Namespace) -> Decoder:
     """Load the model."""
     return Decoder.load(find_model(args.model), provider=args.provider, threads=args.threads)
-
-
-@contextmanager
-def progress_bar(what: str, beats: float) -> Iterator:
-    """A bar on stderr; yields the function to call with the beats done."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=beats)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def finish(

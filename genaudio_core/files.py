@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
@@ -122,6 +123,14 @@ def fitting_name(stem: str, rest: str, limit: int = MAX_NAME) -> str:
     if room < 1:
         raise GenaudioError(f'No file can be called like that: {rest} is too long.')
     return os.fsencode(stem)[:room].decode('utf-8', 'ignore') + mark + rest
+
+
+def slug(name: str, nothing: str, limit: int = 60) -> str:
+    """Return `name` as part of a file name: lower case, words joined by hyphens, `nothing` if none is left.
+
+    `limit` is in bytes; what is longer is cut as `fitting_name` does it.
+    """
+    return fitting_name(re.sub(r'\W+', '-', name.lower()).strip('-') or nothing, '', limit)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ A separator's card says under ``details['queries']`` where the vectors come from
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from genaudio_core.errors import GenaudioError
 from genaudio_core.model_card import ModelCard
 from genaudio_core.programs import run_program
+from genaudio_core.query import Query, parse
 
 BUNDLED = 'genaudio'
 TIMEOUT = 900.0  # seconds: large weights from a slow disk, many pictures; then it hangs
@@ -74,6 +76,47 @@ class EncoderProcess:
 
     def __init__(self, weights: str | Path, model: str = 'ViT-B-32'):
         self.weights, self.model = weights, model
+
+    def queries(
+        self,
+        texts: Sequence[str],
+        negative: Sequence[str] = (),
+        *,
+        audio: Sequence[Path] = (),
+        image: Sequence[Path] = (),
+        normalise: bool = False,
+        probe: bool = False,
+    ) -> tuple[list[Query], dict[str, Any]]:
+        """Return a query for each text (`query.parse` says how it is read), recording and picture, and what `ask` gave.
+
+        All of it is one question, since to load an encoder takes seconds. `negative` is taken out of each query.
+
+        Parameters
+        ----------
+        normalise : bool
+            Whether vectors are brought to length one, see `QuerySource`.
+        probe : bool
+            Ask for PROBE, too: the last row of ``text`` then.
+        """
+        parsed = [parse(text) for text in texts]
+        words = dict.fromkeys([*(word for sides in parsed for side in sides for _, word in side), *negative])
+        words = [word for word in words if not (probe and word == PROBE)] + [PROBE] * probe
+        files = {name: list(paths) for name, paths in (('audio', audio), ('image', image)) if paths}
+        told = self.ask(text=words, **files)
+        vectors = dict(zip(words, told['text'], strict=True))
+
+        def side(parts: Sequence[tuple[float, str]]) -> tuple[tuple[float, np.ndarray], ...]:
+            return tuple((weight, vectors[word]) for weight, word in parts)
+
+        left_out = side([(1.0, word) for word in negative])
+        found = [
+            Query(text, side(positive), side(minus) + left_out, normalise=normalise)
+            for text, (positive, minus) in zip(texts, parsed, strict=True)
+        ]
+        for name, paths in files.items():
+            for path, vector in zip(paths, told[name], strict=True):
+                found.append(Query(path.stem, ((1.0, vector),), left_out, normalise=normalise))
+        return found, told
 
     def ask(self, **asked: list) -> dict[str, Any]:
         """Return ``family``, ``inputs`` and, for each of `asked` (text, image, audio), float32 (n, dim).

@@ -4,7 +4,6 @@ A maker is one small class with two methods. `fault` says, before anything is ma
 `make` returns the sound. All draw from the seed they are given, so the same script and seed make the same mix.
 """
 
-import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from genaudio_core.audio_script import (
     Script,
 )
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import find_model
+from genaudio_core.files import find_model, slug
 from genaudio_core.music_words import MusicPlan, understand
 from genaudio_core.script_mix import SAMPLE_RATE
 from genaudio_core.soundfont import MIDI_SUFFIXES, Renderer
@@ -304,7 +303,7 @@ class Speech:
         for row in script.rows:
             if row.kind != SPEECH:
                 continue
-            character = _slug(row.character) or 'speech'
+            character = slug(row.character, 'speech')
             count[character] = count.get(character, 0) + 1
             names = (f'row-{row.number}', f'{character}-{count[character]}', f'{character}-{count[character]:02d}')
             line = next((files[name] for name in names if name in files), None)
@@ -328,10 +327,6 @@ class Speech:
             return Made(read_audio(self._lines[row.number], SAMPLE_RATE), f'plays {self._lines[row.number].name}')
         voice = self._voice(row)
         return Made(self.engine.say(row.content, voice), f'said by {voice.describe()}')
-
-
-def _slug(name: str) -> str:
-    return re.sub(r'[^\w]+', '-', name.lower()).strip('-')
 
 
 def _spoken(text: str) -> bool:

@@ -22,7 +22,7 @@ from genaudio_core import __version__
 from genaudio_core.audio_script import BACKGROUND, SPEECH, Row
 from genaudio_core.compose import Composition
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write, check_writable, hidden_beside
+from genaudio_core.files import atomic_write, check_writable, hidden_beside, slug
 from genaudio_core.script_mix import SAMPLE_RATE, Stem
 
 _SUPERCLOCK = 282240000 // SAMPLE_RATE  # Ardour's unit of time: 6400 of them to a sample
@@ -131,11 +131,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def stem_names(stems: Sequence[Stem]) -> list[str]:
     """A file name for each row: its number and what it is, such as ``03-news-anchor``."""
-    return [f'{stem.part.row.number:02d}-{_slug(stem.part.row.name)}' for stem in stems]
-
-
-def _slug(name: str) -> str:
-    return re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')[:40] or 'row'
+    return [f'{stem.part.row.number:02d}-{slug(stem.part.row.name, "row")}' for stem in stems]
 
 
 def track_of(row: Row) -> str:

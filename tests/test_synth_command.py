@@ -122,7 +122,7 @@ def test_words_and_pictures_go_to_clip_in_one_question(fake, tmp_path, monkeypat
     monkeypatch.setattr(EncoderProcess, 'ask', answer)
     (tmp_path / 'a.png').write_bytes(b'x')
     args = argparse.Namespace(words='piano, not drums', example=[], image=[tmp_path / 'a.png'], negative=['hiss'],
-                              clip_weights='w', clip_model='ViT-B-32')  # fmt: skip
+                              encoder='w', encoder_model='ViT-B-32')  # fmt: skip
     query = _query(args, 512)
     assert calls == [{'text': ['piano', 'drums', 'hiss'], 'image': [tmp_path / 'a.png']}]
     assert [vector[0] for _, vector in query.positive] == [0, 0] and query.n_words == 1

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from bridge import generating
+from bridge.commands._progress import progress_bar
 from genaudio_core.accompaniment import accompany
 from genaudio_core.command import notice
 from genaudio_core.instruments import find_instruments
@@ -30,6 +31,6 @@ def run(args: argparse.Namespace) -> dict | None:
     if 0 < len(there) < len(instruments):
         notice(f'{" and ".join(there)} {"plays" if len(there) == 1 else "play"} already: nothing is added there.')
     decoder = generating.load(args)
-    with generating.progress_bar('accompanying', score.end) as progress:
+    with progress_bar('accompanying', score.end) as progress:
         made = accompany(decoder, score, instruments, controls=controls, seed=args.seed, progress=progress)
     return generating.finish(args, made, score.n_notes, decoder, began, instruments=made.score.instruments)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from bridge import generating
+from bridge.commands._progress import progress_bar
 from genaudio_core.arranging import arrange
 from genaudio_core.command import number
 from genaudio_core.instruments import find_instruments
@@ -27,6 +28,6 @@ def run(args: argparse.Namespace) -> dict | None:
     instruments = find_instruments(args.instruments)
     score = generating.read(args.input)
     decoder = generating.load(args)
-    with generating.progress_bar('arranging', score.end) as progress:
+    with progress_bar('arranging', score.end) as progress:
         made = arrange(decoder, score, instruments, temperature=args.temperature, seed=args.seed, progress=progress)
     return generating.finish(args, made, score.n_notes, decoder, began, instruments=made.score.instruments)

@@ -3,11 +3,10 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bridge.commands._progress import progress_bar
 from genaudio_core.command import notice, number, seed, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import check_targets, check_writable
@@ -79,18 +78,6 @@ def wanted_voices(items: list[str]) -> dict[str, dict[str, Any]]:
     return voices
 
 
-@contextmanager
-def progress_bar() -> Iterator:
-    """A bar on stderr; yields the function that takes rows done, rows in all, and what is being made."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task('making', total=None)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.audio_files import WRITABLE, write_audio
     from genaudio_core.audio_script import SPEECH, Faults, Script, read_script
@@ -157,7 +144,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     read |= {args.script: 'the script itself'} | dict.fromkeys(speech.files, 'a recording of speech')
     read |= {row.file: f'a recording that row {row.number} plays' for row in script.rows if row.file is not None}
     check_targets([out, *(folder for folder in (stems_folder, session_folder) if folder is not None)], read)
-    with progress_bar() as progress:
+    with progress_bar('making') as progress:
         composition = compose(script, makers, settings, seed=args.seed, progress=progress)
     for row, told in sorted(composition.told.items()):
         notice(f'row {row}: {told}')

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from bridge import generating
+from bridge.commands._progress import progress_bar
 from genaudio_core.generation import continue_score
 
 HELP = 'Continue a MIDI file. What it holds stays as it is; the new part begins where it ends.'
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> dict | None:
     score = generating.read(args.input)
     decoder = generating.load(args)
     takes = []
-    with generating.progress_bar('continuing', args.beats * args.takes) as progress:
+    with progress_bar('continuing', args.beats * args.takes) as progress:
         for take in range(args.takes):
             made = continue_score(
                 decoder, score, args.beats, controls=controls, seed=args.seed + take,

@@ -4,6 +4,7 @@ import argparse
 import time
 
 from bridge import generating
+from bridge.commands._progress import progress_bar
 from genaudio_core.command import number
 from genaudio_core.generation import generate, meter_of
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> dict | None:
     meter = meter_of(args.meter)
     decoder = generating.load(args)
     takes = []
-    with generating.progress_bar('generating', args.beats * args.takes) as progress:
+    with progress_bar('generating', args.beats * args.takes) as progress:
         for take in range(args.takes):
             made = generate(
                 decoder, args.beats, instruments=controls.instruments or (), controls=controls, tempo=args.tempo,

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from bridge import generating
+from bridge.commands._progress import progress_bar
 from genaudio_core.accompaniment import infill
 from genaudio_core.command import whole
 from genaudio_core.errors import GenaudioError
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> dict | None:
     score = generating.read(args.input)
     begin, end = bar_range(score, args.bars)
     decoder = generating.load(args)
-    with generating.progress_bar('filling in', end - begin) as progress:
+    with progress_bar('filling in', end - begin) as progress:
         made = infill(
             decoder, score, begin, end, controls=controls, candidates=args.candidates, seed=args.seed, progress=progress
         )

@@ -1,18 +1,16 @@
 """`genaudio separate`: see HELP."""
 
 import argparse
-import re
-import sys
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bridge.commands._progress import progress_bar
+from bridge.commands._queries import add_query_options, check_pictures
 from genaudio_core.command import notice, number, raise_if_stopped, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import check_readable, check_targets, fitting_name
+from genaudio_core.files import check_targets, fitting_name, slug
 
 HELP = 'Pull sounds out of recordings, by words, by example or by picture.'
 EXAMPLE = 'genaudio separate song.flac -q violin -q "drums, not cymbals" --residual -o stems'
@@ -30,18 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='WORDS',
         help='what to pull out, such as "0.7 violin + 0.3 flute, not cymbals"; again for another stem',
     )
-    parser.add_argument('--not', dest='negative', action='append', default=[], metavar='WORDS',
-                        help='what to leave out of every stem')  # fmt: skip
-    parser.add_argument('--example', action='append', default=[], type=Path, metavar='CLIP',
-                        help='a recording of the sound to pull out: one more stem each')  # fmt: skip
-    parser.add_argument(
-        '--image',
-        action='append',
-        default=[],
-        type=Path,
-        metavar='PICTURE',
-        help='a picture of what sounds (needs a --model trained on CLIP, and --encoder)',
-    )
+    add_query_options(
+        parser, example='a recording of the sound to pull out: one more stem each',
+        without='what to leave out of every stem',
+    )  # fmt: skip
     parser.add_argument(
         '--sharpness',
         type=number('--sharpness', 0.1, 10),
@@ -55,22 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
     parser.add_argument('--threads', type=threads(), default=2)
-    parser.add_argument(
-        '--encoder',
-        '--clip-weights',
-        type=Path,
-        metavar='WEIGHTS',
-        help='your own CLIP or CLAP, for models trained on it (open_clip file, transformers folder)',
-    )
-    parser.add_argument('--encoder-model', default='ViT-B-32', help="open_clip's name of the model in that file")
-
-
-MAX_SLUG = 60  # bytes of a stem's own part of its file name
-
-
-def _slug(name: str) -> str:
-    slug = re.sub(r'[^\w-]+', '-', name.lower()).strip('-') or 'stem'
-    return fitting_name(slug, '', MAX_SLUG)
 
 
 def _free(name: str, taken: Collection[str]) -> str:
@@ -109,16 +83,10 @@ def _targets(args: argparse.Namespace, names: Sequence[str], kind: str) -> list[
 def _queries(args: argparse.Namespace, separator: Any) -> list:
     if not args.query and not args.example and not args.image:
         raise GenaudioError('Nothing to listen for. Say it in words (-q "violin") or by --example CLIP.')
-    for path in args.image:
-        check_readable(path, 'picture')
     source = separator.asked
+    check_pictures(args, source.bundled, '-q "violin"')
     if not source.bundled:
         return _foreign_queries(args, separator)
-    if args.image:
-        raise GenaudioError(
-            'This model has never seen a picture. Pictures need a model trained on CLIP (--model, docs/queries.md says '
-            'how) and your CLIP weights (--encoder); or use words: -q "violin".'
-        )
     if args.encoder is not None:
         raise GenaudioError('This model is asked through the bundled encoders; it has no use for an --encoder.')
     from genaudio_core.query import QueryEncoder
@@ -130,8 +98,8 @@ def _queries(args: argparse.Namespace, separator: Any) -> list:
 
 def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
     """Queries through the encoder that the separator was trained on, which is the user's own."""
-    from genaudio_core.query import Query, parse
-    from genaudio_core.query_process import PROBE, EncoderProcess
+    from genaudio_core.query import parse
+    from genaudio_core.query_process import EncoderProcess
 
     source = separator.asked
     family = source.encoder.upper()
@@ -144,39 +112,22 @@ def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
             f'This model was trained on {family}: give its weights by --encoder, a file of open_clip or a folder of '
             'transformers.'
         )
-    parsed = [parse(text) for text in args.query]
-    for text, (positive, _) in zip(args.query, parsed, strict=True):
-        if not positive:
+    for text in args.query:
+        if not parse(text)[0]:
             raise GenaudioError(f'The query \'{text}\' says nothing to listen for, such as -q "violin".')
-    words = sorted({words for sides in parsed for side in sides for _, words in side} | {*args.negative, PROBE})
-    asked: dict[str, list] = {'text': words}
-    if args.image:
-        asked['image'] = args.image
-    if args.example:
-        asked['audio'] = args.example
-    told = EncoderProcess(args.encoder, args.encoder_model).ask(**asked)
-    vectors = dict(zip(words, told['text'], strict=True))
+    found, told = EncoderProcess(args.encoder, args.encoder_model).queries(
+        args.query, args.negative, audio=args.example, image=args.image, normalise=source.normalised, probe=True
+    )
     if told['family'] != source.encoder:
         raise GenaudioError(f'{args.encoder} holds {told["family"].upper()}; this model was trained on {family}.')
-    if len(vectors[PROBE]) != separator.query_dim:
+    probe = told['text'][-1]
+    if len(probe) != separator.query_dim:
         raise GenaudioError(
-            f'The vectors of {args.encoder} have {len(vectors[PROBE])} numbers; the {family} that this model was '
+            f'The vectors of {args.encoder} have {len(probe)} numbers; the {family} that this model was '
             f'trained on gives {separator.query_dim}.'
         )
-    if not source.describes(vectors[PROBE]):
+    if not source.describes(probe):
         notice(f'{args.encoder} places words elsewhere than the {family} this model was trained on; other weights?')
-
-    def side(parts: list[tuple[float, str]]) -> tuple[tuple[float, np.ndarray], ...]:
-        return tuple((weight, vectors[words]) for weight, words in parts)
-
-    normalise, left_out = source.normalised, side([(1.0, words) for words in args.negative])
-    found = [
-        Query(text, side(positive), side(minus) + left_out, normalise=normalise)
-        for text, (positive, minus) in zip(args.query, parsed, strict=True)
-    ]
-    for name, paths in (('audio', args.example), ('image', args.image)):
-        for path, vector in zip(paths, told.get(name, ()), strict=True):
-            found.append(Query(path.stem, ((1.0, vector),), left_out, normalise=normalise))
     return found
 
 
@@ -201,7 +152,7 @@ def _run(args: argparse.Namespace, separator: Any, kind: str) -> dict:
         raise GenaudioError(f'Cannot make the folder {args.out}: {getattr(error, "strerror", error)}.') from error
     names: list[str] = []
     for query in queries:
-        names.append(_free(_slug(query.name), {'residual', *(name.casefold() for name in names)}))
+        names.append(_free(slug(query.name, 'stem'), {'residual', *(name.casefold() for name in names)}))
     results, failed = [], []
     for path, targets in zip(args.files, _targets(args, names, kind), strict=True):
         try:
@@ -228,20 +179,9 @@ def _separated(
     from genaudio_core.separation import separate_file
 
     outputs, left = targets[: len(names)], targets[-1] if residual else None
-    began, shown = time.monotonic(), -1
-
-    def progress(share: float) -> None:
-        nonlocal shown
-        if sys.stderr.isatty() and int(share * 100) != shown:
-            shown = int(share * 100)
-            bar = '#' * (shown // 4)
-            print(f'\r{path.name} [{bar:<25}] {shown:3d}%', end='', file=sys.stderr, flush=True)
-
-    try:
+    began = time.monotonic()
+    with progress_bar(path.name, 1.0) as progress:
         told = separate_file(separator, path, outputs, queries, residual=left, on_progress=progress)
-    finally:
-        if shown >= 0:
-            print(file=sys.stderr)
     seconds = time.monotonic() - began
     levels = dict(zip([*names, *(['residual'] if residual else [])], told['level_db'], strict=True))
     for name, db in levels.items():

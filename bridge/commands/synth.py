@@ -1,12 +1,12 @@
 """`genaudio synth`: see HELP."""
 
 import argparse
-import sys
 from pathlib import Path
 
+from bridge.commands._progress import progress_bar
+from bridge.commands._queries import add_query_options, check_pictures
 from genaudio_core.command import number, seed, threads, whole
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import check_readable
 
 HELP = 'Make a sound from words, from an example or from a picture: 44.1 kHz, as many takes as you like.'
 EXAMPLE = 'genaudio synth "snare drum" --seconds 1 --takes 4 --seed 7 -o snare.wav'
@@ -16,18 +16,9 @@ ARGUMENTS = {'targets': '-o', "way='words'": '--no-prior'}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('words', nargs='?', default='',
                         help='what to make, such as "snare drum" or "0.6 rain + 0.4 snare, not cymbals"')  # fmt: skip
-    parser.add_argument('--example', action='append', default=[], type=Path, metavar='CLIP',
-                        help='a recording of such a sound; again for a blend')  # fmt: skip
-    parser.add_argument(
-        '--image',
-        action='append',
-        default=[],
-        type=Path,
-        metavar='PICTURE',
-        help='a picture of what sounds (needs --clip-weights and a model trained on CLIP)',
+    add_query_options(
+        parser, example='a recording of such a sound; again for a blend', without='what it must not sound like'
     )
-    parser.add_argument('--not', dest='negative', action='append', default=[], metavar='WORDS',
-                        help='what it must not sound like')  # fmt: skip
     parser.add_argument('--seconds', type=number('--seconds', above=0, high=3600), default=2.0,
                         help='length (default: 2)')  # fmt: skip
     parser.add_argument('--takes', type=whole('--takes'), default=1, help='how many different ones to make')
@@ -51,8 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', type=Path, help='.onnx file of a denoiser (default: the bundled one)')
     parser.add_argument('--vocoder', type=Path, help='.onnx file of a vocoder (default: the bundled one)')
     parser.add_argument('--threads', type=threads(), default=2)
-    parser.add_argument('--clip-weights', type=Path, help='your own CLIP weights, for models trained on CLIP')
-    parser.add_argument('--clip-model', default='ViT-B-32', help="open_clip's name of the model")
 
 
 def outputs(path: Path, takes: int) -> list[Path]:
@@ -67,30 +56,20 @@ def _query(args: argparse.Namespace, query_dim: int):
 
     if not args.words.strip() and not args.example and not args.image:
         raise GenaudioError('Nothing to make. Say it in words (genaudio synth "snare drum") or by --example CLIP.')
-    for path in args.image:
-        check_readable(path, 'picture')
-    if query_dim == QUERY_DIM:
-        if args.image:
-            raise GenaudioError(
-                'The bundled model has never seen a picture. Pictures need a model trained on CLIP (--model) and '
-                '--clip-weights; or use words: genaudio synth "violin".'
-            )
+    bundled = query_dim == QUERY_DIM
+    check_pictures(args, bundled, 'genaudio synth "violin"')
+    if bundled:
         return QueryEncoder().query(args.words, examples=args.example, negative=args.negative)
-    if args.clip_weights is None:
+    if args.encoder is None:
         raise GenaudioError('This model was trained on CLIP: give --clip-weights FILE (and --clip-model).')
     if args.example:
         raise GenaudioError('CLIP does not hear: an --example needs the bundled model.')
-    from genaudio_core.query import parse
     from genaudio_core.query_process import EncoderProcess
 
-    positive, minus = parse(args.words) if args.words.strip() else ([], [])
-    minus += [(1.0, words) for words in args.negative]
-    clip = EncoderProcess(args.clip_weights, args.clip_model)
-    told = clip.ask(text=[words for _, words in [*positive, *minus]], image=args.image)
-    texts = iter(told['text'])
-    wanted = [(weight, next(texts)) for weight, _ in positive] + [(1.0, vector) for vector in told['image']]
-    left_out = [(weight, next(texts)) for weight, _ in minus]
-    return Query(args.words or args.image[0].stem, tuple(wanted), tuple(left_out), n_words=len(positive))
+    texts = [args.words] if args.words.strip() else []
+    found, _ = EncoderProcess(args.encoder, args.encoder_model).queries(texts, args.negative, image=args.image)
+    positive = [part for query in found for part in query.positive]
+    return Query(found[0].name, tuple(positive), found[0].negative, n_words=len(found[0].positive) if texts else 0)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -106,24 +85,15 @@ def run(args: argparse.Namespace) -> dict:
     if not 1 <= args.takes <= MAX_TAKES:
         raise GenaudioError(f'{args.takes} takes cannot be made at once (1 to {MAX_TAKES}).')
     files = [check_writable(path) for path in outputs(args.out, args.takes)]
-    models = [path for path in (args.model, args.vocoder, args.clip_weights) if path is not None]
+    models = [path for path in (args.model, args.vocoder, args.encoder) if path is not None]
     check_targets(files, [*args.example, *args.image, *models])
     synthesizer = Synthesizer.load(args.model, vocoder=args.vocoder, threads=args.threads)
     query = _query(args, synthesizer.query_dim)
-    shown = False
-
-    def progress(share: float) -> None:
-        nonlocal shown
-        if sys.stderr.isatty() and args.takes > 1:
-            shown = True
-            print(f'\rtake {round(share * args.takes) + 1} of {args.takes}', end='', file=sys.stderr, flush=True)
-
-    audio = synthesizer.make(
-        query, args.seconds, args.takes, args.seed, args.guidance, args.steps, args.pitch,
-        way='prior' if args.prior else 'words', on_progress=progress,
-    )  # fmt: skip
-    if shown:
-        print(file=sys.stderr)
+    with progress_bar(query.name, 1.0) as progress:
+        audio = synthesizer.make(
+            query, args.seconds, args.takes, args.seed, args.guidance, args.steps, args.pitch,
+            way='prior' if args.prior else 'words', on_progress=progress,
+        )  # fmt: skip
     for path, take in zip(files, audio, strict=True):
         write_audio(path, take[None], synthesizer.sample_rate)
     return {
