@@ -23,6 +23,7 @@ from bridge.rings import Ring, Shared
 FADE = 0.01  # seconds from dry to wet, once results are there again
 DECLICK = 0.004  # seconds over which a jump that cannot be avoided is spread
 MARGINS = 16  # hops of margin that are told apart in what blocks needed
+BOUNCE_WAIT = 2.0  # seconds that a bounce waits for one result
 
 
 def total_latency(block: int, hop: int, margin: int = 0) -> int:
@@ -269,7 +270,9 @@ class AudioCore:
 
     def _wait(self, finished: Ring | None, results: np.ndarray, position: int) -> tuple[bool, bool]:
         """Wait for a result, in a bounce; return whether it came through plug-ins, and whether it came."""
-        until = time.monotonic() + (2.0 if position >= 0 else 0.0)  # there are none of what was before the stream
+        until = time.monotonic() + (
+            BOUNCE_WAIT if position >= 0 else 0.0
+        )  # there are none of what was before the stream
         wanted = finished or self.outbox
         while time.monotonic() < until:
             if wanted.read_into(results, position):

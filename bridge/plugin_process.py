@@ -34,7 +34,7 @@ from genaudio_core.errors import GenaudioError
 
 LOAD_SECONDS = 60.0  # that one effect may take to load
 STUCK_SECONDS = 8.0  # without a sign of life, after which the process counts as hung
-AT_ONCE = 2.0  # seconds after its start within which a death is put down to what is new
+AT_ONCE = 2.0  # seconds after it was ready within which a death is put down to what is new
 FAULTS = 3  # of one effect within a minute, before it is left out
 MAX_STARTS = 3  # of a process that ends before it has said anything
 
@@ -207,6 +207,8 @@ class PluginHost:
             self._extra = self.host.plugin_delay = extra
             if self._ready_once:
                 self.told.append(f'The effects now hold back {latency} samples; the delay is adjusted.')
+        if not self._ready_now:
+            self._started = time.monotonic()  # however long a busy machine took until here
         self.latency, self._ready_once, self._ready_now = latency, True, True
         core.finished = self.finished
 

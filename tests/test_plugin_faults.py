@@ -46,6 +46,23 @@ def listen(plugins, what, seconds=60.0, host=None):
     return said
 
 
+def patient_unless(stands_still):
+    """A `PluginHost` whose patience runs only while `stands_still(host)`: what else takes long is the machine."""
+
+    class Patient(PluginHost):
+        def _look(self):
+            if not stands_still(self):
+                self._load_patience.renew()
+                self._stuck_patience.renew()
+            super()._look()
+
+    return Patient
+
+
+def is_stopped(plugins):
+    return state(plugins.process.pid) == 'T'
+
+
 def at_birth(do, times=1):
     """Do something with the next plug-in processes, as soon as each is there."""
     done = set()
@@ -104,7 +121,8 @@ def test_ctrl_c_while_plugins_load_is_obeyed_at_once(host):
 
 def test_a_process_that_hangs_before_it_says_anything_is_one_line(host):
     at_birth(lambda pid: os.kill(pid, signal.SIGSTOP), 1)
-    plugins = PluginHost(host, {0: (Link(effect='Reverb'),)}, timeout=3)  # it is killed, and another one loads
+    # It is killed, and another one loads.
+    plugins = patient_unless(is_stopped)(host, {0: (Link(effect='Reverb'),)}, timeout=3)
     assert plugins.process.is_alive() and not plugins.given_up
     plugins.stop()
 
@@ -114,7 +132,8 @@ def test_a_process_that_hangs_before_it_says_anything_is_one_line(host):
 def test_a_plugin_that_dies_or_hangs_while_it_is_loaded_is_left_out(host, monkeypatch, how, says):
     monkeypatch.setenv('GENAUDIO_TEST_LOADING', how)
     x = np.tile(music(1.0), 2)
-    plugins = PluginHost(host, {0: (Link(path=str(built('crash'))), Link(effect='Invert'))}, timeout=4)
+    while_it_loads = patient_unless(lambda plugins: plugins._loading == (0, 0))
+    plugins = while_it_loads(host, {0: (Link(path=str(built('crash'))), Link(effect='Invert'))}, timeout=4)
     try:
         line = plugins.poll()
         assert line is not None and says in line and line.endswith('It is left out.') and 'crash.vst3' in line
@@ -187,11 +206,15 @@ def test_no_process_is_left_when_the_parent_is_killed(tmp_path):
         parent.stdout.close()
 
 
-def is_there(pid):
+def state(pid):
     try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
     except OSError:
-        return False
+        return ''
+
+
+def is_there(pid):
+    return state(pid) not in ('', 'Z')
 
 
 # --- while they play -------------------------------------------------------------------------------------------------
@@ -199,7 +222,7 @@ def is_there(pid):
 
 def test_a_process_that_hangs_is_found_by_its_heartbeat_and_the_stems_play_on(host, monkeypatch):
     monkeypatch.setattr(plugin_process, 'STUCK_SECONDS', 1.5)
-    plugins = PluginHost(host, {0: (Link(effect='Gain', parameters={'gain_db': -6.0206}),)})
+    plugins = patient_unless(is_stopped)(host, {0: (Link(effect='Gain', parameters={'gain_db': -6.0206}),)})
     try:
         listen(plugins, lambda: host.core._through_plugins, host=host)
         host.core.waits = False
@@ -231,7 +254,8 @@ def test_a_parent_that_stood_still_blames_nobody(monkeypatch):
 def test_a_plugin_that_hangs_later_is_named_and_left_out_when_it_does_so_again_and_again(host, monkeypatch):
     monkeypatch.setattr(plugin_process, 'STUCK_SECONDS', 1.0)
     path = str(built('crash'))
-    plugins = PluginHost(host, {0: (GAIN, Link(path=path, parameters={'trouble': 0.0}))})
+    in_trouble = patient_unless(lambda plugins: plugins.chains[0][1].parameters['trouble'])
+    plugins = in_trouble(host, {0: (GAIN, Link(path=path, parameters={'trouble': 0.0}))})
     try:
         host.core.waits = False
         said = []
@@ -252,15 +276,13 @@ def test_a_plugin_that_turns_to_nan_becomes_silence_is_told_and_is_over_when_it_
     x = np.tile(music(1.0), 2)
     plugins = PluginHost(host, {0: (Link(path=str(built('crash')), parameters={'loudness': 1.0}),)})
     try:
-        play(host, x[:, :9600])  # little is on its way when it turns
+        play(host, x[:, :9600])
         plugins.set_parameter(0, 0, 'trouble', 2.0)
-        out, said, end = [], [], time.monotonic() + 60
+        assert not listen(plugins, lambda: plugins.chains[0][0].parameters.get('trouble') == 2.0)
+        out, said, end = [play(host, x[:, :9600])], [], time.monotonic() + 60  # a second of it would be another fault
         while not said and time.monotonic() < end:
-            out.append(play(host, x[:, :9600]))
-            patience = time.monotonic() + 1  # as a device would: more than a second of it at once is another fault
-            while not said and time.monotonic() < patience:
-                said += filter(None, [plugins.poll()])
-                time.sleep(0.01)
+            said += filter(None, [plugins.poll()])
+            time.sleep(0.01)
         assert said == ['An effect returned samples that are not numbers; they became silence.']
         plugins.set_parameter(0, 0, 'trouble', 0.0)
         while not np.abs(out[-1][:2]).max() > 0.01 and time.monotonic() < end:

@@ -9,6 +9,7 @@ from stream_models import music, random_model
 from test_audio import play
 from vst3 import ZAM, built, can_build, zam_plugins
 
+from bridge import audio_core, plugin_process
 from bridge.audio import AudioHost
 from bridge.plugin_effects import Chain, check_link, load_link
 from bridge.plugin_process import Link, PluginHost
@@ -19,7 +20,8 @@ RATE = 48000
 
 
 @pytest.fixture
-def host():
+def host(monkeypatch):
+    monkeypatch.setattr(audio_core, 'BOUNCE_WAIT', 60.0)  # a busy machine lets nobody run for seconds
     path = random_model()
     words = MaskNetwork.load(path).words('drums', 'bass')
     with AudioHost(str(path), words, sample_rate=RATE, block=256, margin_ms=0, realtime=False, standby=False) as made:
@@ -39,12 +41,12 @@ def test_effects_change_their_own_pair_in_place_and_a_crash_leaves_the_stems(hos
         assert_allclose(null[:, start:], x[:, start - latency : out.shape[1] - latency], atol=1e-4)
         plugins.set_parameter(0, 0, 'gain_db', 0.0)
         plugins.set_parameter(0, 0, 'gain', 0.0)
-        told, end = None, time.monotonic() + 20
+        told, end = None, time.monotonic() + 60
         while told is None and time.monotonic() < end:
             play(host, x[:, :2560])
             told = plugins.poll()
         assert "Gain has no parameter 'gain'. Did you mean 'gain_db'" in told
-        assert plugins.save_state() == {0: [b'', b'']}
+        assert plugins.save_state(60.0) == {0: [b'', b'']}
 
         os.kill(plugins.process.pid, signal.SIGKILL)
         plugins.process.join()
@@ -132,7 +134,7 @@ def test_a_vst3_of_its_own_on_each_stem_in_place_with_parameters_and_state(host)
             plugins.poll()
             time.sleep(0.01)
         play(host, x)
-        state = plugins.save_state()
+        state = plugins.save_state(60.0)
         assert len(state[0][0]) > 50 and state[1][1] == b'' and state[0][0] != state[1][0]
         with pytest.raises(GenaudioError, match='stem_2 has 2 effects; there is no 6'):
             plugins.set_parameter(1, 5, 'loudness', 1.0)
@@ -143,12 +145,15 @@ def test_a_vst3_of_its_own_on_each_stem_in_place_with_parameters_and_state(host)
 
 
 @can_build
-def test_a_vst3_that_crashes_leaves_the_stems_and_comes_back(host):
+def test_a_vst3_that_crashes_leaves_the_stems_and_comes_back(host, monkeypatch):
+    monkeypatch.setattr(
+        plugin_process, 'AT_ONCE', 1000.0
+    )  # the second crash is at once, on any machine
     x = np.tile(music(1.0), 2)
     plugins = PluginHost(host, {0: (Link(path=str(built('crash')), parameters={'loudness': 0.5}),)})
     try:
         play(host, x)
-        plugins._started -= 10  # as if it had been running for a while
+        plugins._started -= 2000  # as if it had been running for a while
         plugins.set_parameter(0, 0, 'crash', 1.0)  # now it aborts in its own process
         host.core.waits = False
         end = time.monotonic() + 60
