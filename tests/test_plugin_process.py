@@ -146,9 +146,7 @@ def test_a_vst3_of_its_own_on_each_stem_in_place_with_parameters_and_state(host)
 
 @can_build
 def test_a_vst3_that_crashes_leaves_the_stems_and_comes_back(host, monkeypatch):
-    monkeypatch.setattr(
-        plugin_process, 'AT_ONCE', 1000.0
-    )  # the second crash is at once, on any machine
+    monkeypatch.setattr(plugin_process, 'AT_ONCE', 1000.0)  # the second crash is at once, on any machine
     x = np.tile(music(1.0), 2)
     plugins = PluginHost(host, {0: (Link(path=str(built('crash')), parameters={'loudness': 0.5}),)})
     try:
