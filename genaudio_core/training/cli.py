@@ -23,6 +23,7 @@ COMMANDS = {
     'evaluate-stems': 'measure the live separator on unseen bands and real songs',
     'evaluate-synthesis': 'measure made sounds: Frechet distance, query match, samplers, vocoders',
     'evaluate': 'measure a trained model against held-out music',
+    'evaluate-band': 'measure how a band plays together, beside real and written music',
     'attention': 'draw what the attention heads of a music model look at',
 }
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from genaudio_core.analysis.tables import print_rows
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, check_writable, find_model
 
@@ -144,7 +145,7 @@ def _print(report: dict) -> None:
     for source, row in [*sorted(nll['sources'].items()), ('mean', nll)]:
         values = (row['per_note'], row['per_event'], *row.get('fields', {}).values())
         rows.append([source, str(row['pieces']), *(f'{value:.3f}' for value in values)])
-    _print_rows(rows)
+    print_rows(rows)
     kinds = [name for name in _ROWS if name in report]
     if not kinds:
         return
@@ -157,13 +158,4 @@ def _print(report: dict) -> None:
         cells += [f'{row[k] * 100:.0f}' if k in row else '' for k in ('repeats_verbatim', 'stops_early')]
         cells.append(f'{row["notes_per_second"]:.0f}' if 'notes_per_second' in row else '')
         rows.append([kind.replace('_', ', '), str(row['pieces']), str(row['notes']), *cells])
-    _print_rows(rows)
-
-
-def _print_rows(rows: list[list[str]]) -> None:
-    """Columns by their widest cell, never wrapped: a report is read in files too."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *others = (cell.rjust(width) if i else cell.ljust(width)
-                          for i, (cell, width) in enumerate(zip(row, widths, strict=True)))  # fmt: skip
-        print('  '.join([first, *others]))
+    print_rows(rows)
