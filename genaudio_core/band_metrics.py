@@ -4,6 +4,7 @@ Times are in quarter notes, shares are 0 to 1, and nan says that there was nothi
 `Note`; drums are left out where pitch is asked (by the caller, who knows which part they are).
 """
 
+import bisect
 import itertools
 import math
 from collections import Counter, defaultdict
@@ -202,12 +203,20 @@ def contents(notes: Sequence[Note], bars: Sequence[Bar], *, transposed: bool = F
     transposed : pitches are counted from the bar's first note, so that a bar is the same in every key
     """
     result: list[Hashable] = []
+    ordered = sorted(notes)
     for bar in bars:
-        own = sorted(_in(bar, notes), key=lambda note: (round((note.beat - bar.start) * RESOLUTION), note.note))
-        base = own[0].note if own and transposed else 0
-        held = tuple((round((note.beat - bar.start) * RESOLUTION), note.note - base) for note in own)
-        result.append(held if len(held) >= FEWEST else None)
+        first = bisect.bisect_left(ordered, bar.start - NEAR, key=_onset)
+        inside = itertools.takewhile(
+            lambda note, end=bar.end - NEAR: note.beat < end, itertools.islice(ordered, first, None)
+        )
+        own = sorted((round((note.beat - bar.start) * RESOLUTION), note.note) for note in inside)
+        base = own[0][1] if own and transposed else 0
+        result.append(tuple((step, pitch - base) for step, pitch in own) if len(own) >= FEWEST else None)
     return result
+
+
+def _onset(note: Note) -> float:
+    return note.beat
 
 
 class CopyIndex:

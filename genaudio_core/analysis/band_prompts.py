@@ -199,13 +199,19 @@ def swung(notes: Sequence[Note]) -> list[Note]:
 # --- the pieces ------------------------------------------------------------------------------------------------------
 
 
-def _prompt(name: str, key: str, tempo: float, meter: tuple[int, int], chords: str, parts: Mapping, **more) -> Prompt:
+def _prompt(
+    name: str,
+    key: str,
+    tempo: float,
+    meter: tuple[int, int],
+    chords: str,
+    parts: Mapping[str, tuple[str, list[Note] | Callable]],
+    **more,
+) -> Prompt:
     """`parts`: name of the track -> (instrument, notes or a function of chords and bar)."""
     bar = meter[0] * 4 / meter[1]
     spelled = spell(chords, bar)
-    played = {
-        track: list(notes(spelled, bar)) if callable(notes) else list(notes) for track, (_, notes) in parts.items()
-    }
+    played = {track: notes(spelled, bar) if callable(notes) else notes for track, (_, notes) in parts.items()}
     instruments = {track: instrument for track, (instrument, _) in parts.items()}
     scale = pitch_classes(key).union(*(segment.chord.pitch_classes for segment in spelled))
     return Prompt(name, key, tempo, meter, spelled, played, instruments, scale=scale, **more)
