@@ -16,6 +16,7 @@ Modules are imported when their subcommand is chosen, so that ``genaudio devices
 
 import _thread
 import argparse
+import codecs
 import contextlib
 import errno
 import importlib
@@ -268,6 +269,25 @@ def _json_default(value: Any) -> Any:
     return str(value)
 
 
+def _written_anyhow(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of a file name that are no text go out as they came; a letter that the terminal lacks as its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    bad = ''.join(letter if '\udc80' <= letter <= '\udcff' else f'\\u{ord(letter):04x}' for letter in part)
+    return bad.encode('ascii', 'surrogateescape'), error.end
+
+
+codecs.register_error('genaudio', _written_anyhow)
+
+
+def write_anything(stream: Any) -> None:
+    """Let a text stream take file names that are no text, and letters that its encoding lacks (LANG=C)."""
+    if getattr(stream, 'errors', None) in ('strict', 'surrogateescape', 'backslashreplace'):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors='genaudio')
+
+
 def lead_nowhere(stream: Any) -> None:
     """If a stream takes nothing any more, let it lead nowhere: Python writes out what is left when it ends."""
     try:
@@ -307,6 +327,8 @@ def _show_where_somebody_reads(result: Mapping[str, Any], as_json: bool) -> None
 def main(program: str, about: str, package: str, commands: Mapping[str, str], argv: Sequence[str] | None = None) -> int:
     """Run one of `commands` (name -> one line of help), found as ``package.name``; return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        write_anything(stream)
     width = max(map(len, commands))
     listing = '\n'.join(f'  {name:<{width}}  {text}' for name, text in commands.items())
     if not argv or argv[0] in ('-h', '--help'):

@@ -5,6 +5,9 @@ import hashlib
 import os
 import re
 import secrets
+import select
+import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -58,6 +61,62 @@ def check_readable(path: str | Path, what: str = 'file') -> Path:
     except (OSError, ValueError) as error:
         why = f'There is no {what} {path}: {getattr(error, "strerror", None) or error}.'
     raise GenaudioError(why)
+
+
+WRITER_SECONDS = 5.0  # for somebody to begin to write into a pipe with a name
+
+
+def read_bytes(path: str | Path, limit: int, *, begins: tuple[bytes, ...], what: str) -> bytes:
+    """Return what is in a file, or comes through a pipe, however it is called (``/dev/stdin``).
+
+    No more than `limit` bytes are taken, and only the first few of what does not begin as one of `begins`: devices have
+    no end. A pipe that nobody writes into is waited for `WRITER_SECONDS`.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot be read, or is no `what` by its length or its beginning. What is empty is returned empty.
+    """
+    data, head = b'', max(map(len, begins))
+    try:
+        with open(path, 'rb', opener=_without_waiting) as file:
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                data = _first_byte(file.fileno(), path)
+            while len(data) < head and (more := file.read(head - len(data))):
+                data += more
+            if data and not data.startswith(begins) and not any(begin.startswith(data) for begin in begins):
+                raise GenaudioError(f'{path} is not a {what}.')
+            parts, length = [data], len(data)
+            while length <= limit and (more := file.read(1 << 20)):
+                parts.append(more)
+                length += len(more)
+    except (OSError, ValueError) as error:
+        raise GenaudioError(f'Cannot read {path}: {getattr(error, "strerror", None) or error}.') from error
+    if length > limit:
+        raise GenaudioError(f'{path} is too long for a {what} (over {limit >> 20} MiB).')
+    return b''.join(parts)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    is_pipe = hasattr(os, 'mkfifo') and stat.S_ISFIFO(os.stat(path).st_mode)
+    return os.open(path, flags | os.O_NONBLOCK if is_pipe else flags)
+
+
+def _first_byte(descriptor: int, path: str | Path) -> bytes:
+    """Return the first byte of a pipe, or none at its end; while somebody has its other end open, wait for it."""
+    deadline = time.monotonic() + WRITER_SECONDS
+    while True:
+        try:
+            byte = os.read(descriptor, 1)
+        except BlockingIOError:  # there is a writer, who has not said anything yet
+            os.set_blocking(descriptor, True)
+            return os.read(descriptor, 1)
+        if byte or select.select([descriptor], [], [], 0)[0]:  # nothing to read, and ready: its writer came and went
+            os.set_blocking(descriptor, True)
+            return byte
+        if time.monotonic() > deadline:
+            raise GenaudioError(f'Nobody writes into the pipe {path}; give a file, or start what writes into it.')
+        time.sleep(0.02)
 
 
 def check_targets(targets: Iterable[str | Path], sources: Iterable[str | Path] | Mapping[Path, str]) -> None:
@@ -122,7 +181,15 @@ def fitting_name(stem: str, rest: str, limit: int = MAX_NAME) -> str:
     room = limit - len(os.fsencode(mark + rest))
     if room < 1:
         raise GenaudioError(f'No file can be called like that: {rest} is too long.')
-    return os.fsencode(stem)[:room].decode('utf-8', 'ignore') + mark + rest
+    return _cut(stem, room) + mark + rest
+
+
+def _cut(name: str, room: int) -> str:
+    """As much of the beginning of a name as fits into `room` bytes, in whole letters and in the system's encoding."""
+    name = name[: max(room, 0)]
+    while len(os.fsencode(name)) > room:
+        name = name[:-1]
+    return name
 
 
 def slug(name: str, nothing: str, limit: int = 60) -> str:
@@ -166,7 +233,7 @@ def hidden_beside(path: Path) -> Path:
     """A name beside `path` that nobody has: what is not finished bears it."""
     mark = f'-{secrets.token_hex(4)}{path.suffix}'
     room = MAX_NAME - len(os.fsencode(mark)) - 1
-    return path.with_name('.' + os.fsencode(path.stem)[:room].decode('utf-8', 'ignore') + mark)
+    return path.with_name('.' + _cut(path.stem, room) + mark)
 
 
 def find_model(name: str | Path) -> Path:

@@ -1,7 +1,6 @@
 """New notes joined to a score: into the tracks that play their instrument, with no key struck while it is down."""
 
 import bisect
-import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable
@@ -36,21 +35,24 @@ def append_notes(score: Score, tracks: list[Track], end: float, *, like: Score) 
             score.tracks.append(replace(new, notes=notes))
             count += len(notes)
             continue
-        if any(_share_a_channel(like.tracks[i], like.tracks[j]) for i, j in itertools.combinations(homes, 2)):
+        there = [_channel(like.tracks[i]) for i in homes]
+        if len(set(there)) < len(there):
             notes = _apart(notes)
         for i, mine in zip(homes, share_out(notes, [like.tracks[i] for i in homes]), strict=True):
+            if not mine:
+                continue
             home = score.tracks[i]
-            sounding = [note for track in score.tracks if _share_a_channel(track, home) for note in track.notes]
+            channel = _channel(home)
+            sounding = [note for track in score.tracks if _channel(track) == channel for note in track.notes]
             mine = struck_once(mine, sounding)
             home.notes.extend(mine)
             count += len(mine)
     return count
 
 
-def _share_a_channel(one: Track, other: Track) -> bool:
-    return one is other or (
-        one.place is not None and other.place is not None and one.place.channel == other.place.channel
-    )
+def _channel(track: Track) -> object:
+    """What is equal for two tracks that share a channel: a new track has one of its own."""
+    return track.place.channel if track.place is not None else id(track)
 
 
 def _apart(notes: list[Note]) -> list[Note]:
@@ -132,7 +134,7 @@ def let_go(score: Score, start: float) -> list[str]:
     told = []
     channels: dict[object, list[Track]] = defaultdict(list)
     for track in score.tracks:
-        channels[track.place.channel if track.place is not None else id(track)].append(track)
+        channels[_channel(track)].append(track)
     for tracks in channels.values():
         if not any(note.beat >= start - 1e-6 for track in tracks for note in track.notes):
             continue

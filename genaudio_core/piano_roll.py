@@ -1,5 +1,6 @@
 """A picture of a score: a colour for each part, strong for loud notes, filled for new ones, hollow for given ones."""
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ _KIT = (
 _ROWS = {key: row for row, (_, keys) in enumerate(_KIT) for key in keys}
 _DOTS = 110  # to the inch
 _SHORTEST = 0.06  # beats, so that a stroke is seen
+_NAMED = 11  # parts; the others are counted
 
 
 @dataclass
@@ -81,32 +83,52 @@ def draw(path: str | Path, parts: Sequence[Part], *, title: str = '', bars: Sequ
     panels[-1].set_xlim(first - 0.2, last + 0.2)
     panels[-1].set_xlabel('beat')
     if title:
-        panels[0].set_title(title, fontsize=10)
-    keys = [Patch(facecolor=colours[id(part)], label=part.name) for part in shown if part.name]
+        panels[0].set_title(_drawn(title), fontsize=10, parse_math=False)
+    named = [part for part in shown if part.name]
+    keys = [Patch(facecolor=colours[id(part)], label=_drawn(part.name)) for part in named[:_NAMED]]
+    if len(named) > _NAMED:
+        keys.append(Patch(alpha=0, label=f'and {len(named) - _NAMED} more'))
     if any(part.given for part in shown) and any(part.new for part in shown):
         keys += [
             Patch(facecolor='#dddddd', edgecolor='#555555', label='given'),
             Patch(facecolor='#555555', label='new'),
         ]
     if keys:
-        figure.legend(handles=keys, loc='outside upper left', frameon=False, ncols=len(keys), fontsize=8)
-    with atomic_write(path) as temporary:
+        ncols = min(len(keys), 6)
+        legend = figure.legend(handles=keys, loc='outside upper left', frameon=False, ncols=ncols, fontsize=8)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    with atomic_write(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph')  # a letter that the font lacks is drawn as a box
         # Fixed metadata: the same music makes the same file.
         metadata = {'Software': 'genaudio'} if Path(path).suffix == '.png' else None
         figure.savefig(temporary, dpi=_DOTS, metadata=metadata)
 
 
 def _add(axes: Any, part: Part, colour: str, row: Any) -> None:
+    from matplotlib.collections import PolyCollection
+
     for notes, is_new in ((part.given, False), (part.new, True)):
         if notes:
-            axes.barh(
-                [row(note) for note in notes],
-                [max(note.duration, _SHORTEST) for note in notes],
-                left=[note.beat for note in notes],
-                height=0.85,
-                color=[_shade(colour, note.velocity, is_new=is_new) for note in notes],
-                edgecolor=colour, linewidth=0.0 if is_new else 0.7,
+            shades = [_shade(colour, note.velocity, is_new=is_new) for note in notes]
+            # One collection, not a patch for each note: a file may hold a hundred thousand.
+            boxes = PolyCollection(
+                [_box(note, row(note)) for note in notes],
+                facecolors=shades, edgecolors=colour, linewidths=0.0 if is_new else 0.7,
             )  # fmt: skip
+            axes.add_collection(boxes)
+
+
+def _box(note: Note, row: float) -> list[tuple[float, float]]:
+    """Corners of a note: beats, rows."""
+    begin, end = note.beat, note.beat + max(note.duration, _SHORTEST)
+    return [(begin, row - 0.425), (begin, row + 0.425), (end, row + 0.425), (end, row - 0.425)]
+
+
+def _drawn(text: str) -> str:
+    """A text as it can be drawn: no bytes that are no letters, no control characters, no endless one."""
+    text = ''.join(letter if letter.isprintable() else '\N{REPLACEMENT CHARACTER}' for letter in text[:100])
+    return f' {text}' if text.startswith('_') else text  # matplotlib takes a leading underscore for "leave it out"
 
 
 def _shade(colour: str, velocity: int, *, is_new: bool) -> tuple[float, float, float, float]:
@@ -118,8 +140,8 @@ def _shade(colour: str, velocity: int, *, is_new: bool) -> tuple[float, float, f
 
 def bar_lines(score: Score, most: int = 512) -> list[float]:
     """Beats of the bar lines of a score."""
-    bars, beat = [], 0.0
-    while beat < score.end and len(bars) < most:
+    bars, beat, end = [], 0.0, score.end
+    while beat < end and len(bars) < most:
         bars.append(beat)
         beat = score.next_bar(beat + 1e-3)
     return bars

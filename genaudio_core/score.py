@@ -18,8 +18,7 @@ from mido.midifiles.meta import UnknownMetaMessage, build_meta_message
 
 from genaudio_core import smf
 from genaudio_core.drum_parts import DRUM_CHANNEL, DrumParts, concerns_drums
-from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, read_bytes
 from genaudio_core.midi_source import TEXTS, Channel, Place, Source
 from genaudio_core.midi_writing import file_of
 from genaudio_core.notes import DEFAULT_TEMPO, Meter, Note, Score, Tempo, Track
@@ -27,6 +26,7 @@ from genaudio_core.notes import DEFAULT_TEMPO, Meter, Note, Score, Tempo, Track
 __all__ = ['DEFAULT_TEMPO', 'DRUM_CHANNEL', 'Meter', 'Note', 'Score', 'Tempo', 'Track',
            'midi_bytes', 'read_midi', 'to_midi', 'write_midi']  # fmt: skip
 
+MAX_BYTES = 1 << 28  # of a file; a million events are 4 MB
 LATEST = 1_000_000.0  # beats; a note that begins later is left in its file
 
 
@@ -51,10 +51,7 @@ def read_midi(source: str | Path | bytes) -> Score:
     if isinstance(source, bytes):
         data = source
     else:
-        try:
-            data = Path(source).read_bytes()
-        except OSError as error:
-            raise GenaudioError(f'Cannot read {name}: {error.strerror}.') from error
+        data = read_bytes(source, MAX_BYTES, begins=(b'MThd', b'RIFF'), what='MIDI file')
     file = smf.parse(data, name)
     score = _Reader(file).score
     told = [*file.faults]
@@ -92,6 +89,7 @@ class _Reader:
     def __init__(self, file: smf.File):
         self.file = file
         self.unit: float = file.ticks_per_beat or file.ticks_per_second
+        self._fields: dict[bytes, dict[str, Any]] = {}  # of the messages that there are, by their bytes
         self.source = Source(file, [0] * len(file.tracks))
         self.score = Score(tempos=[], meters=[], ticks_per_beat=file.ticks_per_beat or 480, source=self.source)
         chunks = range(len(file.tracks))
@@ -200,7 +198,12 @@ class _Reader:
                     close(channel, key, tick, i)
             elif status in (0xA0, 0xB0, 0xD0, 0xE0):
                 channel = (port, data[0] & 15)
-                loose.append((chunk, i, tick, channel, mido.Message.from_bytes(data)))
+                # A file holds few that differ, and mido is slow to read one; each event is a message of its own.
+                if (fields := self._fields.get(data)) is None:
+                    fields = self._fields[data] = vars(mido.Message.from_bytes(data))
+                message = mido.Message.__new__(mido.Message)
+                vars(message).update(fields)
+                loose.append((chunk, i, tick, channel, message))
                 if status == 0xB0 and (data[1] == 120 or data[1] >= 123):
                     self._silence(channel, tick, sounding, close)
             elif data[0] == smf.SYSEX and data[-1] == 0xF7 and data[1:-1].isascii():

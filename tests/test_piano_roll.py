@@ -16,11 +16,16 @@ def drawn(monkeypatch):
     add = piano_roll._add
 
     def look(axes, part, colour, row):
-        before = len(axes.patches)
+        before = len(axes.collections)
         add(axes, part, colour, row)
         found[part.name] = [
-            (patch.get_y() + patch.get_height() / 2, patch.get_facecolor(), patch.get_linewidth())
-            for patch in axes.patches[before:]
+            (
+                path.vertices[:, 1].min() / 2 + path.vertices[:, 1].max() / 2,
+                tuple(face),
+                float(boxes.get_linewidth()[0]),
+            )
+            for boxes in axes.collections[before:]
+            for path, face in zip(boxes.get_paths(), boxes.get_facecolor(), strict=True)
         ]
 
     monkeypatch.setattr(piano_roll, '_add', look)

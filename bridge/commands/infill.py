@@ -35,11 +35,11 @@ def bar_range(score: Score, text: str) -> tuple[float, float]:
     first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= last:
         raise GenaudioError(f'--bars {text}: bars count from 1, and the first comes before the last.')
-    lines = [0.0]
-    while lines[-1] < score.end and len(lines) <= last:
+    lines, over = [0.0], score.end
+    while lines[-1] < over and len(lines) <= last:
         lines.append(score.next_bar(lines[-1] + 1e-3))
-    if first > len(lines) or lines[first - 1] >= score.end:
-        bars = max(sum(line < score.end for line in lines), 1)
+    if first > len(lines) or lines[first - 1] >= over:
+        bars = max(sum(line < over for line in lines), 1)
         raise GenaudioError(f'--bars {text}: give a range within the piece; it ends in bar {bars}.')
     if last - first >= MAX_BARS:
         raise GenaudioError(f'--bars {text} is {last - first + 1} bars; at most {MAX_BARS} are filled in one go.')
