@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections import deque
@@ -12,10 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 NAME = f'genaudio-test-{os.getpid()}'
 RATE = 48000
 available = shutil.which('jackd') is not None
+# In front of a command: it hears a closed terminal even where we do not (``nohup``, CI), and inherit that to it.
+HEARS_ALL = ('env', '--default-signal=HUP') if sys.platform == 'linux' else ()
 
 
 _held = 0  # servers of this process inside `alone`
@@ -35,54 +39,59 @@ def alone() -> Iterator[None]:
             _held -= 1
 
 
+class Server:
+    """jackd with its dummy driver under `NAME`, which may go and come back at another rate or period."""
+
+    def start(self, rate: int = RATE, period: int = 256) -> None:
+        """Start it, and wait until it answers."""
+        command = ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(rate), '-p', str(period)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '20'], check=True, capture_output=True)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def stop(self) -> None:
+        """End it, unless it has ended."""
+        self.process.terminate()
+        self.process.wait(timeout=10)
+
+
 @contextlib.contextmanager
-def server(period: int = 256) -> Iterator[str]:
-    """Run jackd with its dummy driver; sets the environment for clients of this process and its children.
+def running(period: int = 256, rate: int = RATE) -> Iterator[Server]:
+    """Run jackd; sets the environment for clients of this process and its children.
 
     Waits while other tests on this machine use a server of theirs.
     """
-    with alone():
-        yield from _run_server(period)
-
-
-def _run_server(period: int) -> Iterator[str]:
     wanted = {'JACK_DEFAULT_SERVER': NAME, 'JACK_NO_START_SERVER': '1', 'JACK_NO_AUDIO_RESERVATION': '1'}
-    before = {key: os.environ.get(key) for key in wanted}
-    os.environ.update(wanted)
-    try:
-        process = _start(period)
-    except subprocess.CalledProcessError:
-        # After several killed servers JACK refuses with "Too many servers". Clear up only now, and only if nobody runs
-        # one: libjack keeps the registry mapped, and a process that has met JACK before could not open it any more.
-        if subprocess.run(['pgrep', '-x', 'jackd'], capture_output=True).returncode == 0:
-            raise
-        for stale in Path('/dev/shm').glob('jack*'):
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-        process = _start(period)
-    try:
+    with alone(), pytest.MonkeyPatch.context() as patch:
+        for key, value in wanted.items():
+            patch.setenv(key, value)
+        one = Server()
+        try:
+            one.start(rate, period)
+        except subprocess.CalledProcessError:
+            # After several killed servers JACK refuses with "Too many servers". Clear up only now, and only if nobody
+            # runs one: libjack keeps the registry mapped, and a process that has met JACK before could not open it any
+            # more.
+            if subprocess.run(['pgrep', '-x', 'jackd'], capture_output=True).returncode == 0:
+                raise
+            for stale in Path('/dev/shm').glob('jack*'):
+                shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+            one.start(rate, period)
+        try:
+            yield one
+        finally:
+            one.stop()
+
+
+@contextlib.contextmanager
+def server(period: int = 256) -> Iterator[str]:
+    """As `running`, for those who leave it alone: its name."""
+    with running(period):
         yield NAME
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
-
-
-def _start(period: int) -> subprocess.Popen:
-    process = subprocess.Popen(
-        ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(RATE), '-p', str(period)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '10'], check=True, capture_output=True)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    return process
 
 
 class Desk:

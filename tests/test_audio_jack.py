@@ -3,16 +3,14 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import threading
 import time
 
 import numpy as np
 import pytest
-from jack_server import alone
+from isolate_program import Isolate, children_of, has_jack, ours_in, runs
+from jack_server import NAME, RATE, available, running
 from numpy.testing import assert_allclose
 from stream_models import music, random_model
 
@@ -20,79 +18,21 @@ from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
 
 pytestmark = [
     pytest.mark.jack,
-    pytest.mark.skipif(shutil.which('jackd') is None, reason='jackd is not installed'),
+    pytest.mark.skipif(not available, reason='jackd is not installed'),
 ]
 jack = pytest.importorskip('jack')
-NAME, RATE = f'genaudio-stems-test-{os.getpid()}', 48000
 
 
-@contextlib.contextmanager
-def jackd(rate=RATE, period=256):
-    with alone():
-        process = subprocess.Popen(
-            ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(rate), '-p', str(period)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '20'], check=True, capture_output=True)
-            yield process
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
+@pytest.fixture(scope='module', autouse=True)
+def server():
+    """One for all; who stops it starts it again."""
+    with running() as one:
+        yield one
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    monkeypatch.setenv('JACK_DEFAULT_SERVER', NAME)
-    monkeypatch.setenv('JACK_NO_START_SERVER', '1')
-    monkeypatch.setenv('JACK_NO_AUDIO_RESERVATION', '1')
-
-
-class Isolate:
-    """The command in a process of its own; its notices are collected."""
-
-    def __init__(self, *arguments):
-        command = [sys.executable, '-m', 'bridge.cli', 'isolate', '--json', '--model', str(random_model()), *arguments]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=dict(os.environ))
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self):
-        for line in self.process.stderr:
-            self.lines.append(line)
-
-    def wait_for(self, text, seconds=60):
-        end = time.monotonic() + seconds
-        while not any(text in line for line in self.lines):
-            assert time.monotonic() < end and self.process.poll() is None, f'no {text!r} in {self.lines}'
-            time.sleep(0.05)
-
-    def wait_for_end(self):
-        self._reader.join(timeout=10)
-
-    def say(self, line):
-        self.process.stdin.write(line + '\n')
-        self.process.stdin.flush()
-
-    def finish(self):
-        self.say('quit')
-        out = self.process.stdout.read()
-        assert self.process.wait(timeout=30) == 0, self.lines
-        return json.loads(out)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._reader.join(timeout=10)
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                pipe.close()
+def isolating(*arguments):
+    """The command on these arguments alone, with its result as JSON."""
+    return Isolate('--json', *arguments, query=False)
 
 
 class Player:
@@ -142,8 +82,19 @@ def close(*clients):
             one.client.close()
 
 
+@contextlib.contextmanager
+def freewheel(client):
+    """The server runs as fast as it can inside the block; it is used on afterwards."""
+    client.set_freewheel(True)
+    try:
+        time.sleep(0.2)
+        yield
+    finally:
+        client.set_freewheel(False)
+
+
 def record(x: np.ndarray, stems: list[str]) -> tuple[dict, Recorder]:
-    with jackd(), Isolate('--query', 'drums', '--query', 'bass', '--margin', '0') as isolate:
+    with isolating('--query', 'drums', '--query', 'bass', '--margin', '0') as isolate:
         isolate.wait_for('latency')
         player, recorder = Player(x), Recorder([*stems, 'input'], RATE * 120)
         try:
@@ -152,13 +103,11 @@ def record(x: np.ndarray, stems: list[str]) -> tuple[dict, Recorder]:
             for name in stems:
                 recorder.client.connect(f'genaudio-stems:{name}', f'recorder:{name}')
             recorder.client.connect('player:out_1', 'recorder:input')
-            player.client.set_freewheel(True)
-            time.sleep(0.2)
-            player.go()
-            end = time.monotonic() + 60
-            while player.at < x.shape[1] + 8192 and time.monotonic() < end:
-                time.sleep(0.02)
-            player.client.set_freewheel(False)
+            with freewheel(player.client):
+                player.go()
+                end = time.monotonic() + 60
+                while player.at < x.shape[1] + 8192 and time.monotonic() < end:
+                    time.sleep(0.02)
             return isolate.finish(), recorder
         finally:
             close(player, recorder)
@@ -189,17 +138,21 @@ def test_recorded_stems_are_the_engines_and_null_with_the_rest():
     assert_allclose(recorded[:4, settled:], expected[:, settled:], atol=1e-4)
 
 
-def test_mono_is_heard_on_both_sides_and_the_server_may_go_and_come_back():
+def test_mono_is_heard_on_both_sides_and_the_server_may_go_and_come_back(server):
     x = np.tile(music(1.0), 60)[:1]
-    with Isolate('--query', 'drums', '--device', 'no such device') as none:
-        assert none.process.wait(timeout=60) == 2
-        none.wait_for_end()
-        assert 'No audio device' in none.lines[-1] and 'Traceback' not in ''.join(none.lines)
-    with jackd() as server:
-        player = Player(x)
-        with Isolate('--query', 'drums', '--connect', 'player:out_1=in_1') as isolate:
-            isolate.wait_for('latency')
-            recorder = Recorder(['a', 'b'], RATE * 2)
+    server.stop()
+    try:
+        with isolating('--query', 'drums', '--device', 'no such device') as none:
+            assert none.process.wait(timeout=60) == 2
+            none.wait_for_end()
+            assert 'No audio device' in none.lines[-1] and 'Traceback' not in ''.join(none.lines)
+    finally:
+        server.start()
+    player = Player(x)
+    with isolating('--query', 'drums', '--connect', 'player:out_1=in_1') as isolate:
+        isolate.wait_for('latency')
+        recorder = Recorder(['a', 'b'], RATE * 2)
+        try:
             for side, name in ((1, 'a'), (2, 'b')):
                 recorder.client.connect(f'genaudio-stems:drums_{side}', f'recorder:{name}')
             player.go()
@@ -210,20 +163,22 @@ def test_mono_is_heard_on_both_sides_and_the_server_may_go_and_come_back():
             assert np.abs(left).max() > 1e-3
             # Also when late blocks were dry: both sides got the same.
             assert_allclose(left, right, atol=1e-6)
+        finally:
             close(player, recorder)
-            server.terminate()
-            server.wait(timeout=10)
+        server.stop()
+        try:
             isolate.wait_for('went away')
-            with jackd():
-                isolate.wait_for('is back')
-                figures = isolate.finish()
-                assert figures['restarts'] == 0
+        finally:
+            server.start()
+        isolate.wait_for('is back')
+        figures = isolate.finish()
+        assert figures['restarts'] == 0
 
 
 def test_a_killed_inference_process_is_dry_within_50_ms_and_wet_again_within_2_s():
     """Counted in frames of the server, from the kill on."""
     x = np.tile(music(1.0), 60)
-    with jackd(), Isolate('--query', 'drums', '--margin', '0') as isolate:
+    with isolating('--query', 'drums', '--margin', '0') as isolate:
         isolate.wait_for('latency')
         player, recorder = Player(x), Recorder(['stem', 'input'], RATE * 40)
         try:
@@ -300,7 +255,7 @@ def wait_for_latency(port, wanted):
 def test_a_recording_put_back_by_the_latency_that_jack_tells_is_aligned_to_the_sample(looped):
     x = music(2.0)[0]
     x[0] = 0.5
-    with jackd(), Isolate('--query', 'drums', '--margin', '0', '--rest', '0') as isolate:
+    with isolating('--query', 'drums', '--margin', '0', '--rest', '0') as isolate:
         isolate.wait_for('latency')
         daw = Daw(x, RATE * 3)
         recorder = Recorder(['in', 'input'], RATE * 60)
@@ -313,13 +268,11 @@ def test_a_recording_put_back_by_the_latency_that_jack_tells_is_aligned_to_the_s
             wait_for_latency('genaudio-stems:monitor_1', (latency, latency))
             if looped:
                 isolate.wait_for('hears us and is heard by us')
-            daw.client.set_freewheel(True)
-            time.sleep(0.2)
-            daw.go = True
-            end = time.monotonic() + 60
-            while daw.at < RATE * 3 and time.monotonic() < end:
-                time.sleep(0.02)
-            daw.client.set_freewheel(False)
+            with freewheel(daw.client):
+                daw.go = True
+                end = time.monotonic() + 60
+                while daw.at < RATE * 3 and time.monotonic() < end:
+                    time.sleep(0.02)
         finally:
             close(daw, recorder)
         figures = isolate.finish()
@@ -334,7 +287,7 @@ def test_a_recording_put_back_by_the_latency_that_jack_tells_is_aligned_to_the_s
 
 def test_an_audio_process_that_dies_is_replaced_with_its_connections_and_nothing_is_left_over():
     before = set(os.listdir('/dev/shm'))
-    with jackd(), Isolate('--query', 'drums') as isolate:
+    with isolating('--query', 'drums') as isolate:
         isolate.wait_for('latency')
         recorder = Recorder(['stem'], RATE)
         try:
@@ -364,46 +317,25 @@ def test_an_audio_process_that_dies_is_replaced_with_its_connections_and_nothing
         time.sleep(0.1)
 
 
-def children_of(pid):
-    text = subprocess.run(['pgrep', '-P', str(pid)], capture_output=True, text=True).stdout
-    return [int(one) for one in text.split()]
-
-
-def has_jack(pid):
-    with open(f'/proc/{pid}/maps') as maps:
-        return 'libjack' in maps.read()
-
-
-def runs(pid):
-    try:
-        with open(f'/proc/{pid}/stat') as stat:
-            return stat.read().rsplit(')', 1)[1].split()[0] != 'Z'
-    except FileNotFoundError:
-        return False
-
-
-def ours_in(names):
-    """Those of the blocks that no running process maps: others test beside us."""
-    mapped = set()
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        with contextlib.suppress(OSError), open(f'/proc/{pid}/maps') as maps:
-            text = maps.read()
-            mapped |= {name for name in names if name in text}
-    return names - mapped
-
-
 def test_a_name_too_long_for_jack_is_shortened():
-    with jackd(), Isolate('--query', 'drums', '--name', 'n' * 64) as isolate:
+    with isolating('--query', 'drums', '--name', 'n' * 64) as isolate:
         isolate.wait_for(f'JACK client {"n" * 60}:')
         isolate.finish()
         assert 'No JACK server' not in ''.join(isolate.lines)
 
 
-def test_a_server_at_another_rate_is_told():
-    with jackd(rate=96000), Isolate('--query', 'drums') as isolate:
-        assert isolate.process.wait(timeout=60) == 2
-        isolate.wait_for_end()
-        assert 'The device runs at 96000 Hz and the live separator at 44100 or 48000 Hz' in ''.join(isolate.lines)
+def test_a_server_at_another_rate_is_told(server):
+    server.stop()
+    server.start(rate=96000)
+    try:
+        with isolating('--query', 'drums') as isolate:
+            assert isolate.process.wait(timeout=60) == 2
+            isolate.wait_for_end()
+            told = 'The device runs at 96000 Hz and the live separator at 44100 or 48000 Hz'
+            assert told in ''.join(isolate.lines)
+    finally:
+        server.stop()
+        server.start()
 
 
 def test_a_preset_is_moved_by_controllers_at_the_midi_port_and_keeps_its_state(tmp_path, monkeypatch):
@@ -415,7 +347,7 @@ def test_a_preset_is_moved_by_controllers_at_the_midi_port_and_keeps_its_state(t
         '[[stems]]\nquery = "drums"\n[[stems.effects]]\neffect = "Gain"\n'
         '[cc]\n7 = "gain.drums"\n74 = { moves = "effect.drums.1.gain_db", low = 0, high = -20 }\n'
     )
-    with jackd(), Isolate(str(preset), '--state', str(state), '--set', 'wet=0.5') as isolate:
+    with isolating(str(preset), '--state', str(state), '--set', 'wet=0.5') as isolate:
         isolate.wait_for('latency')
         with Desk() as desk:
             desk.connect('desk:out', 'genaudio-stems:midi_in')

@@ -9,8 +9,9 @@ import time
 
 import numpy as np
 import pytest
+from isolate_program import Isolate, ports, runs, until
 from stream_models import random_model
-from test_isolate_ends import Isolate, answers, ports, pytestmark, runs, until  # noqa: F401
+from test_isolate_ends import pytestmark  # noqa: F401
 from test_isolate_ends import server as server  # a fixture
 
 jack = pytest.importorskip('jack')

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mido
 import pytest
-from jack_server import Desk, available, server
+from jack_server import HEARS_ALL, Desk, available, server
 
 from bridge.messages import control, note_off, note_on
 from bridge.ports import wait_until
@@ -46,7 +46,7 @@ class Daemon:
         self.takes = folder / 'takes'
         self.takes.mkdir()
         self.desk = desk
-        command = [sys.executable, '-m', 'bridge.cli', 'live', str(self.preset), '--no-view', *options]
+        command = [*HEARS_ALL, sys.executable, '-m', 'bridge.cli', 'live', str(self.preset), '--no-view', *options]
         command += ['--folder', str(self.takes)]
         with open(self.log, 'w') as log:
             self.process = subprocess.Popen(

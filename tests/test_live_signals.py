@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from jack_server import Desk, available, server
+from jack_server import HEARS_ALL, Desk, available, server
 from test_live_faults import FREE, Daemon
 
 from bridge.messages import note_off, note_on
@@ -76,7 +76,7 @@ def test_a_closed_terminal_ends_every_note(jack_running, tmp_path):
     preset.write_text(FREE)
     with Desk('desk', ('in',), ('out',)) as desk:
         ours, theirs = pty.openpty()
-        command = [sys.executable, '-m', 'bridge.cli', 'live', str(preset), '--folder', str(tmp_path)]
+        command = [*HEARS_ALL, sys.executable, '-m', 'bridge.cli', 'live', str(preset), '--folder', str(tmp_path)]
         process = subprocess.Popen(
             command, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=lambda: os.login_tty(0),
         )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jack_server import RATE, Desk, Recorder, available, server
+from jack_server import HEARS_ALL, RATE, Desk, Recorder, available, server
 from jack_waits import record_until
 
 from bridge.osc import translate
@@ -309,8 +309,8 @@ def test_a_bad_file_costs_a_line_and_however_it_is_ended_what_sounds_fades_out(t
             takes.mkdir()
             beep(takes / 'a.wav', 0.5, 60 * RATE)
             process = subprocess.Popen(
-                [sys.executable, '-m', 'bridge.cli', 'pads', str(takes), '--connect', 'desk:out', '--connect',
-                 'recorder:in', '--json'],
+                [*HEARS_ALL, sys.executable, '-m', 'bridge.cli', 'pads', str(takes), '--connect', 'desk:out',
+                 '--connect', 'recorder:in', '--json'],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
             stack.callback(process.kill)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from jack_server import HEARS_ALL
 
 from bridge.ports import wait_until
 from bridge.signals import Told, lasting_output
@@ -62,7 +63,7 @@ def start():
     readers, processes = [], []
 
     def run(code: str, *arguments: object, **options) -> subprocess.Popen:
-        command = [sys.executable, '-c', textwrap.dedent(code), *map(str, arguments)]
+        command = [*HEARS_ALL, sys.executable, '-c', textwrap.dedent(code), *map(str, arguments)]
         reader, writer = os.pipe()
         readers.append(reader)
         processes.append(subprocess.Popen(command, stdout=writer, start_new_session=True, **options))
@@ -228,7 +229,7 @@ def test_a_result_for_a_terminal_that_is_gone_is_lost_without_a_fault(tmp_path, 
     errors = tmp_path / 'errors'
     with open(errors, 'w') as log:
         process = subprocess.Popen(
-            [sys.executable, '-c', RESULT, str(tmp_path / 'log'), *options], stdout=theirs, stderr=log,
+            [*HEARS_ALL, sys.executable, '-c', RESULT, str(tmp_path / 'log'), *options], stdout=theirs, stderr=log,
         )  # fmt: skip
     os.close(theirs)
     assert wait_until(lambda: 'here' in errors.read_text(), 20)

@@ -1,0 +1,156 @@
+"""`genaudio isolate` as a program of its own, for tests on a real JACK server: told, ended, and what it leaves."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from jack_server import HEARS_ALL
+from stream_models import random_model
+
+
+def answers():
+    """Whether the server runs its clients: a new one gets blocks."""
+    script = (
+        'import jack, threading\n'
+        'client, came = jack.Client("probe", no_start_server=True), threading.Event()\n'
+        'client.set_process_callback(lambda frames: came.set())\n'
+        'client.activate()\n'
+        'assert came.wait(10)\n'
+        'client.deactivate(); client.close()\n'
+    )
+    return subprocess.run([sys.executable, '-c', script], timeout=60, capture_output=True).returncode == 0
+
+
+def ports():
+    return subprocess.run(['jack_lsp'], capture_output=True, text=True).stdout
+
+
+def until(done, seconds=60.0, what=()):
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f'it did not come to that: {what}'
+        time.sleep(0.02)
+
+
+class Isolate:
+    """The command in a group and session of its own, as a terminal window has it."""
+
+    def __init__(self, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, query=True):
+        self.before = set(os.listdir('/dev/shm'))
+        words = ('--query', 'drums', '--query', 'bass') if query else ()
+        command = [sys.executable, '-m', 'bridge.cli', 'isolate', '--model', str(random_model()), *words, *arguments]
+        self.process = subprocess.Popen(
+            [*HEARS_ALL, *command], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        self.pid, self.lines = self.process.pid, []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def heard(self, text, since=0):
+        return any(text in line for line in self.lines[since:])
+
+    def wait_for(self, text, seconds=60, since=0):
+        end = time.monotonic() + seconds
+        while not self.heard(text, since):
+            assert time.monotonic() < end and self.process.poll() is None, f'no {text!r} in {self.lines}'
+            time.sleep(0.02)
+
+    def say(self, line):
+        self.process.stdin.write(line + '\n')
+        self.process.stdin.flush()
+
+    def finish(self):
+        """Tell it to end; return its result."""
+        self.say('quit')
+        out = self.process.stdout.read()
+        assert self.process.wait(timeout=60) == 0, self.lines
+        return json.loads(out)
+
+    def wait_for_end(self):
+        """Wait until all that it said is in `lines`."""
+        self._reader.join(timeout=10)
+
+    def plays(self):
+        self.wait_for('Ctrl-C ends')
+        self.children = children_of(self.pid)
+        return self
+
+    @property
+    def audio(self):
+        return next(pid for pid in children_of(self.pid) if has_jack(pid))
+
+    def workers(self):
+        """Every child that is not the callback's, such as worker and standby."""
+        return [pid for pid in children_of(self.pid) if not has_jack(pid)]
+
+    def ends(self, code=0):
+        """It ends with this code, without a traceback, and nothing of it is left."""
+        children = set(getattr(self, 'children', [])) | set(children_of(self.pid))
+        assert self.process.wait(timeout=60) == code, self.lines
+        self._reader.join(timeout=10)
+        assert 'Traceback' not in ''.join(self.lines), ''.join(self.lines)
+        assert 'resource_tracker' not in ''.join(self.lines), ''.join(self.lines)
+        until(lambda: not any(map(runs, children)))
+        until(lambda: not ours_in(self.left()))
+        assert answers() and 'genaudio-stems' not in ports()
+
+    def left(self):
+        now = set(os.listdir('/dev/shm')) - self.before
+        return {name for name in now if name.startswith(('psm_', 'sem.mp'))}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, signal.SIGCONT)
+                os.killpg(self.pid, signal.SIGKILL)
+            self.process.wait()
+        self._reader.join(timeout=10)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                pipe.close()
+
+
+def children_of(pid):
+    text = subprocess.run(['pgrep', '-P', str(pid)], capture_output=True, text=True).stdout
+    return [int(one) for one in text.split()]
+
+
+def has_jack(pid):
+    with open(f'/proc/{pid}/maps') as maps:
+        return 'libjack' in maps.read()
+
+
+def runs(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as stat:
+            return stat.read().rsplit(')', 1)[1].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def ours_in(names):
+    """Those of the blocks that no running process maps: others test beside us."""
+    mapped = set()
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        with contextlib.suppress(OSError), open(f'/proc/{pid}/maps') as maps:
+            text = maps.read()
+            mapped |= {name for name in names if name in text}
+    return names - mapped
+
+
+def state(pid):
+    return Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0]
