@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ from genaudio_core.continuation import Decoder
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_writable, find_model
 from genaudio_core.generation import MAX_BEATS, Generated
-from genaudio_core.instruments import find_instruments
-from genaudio_core.keys import chord_pitch_classes, pitch_classes
 from genaudio_core.sampling import Controls
 from genaudio_core.score import Score, midi_bytes, read_midi, write_midi
 
@@ -54,18 +53,9 @@ def add_length(parser: argparse.ArgumentParser) -> None:
 
 def controls_of(args: argparse.Namespace, instruments: str | None) -> Controls:
     """Controls from the arguments; raises GenaudioError for what makes no sense."""
-    if args.lowest > args.highest:
-        raise GenaudioError(f'--lowest {args.lowest} is above --highest {args.highest}: no note lies between.')
-    allowed = pitch_classes(args.key) if args.key else None
-    if args.chord:
-        chord = chord_pitch_classes(args.chord)
-        allowed = chord if allowed is None else chord & allowed
-        if not allowed:
-            raise GenaudioError(f"The chord '{args.chord}' has no note in the key '{args.key}'.")
-    return Controls(
+    return Controls.of(
         temperature=args.temperature, top_p=args.top_p, top_k=args.top_k, min_p=args.min_p, density=args.density,
-        lowest=args.lowest, highest=args.highest, pitch_classes=allowed,
-        instruments=tuple(find_instruments(instruments)) if instruments else None,
+        lowest=args.lowest, highest=args.highest, key=args.key, chord=args.chord, instruments=instruments,
     )  # fmt: skip
 
 
@@ -110,15 +100,10 @@ def finish(
     """Write the files, one for each take, and report (with `more`); on stderr where the file went to stdout."""
     takes = made if isinstance(made, list) else [made]
     outs = [args.out] if len(takes) == 1 else [numbered(args.out, i) for i in range(1, len(takes) + 1)]
-    for name in takes[0].dropped:
-        notice(f"{decoder.model.path.stem} has no '{name}': it is kept as it is and not continued.")
     for i, (take, out) in enumerate(zip(takes, outs, strict=True), 1):
-        if take.silent:
-            where = f' in take {i}' if len(takes) > 1 else ''
-            notice(f'{" and ".join(take.silent)} {"has" if len(take.silent) == 1 else "have"} nothing to play{where}.')
-        if i == 1:
-            for remark in take.remarks:
-                notice(remark)
+        shown = take if i == 1 else replace(take, dropped=(), remarks=())  # what holds for all is said once
+        for line in shown.told(decoder.model.path.stem, f' in take {i}' if len(takes) > 1 else ''):
+            notice(line)
         write(out, take.score)
         if args.picture:
             from genaudio_core.piano_roll import draw_made

@@ -1,6 +1,101 @@
-"""What music and sound are: scores, events, spectra, queries, and the engines that run exported models.
+"""What music and sound are, and the models that make and take apart both, as a library::
 
-The modules at this level never import torch. ``models``, ``training`` and ``analysis`` below it do.
+    import genaudio_core as ga
+
+    model = ga.load('live')                                   # a bundled name, or the path of an .onnx file
+    song = model.continue_('phrase.mid', beats=16, seed=1)    # also generate, accompany, infill, arrange
+    song.save('song.mid')                                     # a Score: tracks of notes, in beats (quarter notes)
+
+    stems = ga.separate('song.wav', ['drums', 'a flute'])     # {'drums': float32 (2, n_samples), ...}
+    stems.save('stems')                                       # stems/drums.wav, stems/a-flute.wav
+    snare = ga.synthesize('snare drum', seconds=1, seed=7)    # float32 (takes, n_samples) at 44.1 kHz
+    ga.write_audio('snare.wav', snare[0], 44100)
+
+The same input and seed give the same notes and samples as the command ``genaudio``. Nothing here needs torch.
+
+* Scores: `read_midi`, `Score.save`, `Score`, `Track`, `Note`, `Tempo`, `Meter`. Times are in beats; `Score.seconds_at`
+  and `Score.beat_at` are the bridge to seconds.
+* Music: `load` gives a `MusicModel`. Wishes are keyword arguments (``key='D minor'``, ``instruments='violin, cello'``,
+  ``temperature=0.9``); `Controls` names them all.
+* Sound: arrays are float32 (channels, n_samples), full scale 1; rates are in Hz. `read_audio`, `write_audio`;
+  `AudioReader` and `AudioWriter` go block by block. `separate` and `Separator` are offline (any rate, any length);
+  `StreamingSeparator` takes blocks as they come.
+* Queries: words, recordings or a mix become one vector: `QueryEncoder`, `Query`, `morph`.
+* What goes wrong is a `GenaudioError`, one line that says what to do. What a person should know is logged to the logger
+  'genaudio_core'; without any set-up it appears on stderr.
+
+A band that plays live is the package `bridge`; training (with torch) is ``genaudio_core.training``; ``examples/`` holds
+whole programs. Public names are loaded when they are first used, so that importing the package costs nothing.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = '0.1.0'
+
+_PUBLIC = {
+    'genaudio_core.audio_files': ('AudioReader', 'AudioWriter', 'read_audio', 'write_audio'),
+    'genaudio_core.errors': ('GenaudioError',),
+    'genaudio_core.library': ('Stems', 'bundled_models', 'load', 'separate', 'synthesize'),
+    'genaudio_core.music_model': ('MusicModel',),
+    'genaudio_core.query': ('Query', 'QueryEncoder', 'morph'),
+    'genaudio_core.sampling': ('Controls',),
+    'genaudio_core.score': ('Meter', 'Note', 'Score', 'Tempo', 'Track', 'read_midi', 'write_midi'),
+    'genaudio_core.separation': ('Separator',),
+    'genaudio_core.separation_stream': ('MaskNetwork', 'StreamingSeparator'),
+    'genaudio_core.synthesis': ('Synthesizer',),
+}
+_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = [
+    'AudioReader',
+    'AudioWriter',
+    'Controls',
+    'GenaudioError',
+    'MaskNetwork',
+    'Meter',
+    'MusicModel',
+    'Note',
+    'Query',
+    'QueryEncoder',
+    'Score',
+    'Separator',
+    'Stems',
+    'StreamingSeparator',
+    'Synthesizer',
+    'Tempo',
+    'Track',
+    '__version__',
+    'bundled_models',
+    'load',
+    'morph',
+    'read_audio',
+    'read_midi',
+    'separate',
+    'synthesize',
+    'write_audio',
+    'write_midi',
+]
+
+if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
+    from genaudio_core.audio_files import AudioReader, AudioWriter, read_audio, write_audio
+    from genaudio_core.errors import GenaudioError
+    from genaudio_core.library import Stems, bundled_models, load, separate, synthesize
+    from genaudio_core.music_model import MusicModel
+    from genaudio_core.query import Query, QueryEncoder, morph
+    from genaudio_core.sampling import Controls
+    from genaudio_core.score import Meter, Note, Score, Tempo, Track, read_midi, write_midi
+    from genaudio_core.separation import Separator
+    from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
+    from genaudio_core.synthesis import Synthesizer
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = globals()[name] = getattr(importlib.import_module(_WHERE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -22,6 +22,7 @@ from genaudio_core.joining import append_notes
 from genaudio_core.sampling import Controls, Sampler
 from genaudio_core.score import Score
 
+MAX_BARS = 1000  # that are filled in one go
 LOOK_AHEAD = 64  # events after a gap that a candidate is judged by
 
 
@@ -113,6 +114,30 @@ class _Session:
         """Feed an event at an absolute onset: its beat code follows from the event before."""
         self.make_room()
         self.feed(self.continuer.placed(row, onset - self.origin))
+
+
+def beats_of_bars(score: Score, first: int, last: int) -> tuple[float, float]:
+    """Return the beats at which bar `first` begins and bar `last` ends; bars count from 1.
+
+    Raises
+    ------
+    GenaudioError
+        If they are none of the score's bars, or too many.
+    """
+    bars = f'`bars` {first}-{last}' if last != first else f'`bars` {first}'
+    if not 1 <= first <= last:
+        raise GenaudioError(f'{bars}: bars count from 1, and the first comes before the last.')
+    lines, over = [0.0], score.end
+    while lines[-1] < over and len(lines) <= last:
+        lines.append(score.next_bar(lines[-1] + 1e-3))
+    if first > len(lines) or lines[first - 1] >= over:
+        ends_in = max(sum(line < over for line in lines), 1)
+        raise GenaudioError(f'{bars}: give a range within the piece; it ends in bar {ends_in}.')
+    if last - first >= MAX_BARS:
+        raise GenaudioError(f'{bars} is {last - first + 1} bars; at most {MAX_BARS} are filled in one go.')
+    while len(lines) <= last:
+        lines.append(score.next_bar(lines[-1] + 1e-3))
+    return lines[first - 1], lines[last]
 
 
 def infill(

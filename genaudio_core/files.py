@@ -200,6 +200,16 @@ def slug(name: str, nothing: str, limit: int = 60) -> str:
     return fitting_name(re.sub(r'\W+', '-', name.lower()).strip('-') or nothing, '', limit)
 
 
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """Return `name`, or the first of name-2, name-3 ... that is not among `taken`, in whatever case."""
+    there = {other.casefold() for other in taken}
+    found, number = name, 1
+    while found.casefold() in there:
+        number += 1
+        found = f'{name}-{number}'
+    return found
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which takes its place only if the block ends well.

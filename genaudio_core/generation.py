@@ -50,6 +50,14 @@ class Generated:
     silent: tuple[str, ...] = ()  # instruments that were asked for and have nothing to play
     remarks: tuple[str, ...] = ()  # what else a person should know, in sentences
 
+    def told(self, model: str, where: str = '') -> list[str]:
+        """Return what a person should know of it, in sentences; `where` says which of several takes this is."""
+        lines = [f"{model} has no '{name}': it is kept as it is and not continued." for name in self.dropped]
+        if self.silent:
+            verb = 'has' if len(self.silent) == 1 else 'have'
+            lines.append(f'{" and ".join(self.silent)} {verb} nothing to play{where}.')
+        return [*lines, *self.remarks]
+
 
 def no_progress(beats: float) -> None:
     pass

@@ -4,6 +4,8 @@ The classes, their order and the many-to-one map from programs are facts of the 
 (MMT, ICASSP 2023, section 3; see ``events.py``). Drums are class 65, which only the live encoding has.
 """
 
+from collections.abc import Iterable
+
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 # (class name, program it is decoded to, programs mapped to it, lowest and highest playable note, family)
@@ -167,9 +169,10 @@ def find_instrument(name: str) -> str:
     raise GenaudioError(f"Unknown instrument '{name}'.{hint}")
 
 
-def find_instruments(names: str) -> list[str]:
-    """Return the classes in a comma-separated list such as ``"church organ,viola"``, each once, in order."""
-    found = [find_instrument(name) for name in names.split(',') if name.strip()]
+def find_instruments(names: str | Iterable[str]) -> list[str]:
+    """Return the classes in a list, or a comma-separated one such as ``"church organ,viola"``, each once, in order."""
+    parts = names.split(',') if isinstance(names, str) else names
+    found = [find_instrument(name) for name in parts if name.strip()]
     if not found:
         raise GenaudioError('No instrument named; give names such as "piano,violin".')
     return list(dict.fromkeys(found))

@@ -8,6 +8,7 @@ import bisect
 import itertools
 import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, PROGRAM_TO_LIVE_CODE, instrument_code, instrument_name
@@ -155,6 +156,18 @@ class Score:
             self, tracks=tracks, tempos=list(self.tempos), meters=list(self.meters), others=list(self.others),
             warnings=list(self.warnings), remarks=list(self.remarks),
         )  # fmt: skip
+
+    def save(self, path: str | Path) -> None:
+        """Write the score as a Standard MIDI File; nothing half-written is left. See `score.write_midi`.
+
+        Raises
+        ------
+        GenaudioError
+            If the file cannot be written.
+        """
+        from genaudio_core.score import write_midi  # it is built on this module
+
+        write_midi(self, path)
 
     @property
     def n_notes(self) -> int:

@@ -4,15 +4,17 @@ Masks are exact: because every field has a head of its own, forbidding a pitch, 
 that, and what is left keeps its proportions. Times are steps (12 to the quarter note).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from genaudio_core.continuation import Continuer
 from genaudio_core.errors import GenaudioError
 from genaudio_core.events import DRUM_DURATION, END_OF_SONG, LIVE, NOTE, RESOLUTION, duration_code
-from genaudio_core.instruments import DRUMS_CODE, RANGE, instrument_code, instrument_name
+from genaudio_core.instruments import DRUMS_CODE, RANGE, find_instruments, instrument_code, instrument_name
+from genaudio_core.keys import chord_pitch_classes, pitch_classes
 
 _DRUM_DURATION_CODE = int(duration_code(np.array(DRUM_DURATION)))
 
@@ -21,6 +23,29 @@ _RANGES: dict[str, tuple[float, float]] = {
     'temperature': (0.001, 100), 'top_k': (0, 2**31 - 1), 'lowest': (0, 127), 'highest': (0, 127),
     'density': (-10, 10), 'max_chord': (1, 128), 'max_rest': (0, 1e6), 'velocity_scale': (0, 128),
 }  # fmt: skip
+
+
+class Wishes(TypedDict, total=False):
+    """What a musician may ask for, whoever plays: `Controls.of` takes it."""
+
+    key: str | None
+    chord: str | None
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    density: float
+    lowest: int
+    highest: int
+    max_chord: int
+    max_rest: float
+    velocity_scale: float
+
+
+class Asked(Wishes, total=False):
+    """The same, and who plays."""
+
+    instruments: str | Iterable[str] | None
 
 
 @dataclass(frozen=True)
@@ -61,7 +86,37 @@ class Controls:
                     f"No sampling setting '{name}' {sorted(unknown)}. Fields: {', '.join(LIVE.fields)}."
                 )
         if self.lowest > self.highest:
-            raise GenaudioError(f'the lowest note ({self.lowest}) is above the highest ({self.highest}).')
+            raise GenaudioError(f'`lowest` {self.lowest} is above `highest` {self.highest}: no note lies between.')
+
+    @classmethod
+    def of(cls, **asked: Unpack[Asked]) -> 'Controls':
+        """Make controls from what a musician would say.
+
+        Parameters
+        ----------
+        key, chord : str, optional
+            Only notes of this key, such as 'D minor', and of this chord, such as 'Am7'.
+        instruments : str or iterable of str, optional
+            Who plays, as people write it: ``'violin, cello'``.
+        asked
+            The other names are fields of `Controls`.
+
+        Raises
+        ------
+        GenaudioError
+            If a name is unknown, a number out of range, or nothing is left to play.
+        """
+        settings: dict[str, Any] = dict(asked)
+        key, chord = settings.pop('key', None), settings.pop('chord', None)
+        instruments = settings.pop('instruments', None)
+        allowed = pitch_classes(key) if key else None
+        if chord:
+            of_chord = chord_pitch_classes(chord)
+            allowed = of_chord if allowed is None else of_chord & allowed
+            if not allowed:
+                raise GenaudioError(f"The chord '{chord}' has no note in the key '{key}'.")
+        found = tuple(find_instruments(instruments)) if instruments else None
+        return cls(pitch_classes=allowed, instruments=found, **settings)
 
     def with_(self, **changes) -> 'Controls':
         return replace(self, **changes)

@@ -11,7 +11,7 @@
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -117,12 +117,13 @@ class SeparationStream:
 
     def __init__(self, separator: Separator, sample_rate: int, channels: int, queries: Sequence[Query]):
         if not queries:
-            raise GenaudioError('`queries` is empty. Say what to listen for, such as "violin".')
+            raise GenaudioError('There is no query in `queries`. Say what to listen for, such as "violin".')
         if len(queries) > MAX_QUERIES:
             raise GenaudioError(f'{len(queries)} queries at once are too many; at most {MAX_QUERIES}.')
         if not MIN_RATE <= sample_rate <= MAX_RATE:
             raise GenaudioError(f'A sample rate of {sample_rate} Hz cannot be separated ({MIN_RATE} to {MAX_RATE}).')
         self._separator = separator
+        self.model_name = separator.card.name
         self._positive = np.stack([query.target for query in queries])
         self._negative = [(n, weight, vector) for n, q in enumerate(queries) for weight, vector in q.negative]
         vectors = [self._positive, *(np.atleast_2d(vector) for _, _, vector in self._negative)]
@@ -298,43 +299,15 @@ def separate_file(
             stack.enter_context(AudioWriter(temporary, reader.sample_rate, reader.channels, name=target))
             for temporary, target in [(stack.enter_context(atomic_write(target)), target) for target in targets]
         ]
-        waiting = np.zeros((reader.channels, 0), np.float32)
-        taken = given = 0
-        power, loudest = np.zeros(len(targets) + 1), 0.0
-
-        def put(stems: np.ndarray) -> None:
-            nonlocal waiting, given
-            stems = stems[..., : taken - given]
-            n = stems.shape[-1]
-            if not n:
-                return
-            own, waiting = waiting[:, :n], waiting[:, n:]
-            given += n
-            # The stems are rounded to float32 first: what is left is left of exactly what is written.
+        taken, power = 0, np.zeros(len(targets) + 1)
+        for own, stems in separated(stream, reader.blocks(), str(path)):
             results = [*stems, own - stems.sum(axis=0)] if residual is not None else list(stems)
-            if not all(np.isfinite(result).all() for result in results):
-                raise GenaudioError(
-                    f'The model {separator.card.name} made samples that are no numbers of {path}: it is damaged. '
-                    'Nothing was written.'
-                )
             for writer, result in zip(writers, results, strict=True):
                 writer.write(result)
-            power[0] += float(np.sum(own.astype(np.float64) ** 2))
-            for i, result in enumerate(results):
-                power[i + 1] += float(np.sum(result.astype(np.float64) ** 2))
-
-        for block in reader.blocks():
-            taken += block.shape[1]
-            loudest = max(loudest, float(np.abs(block).max()))
-            waiting = np.concatenate([waiting, block], axis=1)
-            put(stream.process(block))
+            taken += own.shape[1]
+            power += [float(np.sum(sound.astype(np.float64) ** 2)) for sound in (own, *results)]
             if on_progress:
                 on_progress(min(1.0, taken / max(reader.n_samples, 1)))
-        if taken == 0:
-            raise GenaudioError(f'{path} holds no sound: it is 0 seconds long.')
-        if loudest < 1e-6:
-            raise GenaudioError(f'{path} is silent: there is nothing to separate.')
-        put(stream.finish())
     level = 10 * np.log10(np.maximum(power[1:], 1e-20) / max(power[0], 1e-20))
     return {
         'seconds': taken / reader.sample_rate,
@@ -342,3 +315,58 @@ def separate_file(
         'channels': reader.channels,
         'level_db': [round(float(v), 2) for v in level],
     }
+
+
+def separated(
+    stream: SeparationStream, blocks: Iterable[np.ndarray], name: str = 'The sound'
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Send a whole sound through a stream; yield what is finished, the sound itself beside its stems.
+
+    Parameters
+    ----------
+    blocks : iterable
+        The sound, float32 (channels, any n).
+    name : str
+        What it is called in messages.
+
+    Yields
+    ------
+    sound : (channels, n)
+    stems : (n_queries, channels, n)
+        Rounded to float32: the sound minus their sum is what is left, exactly.
+
+    Raises
+    ------
+    GenaudioError
+        If there is no sound, or it is silent, or the model's samples are no numbers.
+    """
+    waiting: np.ndarray | None = None
+    taken, loudest = 0, 0.0
+
+    def put(stems: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal waiting
+        assert waiting is not None
+        stems = stems[..., : waiting.shape[1]]
+        if not np.isfinite(stems).all():
+            raise GenaudioError(
+                f'The model {stream.model_name} made samples that are no numbers of {name}: it is damaged. '
+                'Nothing was written.'
+            )
+        n = stems.shape[-1]
+        own, waiting = waiting[:, :n], waiting[:, n:]
+        return own, stems
+
+    for block in blocks:
+        taken += block.shape[1]
+        loudest = max(loudest, float(np.abs(block).max(initial=0.0)))
+        waiting = block if waiting is None else np.concatenate([waiting, block], axis=1)
+        own, stems = put(stream.process(block))
+        if own.shape[1]:
+            yield own, stems
+    if not taken:
+        raise GenaudioError(f'{name} holds no sound: it is 0 seconds long.')
+    if loudest < 1e-6:
+        raise GenaudioError(f'{name} is silent: there is nothing to separate.')
+    own, stems = put(stream.finish())
+    if own.shape[1]:
+        yield own, stems

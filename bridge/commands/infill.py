@@ -7,14 +7,13 @@ from pathlib import Path
 
 from bridge import generating
 from bridge.commands._progress import progress_bar
-from genaudio_core.accompaniment import infill
+from genaudio_core.accompaniment import beats_of_bars, infill
 from genaudio_core.command import whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.score import Score
 
 HELP = 'Write some bars of a MIDI file anew; what is before and after them stays.'
 EXAMPLE = 'genaudio infill song.mid --bars 5-8 -o new.mid --candidates 8'
-MAX_BARS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,19 +32,7 @@ def bar_range(score: Score, text: str) -> tuple[float, float]:
     if not match:
         raise GenaudioError(f"--bars must be such as 5-8, not '{text}'.")
     first, last = int(match[1]), int(match[2] or match[1])
-    if not 1 <= first <= last:
-        raise GenaudioError(f'--bars {text}: bars count from 1, and the first comes before the last.')
-    lines, over = [0.0], score.end
-    while lines[-1] < over and len(lines) <= last:
-        lines.append(score.next_bar(lines[-1] + 1e-3))
-    if first > len(lines) or lines[first - 1] >= over:
-        bars = max(sum(line < over for line in lines), 1)
-        raise GenaudioError(f'--bars {text}: give a range within the piece; it ends in bar {bars}.')
-    if last - first >= MAX_BARS:
-        raise GenaudioError(f'--bars {text} is {last - first + 1} bars; at most {MAX_BARS} are filled in one go.')
-    while len(lines) <= last:
-        lines.append(score.next_bar(lines[-1] + 1e-3))
-    return lines[first - 1], lines[last]
+    return beats_of_bars(score, first, last)
 
 
 def run(args: argparse.Namespace) -> dict | None:

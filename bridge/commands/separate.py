@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from bridge.commands._progress import progress_bar
 from bridge.commands._queries import add_query_options, check_pictures
 from genaudio_core.command import notice, number, raise_if_stopped, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import check_targets, fitting_name, slug
+from genaudio_core.files import check_targets, fitting_name, free_name, slug
 
 HELP = 'Pull sounds out of recordings, by words, by example or by picture.'
 EXAMPLE = 'genaudio separate song.flac -q violin -q "drums, not cymbals" --residual -o stems'
@@ -47,15 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--threads', type=threads(), default=2)
 
 
-def _free(name: str, taken: Collection[str]) -> str:
-    """`name`, or the first of name-2, name-3 ... that is not `taken` (in lower case)."""
-    found, number = name, 1
-    while found.casefold() in taken:
-        number += 1
-        found = f'{name}-{number}'
-    return found
-
-
 def _targets(args: argparse.Namespace, names: Sequence[str], kind: str) -> list[list[Path]]:
     """The files to write for each input: its stems, and what is left at the end.
 
@@ -68,8 +59,8 @@ def _targets(args: argparse.Namespace, names: Sequence[str], kind: str) -> list[
     found = []
     for path in args.files:
         # Two inputs of one name ('a/take.wav', 'b/take.wav') must not overwrite each other's stems.
-        stem = _free(path.stem, taken)
-        taken.add(stem.casefold())
+        stem = free_name(path.stem, taken)
+        taken.add(stem)
         stems = [*names, *(['residual'] if args.residual else [])]
         targets = [args.out / fitting_name(stem, f'.{name}.{kind}') for name in stems]
         if not all(target.name.startswith(f'{stem}.') for target in targets):
@@ -152,7 +143,7 @@ def _run(args: argparse.Namespace, separator: Any, kind: str) -> dict:
         raise GenaudioError(f'Cannot make the folder {args.out}: {getattr(error, "strerror", error)}.') from error
     names: list[str] = []
     for query in queries:
-        names.append(_free(slug(query.name, 'stem'), {'residual', *(name.casefold() for name in names)}))
+        names.append(free_name(slug(query.name, 'stem'), ['residual', *names]))
     results, failed = [], []
     for path, targets in zip(args.files, _targets(args, names, kind), strict=True):
         try:
