@@ -22,7 +22,7 @@ from bridge.mixer import Mix, Mixer
 from bridge.priority import keep_what_is_loaded, real_time_or_preferred
 from bridge.rings import Ring, Shared
 
-STARTING, READY, FAILED = 0, 1, 2
+READY, FAILED = 1, 2  # 0 while it starts
 HISTOGRAM_STEP = 10e-6  # seconds per bin of the compute times
 HISTOGRAM_BINS = 6000  # the last one holds all that is longer
 _COUNTERS = 16

@@ -63,7 +63,6 @@ class ClockFollower:
     def __init__(self, tempo: float = 120.0, *, times_24: bool | None = None) -> None:
         self.position = SongPosition(times_24)
         self.ticks = 0  # clock messages received, ever
-        self.stalls = 0
         self.last = -math.inf  # time of the last tick
         self.started = False  # the sender says that it rolls: by start or continue, not by ticks alone
         self.gap: Gap | None = None  # after which the song rolls by count; whoever tells of it takes it
@@ -143,7 +142,6 @@ class ClockFollower:
         self._line.hold(time)
         if time - self.last <= (self.patience if self._line.known else LONGEST):
             return []
-        self.stalls += 1
         return self._halt('stalled', time)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import ctypes
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-CAPTURE, PLAYBACK = 0, 1
+CAPTURE = 0  # of JACK's two directions; the other is playback
 
 
 class _Range(ctypes.Structure):

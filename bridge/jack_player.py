@@ -226,7 +226,7 @@ class SoundProcess:
         loading: float = LOAD_SECONDS,
     ):  # fmt: skip
         self._body, self._arguments, self.name = body, arguments, name
-        self.what, self._stuck_seconds = what or name, stuck
+        self.what = what or name
         self.ready, self.failed, self.restarts = False, '', 0
         self.status: dict[str, Any] = {}
         self._limit = RestartLimit()

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from genaudio_core.score import Note
-
 
 @dataclass(frozen=True, slots=True)
 class HeardNote:
@@ -33,9 +31,6 @@ class PlannedNote:
     note: int
     velocity: int
     part: int  # index into `Request.instruments`
-
-    def as_note(self) -> Note:
-        return Note(self.beat, self.duration, self.note, self.velocity)
 
 
 @dataclass(frozen=True, slots=True)

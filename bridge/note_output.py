@@ -254,8 +254,3 @@ class NoteOutput:
     def sounding(self, kind: Kind | None = None) -> list[Strike]:
         """The notes that have begun, or are about to, and have no note-off yet; in order."""
         return [strike for strike in self._live.values() if kind in (None, strike.owner.kind)]
-
-    @property
-    def passed_pedals(self) -> set[tuple[int, int]]:
-        """(output, channel) to which a pedal was passed on and is down, be it half-way."""
-        return {(pedal.output, pedal.channel) for pedal in self._pedals.values()}

@@ -34,7 +34,6 @@ from genaudio_core.audio_files import READABLE
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 MUSIC, SPEECH, EFFECT = 'music', 'speech', 'sound effect'
-TYPES = (MUSIC, SPEECH, EFFECT)
 FOREGROUND, BACKGROUND = 'foreground', 'background'
 BEGIN, END = 'begin', 'end'
 AUTO_SECONDS = {MUSIC: 10.0, EFFECT: 2.0}
@@ -78,7 +77,7 @@ class Row:
     """One checked row."""
 
     number: int  # counted from 1, without the header
-    kind: str  # one of TYPES
+    kind: str  # MUSIC, SPEECH or EFFECT
     layout: str = FOREGROUND
     content: str = ''
     volume: float = -24.0  # LUFS

@@ -17,7 +17,6 @@ Read this first::
   numpy's part has no feedback.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -388,8 +387,3 @@ def separate_offline(
             masks = stream.step(heard[:, t], queries)
         masked[:, :, t] = spectra[:, t] * masks[:, None]
     return lowdelay.synthesise(masked, network.n_fft, hop, audio.shape[-1]).astype(np.float32)
-
-
-def words_of(card: ModelCard) -> Sequence[str]:
-    """Return the words that the card of a live separator knows."""
-    return sorted(card.details.get('words', {}))

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-EPSILON = 1e-12
-
 
 def hann(n: int) -> np.ndarray:
     """Return the periodic Hann window, float32 (n,)."""

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from genaudio_core.command import number, whole
 
 HELP = 'Cost of live stem isolation, and with --certify a certificate of this machine.'
 EXAMPLE = 'genaudio bench stems --certify --minutes 10 --json'
+PERCENTILES = (50, 99, 99.9, 100, 25, 75)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,14 +73,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         engine.hop_through(hops[i % len(hops)])
         times.append(time.perf_counter() - started)
     cpu = (time.thread_time() - cpu) / args.hops
-    p50, p99, p999, worst, p25, p75 = (1000 * float(v) for v in np.percentile(times, [50, 99, 99.9, 100, 25, 75]))
-    typical = (p25 + p75) / 2 if args.low_latency else p50
     result: dict[str, Any] = {
         'sample_rate': args.sample_rate, 'hop': engine.hop, 'block_size': args.block_size, 'queries': args.queries,
         'algorithmic_latency_ms': 1000 * engine.latency / args.sample_rate,
-        'total_latency_ms': None, 'compute_ms_p50': p50, 'compute_ms_p99': p99, 'compute_ms_p999': p999,
-        'compute_ms_worst': worst, 'compute_ms_cpu': 1000 * cpu, 'rtf': typical / 1000 / hop_seconds,
-        'rtf_cpu': cpu / hop_seconds, 'underruns': None, 'minutes': 0.0, 'certified': None,
+        'total_latency_ms': None, **costs(np.percentile(times, PERCENTILES), hop_seconds, args.low_latency),
+        'compute_ms_cpu': 1000 * cpu, 'rtf_cpu': cpu / hop_seconds, 'underruns': None, 'minutes': 0.0,
+        'certified': None,
     }  # fmt: skip
     from bridge.audio import first_margin, total_latency
 
@@ -88,6 +88,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.certify:
         result |= certify(path, queries, args, hop)
     return result
+
+
+def costs(seconds: Iterable[float], hop_seconds: float, low_latency: bool) -> dict[str, float]:
+    """Return what a hop costs, of the PERCENTILES of its times in seconds, and the real-time factor."""
+    p50, p99, p999, worst, p25, p75 = (1000 * float(value) for value in seconds)
+    typical = (p25 + p75) / 2 if low_latency else p50
+    return {'compute_ms_p50': p50, 'compute_ms_p99': p99, 'compute_ms_p999': p999, 'compute_ms_worst': worst,
+            'rtf': typical / 1000 / hop_seconds}  # fmt: skip
 
 
 def busy(stop: Any) -> None:
@@ -161,13 +169,10 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
             if k % 16 == 0:
                 host.poll()
         seconds = time.perf_counter() - started - skip * period
-        p50, p99, p999, worst, p25, p75 = (1000 * v for v in host.gauges.percentiles(50, 99, 99.9, 100, 25, 75))
-        hop_ms = 1000 * host.hop / rate
-        typical = (p25 + p75) / 2 if args.low_latency else p50
         return {
             'total_latency_ms': host.latency_ms, 'margin_ms': 1000 * host.core.margin / rate,
-            'compute_ms_p50': p50, 'compute_ms_p99': p99, 'compute_ms_p999': p999, 'compute_ms_worst': worst,
-            'rtf': typical / hop_ms, 'underruns': counts.underruns, 'fades': counts.fades, 'blocks': total,
+            **costs(host.gauges.percentiles(*PERCENTILES), host.hop / rate, args.low_latency),
+            'underruns': counts.underruns, 'fades': counts.fades, 'blocks': total,
             'device_late': late, 'device_worst_ms': 1000 * worst_late, 'minutes': seconds / 60,
             'restarts': counts.restarts, 'skipped_hops': int(host.gauges.counters[Gauges.SKIPPED]),
             'realtime': bool(host.gauges.counters[Gauges.PRIORITY]) and own_priority, 'kept_awake': kept_awake,

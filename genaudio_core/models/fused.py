@@ -39,7 +39,7 @@ def suits(x: Tensor, width: int) -> bool:
 
 
 class _Scan(torch.autograd.Function):
-    """What `gru._Scan` does: `given` (T, R, 3N) and a state (R, N) -> the states (T, R, N), in `given`'s precision."""
+    """`given` (T, R, 3N), torch's order r, z, n, and a state (R, N) -> the states (T, R, N), in `given`'s precision."""
 
     @staticmethod
     def forward(ctx, given: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
