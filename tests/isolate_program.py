@@ -154,3 +154,15 @@ def ours_in(names):
 
 def state(pid):
     return Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0]
+
+
+def waits(pid, looks=10):
+    """Whether a process has nothing to do for half a second: it sleeps, and uses no time of the processor."""
+    seen = set()
+    for _ in range(looks):
+        fields = Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()
+        seen.add((fields[0], fields[11], fields[12]))  # state, ticks in user and in system mode
+        if len(seen) > 1 or fields[0] != 'S':
+            return False
+        time.sleep(0.05)
+    return True

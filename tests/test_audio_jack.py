@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from isolate_program import Isolate, children_of, has_jack, ours_in, runs
+from isolate_program import Isolate, children_of, has_jack, ours_in, runs, until, waits
 from jack_server import NAME, RATE, available, running
 from numpy.testing import assert_allclose
 from stream_models import music, random_model
@@ -186,11 +186,14 @@ def test_a_killed_inference_process_is_dry_within_50_ms_and_wet_again_within_2_s
             recorder.client.connect('genaudio-stems:drums_1', 'recorder:stem')
             recorder.client.connect('player:out_1', 'recorder:input')
             player.go()
-            time.sleep(6)  # the second worker, which takes over, loads meanwhile
             isolate.say('status')
             isolate.wait_for('worker_pid')
             status = next(line for line in isolate.lines if 'worker_pid' in line)
             pid = int(status.split('worker_pid ')[1].split(',')[0])
+            # The second worker, which takes over, has loaded.
+            until(lambda: all(waits(one) for one in isolate.workers() if one != pid))
+            started = recorder.at
+            until(lambda: recorder.at > started + RATE // 2)
             latency = round(float(status.split('latency_ms ')[1].split(',')[0]) * RATE / 1000)
             killed = recorder.at
             os.kill(pid, signal.SIGKILL)
