@@ -76,18 +76,21 @@ class AudioHost:
         Samples; the network's own, or a whole part of it for less delay.
     standby
         Keep a second worker ready (60 MB), so that one that dies is replaced in milliseconds, not seconds.
+    or_dry
+        At a sample rate that the model does not know, play the dry signal, without a worker. It is an error otherwise.
     """
 
     def __init__(
         self, model: str, queries: np.ndarray, *, sample_rate: int, block: int, mix: Mix | None = None,
         margin_ms: float | None = None, on_notice: Callable[[str], None] = lambda text: None, realtime: bool = True,
-        standby: bool = True, hop: int | None = None,
+        standby: bool = True, hop: int | None = None, or_dry: bool = False,
     ):  # fmt: skip
         from genaudio_core.separation_stream import MaskNetwork, check_hop, check_queries
 
         network = MaskNetwork.load(model)  # told here, in one line, rather than from the worker
         queries = check_queries(queries, network)
-        if sample_rate not in network.sample_rates:
+        self.dry = or_dry and sample_rate not in network.sample_rates  # nothing can be separated at this rate
+        if sample_rate not in network.sample_rates and not or_dry:
             rates = ' or '.join(map(str, network.sample_rates))
             raise GenaudioError(
                 f'The device runs at {sample_rate} Hz and the live separator at {rates} Hz. '
@@ -146,6 +149,8 @@ class AudioHost:
         GenaudioError
             If it cannot start.
         """
+        if self.dry:
+            return
         self._launch(timeout)
         assert self._process is not None
         while self.gauges.counters[Gauges.STATE] != READY and not ended():
@@ -216,6 +221,9 @@ class AudioHost:
         A worker that failed to start `GIVE_UP` times in a row is tried again every `RARELY` seconds; the dry signal
         plays meanwhile, which is better than nothing.
         """
+        if self.dry:
+            self._tell_of_bad_samples()
+            return
         assert self._process is not None
         self._hear()
         hung = self._process.is_hung()

@@ -53,6 +53,14 @@ def open_client(name: str) -> Any:
         raise NoServer(f'JACK does not answer: {error}') from None
 
 
+class OtherRate(GenaudioError):
+    """The server came back at another sample rate: all that counts samples must be made anew."""
+
+    def __init__(self, sample_rate: int, block: int):
+        super().__init__(f'The JACK server came back at {sample_rate} Hz.')
+        self.sample_rate, self.block = sample_rate, block  # Hz, samples
+
+
 def server_timing(name: str) -> tuple[int, int]:
     """Return sample rate (Hz) and block size (samples) of the running server; errors as for `open_client`."""
     client = open_client(name)
@@ -232,8 +240,8 @@ class JackAudio:
 
         Raises
         ------
-        GenaudioError
-            If the server came back and cannot be used.
+        OtherRate
+            If the server came back at another sample rate.
         """
         if not self.lost:
             return self._look()
@@ -249,11 +257,9 @@ class JackAudio:
         except GenaudioError:
             return None
         if client.samplerate != self.core.sample_rate:
-            rate = int(client.samplerate)
+            rate, block = int(client.samplerate), int(client.blocksize)
             client.close()
-            raise GenaudioError(
-                f'The JACK server came back at {rate} Hz instead of {self.core.sample_rate}; start again.'
-            )
+            raise OtherRate(rate, block)
         self.client, self.lost = client, False  # before there are callbacks: it may be lost again at once
         try:
             self.core.block = int(client.blocksize)

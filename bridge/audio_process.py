@@ -31,6 +31,7 @@ from bridge.rings import Ring
 from genaudio_core.errors import GenaudioError
 
 TURN = 0.005  # seconds of sleep in the loop
+RARELY = 30.0  # seconds between two tries, where the process keeps ending
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def run_audio(spec: AudioSpec, wake: Any, heart_name: str, pipe: Connection) -> 
             pipe.send(('ready', {'client': getattr(device, 'name', ''), 'ms': 1000 * _own_latency(device)}))
             _run(device, core, midi, heart, pipe, ended)
         except GenaudioError as error:
-            pipe.send(('failed', str(error)))
+            rate = getattr(error, 'sample_rate', None)
+            pipe.send(('failed', str(error)) if rate is None else ('rate', (rate, getattr(error, 'block', 0))))
         except (EOFError, OSError):
             raise
         except Exception as error:
@@ -96,11 +98,15 @@ def _core(spec: AudioSpec, wake: Any) -> AudioCore:
 
 def _device(spec: AudioSpec, core: AudioCore, midi: deque[bytes]) -> Any:
     if spec.client:
-        from bridge.audio_jack import JackAudio, open_client
+        from bridge.audio_jack import JackAudio, OtherRate, open_client
 
         client = open_client(spec.client)
         if int(client.samplerate) != spec.sample_rate:
-            raise GenaudioError(f'JACK runs at {client.samplerate} Hz instead of {spec.sample_rate}; start again.')
+            rate, block = int(client.samplerate), int(client.blocksize)
+            client.close()
+            if spec.again:
+                raise OtherRate(rate, block)
+            raise GenaudioError(f'JACK runs at {rate} Hz instead of {spec.sample_rate}; start again.')
         core.block = int(client.blocksize)
         return JackAudio(client, core, spec.outputs, midi.append)
     from bridge.audio_portaudio import PortAudio
@@ -170,6 +176,8 @@ class AudioProcess:
         What to open; what the host knows is filled in.
     on_midi
         Gets the bytes of every MIDI message, in `poll`.
+    wait
+        Until the device plays; without it `poll` tells what there is to tell.
 
     Raises
     ------
@@ -179,7 +187,7 @@ class AudioProcess:
 
     def __init__(
         self, host: Any, spec: AudioSpec, *, on_midi: Callable[[bytes], None] = lambda data: None,
-        timeout: float = 60.0,
+        timeout: float = 60.0, wait: bool = True,
     ):  # fmt: skip
         self._host, self._on_midi, self._timeout = host, on_midi, timeout
         self.spec = spec
@@ -189,7 +197,11 @@ class AudioProcess:
         self._lines: deque[str] = deque()  # that `poll` has yet to return
         self._limit = RestartLimit()
         self._why = ''
+        self._again_at = 0.0  # when a process that keeps ending is started again
+        self._rate: tuple[int, int] | None = None  # (Hz, samples) at which the device came back
         self._launch()
+        if not wait:
+            return
         try:
             self._await(('ready',))
         except GenaudioError:
@@ -223,6 +235,8 @@ class AudioProcess:
                 self.spec = replace(self.spec, restore=tuple(map(tuple, value)))
             elif kind == 'failed':
                 self._why = value
+            elif kind == 'rate':
+                self._rate = value
             elif kind == 'ready':
                 self._ready = True
                 self.client, self.device_ms = value['client'], value['ms']
@@ -281,25 +295,38 @@ class AudioProcess:
 
         Raises
         ------
-        GenaudioError
-            If it cannot go on: the device came back at another rate, or the process dies again and again.
+        OtherRate
+            If the device came back at another sample rate.
         """
         alive = self._child.is_alive()
         self._hear()
         hung = self._child.is_hung()
         if hung or not alive:
-            if self._why and self._ready:  # it ended by itself, and said why
-                raise GenaudioError(self._why)
-            if not self._limit.allows():
-                why = f' ({self._why})' if self._why else ''
-                raise GenaudioError(f'The audio process keeps ending{why}; giving up.')
-            self.restarts += 1
-            self._lines.append(f'The audio process {"hangs and was ended" if hung else "ended"}; starting another.')
-            self._child.kill()
-            self._child.close(0.0)
-            self.spec = replace(self.spec, again=True)
-            self._launch()
+            if self._rate is not None:
+                from bridge.audio_jack import OtherRate
+
+                raise OtherRate(*self._rate)
+            self._revive(hung)
         return self._lines.popleft() if self._lines else None
+
+    def _revive(self, hung: bool) -> None:
+        """Start another process; one that keeps ending is given time: whatever is in its way may pass."""
+        why = f' ({self._why})' if self._why else ''
+        if not self._again_at and not self._limit.allows():
+            self._again_at = time.monotonic() + RARELY
+            self._lines.append(f'The audio process keeps ending{why}. Nothing sounds; it is tried every {RARELY:g} s.')
+            self._child.kill()
+        if time.monotonic() < self._again_at:
+            return
+        if not self._again_at:
+            how = 'hangs and was ended' if hung else f'ended{why}'
+            self._lines.append(f'The audio process {how}; starting another.')
+        self._again_at = 0.0
+        self.restarts += 1
+        self._child.kill()
+        self._child.close(0.0)
+        self.spec = replace(self.spec, again=True)
+        self._launch()
 
     def close(self) -> None:
         """Fade out, leave the device, and end the process."""

@@ -3,16 +3,19 @@ come here."""
 
 import math
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bridge.audio import AudioHost
+from bridge.audio_jack import OtherRate
 from bridge.audio_process import AudioProcess
 from bridge.awake import awake
 from bridge.isolate_knobs import Knobs, MidiIn, restore, save_state
@@ -288,89 +291,129 @@ def run(
                 f"'{found['name']}' has {found['max_input_channels']} inputs; listening to "
                 f'{channels[0] + 1} and {channels[1] + 1} (--input-channels changes that).'
             )
-    host, audio, plugins, midi_in, began = None, None, None, MidiIn(), False
+    again, until, restarts = False, None, 0
+    outputs, restored = tuple(port_names(queries)), ()
     with Told() as told_to:
-        try:
-            host = AudioHost(
-                path, vectors, sample_rate=sample_rate, block=block, mix=preset.mix, margin_ms=margin_ms,
-                on_notice=on_notice, hop=hop,
-            )  # fmt: skip
-            host.core.bypass = bypass
-            host.start(ended=lambda: bool(told_to.ended))
-            if told_to.ended:
-                raise Stopped(signal.Signals[told_to.ended])
-            if preset.chains:
-                from bridge.plugin_process import PluginHost
+        while True:
+            host, audio, plugins, knobs, midi_in, began = None, None, None, None, MidiIn(), False
+            try:
+                host = AudioHost(
+                    path, vectors, sample_rate=sample_rate, block=block, mix=preset.mix, margin_ms=margin_ms,
+                    on_notice=on_notice, hop=hop, or_dry=again,
+                )  # fmt: skip
+                host.core.bypass = bypass
+                host.start(ended=lambda: bool(told_to.ended))
+                if told_to.ended:
+                    raise Stopped(signal.Signals[told_to.ended])
+                if preset.chains:
+                    from bridge.plugin_process import PluginHost
 
-                plugins = PluginHost(host, preset.chains, ended=lambda: bool(told_to.ended))
-                on_notice(f'Plug-ins add {plugins.latency} samples of their own.')
-            controls = Controls(host, words, list(queries), preset.mix)
-            knobs = controls.knobs = Knobs(preset.names, controls, plugins, preset.controllers, preset.spans)
-            learned = Learned(on_notice, is_target=knobs.knows)
-            own = replace(preset, name=f'isolate {preset.name}'.strip())  # a band's preset may be called the same
-            knobs.bound.update(learned.bound(own.name))
-            what: dict[str, Any] = (
-                {'client': name, 'outputs': tuple(port_names(queries))} if on_jack
-                else {'device': found, 'channels': tuple(channels)}
-            )  # fmt: skip
-            audio = AudioProcess(host, AudioProcess.spec_for(host, plugins, **what), on_midi=midi_in.put)
-            if on_jack:
-                for source, sink in connect:
-                    ends_of = [f'{audio.client}:{port}' if ':' not in port else port for port in (source, sink)]
-                    audio.connect(ends_of[0], ends_of[1])
-                if midi:
-                    audio.connect_midi(midi)
-                where = f'JACK client {audio.client}'
-                if audio.client != name:
-                    on_notice(f"The JACK client is called '{audio.client}'; '{name}' is taken, or too long.")
-            else:
-                assert found is not None
-                if midi or knobs.bound:
-                    midi_in.listen(midi or f'{name} controllers', name, on_notice)
-                where = f"'{found['name']}', {audio.device_ms:.1f} ms of its own"
-            on_notice(
-                f'{", ".join(queries)} from {where}: {sample_rate} Hz, blocks of {host.core.block}, hop {host.hop}, '
-                f'latency {host.latency_ms:.1f} ms ({host.latency} samples). Ctrl-C ends.'
-            )
-            until, began = time.monotonic() + seconds if seconds else math.inf, True
-            block_told = host.core.block
-            with awake():
-                while not told_to.ended and not controls.ended and time.monotonic() < until:
-                    told_to.look(pause=lambda: _pause(host, True), resume=lambda: _pause(host, False))
-                    host.poll()
-                    while told := audio.poll() or (plugins.poll() if plugins else None):
-                        on_notice(told)
-                    if host.core.block != block_told:
-                        block_told = host.core.block
-                        on_notice(
-                            f'Blocks have {block_told} samples now: latency {host.latency_ms:.1f} ms '
-                            f'({host.latency} samples).'
-                        )
-                    before = dict(knobs.bound)
-                    knobs.take(midi_in.drain(), on_notice)
-                    if knobs.bound != before:
-                        learned.remember(own, knobs.bound_at_start())
-                    _listen(lines, controls, on_notice)
-            if state and (told := save_state(state, knobs)):
-                on_notice(told)
-            audio.close()  # fades out, and counts to the end
-            return host.status() | {
-                'sample_rate': sample_rate, 'block': host.core.block, 'hop': host.hop, 'latency_samples': host.latency,
-                'blocks': host.core.counts.blocks, 'audio_restarts': audio.restarts,
-                'plugin_restarts': plugins.restarts if plugins else 0,
-            }  # fmt: skip
-        except GenaudioError:
-            if told_to.ended and not began:  # children were told, too, and ended while they were loading
-                raise Stopped(signal.Signals[told_to.ended]) from None
-            raise
-        finally:
-            if audio is not None:
-                audio.close()
-            midi_in.close()
-            if plugins is not None:
-                plugins.stop()
-            if host is not None:
-                host.stop()
+                    plugins = PluginHost(host, preset.chains, ended=lambda: bool(told_to.ended))
+                    on_notice(f'Plug-ins add {plugins.latency} samples of their own.')
+                controls = Controls(host, words, list(queries), preset.mix)
+                knobs = controls.knobs = Knobs(preset.names, controls, plugins, preset.controllers, preset.spans)
+                learned = Learned(on_notice, is_target=knobs.knows)
+                own = replace(preset, name=f'isolate {preset.name}'.strip())  # a band's preset may be called the same
+                knobs.bound.update(learned.bound(own.name))
+                what: dict[str, Any] = (
+                    {'client': name, 'outputs': outputs, 'restore': restored, 'again': again} if on_jack
+                    else {'device': found, 'channels': tuple(channels)}
+                )  # fmt: skip
+                audio = AudioProcess(
+                    host, AudioProcess.spec_for(host, plugins, **what), on_midi=midi_in.put, wait=not again
+                )
+                if again:
+                    where = f'JACK client {name}'
+                elif on_jack:
+                    for source, sink in connect:
+                        ends_of = [f'{audio.client}:{port}' if ':' not in port else port for port in (source, sink)]
+                        audio.connect(ends_of[0], ends_of[1])
+                    if midi:
+                        audio.connect_midi(midi)
+                    where = f'JACK client {audio.client}'
+                    if audio.client != name:
+                        on_notice(f"The JACK client is called '{audio.client}'; '{name}' is taken, or too long.")
+                else:
+                    assert found is not None
+                    if midi or knobs.bound:
+                        midi_in.listen(midi or f'{name} controllers', name, on_notice)
+                    where = f"'{found['name']}', {audio.device_ms:.1f} ms of its own"
+                on_notice(
+                    f'{", ".join(queries)} from {where}: {sample_rate} Hz, blocks of {host.core.block}, '
+                    f'hop {host.hop}, latency {host.latency_ms:.1f} ms ({host.latency} samples). Ctrl-C ends.'
+                )
+                began = True
+                if until is None:
+                    until = time.monotonic() + seconds if seconds else math.inf
+                block_told = host.core.block
+                with awake():
+                    while not told_to.ended and not controls.ended and time.monotonic() < until:
+                        told_to.look(partial(_pause, host, True), partial(_pause, host, False))
+                        host.poll()
+                        while told := audio.poll() or (plugins.poll() if plugins else None):
+                            on_notice(told)
+                        if host.core.block != block_told:
+                            block_told = host.core.block
+                            on_notice(
+                                f'Blocks have {block_told} samples now: latency {host.latency_ms:.1f} ms '
+                                f'({host.latency} samples).'
+                            )
+                        before = dict(knobs.bound)
+                        knobs.take(midi_in.drain(), on_notice)
+                        if knobs.bound != before:
+                            learned.remember(own, knobs.bound_at_start())
+                        _listen(lines, controls, on_notice)
+                if state and (told := save_state(state, knobs)):
+                    on_notice(told)
+                audio.close()  # fades out, and counts to the end
+                return host.status() | {
+                    'sample_rate': sample_rate, 'block': host.core.block, 'hop': host.hop,
+                    'latency_samples': host.latency,
+                    'blocks': host.core.counts.blocks, 'audio_restarts': restarts + audio.restarts,
+                    'plugin_restarts': plugins.restarts if plugins else 0,
+                }  # fmt: skip
+            except OtherRate as other:
+                assert host is not None and audio is not None and knobs is not None
+                on_notice(f'{other} {_at_rate(other.sample_rate, network)}')
+                preset = _as_turned(preset, knobs, on_notice)
+                queries, vectors, path, bypass = preset.queries, host.spec.queries, host.spec.model, host.core.bypass
+                sample_rate, block, restored = other.sample_rate, other.block, audio.spec.restore
+                again, restarts = True, restarts + audio.restarts
+            except GenaudioError:
+                if told_to.ended and not began:  # children were told, too, and ended while they were loading
+                    raise Stopped(signal.Signals[told_to.ended]) from None
+                raise
+            finally:
+                if audio is not None:
+                    audio.close()
+                midi_in.close()
+                if plugins is not None:
+                    plugins.stop()
+                if host is not None:
+                    host.stop()
+
+
+def _at_rate(sample_rate: int, network: Any) -> str:
+    """What becomes of the stems at another sample rate, and what to do."""
+    if sample_rate in network.sample_rates:
+        return 'Going on at that rate, with all as it was.'
+    rates = ' or '.join(map(str, network.sample_rates))
+    return (
+        f'The live separator knows {rates} Hz only: the dry signal plays. Set the server back '
+        f'(jackd -r {network.sample_rates[-1]}), and the stems come back by themselves.'
+    )
+
+
+def _as_turned(preset: StemsPreset, knobs: Knobs, on_notice: Callable[[str], None]) -> StemsPreset:
+    """The preset with all that was turned while it played, the plug-ins' own states included."""
+    try:
+        with tempfile.TemporaryDirectory(prefix='genaudio-') as folder:
+            kept = Path(folder) / 'state.json'
+            save_state(kept, knobs)
+            return restore(preset, kept, lambda line: None)
+    except (GenaudioError, OSError) as error:  # a full disk
+        on_notice(f'What was turned is lost, and as it was at the start: {one_line(error)}')
+        return preset
 
 
 def _pause(host: AudioHost, on: bool) -> None:

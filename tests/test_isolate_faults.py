@@ -1,6 +1,7 @@
 """`genaudio isolate` on a real server, while what it is made of is killed, stopped, starved and lied to."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from isolate_program import Isolate, ports, runs, until
+from isolate_program import Isolate, children_of, has_jack, ports, runs, until
+from jack_server import RATE
 from stream_models import random_model
 from test_isolate_ends import pytestmark  # noqa: F401
 from test_isolate_ends import server as server  # a fixture
@@ -190,18 +192,46 @@ def test_a_server_that_goes_and_comes_back_again_and_again_leaks_nothing(server)
         one.ends()
 
 
-def test_a_server_that_comes_back_at_another_rate_is_told_in_a_line(server):
-    with Isolate() as one:
+def test_a_server_that_comes_back_at_another_rate_is_gone_along_with(server):
+    """With all that was turned meanwhile; where nothing can be separated the dry signal plays, until it can again."""
+    with Isolate('--json') as one:
         one.plays()
-        server.stop()
-        one.wait_for('went away')
-        server.start(rate=96000)
+        one.say('gain 1 -7')
+        one.wait_for('gain 1 -7')
         try:
-            one.ends(2)
-            assert one.heard('came back at 96000 Hz')
+            for rate, told in ((44100, 'Going on at that rate'), (96000, 'the dry signal plays'), (RATE, 'Going on')):
+                since = len(one.lines)
+                server.stop()
+                one.wait_for('went away', since=since)
+                server.start(rate=rate)
+                one.wait_for(f'came back at {rate} Hz', since=since)
+                assert one.heard(told, since)
+                one.wait_for(f': {rate} Hz, blocks of', since=since)
+                until(lambda: 'genaudio-stems:in_1' in ports())
+                with Desk() as desk:
+                    desk.hears()
         finally:
             server.stop()
             server.start()
+        one.children = children_of(one.pid)
+        one.say('quit')
+        one.ends()
+        assert json.loads(one.process.stdout.read())['sample_rate'] == RATE
+
+
+def test_an_audio_process_that_keeps_dying_ends_nothing(server):
+    with Isolate('--json') as one:
+        one.plays()
+        for _ in range(6):
+            since, first = len(one.lines), one.audio
+            os.kill(first, signal.SIGKILL)
+            until(lambda since=since: one.heard('audio process', since))
+            if one.heard('keeps ending', since):
+                break
+            until(lambda: 'genaudio-stems:in_1' in ports())
+        assert one.heard('keeps ending') and one.process.poll() is None
+        one.say('quit')
+        one.ends()
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
