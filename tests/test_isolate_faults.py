@@ -228,6 +228,7 @@ def test_an_audio_process_that_keeps_dying_ends_nothing(server):
             until(lambda since=since: one.heard('audio process', since))
             if one.heard('keeps ending', since):
                 break
+            until(lambda first=first: any(pid != first and has_jack(pid) for pid in children_of(one.pid)))
             until(lambda: 'genaudio-stems:in_1' in ports())
         assert one.heard('keeps ending') and one.process.poll() is None
         one.say('quit')
