@@ -25,7 +25,6 @@ A stem is called as its output port: 'electric bass' is ``electric_bass``. Effec
 """
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from bridge.mixer import Mix
 from bridge.parameters import Parameter
 from bridge.plugin_process import Chains, Link, check_kind
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import presets_dir
+from genaudio_core.files import presets_dir, read_toml
 
 PREFIX = 'isolate-'  # of the bundled files, which lie beside those of the band
 MAX_STEMS = 8
@@ -226,12 +225,7 @@ def load(name: str) -> StemsPreset:
             hint = did_you_mean(short, known) or f' There are: {", ".join(known)}.'
             raise GenaudioError(f"No preset '{name}' for live isolation.{hint}")
         path = known[short]
-    try:
-        table = tomllib.loads(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GenaudioError(f'{path}: not a TOML file: {error}.') from error
+    table = read_toml(path, 'preset')
     try:
         return parse(table, path.stem, path.parent)
     except GenaudioError as error:

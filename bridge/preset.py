@@ -1,6 +1,5 @@
 """Presets: flat TOML that a musician can read and edit; a typo is answered at once with the nearest right word."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,13 +11,12 @@ from bridge.note_output import Voice
 from bridge.pads import Pad, parse_pads
 from bridge.parameters import COMMANDS, PARAMETERS, Parameter, defaults, find_parameter, set_checked
 from bridge.sounding import MAX_OUTPUTS
-from genaudio_core.errors import GenaudioError, did_you_mean, one_line
-from genaudio_core.files import presets_dir
+from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.files import presets_dir, read_toml
 from genaudio_core.instruments import CODE_TO_PROGRAM, DRUMS, find_instrument, instrument_code
 
 _PART_KEYS = ('instrument', 'channel', 'output', 'program')
 _SECTIONS = (*dict.fromkeys(name.split('.')[0] for name in PARAMETERS), 'parts', 'cc', 'pads', 'instrument')
-MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -110,20 +108,7 @@ def load_preset(path: str | Path, changes: Mapping[str, Any] | None = None) -> P
         With the file, the key, and what would be right.
     """
     path = Path(path)
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would keep us waiting for ever
-            raise GenaudioError(f'{path}: a pipe or device is not a preset; name a file.')
-        with open(path, 'rb') as file:
-            raw = file.read(MAX_BYTES + 1)
-        if len(raw) > MAX_BYTES:
-            raise GenaudioError(f'{path}: too large for a preset.')
-        table = tomllib.loads(raw.decode())
-    except OSError as error:
-        raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
-    except RecursionError as error:
-        raise GenaudioError(f'{path}: not a preset: too many brackets inside each other.') from error
-    except ValueError as error:  # not only TOMLDecodeError: a number of 5,000 digits has an error of its own
-        raise GenaudioError(f'{path}: not a TOML file: {one_line(error)}.') from error
+    table = read_toml(path, 'preset')
     try:
         return parse_preset(table, path.stem, path, changes)
     except GenaudioError as error:

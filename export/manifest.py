@@ -17,13 +17,13 @@
 Paths are relative to the manifest.
 """
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from export.kinds import KINDS
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.files import read_toml
 
 VARIANTS, TARGETS = ('fp32', 'fp16', 'int8'), ('cpu', 'cuda')
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -73,12 +73,7 @@ def read_manifest(path: str | Path) -> tuple[list[Job], list[Fault]]:
         If the manifest itself cannot be read, or names no model.
     """
     path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise GenaudioError(f'Cannot read the manifest {path}: {error.strerror}.') from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GenaudioError(f'{path}: {error}') from None
+    content = read_toml(path, 'manifest')
     for key in content:
         if key != 'model':
             raise GenaudioError(f"{path}: unknown key '{key}'.{did_you_mean(key, ['model'])} Models are [[model]].")

@@ -8,11 +8,13 @@ import secrets
 import select
 import stat
 import time
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 
 
 def presets_dir() -> Path:
@@ -61,6 +63,34 @@ def check_readable(path: str | Path, what: str = 'file') -> Path:
     except (OSError, ValueError) as error:
         why = f'There is no {what} {path}: {getattr(error, "strerror", None) or error}.'
     raise GenaudioError(why)
+
+
+MAX_TOML_BYTES = 1 << 20
+
+
+def read_toml(path: str | Path, what: str) -> dict[str, Any]:
+    """Return the table of a TOML file, with or without a byte order mark. `what` it is, for messages.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot be read, is a pipe, a device or too large, or is not TOML.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would keep us waiting for ever
+            raise GenaudioError(f'{path}: a pipe or device is not a {what}; name a file.')
+        with open(path, 'rb') as file:
+            raw = file.read(MAX_TOML_BYTES + 1)
+        if len(raw) > MAX_TOML_BYTES:
+            raise GenaudioError(f'{path}: too large for a {what}.')
+        return tomllib.loads(raw.decode('utf-8-sig'))
+    except OSError as error:
+        raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
+    except RecursionError as error:
+        raise GenaudioError(f'{path}: not a {what}: too many brackets inside each other.') from error
+    except ValueError as error:  # not only TOMLDecodeError: a number of 5,000 digits has an error of its own
+        raise GenaudioError(f'{path}: not a TOML file: {one_line(error)}.') from error
 
 
 WRITER_SECONDS = 5.0  # for somebody to begin to write into a pipe with a name

@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from genaudio_core.command import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import read_toml
 
 HELP = 'play sound files by MIDI notes; what appears in a folder goes to the next pad'
 EXAMPLE = 'genaudio pads takes/ 36=kick.wav --connect "MPK mini" --connect system:playback'
@@ -44,12 +44,7 @@ def read_pads(path: Path) -> list[Any]:
     """
     from bridge.pads import parse_pads
 
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GenaudioError(f'{path}: not a TOML file: {error}.') from error
+    table = read_toml(path, 'preset')
     if 'pads' not in table:
         raise GenaudioError(f'{path} has no [pads] table.')
     return list(parse_pads(table['pads'], path.parent).values())
