@@ -30,7 +30,13 @@ class Desk:
         self.client.set_process_callback(self._process)
         self.client.activate()
         for ours, theirs in ((self.out.name, f'{to}:in_1'), (f'{to}:{heard}', self.into.name)):
-            self.client.connect(ours, theirs)
+            until(lambda ends=(ours, theirs): self._connects(*ends))  # ports are there before their client plays
+
+    def _connects(self, source, sink):
+        with contextlib.suppress(jack.JackError):
+            self.client.connect(source, sink)
+            return True
+        return False
 
     def _process(self, frames):
         t = (self.n + np.arange(frames)) / 48000
