@@ -12,7 +12,7 @@ from export.kinds import SOURCES
 from export.manifest import Job
 from export.sources import ROOT
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, where_checkpoints_are
 from genaudio_core.model_card import read_card
 
 _ROOT = ROOT
@@ -43,7 +43,9 @@ def file_hash(path: Path) -> str:
         with path.open('rb') as file:
             return hashlib.file_digest(file, 'sha256').hexdigest()
     except FileNotFoundError:
-        raise GenaudioError(f'there is no checkpoint {path}: train it, or take the model out of the list') from None
+        advice = where_checkpoints_are(path)
+        or_else = f'.{advice}' if advice else ': train it, or take the model out of the list'
+        raise GenaudioError(f'there is no checkpoint {path}{or_else}') from None
     except OSError as error:
         raise GenaudioError(f'cannot read {path}: {error.strerror}') from error
 

@@ -22,6 +22,26 @@ def presets_dir() -> Path:
     return Path(str(files('presets')))
 
 
+def where_checkpoints_are(path: str | Path = '') -> str:
+    """Return where to get the checkpoints of bundled models, if `path` is one of them, or '' (or no path is given).
+
+    The wheel has none: only training, fine-tuning and exporting read them.
+    """
+    if path and Path(path).absolute().parent != (presets_dir() / 'models').absolute():
+        return ''
+    return (
+        ' Checkpoints of the bundled models are not in the wheel; take them out of presets/models in the source '
+        'distribution (pip download --no-deps --no-binary :all: genaudio) or the repository.'
+    )
+
+
+def no_checkpoint(path: str | Path) -> GenaudioError:
+    """The error for a checkpoint that is not there: how to get it."""
+    return GenaudioError(
+        f'No checkpoint at {path}.{where_checkpoints_are(path) or " Train one: genaudio-train fit --help"}'
+    )
+
+
 def check_writable(path: str | Path) -> Path:
     """Return `path` if a file can be made there. Commands call this before long work starts.
 

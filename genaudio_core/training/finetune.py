@@ -20,7 +20,7 @@ import torch
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.events import LIVE, RESOLUTION, bar_steps
-from genaudio_core.files import presets_dir
+from genaudio_core.files import no_checkpoint, presets_dir, where_checkpoints_are
 from genaudio_core.training.fitting import Task, fit, launch
 from genaudio_core.training.mmt import Loss, evaluate, load_mmt
 from genaudio_core.training.score_batches import Sampler, bar_line, collate, fixed_windows
@@ -46,11 +46,11 @@ def find_checkpoint(name: str) -> Path:
     path = Path(name)
     if path.suffix == '.safetensors' or path.parent != Path():
         if not path.is_file():
-            raise GenaudioError(f'No checkpoint at {path}. Train one: genaudio-train fit --help')
+            raise no_checkpoint(path)
         return path
     bundled = {file.stem: file for file in sorted((presets_dir() / 'models').glob('*.safetensors'))}
     if name not in bundled:
-        listing = f' Bundled: {", ".join(bundled)}.' if bundled else ' None is bundled; give the path of a checkpoint.'
+        listing = f' Bundled: {", ".join(bundled)}.' if bundled else where_checkpoints_are()
         raise GenaudioError(f"No bundled checkpoint '{name}'.{did_you_mean(name, bundled)}{listing}")
     return bundled[name]
 

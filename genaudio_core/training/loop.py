@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from genaudio_core.command import notice
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, no_checkpoint
 
 Network = TypeVar('Network', bound=nn.Module)
 
@@ -359,7 +359,7 @@ def _metadata(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError
 
     if not path.exists():
-        raise GenaudioError(f'No checkpoint at {path}. Train one: genaudio-train fit --help')
+        raise no_checkpoint(path)
     try:
         with safe_open(path, 'pt') as file:
             metadata = file.metadata() or {}
