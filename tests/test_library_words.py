@@ -19,7 +19,8 @@ from genaudio_core.speech import CommandEngine
 
 CORE = Path(command.__file__).parent
 OPTION = re.compile(r"(?:^|[\s'\"(])--?[a-z][a-z-]*\b")
-PROGRAMS = re.compile(r'\b(genaudio-train|genaudio-export|ffmpeg|espeak-ng|piper|pip|apt|apt-get|jackd)\b.*', re.DOTALL)  # with options of their own
+OTHERS = 'genaudio-train|genaudio-export|ffmpeg|espeak-ng|piper|pip|apt|apt-get|jackd'  # have options of their own
+PROGRAMS = re.compile(rf'\b({OTHERS})\b.*', re.DOTALL)
 
 
 def library_modules() -> list[Path]:
