@@ -95,27 +95,33 @@ def gru_backward(
 
 
 @triton.jit
-def attention_forward(
-    parts, out, places, heads: tl.constexpr, depth: tl.constexpr, tile: tl.constexpr
-):  # fmt: skip
-    frame = (tl.program_id(0) // heads).to(tl.int64)
-    head = tl.program_id(0) % heads
+def weigh(parts, places, width: tl.constexpr, depth: tl.constexpr, tile: tl.constexpr):
+    """One head of one frame, which `parts` points to: where its places lie, query, key, value, and their weights."""
     place = tl.arange(0, tile)
-    col = tl.arange(0, depth)
-    width: tl.constexpr = heads * depth
     live = place[:, None] < places
-    parts += frame * places * (3 * width) + head * depth
-    at = place[:, None] * (3 * width) + col[None, :]
+    at = place[:, None] * (3 * width) + tl.arange(0, depth)[None, :]
     query = tl.load(parts + at, mask=live, other=0.0)
     key = tl.load(parts + at + width, mask=live, other=0.0)
     value = tl.load(parts + at + 2 * width, mask=live, other=0.0)
     scores = tl.dot(query, tl.trans(key)) * (depth**-0.5)
     scores = tl.where(place[None, :] < places, scores, -1e30)
     scores = tl.exp(scores - tl.max(scores, 1)[:, None])
-    weights = (scores / tl.sum(scores, 1)[:, None]).to(parts.dtype.element_ty)
-    found = tl.dot(weights, value)
+    return at, live, query, key, value, scores / tl.sum(scores, 1)[:, None]
+
+
+@triton.jit
+def attention_forward(
+    parts, out, places, heads: tl.constexpr, depth: tl.constexpr, tile: tl.constexpr
+):  # fmt: skip
+    frame = (tl.program_id(0) // heads).to(tl.int64)
+    head = tl.program_id(0) % heads
+    width: tl.constexpr = heads * depth
+    parts += frame * places * (3 * width) + head * depth
+    _, live, _, _, value, weights = weigh(parts, places, width, depth, tile)
+    found = tl.dot(weights.to(parts.dtype.element_ty), value)
     out += frame * places * width + head * depth
-    tl.store(out + place[:, None] * width + col[None, :], found.to(out.dtype.element_ty), mask=live)
+    to = tl.arange(0, tile)[:, None] * width + tl.arange(0, depth)[None, :]
+    tl.store(out + to, found.to(out.dtype.element_ty), mask=live)
 
 
 @triton.jit
@@ -124,22 +130,12 @@ def attention_backward(
 ):  # fmt: skip
     frame = (tl.program_id(0) // heads).to(tl.int64)
     head = tl.program_id(0) % heads
-    place = tl.arange(0, tile)
-    col = tl.arange(0, depth)
     width: tl.constexpr = heads * depth
-    live = place[:, None] < places
     parts += frame * places * (3 * width) + head * depth
     back += frame * places * (3 * width) + head * depth
     grad += frame * places * width + head * depth
-    at = place[:, None] * (3 * width) + col[None, :]
-    query = tl.load(parts + at, mask=live, other=0.0)
-    key = tl.load(parts + at + width, mask=live, other=0.0)
-    value = tl.load(parts + at + 2 * width, mask=live, other=0.0)
-    given = tl.load(grad + place[:, None] * width + col[None, :], mask=live, other=0.0)
-    scores = tl.dot(query, tl.trans(key)) * (depth**-0.5)
-    scores = tl.where(place[None, :] < places, scores, -1e30)
-    scores = tl.exp(scores - tl.max(scores, 1)[:, None])
-    weights = scores / tl.sum(scores, 1)[:, None]
+    at, live, query, key, value, weights = weigh(parts, places, width, depth, tile)
+    given = tl.load(grad + tl.arange(0, tile)[:, None] * width + tl.arange(0, depth)[None, :], mask=live, other=0.0)
     # Rows past the last place were given nothing and give nothing: `given` is zero there.
     to_value = tl.dot(tl.trans(weights.to(parts.dtype.element_ty)), given)
     to_weights = tl.dot(given, tl.trans(value))
