@@ -10,13 +10,13 @@ from pathlib import Path
 
 from export.kinds import SOURCES
 from export.manifest import Job
-from export.sources import ROOT
+from export.sources import ROOT, sources_of
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, where_checkpoints_are
 from genaudio_core.model_card import read_card
 
 _ROOT = ROOT
-_ALWAYS = ('export/graph.py', 'export/job.py', 'genaudio_core/model_card.py')
+_ALWAYS = sources_of('export.job')
 TOOLS = ('torch', 'onnx', 'onnxscript', 'onnxruntime-gpu', 'onnxruntime', 'genaudio')
 
 
