@@ -5,7 +5,9 @@ after ``audio_containers.py`` has looked at what is really there. pedalboard res
 inside the functions, so that reading the names of this module costs nothing.
 """
 
+import contextlib
 import logging
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,8 +41,13 @@ def _decoder(path: Path, link: Link, whole: bool) -> Any:
         def seekable(self) -> bool:
             return False
 
-    shown: Any = str(path) if whole else Shown(path, link)
+    shown: Any = _as_libsndfile_takes(path) if whole else Shown(path, link)
     return Straight(shown)
+
+
+def _as_libsndfile_takes(path: str | Path) -> str | bytes:
+    """The name of a file: as bytes where names are bytes, which need not be UTF-8."""
+    return str(path) if os.name == 'nt' else os.fsencode(path)
 
 
 class AudioReader:
@@ -289,6 +296,14 @@ def to_mono(audio: np.ndarray) -> np.ndarray:
     return mean
 
 
+def _is_text(path: str | Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class AudioWriter:
     """Writes one file block by block: 32-bit float wav, 24-bit flac and aiff, mp3 and ogg at high quality.
 
@@ -323,14 +338,27 @@ class AudioWriter:
             raise GenaudioError(f'mp3 cannot hold {channels} channels; use wav or flac.')
         self._path, self._name, self._notice = path, Path(name or path), on_notice
         self._suffix, self._written = suffix, 0
+        self._open: Any = None  # the file, where pedalboard cannot open it itself
         self._clips, self._clipped, self._peak = suffix != '.wav', 0, 0.0
         options: dict = {'quality': 'V0'} if suffix == '.mp3' else {}
         if suffix in ('.wav', '.flac', '.aiff'):
             options['bit_depth'] = 32 if suffix == '.wav' else 24
         try:
-            self._file = pedalboard.io.AudioFile(str(path), 'w', sample_rate, channels, **options)
+            if _is_text(path):
+                self._file = pedalboard.io.AudioFile(str(path), 'w', sample_rate, channels, **options)
+            else:  # pedalboard takes only names that are UTF-8
+                self._open = open(path, 'wb')  # noqa: SIM115
+                self._file = pedalboard.io.AudioFile(
+                    self._open, 'w', sample_rate, channels, format=suffix[1:], **options
+                )
         except Exception as error:
+            self._close()
             raise self._fault(error) from error
+
+    def _close(self) -> None:
+        if self._open is not None:
+            with contextlib.suppress(OSError):
+                self._open.close()
 
     def _fault(self, error: Exception) -> GenaudioError:
         return GenaudioError(f'Cannot write {self._name}: {" ".join(str(error).split())}')
@@ -341,7 +369,10 @@ class AudioWriter:
     def __exit__(self, kind: object, *_: object):
         try:
             self._file.close()
+            if self._open is not None:
+                self._open.close()
         except Exception as error:
+            self._close()
             if kind is None:
                 raise self._fault(error) from error
         if kind is None:
@@ -359,7 +390,7 @@ class AudioWriter:
         if self._suffix not in ('.wav', '.flac', '.aiff') or not self._written:
             return
         try:
-            there = int(soundfile.info(str(self._path)).frames)
+            there = int(soundfile.info(_as_libsndfile_takes(self._path)).frames)
         except Exception as error:  # libsndfile has errors of its own
             raise self._fault(error) from error
         if there != self._written:

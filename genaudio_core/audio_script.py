@@ -23,6 +23,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -219,11 +220,15 @@ def _text_of(path: Path) -> str:
     try:
         if path.is_dir():
             raise GenaudioError(f'{path} is a folder; give an audio script.')
-        raw = path.read_bytes()
+        if path.exists() and not path.is_file():
+            raise GenaudioError(f'{path} is a pipe or a device; give an audio script.')
+        with open(path, 'rb') as file:
+            raw = file.read(MAX_BYTES + 1)
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
     if len(raw) > MAX_BYTES:
-        raise GenaudioError(f'{path}: too large for an audio script ({len(raw) >> 20} MiB).')
+        raise GenaudioError(f'{path}: too large for an audio script ({size >> 20} MiB).')
     # Spreadsheets save UTF-8 with a mark at the front, or UTF-16 ("Unicode text").
     encoding = 'utf-16' if raw[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig'
     try:

@@ -166,6 +166,8 @@ def read_model(path: str | Path, kind: str | None = None) -> ModelFile:
     path = Path(path)
     if path.is_dir():
         raise GenaudioError(f'{path} is a folder; give the name of an .onnx file.')
+    if path.exists() and not path.is_file():  # a device has no end, and a pipe may never begin
+        raise GenaudioError(f'{path} is a pipe or a device; give the name of an .onnx file.')
     if path.suffix.lower() in ('.pt', '.pth', '.ckpt', '.pkl', '.safetensors'):
         raise GenaudioError(f'{path} is a checkpoint. Convert it first: genaudio-export one or genaudio-export import.')
     try:

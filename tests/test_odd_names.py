@@ -6,14 +6,18 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import small_decoders
 
 from bridge.cli import main
 from genaudio_core import files
+from genaudio_core.audio_files import read_audio, write_audio
+from genaudio_core.audio_script import read_script
 from genaudio_core.command import write_anything
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import fitting_name
+from genaudio_core.model_card import read_model
 from genaudio_core.piano_roll import draw_made
 from genaudio_core.score import midi_bytes, read_midi, write_midi
 
@@ -132,3 +136,35 @@ def test_a_pipe_on_stdin_is_a_file(tmp_path, phrase):
     ended = subprocess.run(command, input=midi_bytes(phrase), capture_output=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     assert read_midi(tmp_path / 'out.mid').n_notes >= phrase.n_notes
+
+
+@pytest.mark.parametrize('suffix', ['.wav', '.flac', '.aiff', '.mp3', '.ogg'])
+def test_sounds_whose_names_are_not_utf_8_are_written_and_read(tmp_path, suffix):
+    folder = tmp_path / os.path.basename(name_of_bytes(tmp_path, b'caf\xe9'))
+    folder.unlink()
+    folder.mkdir()
+    sound = np.sin(np.arange(44100) * 0.1).astype(np.float32)[None] * 0.5
+    path = folder / ('\udcff' + suffix)
+    write_audio(path, sound, 44100)
+    assert os.listdir(os.fsencode(folder)) == [b'\xff' + suffix.encode()]
+    assert np.abs(read_audio(path)[0] - sound[0]).max() < 0.1
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.csv', '.wav'])
+def test_a_pipe_in_place_of_a_model_a_script_or_a_sound_is_one_line(tmp_path, suffix):
+    read = {'.onnx': read_model, '.csv': read_script, '.wav': read_audio}[suffix]
+    os.mkfifo(tmp_path / f'pipe{suffix}')
+    with pytest.raises(GenaudioError, match='is a pipe or a device'):
+        read(tmp_path / f'pipe{suffix}')
+
+
+def test_a_device_is_no_model():
+    with pytest.raises(GenaudioError, match='is a pipe or a device'):
+        read_model('/dev/zero')
+
+
+def test_a_script_that_is_far_too_large_is_not_read_to_its_end(tmp_path):
+    (tmp_path / 'a.csv').write_bytes(b'')
+    os.truncate(tmp_path / 'a.csv', 1 << 40)
+    with pytest.raises(GenaudioError, match=r'too large for an audio script \(1048576 MiB\)'):
+        read_script(tmp_path / 'a.csv')
