@@ -65,6 +65,8 @@ def check_output(args: argparse.Namespace) -> None:
     if args.out == STDOUT:
         if takes > 1:
             raise GenaudioError('-o - writes one file to stdout. Give a file name for several takes.')
+        if sys.stdout is None:
+            raise GenaudioError('-o - writes to stdout, which is closed here: give a file name.')
         if sys.stdout.isatty():
             raise GenaudioError('-o - writes a MIDI file to stdout, which is a terminal here: add > FILE or | PROGRAM.')
     elif args.out.suffix.lower() not in SUFFIXES:

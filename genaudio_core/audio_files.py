@@ -45,7 +45,7 @@ def _decoder(path: Path, link: Link, whole: bool) -> Any:
     return Straight(shown)
 
 
-def _as_libsndfile_takes(path: str | Path) -> str | bytes:
+def _as_libsndfile_takes(path: str | Path) -> Any:
     """The name of a file: as bytes where names are bytes, which need not be UTF-8."""
     return str(path) if os.name == 'nt' else os.fsencode(path)
 

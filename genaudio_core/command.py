@@ -288,6 +288,26 @@ def write_anything(stream: Any) -> None:
             stream.reconfigure(errors='genaudio')
 
 
+def _close_no_stream() -> None:
+    """Let standard streams that are closed (``>&-``) lead nowhere: a file that is opened must not take their place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    if sys.stderr is None:  # what is told to nobody; a closed stdout stays None, so that `-o -` can refuse it
+        sys.stderr = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115 - for as long as the program runs
+
+
+def _is_here() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
 def lead_nowhere(stream: Any) -> None:
     """If a stream takes nothing any more, let it lead nowhere: Python writes out what is left when it ends."""
     try:
@@ -327,6 +347,7 @@ def _show_where_somebody_reads(result: Mapping[str, Any], as_json: bool) -> None
 def main(program: str, about: str, package: str, commands: Mapping[str, str], argv: Sequence[str] | None = None) -> int:
     """Run one of `commands` (name -> one line of help), found as ``package.name``; return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    _close_no_stream()
     for stream in (sys.stdout, sys.stderr):
         write_anything(stream)
     width = max(map(len, commands))
@@ -384,6 +405,8 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
     except Exception as error:
         if not debug and os.strerror(errno.ENOSPC) in str(error):  # libraries have errors of their own for it
             told = 'the disk is full. Make room and run the command again; files made before are whole.'
+        elif not debug and isinstance(error, FileNotFoundError) and not _is_here():
+            told = 'the current folder is gone. Change to one that is there (cd) and run the command again.'
         elif not debug and isinstance(error, OSError) and error.strerror:
             named = f'{os.fsdecode(error.filename)}: ' if isinstance(error.filename, (str, bytes)) else ''
             told = f'{named}{error.strerror}.'

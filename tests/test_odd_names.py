@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,3 +169,35 @@ def test_a_script_that_is_far_too_large_is_not_read_to_its_end(tmp_path):
     os.truncate(tmp_path / 'a.csv', 1 << 40)
     with pytest.raises(GenaudioError, match=r'too large for an audio script \(1048576 MiB\)'):
         read_script(tmp_path / 'a.csv')
+
+
+def ended_in_shell(text: str) -> subprocess.CompletedProcess:
+    command = f'{sys.executable} -m bridge.cli'
+    root = str(Path(files.__file__).parents[1])  # the folder that it is run from may be gone
+    env = os.environ | {'PYTHONPATH': root}
+    return subprocess.run(['sh', '-c', text.replace('GENAUDIO', command)], capture_output=True, timeout=300, env=env)
+
+
+@pytest.mark.parametrize('closed', ['<&-', '>&-', '2>&-', '<&- >&- 2>&-'])
+def test_closed_standard_streams_cost_no_file(tmp_path, phrase, closed):
+    write_midi(phrase, tmp_path / 'in.mid')
+    model = small_decoders.file('live')
+    ended = ended_in_shell(
+        f'GENAUDIO continue {tmp_path}/in.mid -o {tmp_path}/out.mid --beats 1 --model {model} {closed}'
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert read_midi(tmp_path / 'out.mid').n_notes >= phrase.n_notes
+
+
+def test_a_file_for_a_closed_stdout_is_one_line(tmp_path, phrase):
+    write_midi(phrase, tmp_path / 'in.mid')
+    ended = ended_in_shell(f'GENAUDIO continue {tmp_path}/in.mid -o - >&-')
+    assert ended.returncode == 2 and ended.stderr.count(b'\n') == 1 and b'closed' in ended.stderr
+
+
+def test_a_working_folder_that_is_gone_is_told(tmp_path):
+    sound = tmp_path / 'a.wav'
+    write_audio(sound, np.full((1, 4410), 0.1, np.float32), 44100)
+    (tmp_path / 'gone').mkdir()
+    ended = ended_in_shell(f'cd {tmp_path}/gone && rmdir {tmp_path}/gone && GENAUDIO separate {sound} -q violin')
+    assert ended.returncode == 2 and b'current folder is gone' in ended.stderr, ended.stderr
