@@ -1,1 +1,88 @@
-"""The live side: ports, clock, scheduler, players, the audio process, the command `genaudio`. Never imports torch."""
+"""The live side: a band that plays with you in time, and stems pulled out of a live input. Never imports torch.
+
+A band in your own program, with bytes in and bytes out, on a simulated clock (or, with ``real_time=True``, the
+system's)::
+
+    import bridge
+    import genaudio_core as ga
+
+    phrase = [ga.Note(beat=i, duration=0.9, note=60 + i, velocity=80) for i in range(8)]
+    part = bridge.clock_part(0.5, beats=17, tempo=120) + bridge.note_part(phrase, 0.5, tempo=120)
+    with bridge.InProcessBand('duet', {'music.seed': 1}) as band:
+        band.play(part, seconds=9)                    # two bars of yours; two of the band follow
+        band.score(tempo=120, start=0.5).save('answer.mid')
+
+A band on the ports of the system, as ``genaudio live duet`` runs it::
+
+    with bridge.LiveBand('duet') as band:
+        band.set('temperature', 0.8)
+        band.run(seconds=60)
+
+* Presets: names of bundled ones, paths of .toml files, or what such a file would hold, as a mapping; `parse_preset`
+  checks it, `PARAMETERS` lists every setting.
+* Modes, how a band plays with you: `BaseMode` is what yours may be derived from (``InProcessBand(mode=...)``).
+* Musicians, who make up the notes: a `Musician` hears `HeardNote` and answers a `Request` with `PlannedMusic`
+  (``InProcessBand(musician=...)``).
+* Times are seconds on the band's clock or beats (quarter notes), as names say; notes are 0..127, channels 0..15.
+
+What goes wrong is a `genaudio_core.GenaudioError`. Names are loaded when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_PUBLIC = {
+    'bridge.in_process': ('InProcessBand', 'LiveBand', 'preset_of'),
+    'bridge.messages': ('NoteOff', 'NoteOn', 'control', 'note_off', 'note_on', 'program'),
+    'bridge.musician': ('HeardNote', 'Musician', 'Piece', 'PlannedNote', 'Request'),
+    'bridge.parameters': ('PARAMETERS',),
+    'bridge.players.base': ('Band', 'Quiet'),
+    'bridge.preset': ('Preset', 'load_preset', 'parse_preset'),
+    'bridge.rehearsal': ('clock_part', 'note_part'),
+}
+_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = [
+    'PARAMETERS',
+    'Band',
+    'HeardNote',
+    'InProcessBand',
+    'LiveBand',
+    'Musician',
+    'NoteOff',
+    'NoteOn',
+    'Piece',
+    'PlannedNote',
+    'Preset',
+    'Quiet',
+    'Request',
+    'clock_part',
+    'control',
+    'load_preset',
+    'note_off',
+    'note_on',
+    'note_part',
+    'parse_preset',
+    'preset_of',
+    'program',
+]
+
+if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
+    from bridge.in_process import InProcessBand, LiveBand, preset_of
+    from bridge.messages import NoteOff, NoteOn, control, note_off, note_on, program
+    from bridge.musician import HeardNote, Musician, Piece, PlannedNote, Request
+    from bridge.parameters import PARAMETERS
+    from bridge.players.base import Band, Quiet
+    from bridge.preset import Preset, load_preset, parse_preset
+    from bridge.rehearsal import clock_part, note_part
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = globals()[name] = getattr(importlib.import_module(_WHERE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,7 +10,8 @@ from multiprocessing.connection import wait
 from bridge import messages
 from bridge.awake import awake
 from bridge.clock import Clock, SimulatedClock
-from bridge.engine import ProcessEngine
+from bridge.engine import Engine, ProcessEngine
+from bridge.inbox import Inbox
 from bridge.priority import SWITCH, in_real_time
 from bridge.sender import SimulatedSender
 from bridge.session import Session
@@ -79,8 +80,14 @@ def simulate_inputs(
             return
 
 
-def perform(session: Session, engine: ProcessEngine, clock: Clock, part: Iterable[Timed], until: float) -> None:
-    """Play `part` into the session in real time, until `until` on the bridge clock, as the port process would."""
+def perform(
+    session: Session, engine: Engine, clock: Clock, part: Iterable[Timed], until: float, inbox: Inbox | None = None,
+    source: int = 0,
+) -> None:  # fmt: skip
+    """Play `part` into input `source` in real time, until `until` on the bridge clock, as the port process would.
+
+    What other threads put into `inbox` meanwhile is played too.
+    """
     waiting = iter(sorted(part, key=lambda item: item[0]))
     event = next(waiting, None)
     before = sys.getswitchinterval()
@@ -90,9 +97,12 @@ def perform(session: Session, engine: ProcessEngine, clock: Clock, part: Iterabl
             while clock.now() < until:
                 wake = session.step()
                 target = min(wake, event[0] if event else until, until)
-                wait([engine.connection], max(target - clock.now(), 0))
+                readers = [engine.connection] if isinstance(engine, ProcessEngine) else []
+                wait([*readers, *([inbox.reader] if inbox else [])], max(target - clock.now(), 0))
+                for arrived in inbox.drain() if inbox else ():
+                    session.receive(*arrived)
                 while event is not None and event[0] <= clock.now():
-                    session.receive(0, event[1], event[0])
+                    session.receive(source, event[1], event[0])
                     event = next(waiting, None)
     finally:
         sys.setswitchinterval(before)

@@ -17,7 +17,10 @@ class Band(Protocol):
     transport: Transport
     listener: Listener
     voices: tuple[Voice, ...]
-    answer: Answer | None  # the answer that plays or is about to
+
+    @property
+    def answer(self) -> Answer | None:
+        """The answer that plays or is about to."""
 
     def setting(self, name: str) -> Any:
         """A parameter by its full name."""
