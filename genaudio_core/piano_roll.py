@@ -37,7 +37,7 @@ def draw(path: str | Path, parts: Sequence[Part], *, title: str = '', bars: Sequ
 
     Parameters
     ----------
-    parts : with notes in beats; the louder a note, the stronger its colour
+    parts : with notes in beats; the louder a note, the stronger its colour. One without notes is named
     bars : beats of bar lines, drawn faintly
 
     Raises
@@ -88,6 +88,9 @@ def draw(path: str | Path, parts: Sequence[Part], *, title: str = '', bars: Sequ
     keys = [Patch(facecolor=colours[id(part)], label=_drawn(part.name)) for part in named[:_NAMED]]
     if len(named) > _NAMED:
         keys.append(Patch(alpha=0, label=f'and {len(named) - _NAMED} more'))
+    silent = ', '.join(part.name for part in parts if part.name and not part.given and not part.new)
+    if silent:
+        keys.append(Patch(alpha=0, label=f'silent: {_drawn(silent)}'))
     if any(part.given for part in shown) and any(part.new for part in shown):
         keys += [
             Patch(facecolor='#dddddd', edgecolor='#555555', label='given'),

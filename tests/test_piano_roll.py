@@ -44,6 +44,14 @@ def test_each_part_has_a_colour_and_given_notes_an_edge(tmp_path, drawn):
     assert 'rests' not in drawn
 
 
+def test_a_part_that_is_silent_is_named(tmp_path):
+    draw(tmp_path / 'roll.svg', [Part('you', [LOUD]), Part('bass')])
+    draw(tmp_path / 'alone.svg', [Part('you', [LOUD])])
+    # Letters are drawn as shapes, each kept once: more of them are told by a longer legend.
+    uses = [(tmp_path / name).read_text().count('<use') for name in ('roll.svg', 'alone.svg')]
+    assert uses[0] >= uses[1] + len('silent:bass')
+
+
 def test_a_loud_note_is_stronger_than_a_soft_one(tmp_path, drawn):
     draw(tmp_path / 'a.png', [Part('new', [], [LOUD, SOFT]), Part('given', [LOUD, SOFT])])
     for name in ('new', 'given'):
