@@ -192,11 +192,11 @@ def equal_notes(one: Iterable[Note], other: Iterable[Note]) -> float:
     return 2 * (first & second).total() / total if total else math.nan
 
 
-FEWEST = 3  # notes of a bar that can be said to be copied
+FEWEST = 3  # notes of a bar that can be said to be copied; of two pitches at least: one note repeated is nobody's
 
 
 def contents(notes: Sequence[Note], bars: Sequence[Bar], *, transposed: bool = False) -> list[Hashable]:
-    """What each bar of a part holds, to be compared: onsets and pitches; None for a bar of less than `FEWEST` notes.
+    """What each bar of a part holds, to be compared: onsets and pitches; None for a bar that is nobody's (`FEWEST`).
 
     Parameters
     ----------
@@ -211,7 +211,8 @@ def contents(notes: Sequence[Note], bars: Sequence[Bar], *, transposed: bool = F
         )
         own = sorted((round((note.beat - bar.start) * RESOLUTION), note.note) for note in inside)
         base = own[0][1] if own and transposed else 0
-        result.append(tuple((step, pitch - base) for step, pitch in own) if len(own) >= FEWEST else None)
+        is_own = len(own) >= FEWEST and len({pitch for _, pitch in own}) > 1
+        result.append(tuple((step, pitch - base) for step, pitch in own) if is_own else None)
     return result
 
 

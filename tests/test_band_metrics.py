@@ -203,10 +203,13 @@ def test_a_copy_in_another_key_is_found_where_that_is_asked():
     assert index.longest_run(metrics.contents(moved, BARS)) == 0
 
 
-def test_a_bar_of_few_notes_is_no_copy():
+def test_a_bar_of_few_notes_or_of_one_pitch_is_no_copy():
     index = CopyIndex()
     index.add(metrics.contents(roots(), BARS))
     assert index.longest_run(metrics.contents(roots(), BARS)) == 0
+    pulse = [Note(beat / 2, 0.4, 40) for beat in range(32)]
+    index.add(metrics.contents(pulse, BARS))
+    assert index.longest_run(metrics.contents(pulse, BARS)) == 0
 
 
 # --- instruments -----------------------------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ def test_a_continuation_like_the_prompt_has_full_marks(tmp_path):
     }  # fmt: skip
     assert found['silent'] == found['range'] == found['voices'] == found['by rule'] == 0.0
     assert found['copied'] == 8 and found['repetition'] == 1.0 and found['equal notes'] == 1.0
-    assert found['chord fit'] > 0.9 and found['clash'] < 0.1
+    assert found['chord fit'] > 0.9 and found['clash'] < 0.1 and found['longest copied'] == 8
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,13 @@ def test_arranging_is_measured_on_the_instruments_asked_for(tmp_path):
     found = evaluation.table([take])
     assert found['silent'] == 0.75 and found['presence'] == 0.25  # one of four plays
     assert found['voices'] > 0.4 and found['range'] > 0.1
+
+
+def test_notes_of_different_parts_are_never_equal(tmp_path):
+    first, second = (evaluation.make_take('continue', PROMPTS['pop'], seed, tmp_path, run=band_of()) for seed in (1, 2))
+    voice, piano = second.parts[0], second.parts[1]
+    voice.new, piano.new = piano.new, voice.new
+    assert evaluation.table([first, second])['equal notes'] < 0.7
 
 
 def test_a_command_that_fails_is_one_line(tmp_path):

@@ -37,6 +37,7 @@ from genaudio_core.notes import Note, Score, Track
 from genaudio_core.piano_roll import Part, bar_lines, draw
 from genaudio_core.score import read_midi, write_midi
 
+COPIES = ('copied', 'copied from training')  # figures in bars: the others are shares
 MODES = ('accompany', 'continue', 'arrange', 'rehearse')
 PRESET = 'band'  # the one that is rehearsed
 BARS = 8  # of a window, given and new
@@ -389,13 +390,10 @@ def table(takes: Sequence[Take], training: CopyIndex | None = None) -> dict[str,
     """Means of all figures over some takes, and 'equal notes': of two seeds of one prompt. None: nothing to measure."""
     rows = [measure(take, training) for take in takes]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    # The longest copy counts, not the mean one.
-    found = {
-        name: max((row[name] for row in rows if not math.isnan(row[name])), default=math.nan)
-        if name.startswith('copied')
-        else _mean(row[name] for row in rows)
-        for name in names
-    }
+    found = {name: _mean(row[name] for row in rows) for name in names}
+    for name in COPIES:
+        known = [row[name] for row in rows if not math.isnan(row[name])]
+        found[f'longest {name}'] = max(known, default=math.nan)
     found['equal notes'] = _mean(
         metrics.equal_notes(_all(one), _all(other))
         for one, other in itertools.pairwise(takes)
@@ -405,7 +403,8 @@ def table(takes: Sequence[Take], training: CopyIndex | None = None) -> dict[str,
 
 
 def _all(take: Take) -> list[Note]:
-    return [note for part in take.parts for note in part.new]
+    """All new notes; those of different parts are never equal."""
+    return [n._replace(note=n.note + 128 * number) for number, part in enumerate(take.parts) for n in part.new]
 
 
 def draw_take(take: Take, path: Path) -> None:

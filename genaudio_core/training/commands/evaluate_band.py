@@ -20,7 +20,7 @@ _SHORT = {
     'bass on root': 'root', 'backbeat': 'backbeat', 'register': 'register', 'repetition': 'repeats', 'range': 'range',
     'voices': 'voices', 'by rule': 'by rule', 'equal notes': 'equal',
 }  # fmt: skip
-_BARS = {'copied': 'copied', 'copied from training': 'trained'}  # counted in bars, the others are shares
+_BARS = {'copied': 'copied', 'copied from training': 'trained'}  # means in bars; the others are shares
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +148,7 @@ def _print(report: dict[str, Any]) -> None:
 
     def cells(row: dict[str, Any]) -> list[str]:
         shares = ['' if row[name] is None else f'{100 * row[name]:.0f}' for name in _SHORT]
-        counts = ['' if row[name] is None else f'{row[name]:.0f}' for name in _BARS]
+        counts = ['' if row[name] is None else f'{row[name]:.1f}' for name in _BARS]
         return [str(row['takes']) if 'takes' in row else '', *shares, *counts]
 
     print(f'Model: {os.path.basename(report["model"])}. Shares in %, copied runs in bars.')
