@@ -214,7 +214,7 @@ def test_written_music_is_cut_into_windows_and_measured_alike():
     (take,) = evaluation.windows(twice, 'pop twice')
     found = evaluation.table([take])
     assert found['presence'] == found['rhythm'] == found['backbeat'] == found['key'] == 1.0
-    assert found['copied'] == 8 and found['equal notes'] is None and found['clash'] < 0.1
+    assert found['copied'] == 8 and found['equal notes'] == 1.0 and found['clash'] < 0.1
     assert take.tune is not None and take.tune.name.endswith('voice')
     assert len(evaluation.windows(PROMPTS['pop'].score(), 'too short')) == 0
     no_drums = Score([track for track in twice.tracks if not track.is_drum], meters=[Meter(0.0, 4, 4)])

@@ -39,6 +39,7 @@ from genaudio_core.score import read_midi, write_midi
 
 COPIES = ('copied', 'copied from training')  # figures in bars: the others are shares
 MODES = ('accompany', 'continue', 'arrange', 'rehearse')
+WRITTEN = 'written'  # the mode of takes that nobody was asked for
 PRESET = 'band'  # the one that is rehearsed
 BARS = 8  # of a window, given and new
 COUNT_IN = 2  # bars of a rehearsal before it is measured: the band has to hear something first
@@ -315,7 +316,7 @@ def windows(score: Score, name: str, *, most: int = 8) -> list[Take]:
                 parts.append(Part(label, before, after, track.is_drum))
                 instruments[label] = track.instrument
         pitched = [part for part in parts if not part.is_drum]
-        take = Take('real', name, first, parts, instruments, new, given)
+        take = Take(WRITTEN, name, first, parts, instruments, new, given)
         if len(pitched) < 2 or len(pitched) == len(parts) or bass_of(take) is None:
             continue
         end = new[-1].end
@@ -387,7 +388,10 @@ def takes_of(
 
 
 def table(takes: Sequence[Take], training: CopyIndex | None = None) -> dict[str, float | None]:
-    """Means of all figures over some takes, and 'equal notes': of two seeds of one prompt. None: nothing to measure."""
+    """Means of all figures over some takes; None where there is nothing to measure.
+
+    'equal notes' are those of two seeds of one prompt; in written music, of its new bars and the given ones.
+    """
     rows = [measure(take, training) for take in takes]
     names = list(dict.fromkeys(name for row in rows for name in row))
     found = {name: _mean(row[name] for row in rows) for name in names}
@@ -395,9 +399,12 @@ def table(takes: Sequence[Take], training: CopyIndex | None = None) -> dict[str,
         known = [row[name] for row in rows if not math.isnan(row[name])]
         found[f'longest {name}'] = max(known, default=math.nan)
     found['equal notes'] = _mean(
-        metrics.equal_notes(_all(one), _all(other))
-        for one, other in itertools.pairwise(takes)
-        if (one.mode, one.name) == (other.mode, other.name) and one.seed != other.seed and one.mode in MODES
+        [
+            metrics.equal_notes(_all(one), _all(other))
+            for one, other in itertools.pairwise(takes)
+            if (one.mode, one.name) == (other.mode, other.name) and one.seed != other.seed and one.mode != WRITTEN
+        ]
+        + [metrics.equal_notes(_all(take), _repeated(take)) for take in takes if take.mode == WRITTEN]
     )
     return {name: None if math.isnan(value) else round(value, 4) for name, value in found.items()}
 
@@ -405,6 +412,16 @@ def table(takes: Sequence[Take], training: CopyIndex | None = None) -> dict[str,
 def _all(take: Take) -> list[Note]:
     """All new notes; those of different parts are never equal."""
     return [n._replace(note=n.note + 128 * number) for number, part in enumerate(take.parts) for n in part.new]
+
+
+def _repeated(take: Take) -> list[Note]:
+    """The given notes as they would come again in the new bars."""
+    later = take.new[0].start - take.given[0].start
+    return [
+        note._replace(beat=note.beat + later, note=note.note + 128 * number)
+        for number, part in enumerate(take.parts)
+        for note in part.given
+    ]
 
 
 def draw_take(take: Take, path: Path) -> None:

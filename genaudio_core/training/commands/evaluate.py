@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 
-from genaudio_core.analysis.tables import print_rows
+from genaudio_core.analysis.tables import print_rows, show_count
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, check_writable, find_model
 
@@ -83,15 +82,9 @@ def _decoder(args: argparse.Namespace, data, path: Path, *, with_likelihood: boo
         controls = PUBLISHED_SAMPLING if args.published_sampling else None
         report |= measure(
             decoder, data, args.split, args.samples, given=args.given, beats=args.beats, controls=controls,
-            seed=args.seed, balance=args.balance, exclude=_excluded(args), progress=_show,
+            seed=args.seed, balance=args.balance, exclude=_excluded(args), progress=show_count,
         )  # fmt: skip
     return report
-
-
-def _show(what: str, done: int, total: int) -> None:
-    """A line that counts, on a terminal; nothing in a log."""
-    if sys.stderr.isatty():
-        print(f'\r{what}: {done} of {total}   ', end='\n' if done == total else '', file=sys.stderr, flush=True)
 
 
 def _checkpoint(args: argparse.Namespace, data) -> dict:
@@ -112,7 +105,15 @@ def _checkpoint(args: argparse.Namespace, data) -> dict:
         if args.samples:
             with torch.no_grad():
                 report |= measure_baseline(
-                    baseline, tokenizer, data, args.split, args.samples, args.seed, args.balance, _excluded(args), _show
+                    baseline,
+                    tokenizer,
+                    data,
+                    args.split,
+                    args.samples,
+                    args.seed,
+                    args.balance,
+                    _excluded(args),
+                    show_count,
                 )
         return report
     model, _ = load_mmt(path)

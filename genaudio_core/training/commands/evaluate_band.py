@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from genaudio_core.analysis import band_evaluation
     from genaudio_core.analysis.band_prompts import band_prompts
+    from genaudio_core.analysis.tables import show_count
 
     prompts = band_prompts()
     modes = _chosen(args.modes, band_evaluation.MODES, 'mode')
@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     with tempfile.TemporaryDirectory(prefix='genaudio-band-') as folder:
         takes = band_evaluation.takes_of(
             [prompt for prompt in prompts if prompt.name in names], modes, range(1, args.seeds + 1),
-            args.keep or Path(folder), model=model, workers=args.workers, progress=_show,
+            args.keep or Path(folder), model=model, workers=args.workers,
+            progress=lambda done, total: show_count('takes', done, total),
         )  # fmt: skip
     if args.rolls:
         for take in takes:
@@ -135,12 +136,6 @@ def _written(n: int) -> Iterator[tuple[Any, str]]:
     for seed in range(HELD_OUT, HELD_OUT + n):
         piece = write_piece(seed)
         yield piece.score, f'{piece.style} {seed}'
-
-
-def _show(done: int, total: int) -> None:
-    """A line that counts, on a terminal; nothing in a log."""
-    if sys.stderr.isatty():
-        print(f'\rtakes: {done} of {total}   ', end='\n' if done == total else '', file=sys.stderr, flush=True)
 
 
 def _print(report: dict[str, Any]) -> None:
