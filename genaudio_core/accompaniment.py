@@ -4,9 +4,18 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from genaudio_core.continuation import Continuer, Decoder
+from genaudio_core.continuation import LAST_BEAT, Continuer, Decoder
 from genaudio_core.errors import GenaudioError
-from genaudio_core.events import INSTRUMENT, NOTE, RESOLUTION, decode_table, encode, table_to_tracks, timeline
+from genaudio_core.events import (
+    METER,
+    NOTE,
+    RESOLUTION,
+    Encoding,
+    decode_table,
+    encode,
+    table_to_tracks,
+    timeline,
+)
 from genaudio_core.generation import (
     Generated,
     Progress,
@@ -54,17 +63,13 @@ def accompany(
         raise GenaudioError('There is no note to accompany. Give a MIDI file with notes in it.')
     first = min(note.beat for track in score.tracks for note in track.notes)
     origin = score.bar_start(first) if encoding.has_meter else float(int(first))
-    given = encode(score, encoding, start=origin, end=False)
-    given_steps, _ = timeline(given, encoding)
-    timed = np.flatnonzero((given[:, 0] != 0) & (given[:, 0] != INSTRUMENT) & (given[:, 0] != 2))
+    header, given, steps = _events(score, encoding, origin)
     controls = (controls or Controls()).with_(instruments=(*given_names, *new_names))
-    head = announce(given[: timed[0]] if len(timed) else given, controls, encoding)
-    session = _Session(decoder, head, controls, seed)
+    session = _Session(decoder, announce(header, controls, encoding), controls, seed)
     column = encoding.index('instrument')
     new_codes = {instrument_code(name) for name in new_names}
     rows, onsets = [], []
-    for index in timed:
-        row, at = given[index].astype(np.int64), int(given_steps[index])
+    for row, at in zip(given.astype(np.int64), steps.tolist(), strict=True):
         while row[0] == NOTE and session.started:
             session.make_room()
             event = session.draw(latest=at + 1)
@@ -84,6 +89,22 @@ def accompany(
     result, new = score.copy(), table_to_tracks(table, offset=origin)
     notes = append_notes(result, new, max(score.end, 1.0), like=score)
     return Generated(result, 0.0, notes, silent=without_notes(new_names, new))
+
+
+def _events(score: Score, encoding: Encoding, origin: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The header of a score, its notes and meters (n, fields), and their steps (n,) from beat `origin` on."""
+    span = score.end - origin if encoding.relative_beat else LAST_BEAT  # absolute beats end
+    rows, steps, header = [], [], None
+    for start in np.arange(origin, score.end, span):
+        part = encode(score, encoding, start=start, end=False)
+        step, _ = timeline(part, encoding)
+        timed = np.isin(part[:, 0], (NOTE, METER))
+        header = part[~timed] if header is None else header
+        timed &= (step < span * RESOLUTION) | encoding.relative_beat
+        rows.append(part[timed])
+        steps.append(step[timed] + round((start - origin) * RESOLUTION))
+    assert header is not None  # there is a note
+    return header, np.concatenate(rows), np.concatenate(steps)
 
 
 class _Session:

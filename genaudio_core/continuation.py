@@ -257,13 +257,13 @@ class Continuer:
         step : int, optional
             Onset of the last of them; that of the last one of the past by default. Absolute beats end.
         keep : float
-            Share of the context for the past; half where it is beats that end.
+            Share of the context for the past. Where it is beats that end, half of the past stays.
         """
         step = int(self.steps[0, -1]) if step is None else step
         out_of_beats = not self.encoding.relative_beat and step >= LAST_BEAT * RESOLUTION
         if self.room >= events and not out_of_beats:
             return 0
-        rebase = self.start_rebase(int(self.context * (0.5 if out_of_beats else keep)))
+        rebase = self.start_rebase(self.length // 2 if out_of_beats else int(self.context * keep))
         rebase.run()
         self.adopt(rebase)
         return rebase.window.origin

@@ -44,6 +44,18 @@ def notes_of(score: Score, before: float | None = None) -> list:
     )
 
 
+@pytest.mark.parametrize('encoding', [LIVE, MMT])
+@pytest.mark.parametrize('context', [96, 1024])
+def test_a_long_piece_is_accompanied_to_its_end(encoding, context):
+    """Absolute beats end at 256, and a context is full sooner: the past is shortened, and nothing else moves."""
+    given = Score([Track.of('piano', [Note(float(beat), 0.5, 60, 64) for beat in range(0, 400, 4)])])
+    made = accompany(decoder(encoding, context, absolute if encoding is MMT else lively), given, ['violin'], seed=1)
+    assert [note.beat for note in made.score.tracks[0].notes] == list(range(0, 400, 4))
+    new = [note.beat for track in made.score.tracks if track.instrument == 'violin' for note in track.notes]
+    for begin in range(0, 400, 100):
+        assert [beat for beat in new if begin <= beat < begin + 100], begin
+
+
 def test_timing_is_freer_and_pitch_tighter_out_of_nothing_unless_told_otherwise():
     drawn = balanced(Controls(temperature=0.5, per_field={'beat': {'temperature': 2.0}}))
     assert drawn.per_field['pitch'] == {'temperature': pytest.approx(0.485)}
