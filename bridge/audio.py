@@ -334,7 +334,7 @@ class AudioHost:
     # --- what is heard ------------------------------------------------------------------------------------------
 
     def set_queries(self, queries: np.ndarray) -> None:
-        """Glide to other queries, as many as before."""
+        """Glide to other queries (Q, D), as many as before."""
         from genaudio_core.separation_stream import check_queries
 
         queries = check_queries(queries, self.network)

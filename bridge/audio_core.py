@@ -180,7 +180,7 @@ class AudioCore:
 
     @property
     def needed(self) -> np.ndarray:
-        """Blocks by the whole hops of margin with which their result would have been in time; the last: more."""
+        """Blocks, (n,), by the whole hops of margin with which their result would have been in time; the last: more."""
         return self._panel.words[Panel.NEEDED :]
 
     @property

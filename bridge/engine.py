@@ -54,13 +54,18 @@ class Engine(Protocol):
 
 
 class SimulatedEngine:
-    """A musician on the simulated clock: its pieces arrive `delay(request, number)` seconds after the question."""
+    """A musician on the simulated clock: its pieces arrive `delay(request, number)` seconds after the question.
+
+    With `settle` it tidies its memory up after each answer instead of in the background: the same music each time.
+    """
 
     def __init__(
         self,
         musician: Musician,
         clock: Clock,
         delay: Callable[[Request, int], float] | float = 0.005,
+        *,
+        settle: bool = False,
     ) -> None:
         self.ready = True
         self.restarts = 0
@@ -68,6 +73,7 @@ class SimulatedEngine:
         self.musician = musician
         self._clock = clock
         self._delay = delay if callable(delay) else (lambda request, number: delay)
+        self._settle = settle
         self.took: list[float] = []  # real seconds from each question to its first piece
         self._waiting: list[tuple[float, int, Piece]] = []
         self._order = 0
@@ -88,6 +94,8 @@ class SimulatedEngine:
             self._order += 1
             self._waiting.append((self._clock.now() + self._delay(request, number), self._order, piece))
         self._waiting.sort(key=lambda item: item[:2])
+        if self._settle:
+            self.musician.settle()
 
     def cancel(self, request: int, beat: float) -> None:
         self._waiting = [item for item in self._waiting if item[2].request != request]

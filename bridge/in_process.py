@@ -116,7 +116,7 @@ class InProcessBand:
             self.clock = SimulatedClock()
             sender = SimulatedSender(self.clock, n_outputs, keep=False)
             sender.on_send = self._send
-            self._engine = SimulatedEngine(musician or make_musician(model), self.clock)
+            self._engine = SimulatedEngine(musician or make_musician(model), self.clock, settle=True)
         self._sender = sender
         self.session = Session(chosen, self.clock, sender, self._engine, notify=notify)
         if mode is not None:

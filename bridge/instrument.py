@@ -224,6 +224,7 @@ class JackInstrument(JackPlayer):
         return messages
 
     def render(self, out: np.ndarray, events: list[tuple[int, bytes]]) -> None:
+        """Fill a block `out` (channels, samples); events are (sample, message). For the thread of the callback."""
         frames = out.shape[1]
         out[:] = 0
         if self.fault:

@@ -36,6 +36,7 @@ class JackPads(JackPlayer):
         self.bank = Bank(self.player, on_notice)
 
     def render(self, out: np.ndarray, events: list[tuple[int, bytes]]) -> None:
+        """Fill a block `out` (channels, samples); events are (sample, message). For the thread of the callback."""
         self.player.render(out, events)
 
     def silence(self) -> None:

@@ -156,13 +156,12 @@ class _Engine(SimulatedEngine):
     """Remembers what was asked for, and lets the musician tidy up at once: on a simulated clock there is no rest."""
 
     def __init__(self, musician: Musician, clock: SimulatedClock, delay: float) -> None:
-        super().__init__(musician, clock, delay)
+        super().__init__(musician, clock, delay, settle=True)
         self.spans: dict[int, tuple[float, float]] = {}  # request -> beats that it was to fill
 
     def ask(self, request: Request) -> None:
         self.spans[request.id] = (request.start, request.end)
         super().ask(request)
-        self.musician.settle()
 
     def cancel(self, request: int, beat: float) -> None:
         if request in self.spans:

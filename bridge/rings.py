@@ -73,7 +73,7 @@ class Shared:
             self.array(np.uint8, n_bytes)[:] = 0
 
     def array(self, dtype, *shape: int, offset: int = 0) -> np.ndarray:
-        """Return a view of the block."""
+        """Return a view of the block, of this shape."""
         return np.ndarray(shape, dtype, self._memory.buf, offset)
 
     def close(self) -> None:

@@ -215,7 +215,7 @@ class AudioReader:
             self._notice(f'{self.path} is damaged or cut short: {why}.')
 
     def blocks(self, block_size: int = 65536) -> Iterator[np.ndarray]:
-        """Yield float32 (channels, up to `block_size`) until the end of the file; called again, from its beginning.
+        """Yield float32 (channels, n), n at most `block_size`, to the end; called again, from the beginning.
 
         Raises
         ------

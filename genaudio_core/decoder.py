@@ -252,7 +252,7 @@ class Buffers:
         return out[:, 0].copy()
 
     def copy_from(self, other: 'Buffers', rows: np.ndarray, length: int) -> None:
-        """Take over the first `length` events of the takes `rows` of another cache of the same decoder."""
+        """Take over the first `length` events of the takes `rows`, (takes,), of another cache of the same decoder."""
         for name in self._caches:
             if self._arrays:
                 mine, theirs = self._arrays[name], other._arrays[name]

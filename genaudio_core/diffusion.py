@@ -24,7 +24,7 @@ def schedule(t, shift: float = 1.0) -> tuple:
 
 
 def x_from_v(x: np.ndarray, v: np.ndarray, t: float, shift: float = 1.0) -> np.ndarray:
-    """Return the clean sample that a prediction `v` for `x` at time `t` stands for."""
+    """Return the clean sample, of `x`'s shape, that a prediction `v` (same shape) for `x` at time `t` stands for."""
     alpha, sigma = schedule(t, shift)
     return alpha * x - sigma * v
 
@@ -55,7 +55,7 @@ def time_steps(steps: int, shift: float = 1.0) -> np.ndarray:
 
 
 def ddim(predict: Predict, noise: np.ndarray, steps: int, shift: float = 1.0) -> np.ndarray:
-    """Return a clean sample, by `steps` evaluations of `predict`."""
+    """Return a clean sample of the shape of `noise`, by `steps` evaluations of `predict`."""
     times = time_steps(steps, shift)
     x, clean = noise, noise
     for t, after in itertools.pairwise(times):

@@ -146,17 +146,17 @@ def find_encoding(card: dict) -> Encoding:
 
 
 def duration_code(steps: np.ndarray) -> np.ndarray:
-    """Nearest of the 32 durations, as code 1..32; ties go to the shorter."""
+    """Nearest of the 32 durations to `steps`, any shape, as codes 1..32 of that shape; ties go to the shorter."""
     return _DURATION_CODE[np.clip(steps, 0, MAX_DURATION)]
 
 
 def velocity_code(velocity: np.ndarray) -> np.ndarray:
-    """Velocity 1..127 as code 1..32."""
+    """Velocities 1..127, any shape, as codes 1..32 of that shape."""
     return np.clip(velocity, 0, 127) // VELOCITY_BIN + 1
 
 
 def velocity_of(code: np.ndarray) -> np.ndarray:
-    """Middle of the bin of a velocity code, 2..126."""
+    """Middle of the bin of velocity codes, any shape: 2..126, of that shape."""
     return (np.asarray(code) - 1) * VELOCITY_BIN + VELOCITY_BIN // 2
 
 
@@ -176,7 +176,7 @@ _BAR_STEPS = np.array([4 * RESOLUTION] + [n * 4 * RESOLUTION // d for n, d in ME
 
 
 def note_table(score: Score) -> np.ndarray:
-    """All notes of a score as a table of `NOTE_TYPE`, unsorted. Drums get program 128."""
+    """All notes of a score as a table (n,) of `NOTE_TYPE`, unsorted. Drums get program 128."""
     tables = []
     for track in score.tracks:
         if not track.notes:
@@ -402,7 +402,7 @@ def bar_steps(code: int) -> int:
 
 
 def decode_table(events: np.ndarray, encoding: Encoding) -> np.ndarray:
-    """Notes of an event array as a table of `NOTE_TYPE`, in the order of the events.
+    """Notes of events (n, fields) as a table (notes,) of `NOTE_TYPE`, in the order of the events.
 
     Everything after end-of-song, and notes with an undefined field, are left out.
     """
@@ -428,7 +428,7 @@ def decode_table(events: np.ndarray, encoding: Encoding) -> np.ndarray:
 
 
 def table_to_tracks(table: np.ndarray, *, offset: float = 0.0) -> list[Track]:
-    """Tracks of a note table, one for each program, in the order of programs; `offset` in beats is added."""
+    """Tracks of a note table (n,), one for each program, in the order of programs; `offset` in beats is added."""
     tracks = []
     for program in np.unique(table['program']):
         rows = table[table['program'] == program]
@@ -447,7 +447,7 @@ def table_to_tracks(table: np.ndarray, *, offset: float = 0.0) -> list[Track]:
 
 
 def decode(events: np.ndarray, encoding: Encoding = LIVE, *, tempo: float = 100.0) -> Score:
-    """Decode an event array. The published code decodes at 100 BPM; the encoding itself has no tempo."""
+    """Decode events (n, fields). The published code decodes at 100 BPM; the encoding itself has no tempo."""
     meters = [Meter(0.0, 4, 4)]
     if encoding.has_meter:
         step, _ = timeline(events, encoding)
@@ -463,7 +463,7 @@ def decode(events: np.ndarray, encoding: Encoding = LIVE, *, tempo: float = 100.
 
 
 def header(instruments: Sequence[str], encoding: Encoding, *, meter: tuple[int, int] = (4, 4)) -> np.ndarray:
-    """The beginning of a song for these instruments: what instrument-informed generation starts from.
+    """Events (n, fields): a song's beginning for these instruments, what instrument-informed generation starts from.
 
     Raises
     ------

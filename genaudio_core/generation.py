@@ -70,7 +70,7 @@ def check_beats(beats: float) -> None:
 
 
 def prompt_events(score: Score, encoding: Encoding, room: int) -> tuple[np.ndarray, float]:
-    """The last `room` events of a score as a prompt, and the beat of the score that is their beat 0.
+    """The last `room` events of a score as a prompt (n, fields), and the beat of the score that is their beat 0.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def without_notes(names: Iterable[str], tracks: Iterable[Track]) -> tuple[str, .
 
 
 def announce(prompt: np.ndarray, controls: Controls, encoding: Encoding) -> np.ndarray:
-    """The prompt with the instruments that are to play added to its header."""
+    """The prompt (n, fields) with the instruments that are to play added to its header: (more, fields)."""
     column = encoding.index('instrument')
     present = set(prompt[prompt[:, 0] == INSTRUMENT, column].tolist())
     wanted = {instrument_code(name) for name in controls.instruments or ()} | present

@@ -18,7 +18,7 @@ _OVERSAMPLING, _TAPS = 4, 16  # true peak: phases, and taps on each side of a sa
 
 
 def rms(audio: np.ndarray) -> float:
-    """Return the root mean square of all samples of all channels."""
+    """Return the root mean square of all samples of all channels of `audio` (channels, n_samples)."""
     return float(np.sqrt(np.mean(np.square(audio))))
 
 
@@ -87,7 +87,7 @@ def _interpolators() -> np.ndarray:
 
 
 def true_peak(audio: np.ndarray) -> float:
-    """Return the highest value between and on the samples (4 times oversampled), full scale 1; 0 for no samples."""
+    """Return the peak between and on the samples of (channels, n_samples), 4 times oversampled; 0 for no samples."""
     if not audio.size:
         return 0.0
     peak = float(np.abs(audio).max())

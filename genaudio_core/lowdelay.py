@@ -73,7 +73,7 @@ class Analysis:
         return np.fft.rfft(self._past * window)
 
     def preload(self, samples: np.ndarray) -> None:
-        """Fill the past with the newest `n_fft` samples of a stream that has been running without us."""
+        """Fill the past with the newest `n_fft` samples, (channels, n), of a stream that has been running before."""
         count = min(samples.shape[-1], self.n_fft)
         self._past[:] = 0
         if count:

@@ -47,7 +47,7 @@ def mel_magnitude(audio: np.ndarray) -> np.ndarray:
 
 
 def log_mel(magnitude: np.ndarray) -> np.ndarray:
-    """Mel magnitudes -> natural logarithms, floored."""
+    """Mel magnitudes of any shape -> natural logarithms, floored, of that shape."""
     return np.log(np.maximum(magnitude, FLOOR)).astype(np.float32)
 
 
@@ -64,12 +64,12 @@ def level_gain(magnitude: np.ndarray) -> float:
 
 
 def pack_mel(mel: np.ndarray) -> np.ndarray:
-    """Log mels -> uint8, 0.43 dB a step."""
+    """Log mels of any shape -> uint8 of that shape, 0.43 dB a step."""
     return np.round((np.clip(mel, LOG_FLOOR, LOG_TOP) - LOG_FLOOR) * (255 / (LOG_TOP - LOG_FLOOR))).astype(np.uint8)
 
 
 def unpack_mel(packed: np.ndarray) -> np.ndarray:
-    """The inverse of `pack_mel`, float32."""
+    """The inverse of `pack_mel`: float32 of the same shape."""
     return (packed.astype(np.float32) * ((LOG_TOP - LOG_FLOOR) / 255) + LOG_FLOOR).astype(np.float32)
 
 

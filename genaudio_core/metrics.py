@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 
 
 def trim(table: np.ndarray, beats: float = PUBLISHED_BEATS) -> np.ndarray:
-    """Notes that begin before `beats`; they keep their length, as in the published evaluation."""
+    """Notes of a table (n,) that begin before `beats`; they keep their length, as in the published evaluation."""
     return table[table['step'] < beats * RESOLUTION]
 
 
@@ -40,7 +40,7 @@ def _pitch_class_counts(table: np.ndarray) -> np.ndarray:
 
 
 def pitch_class_entropy(table: np.ndarray) -> float:
-    """Entropy of the pitch classes in bits, 0 to 3.585; drums do not count, nan without pitched notes."""
+    """Entropy of the pitch classes of a table (n,) in bits, 0 to 3.585; drums do not count, nan without others."""
     counts = _pitch_class_counts(table)
     if not counts.sum():
         return math.nan
@@ -49,7 +49,7 @@ def pitch_class_entropy(table: np.ndarray) -> float:
 
 
 def scale_consistency(table: np.ndarray) -> float:
-    """Largest share of notes, 0 to 1, that lie in one of the 12 major or 12 natural minor scales.
+    """Largest share of a table's notes (n,), 0 to 1, that lie in one of the 12 major or 12 natural minor scales.
 
     Drums do not count; nan without pitched notes.
     """
@@ -60,7 +60,7 @@ def scale_consistency(table: np.ndarray) -> float:
 
 
 def groove_consistency(table: np.ndarray, measure: int = PUBLISHED_MEASURE) -> float:
-    """One minus the mean Hamming distance between the onsets of neighbouring measures, 0 to 1.
+    """One minus the mean Hamming distance between onsets of neighbouring measures of a table (n,), 0 to 1.
 
     Muspy's quirks: a rest that both measures share counts as agreement (so values are high), and there are
     ``end // measure + 1`` measures, an empty one too many where the last note ends on a bar line (muspy issue 73).
@@ -102,7 +102,7 @@ def interval(values: Iterable[float]) -> Interval:
 
 
 def summary(tables: Iterable[np.ndarray], beats: float = PUBLISHED_BEATS) -> dict[str, Interval]:
-    """Every metric over a set of pieces, each trimmed to `beats`."""
+    """Every metric over the tables (n,) of a set of pieces, each trimmed to `beats`."""
     trimmed = [trim(table, beats) for table in tables]
     return {name: interval(metric(table) for table in trimmed) for name, metric in METRICS.items()}
 

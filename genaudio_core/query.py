@@ -130,7 +130,7 @@ class TextEncoder:
         return Match(vector, self.names[best], float(similarity[best]), False)
 
     def encode(self, text: str, on_notice: Callable[[str], None] = _log.warning) -> np.ndarray:
-        """Return the query vector of `text`; a word that is not understood is told, with the nearest known one."""
+        """Return the vector (QUERY_DIM,) of `text`; a word not understood is told, with the nearest known one."""
         match = self.match(text)
         if match.similarity < UNSURE:
             on_notice(
@@ -246,7 +246,7 @@ class Query:
 
 
 def morph(first: np.ndarray, second: np.ndarray, amount: float) -> np.ndarray:
-    """Return the vector `amount` (0..1) of the way from one unit vector to another, along the sphere."""
+    """Return the vector (D,) that is `amount` (0..1) of the way from one unit vector (D,) to another, on the sphere."""
     cosine = float(np.clip(first @ second, -1, 1))
     angle = np.arccos(cosine)
     if angle < 1e-4 or np.pi - angle < 1e-4:
@@ -269,6 +269,7 @@ class QueryEncoder:
         return self._audio or AudioEncoder.load()
 
     def text(self, text: str) -> np.ndarray:
+        """Return the query vector (QUERY_DIM,) of words; see `TextEncoder.encode`."""
         return self.text_encoder.encode(text)
 
     def example(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -282,7 +283,7 @@ class QueryEncoder:
         return drawn_to(self.text_encoder.concepts, self.audio_encoder.encode(audio, sample_rate))
 
     def audio(self, path: str | Path) -> np.ndarray:
-        """Return the query vector of a recording, which is read block by block; see `example`."""
+        """Return the query vector (QUERY_DIM,) of a recording, which is read block by block; see `example`."""
         from genaudio_core.audio_files import AudioReader
 
         try:
@@ -293,7 +294,7 @@ class QueryEncoder:
         return drawn_to(self.text_encoder.concepts, heard)
 
     def image(self, path: str | Path) -> np.ndarray:
-        """Return the vector of a picture, through the image encoder that was given.
+        """Return the vector (D,) of a picture, through the image encoder that was given.
 
         Raises
         ------

@@ -57,7 +57,7 @@ class QuerySource:
         return self.encoder == BUNDLED
 
     def describes(self, vector: np.ndarray) -> bool:
-        """Whether `vector`, of PROBE, comes from the very encoder that this was written with (if that is known)."""
+        """Whether `vector` (D,), of PROBE, comes from the very encoder that this was written with (if it is known)."""
         if not self.probe:
             return True
         first, known = vector[: len(self.probe)], np.asarray(self.probe)
@@ -66,7 +66,7 @@ class QuerySource:
 
 
 def probe_of(vector: np.ndarray) -> tuple[float, ...]:
-    """Return what a card keeps of the vector of PROBE."""
+    """Return what a card keeps of the vector (D,) of PROBE."""
     unit = vector / max(float(np.linalg.norm(vector)), 1e-9)
     return tuple(round(float(v), 4) for v in unit[:PROBE_NUMBERS])
 

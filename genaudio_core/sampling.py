@@ -272,7 +272,7 @@ class Sampler:
         return chosen
 
     def advance(self, chosen: np.ndarray) -> None:
-        """Feed chosen events, one for each take."""
+        """Feed chosen events (takes, fields), one for each take."""
         self.continuer.feed(chosen[:, None])
 
     # --- masks ---

@@ -79,7 +79,7 @@ def to_channels(audio: np.ndarray, channels: int) -> np.ndarray:
 
 
 def fitted(audio: np.ndarray, n_samples: int) -> np.ndarray:
-    """Exactly `n_samples`: cut, or silence after it."""
+    """Exactly `n_samples` of `audio` (channels, n): cut, or silence after it."""
     if audio.shape[1] >= n_samples:
         return audio[:, :n_samples]
     return np.pad(audio, ((0, 0), (0, n_samples - audio.shape[1])))
@@ -127,7 +127,7 @@ def ducking(parts: Sequence[Part], n_samples: int, settings: MixSettings) -> np.
 
 
 def to_volume(audio: np.ndarray, volume: float) -> tuple[np.ndarray, float, bool]:
-    """Bring a sound to a loudness in LUFS; (audio, gain in dB, whether the gain reached `MAX_GAIN_DB`)."""
+    """Bring a sound (channels, n) to a loudness in LUFS; (sound, gain in dB, whether that reached `MAX_GAIN_DB`)."""
     loudness = integrated_loudness(audio, SAMPLE_RATE)
     if loudness == float('-inf'):
         return audio, 0.0, False

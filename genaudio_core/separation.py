@@ -95,7 +95,7 @@ class Separator:
         return masks if self._power == 1 else masks**self._power
 
     def masks_of(self, spectra: Sequence[np.ndarray], query: np.ndarray) -> list[np.ndarray]:
-        """Several windows, each as `masks` takes it."""
+        """Several windows, each (height, frames) as `masks` takes it, -> their masks."""
         look = functools.partial(self.masks, query=query)
         return list(map(look, spectra) if self._pool is None else self._pool.map(look, spectra))
 
@@ -238,7 +238,7 @@ class SeparationStream:
         return np.concatenate(parts, axis=2)
 
     def finish(self) -> np.ndarray:
-        """Return the rest. It may be longer than what is missing: cut it at the input's length."""
+        """Return the rest (n_queries, channels, n). It may be longer than what is missing: cut it there."""
         self._take(self._stft.finish())
         parts = [np.zeros((self.n_queries, self._spectra.shape[0], 0), np.float32), *self._advance(1)]
         total = self._features.shape[1]

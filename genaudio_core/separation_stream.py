@@ -123,7 +123,7 @@ class MaskStream:
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """What is remembered, by the names of the graph's inputs."""
+        """What is remembered, by the names of the graph's inputs, each of that input's shape."""
         return self._states[self._turn]
 
     def reset(self) -> None:
@@ -148,7 +148,7 @@ class Slot:
         self.synthesis = lowdelay.Synthesis((len(self.queries), 2), network.n_fft, self.hop)
 
     def set_queries(self, queries: np.ndarray) -> None:
-        """Glide to other query vectors; the number of queries stays."""
+        """Glide to other query vectors (Q, D); the number of queries stays."""
         queries = check_queries(queries, self.network)
         if queries.shape != self.queries.shape:
             raise GenaudioError(f'{len(self.queries)} queries are running; give as many, or load another slot.')
@@ -230,7 +230,7 @@ class Bank:
         return sound
 
     def set_queries(self, queries: np.ndarray) -> None:
-        """Glide to other query vectors, in both slots."""
+        """Glide to other query vectors (Q, D), in both slots."""
         self.slot.set_queries(queries)
         if self._next is not None:
             self._next.set_queries(queries)
@@ -286,11 +286,11 @@ class StreamingSeparator:
         return self.bank.n_queries
 
     def set_queries(self, queries: np.ndarray) -> None:
-        """Glide to other query vectors within `GLIDE` seconds."""
+        """Glide to other query vectors (Q, D) within `GLIDE` seconds."""
         self.bank.set_queries(queries)
 
     def load(self, network: MaskNetwork, queries: np.ndarray | None = None) -> None:
-        """Cross-fade to another network within `CROSSFADE` seconds."""
+        """Cross-fade to another network, and to queries (Q, D) if given, within `CROSSFADE` seconds."""
         queries = self.bank.slot.queries if queries is None else queries
         self.bank.load(Slot(network, queries, self.sample_rate, self.hop))
 

@@ -263,6 +263,7 @@ class FontRenderer:
         return ''
 
     def render(self, score: Score, n_samples: int) -> np.ndarray:
+        """Return a score as sound, float32 (2, n_samples) at 44.1 kHz."""
         gain = 0.3
         while True:
             sampler = Sampler(self.path, gain=gain, reverb=True)
@@ -317,6 +318,7 @@ class PluginRenderer:
         return self._plugin
 
     def render(self, score: Score, n_samples: int) -> np.ndarray:
+        """Return a score as sound, float32 (2, n_samples) at 44.1 kHz."""
         plugin = self._load()
         # At a reset pedalboard strikes middle C, and not every plug-in lets go of it by itself. The times differ
         # because it refuses many messages at one time.

@@ -91,7 +91,7 @@ class StreamingSTFT:
         return spectrum
 
     def finish(self) -> np.ndarray:
-        """Return the last frames, whose windows reach past the end into zeros."""
+        """Return the last frames (channels, bins, frames), whose windows reach past the end into zeros."""
         return self.process(np.zeros((self.channels, self.n_fft // 2), np.float32))
 
 
@@ -121,7 +121,7 @@ class StreamingISTFT:
         return self._cut(parts)
 
     def finish(self) -> np.ndarray:
-        """Return what the last frames left; more than the signal held, cut it at its length."""
+        """Return what the last frames left, (channels, n): more than the signal held, cut it at its length."""
         rest = self._sum / np.maximum(self._weight, 1e-8)
         return self._cut([rest[:, : self.n_fft - self.hop_length]])
 

@@ -147,6 +147,7 @@ class Espeak(_Program):
         return self._checked[voice.name]
 
     def say(self, text: str, voice: Voice) -> np.ndarray:
+        """Return a line as it is spoken, float32 (channels, n_samples)."""
         with tempfile.TemporaryDirectory(prefix='genaudio-') as folder:
             out = Path(folder) / 'speech.wav'
             command = [self.program, '--stdin', '-b', '1', '-v', voice.name, '-p', str(voice.pitch),
@@ -184,6 +185,7 @@ class CommandEngine(_Program):
         return self._checked[voice]
 
     def say(self, text: str, voice: Voice) -> np.ndarray:
+        """Return a line as it is spoken, float32 (channels, n_samples)."""
         with tempfile.TemporaryDirectory(prefix='genaudio-') as folder:
             out = Path(folder) / 'speech.wav'
             values = {'out': out, 'voice': voice.name, 'pitch': voice.pitch, 'speed': voice.speed}
