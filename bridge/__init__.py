@@ -32,29 +32,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
-    'bridge.in_process': ('InProcessBand', 'LiveBand', 'preset_of'),
-    'bridge.messages': ('NoteOff', 'NoteOn', 'control', 'note_off', 'note_on', 'program'),
-    'bridge.musician': ('HeardNote', 'Musician', 'Piece', 'PlannedNote', 'Request'),
-    'bridge.parameters': ('PARAMETERS',),
-    'bridge.players.base': ('Band', 'Quiet'),
-    'bridge.preset': ('Preset', 'load_preset', 'parse_preset'),
-    'bridge.rehearsal': ('clock_part', 'note_part'),
+    'bridge.live.in_process': ('InProcessBand', 'LiveBand', 'preset_of'),
+    'bridge.midi.messages': ('NoteOff', 'NoteOn', 'control', 'note_off', 'note_on', 'program'),
+    'bridge.musicians.musician': ('HeardNote', 'Musician', 'PlannedMusic', 'PlannedNote', 'Request'),
+    'bridge.settings.parameters': ('PARAMETERS',),
+    'bridge.band.mode': ('Band', 'BaseMode'),
+    'bridge.settings.band_preset': ('Preset', 'load_preset', 'parse_preset'),
+    'bridge.live.rehearsal': ('clock_part', 'note_part'),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 
 __all__ = [
     'PARAMETERS',
     'Band',
+    'BaseMode',
     'HeardNote',
     'InProcessBand',
     'LiveBand',
     'Musician',
     'NoteOff',
     'NoteOn',
-    'Piece',
+    'PlannedMusic',
     'PlannedNote',
     'Preset',
-    'Quiet',
     'Request',
     'clock_part',
     'control',
@@ -68,13 +68,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
-    from bridge.in_process import InProcessBand, LiveBand, preset_of
-    from bridge.messages import NoteOff, NoteOn, control, note_off, note_on, program
-    from bridge.musician import HeardNote, Musician, Piece, PlannedNote, Request
-    from bridge.parameters import PARAMETERS
-    from bridge.players.base import Band, Quiet
-    from bridge.preset import Preset, load_preset, parse_preset
-    from bridge.rehearsal import clock_part, note_part
+    from bridge.band.mode import Band, BaseMode
+    from bridge.live.in_process import InProcessBand, LiveBand, preset_of
+    from bridge.live.rehearsal import clock_part, note_part
+    from bridge.midi.messages import NoteOff, NoteOn, control, note_off, note_on, program
+    from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, PlannedNote, Request
+    from bridge.settings.band_preset import Preset, load_preset, parse_preset
+    from bridge.settings.parameters import PARAMETERS
 
 
 def __getattr__(name: str) -> Any:

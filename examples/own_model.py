@@ -9,11 +9,11 @@ import torch
 import genaudio_core as ga
 from export.job import export
 from export.manifest import Job
-from genaudio_core.events import encode
 from genaudio_core.models.mmt import MMT, TINY
-from genaudio_core.training.loop import save_checkpoint
-from genaudio_core.training.mmt import Loss
-from genaudio_core.training.score_batches import collate
+from genaudio_core.music.events import encode
+from genaudio_core.training.fit.mmt import Loss
+from genaudio_core.training.loops.run_folder import save_checkpoint
+from genaudio_core.training.scores.batches import collate
 
 STEPS = 20  # enough to see the loss fall; `genaudio-train fit mmt` is the real thing
 

@@ -9,7 +9,7 @@ import genaudio_core as ga
 TEMPO = 120.0  # BPM
 
 
-class AfterAPause(bridge.Quiet):
+class AfterAPause(bridge.BaseMode):
     """The session calls `on_note` for each key and `step` a few hundred times a second; beats are quarter notes."""
 
     last = None  # beat of the newest key that has not been answered

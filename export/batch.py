@@ -11,7 +11,7 @@ from typing import Any
 from export.job import Result
 from export.manifest import Fault, Job
 from export.up_to_date import is_up_to_date, source_hash
-from genaudio_core.command import notice
+from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError
 
 

@@ -13,7 +13,7 @@ from export.manifest import Job
 from export.up_to_date import note, tool_versions
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, check_writable
-from genaudio_core.model_card import ModelFile, read_card, read_model, with_card, without_card, write_model
+from genaudio_core.inference.model_card import ModelFile, read_card, read_model, with_card, without_card, write_model
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ def _check_weights(data: bytes) -> None:
 
 def training_of(checkpoint: Path) -> dict[str, Any]:
     """Return what a checkpoint of ours says on its training: steps, losses, hardware, settings. Empty for any other."""
-    from genaudio_core.training.loop import read_checkpoint_info  # loads torch: only where something is exported
+    from genaudio_core.training.loops.run_folder import (
+        read_checkpoint_info,  # loads torch: only where something is exported
+    )
 
     try:
         info = read_checkpoint_info(checkpoint)

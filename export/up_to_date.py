@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from export.kinds import SOURCES
+from export.kinds.sources import ROOT, sources_of
 from export.manifest import Job
-from export.sources import ROOT, sources_of
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, where_checkpoints_are
-from genaudio_core.model_card import read_card
+from genaudio_core.inference.model_card import read_card
 
 _ROOT = ROOT
 _ALWAYS = sources_of('export.job')

@@ -29,23 +29,53 @@ whole programs. Public names are loaded when they are first used, so that import
 """
 
 import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 __version__ = '0.1.0'
 
 _PUBLIC = {
-    'genaudio_core.audio_files': ('AudioReader', 'AudioWriter', 'read_audio', 'write_audio'),
+    'genaudio_core.sound.audio_files': ('AudioReader', 'AudioWriter', 'read_audio', 'write_audio'),
     'genaudio_core.errors': ('GenaudioError',),
-    'genaudio_core.library': ('Stems', 'bundled_models', 'load', 'separate', 'synthesize'),
-    'genaudio_core.music_model': ('MusicModel',),
-    'genaudio_core.query': ('Query', 'QueryEncoder', 'morph'),
-    'genaudio_core.sampling': ('Controls',),
-    'genaudio_core.score': ('Meter', 'Note', 'Score', 'Tempo', 'Track', 'read_midi', 'write_midi'),
-    'genaudio_core.separation': ('Separator',),
-    'genaudio_core.separation_stream': ('MaskNetwork', 'StreamingSeparator'),
-    'genaudio_core.synthesis': ('Synthesizer',),
+    'genaudio_core.library.calls': ('Stems', 'bundled_models', 'load', 'separate', 'synthesize'),
+    'genaudio_core.library.music_model': ('MusicModel',),
+    'genaudio_core.query.encoder': ('QueryEncoder',),
+    'genaudio_core.query.vector': ('Query', 'morph'),
+    'genaudio_core.continuation.sampling': ('Controls',),
+    'genaudio_core.score.notes': ('Meter', 'Note', 'Score', 'Tempo', 'Track'),
+    'genaudio_core.score.reading': ('read_midi', 'write_midi'),
+    'genaudio_core.separation.offline': ('Separator',),
+    'genaudio_core.separation.streaming': ('MaskNetwork', 'StreamingSeparator'),
+    'genaudio_core.synthesis.synthesizer': ('Synthesizer',),
 }
-_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
+
+
+def lazily(package: str, public: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a package that loads its public names when they are first used.
+
+    Parameters
+    ----------
+    package
+        Its ``__name__``.
+    public
+        Module (whole name, or the name inside the package) -> names. They become ``__all__`` where the package has
+        none.
+    """
+    where = {
+        name: module if '.' in module else f'{package}.{module}' for module, names in public.items() for name in names
+    }
+    scope = vars(sys.modules[package])
+    scope.setdefault('__all__', sorted(where))
+
+    def get(name: str) -> Any:
+        if name not in where:
+            raise AttributeError(f'module {package!r} has no attribute {name!r}')
+        value = scope[name] = getattr(importlib.import_module(where[name]), name)
+        return value
+
+    return get, lambda: sorted({*scope, *scope['__all__']})
+
 
 __all__ = [
     'AudioReader',
@@ -78,24 +108,17 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
-    from genaudio_core.audio_files import AudioReader, AudioWriter, read_audio, write_audio
+    from genaudio_core.continuation.sampling import Controls
     from genaudio_core.errors import GenaudioError
-    from genaudio_core.library import Stems, bundled_models, load, separate, synthesize
-    from genaudio_core.music_model import MusicModel
-    from genaudio_core.query import Query, QueryEncoder, morph
-    from genaudio_core.sampling import Controls
-    from genaudio_core.score import Meter, Note, Score, Tempo, Track, read_midi, write_midi
-    from genaudio_core.separation import Separator
-    from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator
-    from genaudio_core.synthesis import Synthesizer
+    from genaudio_core.library.calls import Stems, bundled_models, load, separate, synthesize
+    from genaudio_core.library.music_model import MusicModel
+    from genaudio_core.query.encoder import QueryEncoder
+    from genaudio_core.query.vector import Query, morph
+    from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
+    from genaudio_core.score.reading import read_midi, write_midi
+    from genaudio_core.separation.offline import Separator
+    from genaudio_core.separation.streaming import MaskNetwork, StreamingSeparator
+    from genaudio_core.sound.audio_files import AudioReader, AudioWriter, read_audio, write_audio
+    from genaudio_core.synthesis.synthesizer import Synthesizer
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    value = globals()[name] = getattr(importlib.import_module(_WHERE[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _PUBLIC)

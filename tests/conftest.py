@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.score import Meter, Note, Score, Tempo, Track
+from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
 
 # Triton asks when it is first imported, and torch imports it: without a card its interpreter runs the kernels.
 if not Path('/dev/nvidiactl').exists():
@@ -32,7 +32,8 @@ def phrase() -> Score:
 @pytest.fixture
 def test_font() -> Path:
     """The SoundFont that tests play through; a test is skipped where it or fluidsynth is missing."""
-    from genaudio_core.training.render import TEST_FONT, find_font
+    from genaudio_core.sound.soundfont import find_font
+    from genaudio_core.training.sounds.soundfont_clips import TEST_FONT
 
     pytest.importorskip('fluidsynth')
     try:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets everything up in .venv and passes the tests. With arguments, only what they choose, as pytest takes them:
-# bash tests/run.sh tests/test_ardour.py
+# bash tests/run.sh tests/live/test_ardour.py
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,7 +35,7 @@ if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then
     [ -x .venv-oldest/bin/python ] || "${PYTHON:-python3}" -m venv .venv-oldest
     .venv-oldest/bin/pip install -q --disable-pip-version-check -c tests/constraints.txt 'onnxruntime==1.23.*' \
         hypothesis mido numpy platformdirs pytest rich soundfile
-    PYTHONPATH=. .venv-oldest/bin/python -m pytest tests/test_decoder_memory.py tests/test_bundled.py
+    PYTHONPATH=. .venv-oldest/bin/python -m pytest tests/inference/test_decoder_memory.py tests/house/test_bundled.py
 fi
 # What fails beside others is tried once more alone, and named: a test on the list is a race to mend, not a pass to be content with.
 passes() {

@@ -4,7 +4,7 @@ import argparse
 import importlib
 from typing import Any
 
-from bridge.benches import BENCHES
+from bridge.bench import BENCHES
 
 HELP = 'Measure how fast this machine plays.'
 EXAMPLE = 'genaudio bench continue --json'

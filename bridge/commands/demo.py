@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from bridge.clock import RealClock, SimulatedClock
-from bridge.engine import ProcessEngine, SimulatedEngine
-from bridge.make_musician import make_musician, model_path
-from bridge.phrases import TEMPO, ode
-from bridge.ports import wait_until
-from bridge.preset import parse_preset
-from bridge.rehearsal import clock_part, note_part, perform, played_notes, simulate
-from bridge.sender import PrecisionSender, SimulatedSender
-from bridge.session import Session
-from genaudio_core.command import notice, seed
+from bridge.live.phrases import TEMPO, ode
+from bridge.live.rehearsal import clock_part, note_part, perform, played_notes, simulate
+from bridge.live.session import Session
+from bridge.midi.sender import PrecisionSender, SimulatedSender
+from bridge.musicians.choose import make_musician, model_path
+from bridge.musicians.musician_process import ProcessEngine, SimulatedEngine
+from bridge.settings.band_preset import parse_preset
+from bridge.system.clock import RealClock, SimulatedClock
+from bridge.system.waiting import wait_until
+from genaudio_core.command_line import notice, seed
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_writable
-from genaudio_core.instruments import find_instruments
-from genaudio_core.piano_roll import Part, draw
-from genaudio_core.score import Meter, Note, Score, Tempo, Track, write_midi
+from genaudio_core.music.piano_roll import Part, draw
+from genaudio_core.score.instruments import find_instruments
+from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
+from genaudio_core.score.reading import write_midi
 
 HELP = 'hear and see what genaudio does, without any set-up'
 EXAMPLE = 'genaudio demo --out answer.mid'

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from bridge.jack_midi import is_running, jack_ports
-from bridge.midi_library import midi_library
-from bridge.ports import list_ports
+from bridge.midi.rtmidi_library import midi_library
+from bridge.midi.rtmidi_ports import list_ports
+from bridge.system.jack_client import is_running, jack_ports
 
 HELP = 'list MIDI and audio ports'
 EXAMPLE = 'genaudio devices --json'

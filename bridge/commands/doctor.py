@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bridge.awake import awake, may_keep_awake
-from bridge.clock import RealClock
+from bridge.bench.live_run import percentile
 from bridge.commands.devices import audio_devices
-from bridge.jack_midi import is_running, jack_ports
-from bridge.live_bench import percentile
-from bridge.make_musician import make_musician, model_path
-from bridge.messages import note_off
-from bridge.midi_library import describe
-from bridge.musician import HeardNote, Musician, Request
-from bridge.ports import HAS_VIRTUAL, list_ports, why_no_virtual
-from bridge.priority import REAL_TIME_ADVICE, may_be_real_time
-from bridge.sender import PrecisionSender
+from bridge.midi.messages import note_off
+from bridge.midi.rtmidi_library import describe
+from bridge.midi.rtmidi_ports import HAS_VIRTUAL, list_ports, why_no_virtual
+from bridge.midi.sender import PrecisionSender
+from bridge.musicians.choose import make_musician, model_path
+from bridge.musicians.musician import HeardNote, Musician, Request
+from bridge.system.clock import RealClock
+from bridge.system.cpu_wakeup import awake, may_keep_awake
+from bridge.system.jack_client import is_running, jack_ports
+from bridge.system.real_time import REAL_TIME_ADVICE, may_be_real_time
 from genaudio_core.errors import GenaudioError
 
 HELP = 'check ports, clock, model and timing, and say what to fix'

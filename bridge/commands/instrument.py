@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command import MAX_SECONDS, number, whole
+from bridge.settings import instrument_table
+from genaudio_core.command_line import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'play an instrument plug-in (VST3, AU) by MIDI, in a process of its own, over JACK'
@@ -32,12 +33,12 @@ def _value(text: str) -> float | str:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from bridge import instrument
     from bridge.commands.live import parse_changes
-    from bridge.signals import Told
+    from bridge.plugins import instrument
+    from bridge.system.signals import Told
 
     if args.plugin.suffix == '.toml':
-        from bridge.preset import load_preset
+        from bridge.settings.band_preset import load_preset
 
         found = load_preset(args.plugin).instrument
         if found is None:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             'cc': parse_changes(args.cc),
         }  # fmt: skip
         table |= {key: value for key in ('channel', 'state') if (value := getattr(args, key)) is not None}
-        found = instrument.parse_instrument(table, Path())
-    instrument.check_plugin(found.plugin)
+        found = instrument_table.parse_instrument(table, Path())
+    instrument_table.check_plugin(found.plugin)
     with Told() as told:
         return instrument.run(found, args.name, seconds=args.seconds, told=told)

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from genaudio_core.command import MAX_SECONDS, decibels, number, whole
+from genaudio_core.command_line import MAX_SECONDS, decibels, number, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'pull sounds out of a live input while they play'
@@ -79,7 +79,7 @@ def effects(items: list[str], names: list[str]) -> dict[int, tuple[Any, ...]]:
     GenaudioError
         If an item is malformed or names no pair.
     """
-    from bridge.plugin_process import Link
+    from bridge.settings.effects_table import EffectSpec
     from genaudio_core.errors import did_you_mean
 
     chains: dict[int, tuple[Any, ...]] = {}
@@ -101,7 +101,9 @@ def effects(items: list[str], names: list[str]) -> dict[int, tuple[Any, ...]]:
             except ValueError:
                 parameters[name] = value
         is_file = '/' in what or '\\' in what or what.endswith(('.vst3', '.component'))
-        link = Link(path=what, parameters=parameters) if is_file else Link(effect=what, parameters=parameters)
+        link = (
+            EffectSpec(path=what, parameters=parameters) if is_file else EffectSpec(effect=what, parameters=parameters)
+        )
         i = names.index(pair)
         chains[i] = (*chains.get(i, ()), link)
     return chains
@@ -116,7 +118,7 @@ def preset_of(args: argparse.Namespace) -> Any:
         If a name or value is wrong.
     """
     from bridge.commands.live import parse_changes
-    from bridge.isolate_preset import StemsPreset, load
+    from bridge.settings.stems_preset import StemsPreset, load
 
     preset = load(args.preset) if args.preset else StemsPreset()
     preset = preset.with_queries(args.query)
@@ -134,8 +136,8 @@ def preset_of(args: argparse.Namespace) -> Any:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from bridge import isolate
-    from bridge.audio import MAX_BLOCK
+    from bridge.stems import isolate
+    from bridge.stems.audio_host import MAX_BLOCK
 
     if args.block_size > MAX_BLOCK:
         raise GenaudioError(f'--block-size must be 16 to {MAX_BLOCK} samples, not {args.block_size}.')

@@ -8,17 +8,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bridge.instrument import InstrumentProcess, with_session
-from bridge.learned import Learned
-from bridge.midi_process import COUNTED
-from bridge.osc import OscServer
-from bridge.pads_jack import PadsProcess
-from bridge.preset import Preset, find_preset, load_preset
-from bridge.priority import REAL_TIME_ADVICE, may_be_real_time
-from bridge.signals import Told
-from bridge.supervisor import Supervisor
-from bridge.view import View, message_for_key
-from genaudio_core.command import MAX_SECONDS, number, whole
+from bridge.live.osc import OscServer
+from bridge.live.port_process import COUNTED
+from bridge.live.supervisor import Supervisor
+from bridge.live.terminal_view import View, message_for_key
+from bridge.pads.jack_pads import PadsProcess
+from bridge.plugins.instrument import InstrumentProcess
+from bridge.settings.band_preset import Preset, find_preset, load_preset
+from bridge.settings.instrument_table import with_session
+from bridge.settings.learned_controllers import Learned
+from bridge.system.real_time import REAL_TIME_ADVICE, may_be_real_time
+from bridge.system.signals import Told
+from genaudio_core.command_line import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'play with a band that answers in time, inside a DAW session'

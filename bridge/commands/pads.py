@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command import MAX_SECONDS, number, whole
+from genaudio_core.command_line import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import read_toml
 
@@ -42,7 +42,7 @@ def read_pads(path: Path) -> list[Any]:
     GenaudioError
         If there is no right [pads] table in it.
     """
-    from bridge.pads import parse_pads
+    from bridge.settings.pads_table import parse_pads
 
     table = read_toml(path, 'preset')
     if 'pads' not in table:
@@ -53,12 +53,12 @@ def read_pads(path: Path) -> list[Any]:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     import multiprocessing
 
-    from bridge import pads_jack
-    from bridge.child_watch import send_now
-    from bridge.osc import OscServer
-    from bridge.pads import Pad, check_note
-    from bridge.signals import Told
-    from genaudio_core.command import notice
+    from bridge.live.osc import OscServer
+    from bridge.pads import jack_pads
+    from bridge.settings.pads_table import Pad, check_note
+    from bridge.system.child_watch import send_now
+    from bridge.system.signals import Told
+    from genaudio_core.command_line import notice
 
     folder, pads = None, []
     for item in args.what:
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with Told() as told:
         osc = OscServer(args.osc, send, notice) if args.osc is not None else None
         try:
-            return pads_jack.run(
+            return jack_pads.run(
                 pads, folder, name=args.name, channel=None if args.channel is None else args.channel - 1,
                 first=args.first, n_pads=args.pads, connect=args.connect, seconds=args.seconds, orders=ours, told=told,
                 lines=sys.stdin if sys.stdin is not None and not sys.stdin.closed else None,

@@ -3,10 +3,10 @@
 import argparse
 from typing import Any
 
-from bridge import isolate_preset
-from bridge.parameters import COMMANDS, PARAMETERS
-from bridge.preset import available, find_preset, load_preset
-from genaudio_core.command import notice
+from bridge.settings import stems_preset
+from bridge.settings.band_preset import available, find_preset, load_preset
+from bridge.settings.parameters import COMMANDS, PARAMETERS
+from genaudio_core.command_line import notice
 
 HELP = 'list the presets, or check and show one'
 EXAMPLE = 'genaudio presets duet'
@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 span = ''
             told[name] = f'{parameter.help}{span}; default {parameter.default!r}'
         return told | {f'command {name}': text for name, text in COMMANDS.items()}
-    if args.preset and (args.preset in isolate_preset.available() or args.preset.startswith(isolate_preset.PREFIX)):
-        stems = isolate_preset.load(args.preset)
+    if args.preset and (args.preset in stems_preset.available() or args.preset.startswith(stems_preset.PREFIX)):
+        stems = stems_preset.load(args.preset)
         effects = {
             f'effect.{stems.names[pair]}.{i}': link.effect or link.path
             for pair, links in stems.chains.items() for i, link in enumerate(links, 1)
@@ -42,4 +42,4 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return {'file': str(preset.path), **preset.values, 'parts': parts, 'cc': dict(preset.controllers)}
     notice("Play one with 'genaudio live NAME'.")
     told = {name: load_preset(path)['about.title'] for name, path in available().items()}
-    return told | {f'isolate {name}': isolate_preset.load(name).title for name in isolate_preset.available()}
+    return told | {f'isolate {name}': stems_preset.load(name).title for name in stems_preset.available()}

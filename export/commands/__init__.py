@@ -1,0 +1,1 @@
+"""The subcommands of `genaudio-export`: one module each."""

@@ -7,7 +7,7 @@ from typing import Any
 from export.batch import report
 from export.job import Result, verify
 from export.manifest import Job, read_manifest
-from genaudio_core.command import notice
+from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError
 
 HELP = 'Check existing .onnx files: card, hash, and parity with torch where the checkpoint is at hand.'

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from export.sources import sources_of
+from export.kinds.sources import sources_of
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.model_card import ModelCard
+from genaudio_core.inference.model_card import ModelCard
 
 KINDS = {
     'decoder': 'export.kinds.decoder:DecoderKind',

@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.band_graph import build as build_bands
-from export.graph import torch_to_onnx
+from export.graphs.band_graph import build as build_bands
+from export.graphs.graph import torch_to_onnx
 from export.kinds import Kind, Options, ParityError, strays
 from genaudio_core.errors import GenaudioError
-from genaudio_core.model_card import ModelCard
+from genaudio_core.inference.model_card import ModelCard
+from genaudio_core.inference.session import load_model
 from genaudio_core.models.band_separator import BandSeparator
 from genaudio_core.models.clipsep import CLIPSep, CLIPSepConfig, from_published
 from genaudio_core.models.clipsep_small import CLIPSepSmall
-from genaudio_core.query_process import QuerySource
-from genaudio_core.runtime import load_model
-from genaudio_core.training.clipsep_small import build_small
-from genaudio_core.training.loop import rebuild
+from genaudio_core.query.own_encoder import QuerySource
+from genaudio_core.training.fit.clipsep import build_small
+from genaudio_core.training.loops.run_folder import rebuild
 
 TOLERANCE = 1e-3  # of masks in 0..1; a U-Net of 7 levels adds up its rounding
 OPSET = 20
@@ -70,7 +70,7 @@ class ClipsepKind(Kind):
             return CLIPSep(CLIPSepConfig(**config)) if 'fusion' in config else build_small(config)
 
         model, info = rebuild(checkpoint, build, 'CLIPSep')
-        # A checkpoint trained on somebody else's encoder says so; see genaudio_core/query_process.py.
+        # A checkpoint trained on somebody else's encoder says so; see genaudio_core/query/own_encoder.py.
         model.query_source = info.get('queries')  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
         return model
 

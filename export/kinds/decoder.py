@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.decoder_graph import build, cache_scales
+from export.graphs.decoder_graph import build, cache_scales
+from export.graphs.quantize import quantise_weights
 from export.kinds import Kind, Options, ParityError, strays
-from export.quantize import quantise_weights
-from genaudio_core.continuation import Continuer
-from genaudio_core.decoder import Decoder, nll
+from genaudio_core.continuation.continuer import Continuer
+from genaudio_core.continuation.decoder import Decoder, nll
 from genaudio_core.errors import GenaudioError
-from genaudio_core.events import METER, NOTE, Encoding, timeline
-from genaudio_core.model_card import ModelCard, read_card
+from genaudio_core.inference.model_card import ModelCard, read_card
 from genaudio_core.models.mmt import MMT, count_parameters
-from genaudio_core.training.mmt import load_mmt
+from genaudio_core.music.events import METER, NOTE, Encoding, timeline
+from genaudio_core.training.fit.mmt import load_mmt
 
 # A float graph may differ from torch by rounding only. Half precision has 11 bits, and errors of layers add up.
 TOLERANCE = {'fp32': 1e-4, 'fp16': 2e-2}  # of the largest value
@@ -163,8 +163,8 @@ def self_consistency(decoder: Decoder, rng: np.random.Generator) -> float:
 
 
 def torch_nll(model: MMT, windows: list[np.ndarray]) -> dict[str, float]:
-    """As `genaudio_core.decoder.nll`, by torch."""
-    from genaudio_core.training.mmt import evaluate
+    """As `genaudio_core.continuation.decoder.nll`, by torch."""
+    from genaudio_core.training.fit.mmt import evaluate
 
     return evaluate(model, {'all': windows}, batch=1)['all']
 
@@ -177,8 +177,8 @@ def held_out(options: Options, encoding: Encoding, split: str, per_source: int) 
     GenaudioError
         If none is named, or it holds nothing of this split.
     """
-    from genaudio_core.training.score_batches import fixed_windows
-    from genaudio_core.training.score_data import ScoreData
+    from genaudio_core.training.scores.batches import fixed_windows
+    from genaudio_core.training.scores.packed_scores import ScoreData
 
     if options.held_out is None:
         raise GenaudioError('int8 is judged on music: name a data file of genaudio-train prepare as held_out.')

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.graph import torch_to_onnx
+from export.graphs.graph import torch_to_onnx
 from export.kinds import Kind, Options, ParityError, strays
-from genaudio_core.model_card import ModelCard
+from genaudio_core.inference.model_card import ModelCard
+from genaudio_core.inference.session import load_model
 from genaudio_core.models.query_encoder import AudioNet, AudioNetConfig, OnePhrase, TextTable, TextTableConfig
-from genaudio_core.query import AUDIO_KIND, TEXT_KIND, TextEncoder, text_features
-from genaudio_core.runtime import load_model
-from genaudio_core.training.loop import rebuild
+from genaudio_core.query.audio_encoder import AUDIO_KIND
+from genaudio_core.query.text_encoder import TEXT_KIND, TextEncoder, text_features
+from genaudio_core.training.loops.run_folder import rebuild
 
 OPSET = 20
 TEXT_TOLERANCE = 0.999  # cosine between the int8 table and the float one

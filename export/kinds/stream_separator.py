@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from export.graphs.stream_graph import build
 from export.kinds import Kind, Options, ParityError, strays
-from export.stream_graph import build
-from genaudio_core.model_card import ModelCard
+from genaudio_core.inference.model_card import ModelCard
 from genaudio_core.models.stream_separator import StreamSeparator
-from genaudio_core.separation_stream import MaskNetwork, StreamingSeparator, separate_offline
-from genaudio_core.training.stream_separator import load_separator
+from genaudio_core.separation.streaming import MaskNetwork, StreamingSeparator, separate_offline
+from genaudio_core.training.fit.stems import load_separator
 
 TOLERANCE = 1e-4  # of masks, which are about 0 to 1
 STEPS = 40  # of recurrence: errors that grow would show

@@ -14,15 +14,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from export.graph import torch_to_onnx
+from export.graphs.graph import torch_to_onnx
 from export.kinds import Kind, Options, ParityError, strays
-from genaudio_core.mel import BANDS, SAMPLE_RATE
-from genaudio_core.model_card import ModelCard
-from genaudio_core.models.clipsonic import Denoiser, Prior, UNet
-from genaudio_core.models.vocoder import Vocoder
-from genaudio_core.patches import PatchCodec
-from genaudio_core.runtime import load_model
-from genaudio_core.synthesis import DENOISER_KIND, PRIOR_KIND, VOCODER_KIND
+from genaudio_core.inference.model_card import ModelCard
+from genaudio_core.inference.session import load_model
+from genaudio_core.models.clipsonic import Denoiser, MelUNet, PriorNetwork
+from genaudio_core.models.vocoder import VocoderNetwork
+from genaudio_core.sound.mel import BANDS, SAMPLE_RATE
+from genaudio_core.synthesis.mel_patches import PatchCodec
+from genaudio_core.synthesis.synthesizer import DENOISER_KIND, PRIOR_KIND, VOCODER_KIND
 
 OPSET = 20
 TOLERANCE = 1e-3  # relative to the largest value
@@ -105,8 +105,8 @@ class DenoiserKind(_Part):
     name = DENOISER_KIND
     input_names, output_names = ('x', 't', 'query', 'kind', 'start'), ('v',)
 
-    def load(self, checkpoint: Path) -> tuple[Denoiser | UNet, dict]:
-        from genaudio_core.training.clipsonic import load_denoiser
+    def load(self, checkpoint: Path) -> tuple[Denoiser | MelUNet, dict]:
+        from genaudio_core.training.fit.synth_denoiser import load_denoiser
 
         return load_denoiser(checkpoint)
 
@@ -157,8 +157,8 @@ class PriorKind(_Part):
     name = PRIOR_KIND
     input_names, output_names = ('z', 't', 'text'), ('v',)
 
-    def load(self, checkpoint: Path) -> tuple[Prior, dict]:
-        from genaudio_core.training.synthesis_prior import load_prior
+    def load(self, checkpoint: Path) -> tuple[PriorNetwork, dict]:
+        from genaudio_core.training.fit.synth_prior import load_prior
 
         return load_prior(checkpoint)
 
@@ -184,8 +184,8 @@ class VocoderKind(_Part):
     name = VOCODER_KIND
     input_names, output_names = ('mel',), ('real', 'imaginary')
 
-    def load(self, checkpoint: Path) -> tuple[Vocoder, dict]:
-        from genaudio_core.training.vocoder import load_vocoder
+    def load(self, checkpoint: Path) -> tuple[VocoderNetwork, dict]:
+        from genaudio_core.training.fit.synth_vocoder import load_vocoder
 
         return load_vocoder(checkpoint)
 

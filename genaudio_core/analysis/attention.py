@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from genaudio_core.events import METER, NOTE, RESOLUTION, Encoding, timeline
 from genaudio_core.files import atomic_write
 from genaudio_core.models.mmt import MMT
+from genaudio_core.music.events import METER, NOTE, RESOLUTION, Encoding, timeline
 
 FIELDS = ('beat', 'position', 'pitch', 'duration', 'instrument')  # those in which a difference says something
 DEFINITIONS = ('paper', 'code')

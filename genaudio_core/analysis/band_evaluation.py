@@ -24,18 +24,18 @@ from pathlib import Path
 
 import numpy as np
 
-from genaudio_core import band_metrics as metrics
 from genaudio_core.analysis.band_prompts import Prompt
-from genaudio_core.band_metrics import Bar, CopyIndex
-from genaudio_core.chord_recognition import Segment, recognise_score, slots_of
 from genaudio_core.errors import GenaudioError
-from genaudio_core.events import note_table
-from genaudio_core.instruments import DRUMS, FAMILY
-from genaudio_core.keys import SCALES, classes_of
-from genaudio_core.metrics import repeated_share
-from genaudio_core.notes import Note, Score, Track
-from genaudio_core.piano_roll import Part, bar_lines, draw
-from genaudio_core.score import read_midi, write_midi
+from genaudio_core.music import band_metrics as metrics
+from genaudio_core.music.band_metrics import Bar, CopyIndex
+from genaudio_core.music.chord_recognition import Segment, recognise_score, slots_of
+from genaudio_core.music.events import note_table
+from genaudio_core.music.keys import SCALES, classes_of
+from genaudio_core.music.metrics import repeated_share
+from genaudio_core.music.piano_roll import Part, bar_lines, draw
+from genaudio_core.score.instruments import DRUMS, FAMILY
+from genaudio_core.score.notes import Note, Score, Track
+from genaudio_core.score.reading import read_midi, write_midi
 
 COPIES = ('copied', 'copied from training')  # figures in bars: the others are shares
 MODES = ('accompany', 'continue', 'arrange', 'rehearse')

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from genaudio_core.chord_recognition import Segment
-from genaudio_core.instruments import DRUMS
-from genaudio_core.keys import LETTERS, parse_chord, pitch_classes
-from genaudio_core.score import Meter, Note, Score, Tempo, Track
+from genaudio_core.music.chord_recognition import Segment
+from genaudio_core.music.keys import LETTERS, parse_chord, pitch_classes
+from genaudio_core.score.instruments import DRUMS
+from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
 
 KICK, STICK, SNARE, CLAP, HAT, OPEN, RIDE, PEDAL = 36, 37, 38, 39, 42, 46, 51, 44
 Hits = Sequence[tuple[float, float]]  # (beat in the bar, length), quarter notes

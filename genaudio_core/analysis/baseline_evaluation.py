@@ -5,13 +5,13 @@ They are sampled unconditionally, as in the paper; MMM writes track after track 
 
 import time
 
-from genaudio_core.analysis.evaluation import Music, Progress, describe, excerpts
-from genaudio_core.events import LIVE
-from genaudio_core.metrics import PUBLISHED_BEATS
+from genaudio_core.analysis.evaluation import MusicSet, Progress, describe, excerpts
 from genaudio_core.models.tokens import TokenModel
-from genaudio_core.training.score_data import ScoreData
-from genaudio_core.training.tokenizers import Tokenizer, note_starts
-from genaudio_core.training.tokens import evaluate, token_windows
+from genaudio_core.music.events import LIVE
+from genaudio_core.music.metrics import PUBLISHED_BEATS
+from genaudio_core.training.fit.baselines import evaluate, token_windows
+from genaudio_core.training.scores.packed_scores import ScoreData
+from genaudio_core.training.scores.tokenizers import Tokenizer, note_starts
 
 
 def baseline_likelihood(model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, per_source: int) -> dict:
@@ -38,7 +38,7 @@ def measure_baseline(
     for i in range(n):
         tables.append(tokenizer.decode(model.sample([tokenizer.begin], tokenizer.end, seed + i)))
         progress('pieces out of nothing', i + 1, n)
-    made = Music(tables, time.perf_counter() - began)
+    made = MusicSet(tables, time.perf_counter() - began)
     found = excerpts(data, split, LIVE, n, beats=PUBLISHED_BEATS / 2, balance=balance, exclude=exclude)
-    truth = Music([piece.table for piece in found])
+    truth = MusicSet([piece.table for piece in found])
     return {'truth': describe(truth, PUBLISHED_BEATS), 'unconditional': describe(made, PUBLISHED_BEATS)}

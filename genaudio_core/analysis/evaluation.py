@@ -2,8 +2,8 @@
 
 Notable choices
 
-* Music is made by `genaudio_core.generation` over the exported graph, or by the baselines' own sampler: what is
-  measured is what plays.
+* Music is made by `genaudio_core.continuation.generation` over the exported graph, or by the baselines' own sampler:
+  what is measured is what plays.
 * Truth goes through the model's layout as well, so that what the layout cannot say (drums, short notes) is held
   against nobody.
 * Likelihood is told per event and per note. Per note compares layouts; but a layout that also says velocity or meter
@@ -18,9 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genaudio_core.decoder import Decoder
+from genaudio_core.continuation.decoder import Decoder
+from genaudio_core.continuation.generation import continue_score, generate
+from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
-from genaudio_core.events import (
+from genaudio_core.music.events import (
     DRUM_PROGRAM,
     METERS,
     NOTE,
@@ -31,12 +33,10 @@ from genaudio_core.events import (
     note_table,
     table_to_tracks,
 )
-from genaudio_core.generation import continue_score, generate
-from genaudio_core.metrics import PUBLISHED_BEATS, Interval, interval, repeated_share, summary, trim
-from genaudio_core.sampling import Controls
-from genaudio_core.score import Meter, Score, Tempo
-from genaudio_core.training.score_batches import bar_line
-from genaudio_core.training.score_data import ScoreData
+from genaudio_core.music.metrics import PUBLISHED_BEATS, Interval, interval, repeated_share, summary, trim
+from genaudio_core.score.notes import Meter, Score, Tempo
+from genaudio_core.training.scores.batches import bar_line
+from genaudio_core.training.scores.packed_scores import ScoreData
 
 REPEATED = 0.9  # a continuation with this share of copied notes counts as a loop
 EARLY = 4.0  # beats: one that begins no note in its last bar of four has stopped early
@@ -59,7 +59,7 @@ class Excerpt:
 
 
 @dataclass
-class Music:
+class MusicSet:
     """Some pieces of one kind and how long they took to make."""
 
     tables: list[np.ndarray]
@@ -179,19 +179,19 @@ def likelihood(windows: dict[str, list[np.ndarray]], piece_nll: PieceNLL) -> dic
 
 def unconditional(
     decoder: Decoder, n: int, beats: float, controls: Controls, seed: int, progress: Progress = _no_progress
-) -> Music:
+) -> MusicSet:
     """`n` pieces out of nothing; the model also chooses the ensemble."""
     began, tables = time.perf_counter(), []
     for i in range(n):
         tables.append(_sorted_table(generate(decoder, beats, controls=controls, seed=seed + i).score))
         progress('pieces out of nothing', i + 1, n)
-    return Music(tables, time.perf_counter() - began)
+    return MusicSet(tables, time.perf_counter() - began)
 
 
 def continuations(
     decoder: Decoder, given: Sequence[Excerpt], given_beats: float, beats: float, controls: Controls, seed: int,
     progress: Progress = _no_progress,
-) -> Music:  # fmt: skip
+) -> MusicSet:  # fmt: skip
     """What the model plays after the first `given_beats` of each excerpt; step 0 is the beginning of the excerpt."""
     began, tables = time.perf_counter(), []
     for i, excerpt in enumerate(given):
@@ -200,7 +200,7 @@ def continuations(
         made = continue_score(decoder, score, beats, controls=controls, seed=seed + i, start=given_beats)
         tables.append(_sorted_table(made.score))
         progress('continuations', i + 1, len(given))
-    return Music(tables, time.perf_counter() - began)
+    return MusicSet(tables, time.perf_counter() - began)
 
 
 def _sorted_table(score: Score) -> np.ndarray:
@@ -208,7 +208,7 @@ def _sorted_table(score: Score) -> np.ndarray:
     return table[np.lexsort((table['pitch'], table['step']))]
 
 
-def describe(music: Music, beats: float) -> dict:
+def describe(music: MusicSet, beats: float) -> dict:
     """The paper's metrics, notes, and speed, of whole pieces."""
     result: dict = {name: list(value[:2]) for name, value in summary(music.tables, beats).items()}
     notes = sum(len(table) for table in music.tables)
@@ -218,7 +218,7 @@ def describe(music: Music, beats: float) -> dict:
     return result
 
 
-def describe_continuations(music: Music, given_beats: float, beats: float) -> dict:
+def describe_continuations(music: MusicSet, given_beats: float, beats: float) -> dict:
     """The metrics of the part behind `given_beats`; how many are loops, and how many stop early."""
     begin, end = round(given_beats * RESOLUTION), round((given_beats + beats) * RESOLUTION)
     parts, shares, early = [], [], []
@@ -230,7 +230,7 @@ def describe_continuations(music: Music, given_beats: float, beats: float) -> di
         early.append(not len(part) or int(part['step'].max()) < end - EARLY * RESOLUTION)
         part['step'] -= begin
         parts.append(part)
-    result = describe(Music(parts, music.seconds), beats)
+    result = describe(MusicSet(parts, music.seconds), beats)
     told = [share for share in shares if not math.isnan(share)]
     copied: Interval = interval(told)
     return result | {
@@ -256,7 +256,7 @@ def measure(
     """
     controls = controls or Controls(allow_end=True)
     pieces = excerpts(data, split, decoder.encoding, n, beats=given + beats, balance=balance, exclude=exclude)
-    truth = Music([piece.table for piece in pieces])
+    truth = MusicSet([piece.table for piece in pieces])
     made = unconditional(decoder, n, PUBLISHED_BEATS, controls, seed, progress)
     continued = continuations(decoder, pieces, given, beats, controls, seed, progress)
     return {

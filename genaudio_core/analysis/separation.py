@@ -13,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from genaudio_core.audio_files import read_audio
 from genaudio_core.errors import GenaudioError
-from genaudio_core.metrics_audio import bss_eval, si_sdr, summary
-from genaudio_core.query import Query, QueryEncoder
-from genaudio_core.separation import Separator
-from genaudio_core.spectrogram import istft, stft
-from genaudio_core.training.mixtures import Mixer, MixtureConfig
-from genaudio_core.training.sounds import SoundSet
+from genaudio_core.query.encoder import QueryEncoder
+from genaudio_core.query.vector import Query
+from genaudio_core.separation.offline import Separator
+from genaudio_core.sound.audio_files import read_audio
+from genaudio_core.sound.separation_metrics import bss_eval, si_sdr, summary
+from genaudio_core.sound.spectrogram import istft, stft
+from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
+from genaudio_core.training.sounds.packed_clips import SoundSet
 
 REAL_QUERIES = {
     'drums': 'drums', 'bass': 'bass', 'vocals_lead': 'lead vocals', 'vocals_backing': 'backing vocals',
@@ -67,7 +68,7 @@ class _Table:
         return ways
 
 
-def only_instruments(mixer: Mixer) -> None:
+def only_instruments(mixer: MixtureMaker) -> None:
     """Leave `mixer` the labels that have rendered solos, and of those the solos alone."""
     kept = {label: clips for label, clips in mixer.by_label.items() if any(c.kind == 'solo' for c in clips)}
     mixer.by_label = {label: [c for c in clips if c.kind == 'solo'] for label, clips in kept.items()}
@@ -91,7 +92,7 @@ def evaluate_mixtures(
 ) -> dict:
     """Return way -> metric -> {mean, sem, median, n} over `n` mixtures of two sounds."""
     settings = MixtureConfig(seconds=seconds, noise=1.0 if noise else 0.0, noise_db=(-6.0, 3.0), related=0.0)
-    mixer = Mixer(sounds, split, settings)
+    mixer = MixtureMaker(sounds, split, settings)
     if music_only:
         only_instruments(mixer)
     if len(mixer.labels) < 4:

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from genaudio_core.analysis.separation import only_instruments
-from genaudio_core.metrics_audio import si_sdr, summary
-from genaudio_core.spectrogram import bands_to_bins, istft, stft
-from genaudio_core.training.mixtures import Mixer, MixtureConfig
-from genaudio_core.training.separation_baselines import NOISE_DB, WAYS, Rows
-from genaudio_core.training.sounds import SoundSet
+from genaudio_core.sound.separation_metrics import si_sdr, summary
+from genaudio_core.sound.spectrogram import bands_to_bins, istft, stft
+from genaudio_core.training.fit.separation_baselines import NOISE_DB, WAYS, Rows
+from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
+from genaudio_core.training.sounds.packed_clips import SoundSet
 
 FRAMES = 192  # 4.5 s, a window of the exported separator
 NAMES = {
@@ -54,7 +54,7 @@ def evaluate(
     settings = MixtureConfig(
         seconds=n_samples / config.sample_rate + 1e-6, noise=1.0 if noise else 0.0, noise_db=NOISE_DB, related=0.0
     )
-    mixer = Mixer(sounds, split, settings)
+    mixer = MixtureMaker(sounds, split, settings)
     if music_only:
         only_instruments(mixer)
     spread = bands_to_bins(config.n_fft // 2 + 1, config.bands, config.base)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from genaudio_core.loudness import rms
-from genaudio_core.metrics_audio import si_sdr
-from genaudio_core.separation_stream import MaskNetwork, separate_offline
-from genaudio_core.training.band_mixtures import FAMILY_WORDS, family, main_parts
-from genaudio_core.training.sounds import SoundSet
+from genaudio_core.separation.streaming import MaskNetwork, separate_offline
+from genaudio_core.sound.loudness import rms
+from genaudio_core.sound.separation_metrics import si_sdr
+from genaudio_core.training.mixtures.band_mixtures import FAMILY_WORDS, family, main_parts
+from genaudio_core.training.sounds.packed_clips import SoundSet
 
 SILENT = 1e-3  # root mean square of the target under which nothing is measured
 REAL_WORDS = {'drums': 'drums', 'bass': 'bass', 'synth_keys': 'synth lead', 'vocals_lead': 'vocals'}
@@ -70,7 +70,7 @@ def bands(
 
 def real(network: MaskNetwork, folder: Path) -> list[dict[str, dict[str, float]]]:
     """Return the scores of excerpts of the songs in `folder` (one folder per song, one file per stem)."""
-    from genaudio_core.audio_files import read_audio
+    from genaudio_core.sound.audio_files import read_audio
 
     rate = network.card.sample_rate or 44100
     scores = []

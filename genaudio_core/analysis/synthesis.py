@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.mel import HOP, SAMPLE_RATE, log_mel, mel_magnitude, moment_power, unpack_mel
-from genaudio_core.patches import PatchCodec
-from genaudio_core.query import AudioEncoder, Query
-from genaudio_core.synthesis import Synthesizer, finish
-from genaudio_core.training.lexicon import related
-from genaudio_core.training.synthesis_data import FRAMES, SynthesisData
+from genaudio_core.query.audio_encoder import AudioEncoder
+from genaudio_core.query.vector import Query
+from genaudio_core.sound.mel import HOP, SAMPLE_RATE, log_mel, mel_magnitude, moment_power, unpack_mel
+from genaudio_core.synthesis.mel_patches import PatchCodec
+from genaudio_core.synthesis.synthesizer import Synthesizer, finish
+from genaudio_core.training.sounds.lexicon import related
+from genaudio_core.training.sounds.packed_mels import FRAMES, SynthesisData
 
 WAYS = {'IQ': 'words', 'ZS': 'zero-shot', 'PD': 'prior', 'words': 'words'}
 Progress = Callable[[str, int, int], None]
@@ -58,13 +59,13 @@ def heard(encoder: AudioEncoder, audio: np.ndarray) -> np.ndarray | None:
 
 def levelled_mel(audio: np.ndarray, frames: int = FRAMES) -> np.ndarray:
     """Return the log mel (frames, bands) of `audio` at the level of the pack."""
-    from genaudio_core.mel import level_gain
+    from genaudio_core.sound.mel import level_gain
 
     magnitude = mel_magnitude(audio)[:frames]
     return log_mel(magnitude * level_gain(magnitude))
 
 
-class Match:
+class QueryMatch:
     """Scores of sounds against the texts of all labels."""
 
     def __init__(self, names: Sequence[str], concepts: np.ndarray):
@@ -123,7 +124,7 @@ def evaluate(
     if len(rows) < 4:
         raise GenaudioError(f"The pack has sounds of only {len(rows)} labels in the split '{split}'.")
     rng = np.random.default_rng(seed)
-    match = Match(data.names, concepts)
+    match = QueryMatch(data.names, concepts)
     reference = data.rows(split, start=True)
     # As many of each label as are made, so that the distances compare like with like.
     drawn = np.concatenate([rng.choice(numbers, per_label, len(numbers) < per_label) for numbers in rows.values()])
@@ -221,7 +222,7 @@ def study_vocoder(
 
     Distances are of the parts within 60 dB of the loudest; spectra are of 2048 and of 512 points (attacks).
     """
-    from genaudio_core.spectrogram import stft
+    from genaudio_core.sound.spectrogram import stft
 
     table = {}
     for name, sound in vocoders.items():

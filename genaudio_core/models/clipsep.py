@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.spectrogram import unwarp_matrix, warp_matrix
+from genaudio_core.sound.spectrogram import unwarp_matrix, warp_matrix
 
 FUSIONS = ('late', 'early', 'middle')
 QUERIES = ('embedding', 'label', 'none')  # CLIP, BERT and others; LabelSep; PIT

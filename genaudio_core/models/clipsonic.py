@@ -7,8 +7,8 @@ was trained on.
 
 What differs in `Denoiser`, the bundled model, and why:
 
-* Patches of 4 frames by all bands (``patches.py``) are the tokens of a small transformer: 44 tokens for 2 seconds. A
-  two-dimensional U-Net costs some thirty times as much for a picture of this size.
+* Patches of 4 frames by all bands (``mel_patches.py``) are the tokens of a small transformer: 44 tokens for 2 seconds.
+  A two-dimensional U-Net costs some thirty times as much for a picture of this size.
 * A *kind* tells the model where its query comes from: `NOTHING` (guidance), `HEARD` (an audio embedding) or `WORDS`
   (the text vector of the label). The paper has only the second; its ZS row is a text vector that claims to be heard.
 * Feed-forward layers see two tokens on each side. Without that, steady sounds flickered for a long time: tokens
@@ -16,7 +16,7 @@ What differs in `Denoiser`, the bundled model, and why:
 * Blocks are joined by long skips (U-ViT, Bao et al., 2023); the time and the query scale and shift every layer norm
   through one shared projection (PixArt's adaLN-single) and are also tokens of their own.
 
-`UNet` is the mel U-Net of the paper's family, for machines that can train it. The paper's numeric settings could not
+`MelUNet` is the mel U-Net of the paper's family, for machines that can train it. The paper's numeric settings could not
 be verified here; its widths are a guess of ours, not the authors'.
 
 Shapes: rows x (B, n, size), times t (B,) in 0..1, query (B, 128), kind (B,) int64, start (B,) int64 -> v (B, n, size).
@@ -46,7 +46,7 @@ class DenoiserConfig:
     hidden: float = 2.5  # of the feed-forward layers, in widths
     query_dim: int = 128
     along: bool = True  # feed-forward layers also see the neighbours in time
-    shift: float = 2.0  # of the noise schedule; see genaudio_core/diffusion.py
+    shift: float = 2.0  # of the noise schedule; see genaudio_core/synthesis/diffusion.py
     codec: dict = field(default_factory=dict)  # PatchCodec.to_dict()
 
     @property
@@ -82,7 +82,7 @@ class Condition(nn.Module):
         return F.silu(self.time(waves(t, self.width)) + asked + self.kind(kind) + self.start(start))
 
 
-class Block(nn.Module):
+class MelBlock(nn.Module):
     """Attention and feed-forward, each under a norm that the condition scales, shifts and gates."""
 
     def __init__(self, config: DenoiserConfig, skip: bool):
@@ -133,7 +133,7 @@ class Denoiser(nn.Module):
         self.shared = nn.Linear(width, 6 * width)
         self.token = nn.Linear(width, width)
         half = config.depth // 2
-        self.blocks = nn.ModuleList(Block(config, skip=i >= config.depth - half) for i in range(config.depth))
+        self.blocks = nn.ModuleList(MelBlock(config, skip=i >= config.depth - half) for i in range(config.depth))
         self.last = nn.Linear(width, 2 * width)
         # 'heads.linear': the optimiser treats output layers like embeddings (training/loop.py).
         self.heads = nn.ModuleDict({'linear': nn.Linear(width, config.size)})
@@ -174,7 +174,7 @@ class _Res(nn.Module):
         return self.pass_on(x) + self.conv2(F.silu(self.norm2(y) * (1 + scale) + shift))
 
 
-class UNet(nn.Module):
+class MelUNet(nn.Module):
     """The mel U-Net: rows are single frames (a codec of one frame and all bands), `tokens` frames of them."""
 
     LEVELS = (1, 2, 4)  # widths of the levels, in units of the outermost
@@ -213,11 +213,11 @@ class UNet(nn.Module):
         return self.out(x)[:, 0]
 
 
-def make_denoiser(config: DenoiserConfig) -> 'Denoiser | UNet':
+def make_denoiser(config: DenoiserConfig) -> 'Denoiser | MelUNet':
     """Return the network that `config` names, untrained."""
     if config.net not in ('transformer', 'unet'):
         raise ValueError(f"net must be 'transformer' or 'unet', not {config.net!r}")
-    return UNet(config) if config.net == 'unet' else Denoiser(config)
+    return MelUNet(config) if config.net == 'unet' else Denoiser(config)
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class PriorConfig:
         return asdict(self)
 
 
-class Prior(nn.Module):
+class PriorNetwork(nn.Module):
     """A noisy audio embedding z (B, dim), time t (B,) and a text embedding (B, dim) -> v (B, dim).
 
     Embeddings are handled at variance one: unit vectors times the root of `dim`. The text is never left out, so there

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genaudio_core.events import ENCODINGS, N_PHASES, Encoding
+from genaudio_core.music.events import ENCODINGS, N_PHASES, Encoding
 
 POSITIONS = ('learned', 'rotary', 'none', 'musical')
 

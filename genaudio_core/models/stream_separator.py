@@ -2,8 +2,8 @@
 
 Notable choices
 
-* Spectra come from ``lowdelay.py``: 2048 samples of past, ``2 * hop`` samples of delay. The network sees one frame
-  and its own state, nothing ahead.
+* Spectra come from ``low_delay_stft.py``: 2048 samples of past, ``2 * hop`` samples of delay. The network sees one
+  frame and its own state, nothing ahead.
 * It works on the energies of 112 log-spaced bands, and its masks are real, one per band and for both channels. On
   four-part bands the best such mask reaches 11.5 dB, the best mask of all 1,025 bins 12.8: ten times as many cells
   (and complex ones twenty) for little. What is saved is trained longer.
@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genaudio_core.lowdelay import amplitude_scale, windows
 from genaudio_core.models.dual_path import Block, Steer
-from genaudio_core.spectrogram import bands_to_bins
+from genaudio_core.sound.low_delay_stft import amplitude_scale, windows
+from genaudio_core.sound.spectrogram import bands_to_bins
 
 N_FEATURES = 3  # per band: level of mid, level of side, pan
 FLOOR = 1e-9  # energy, full scale 1: what is quieter is silence

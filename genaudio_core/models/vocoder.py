@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genaudio_core.mel import BANDS, HIGH, HOP, N_FFT, SAMPLE_RATE, mel_filters
+from genaudio_core.sound.mel import BANDS, HIGH, HOP, N_FFT, SAMPLE_RATE, mel_filters
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _ConvNext(nn.Module):
         return x + self.scale * self.down(F.gelu(self.up(y), approximate='tanh'))
 
 
-class Vocoder(nn.Module):
+class VocoderNetwork(nn.Module):
     """See the module's docstring."""
 
     spread: Tensor

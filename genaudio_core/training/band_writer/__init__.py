@@ -13,6 +13,6 @@ beat is known. All patterns are ours. The same seed always gives the same piece.
 ``writer``       the form, who plays where, the piece
 """
 
-from genaudio_core.training.band_writer.writer import Piece, Section, write_piece
+from genaudio_core.training.band_writer.writer import Section, WrittenPiece, write_piece
 
-__all__ = ['Piece', 'Section', 'write_piece']
+__all__ = ['Section', 'WrittenPiece', 'write_piece']

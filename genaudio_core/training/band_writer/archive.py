@@ -13,7 +13,7 @@ from typing import Any
 
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import atomic_write
-from genaudio_core.score import write_midi
+from genaudio_core.score.reading import write_midi
 from genaudio_core.training.band_writer.performances import Performances
 from genaudio_core.training.band_writer.styles import STYLES
 from genaudio_core.training.band_writer.writer import write_piece

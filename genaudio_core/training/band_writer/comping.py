@@ -3,8 +3,8 @@
 import random
 from itertools import pairwise, product
 
-from genaudio_core.keys import CHORDS
-from genaudio_core.score import Note
+from genaudio_core.music.keys import CHORDS
+from genaudio_core.score.notes import Note
 from genaudio_core.training.band_writer.harmony import ChordSpan, chord_at
 from genaudio_core.training.band_writer.meters import Bar
 

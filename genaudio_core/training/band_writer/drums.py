@@ -8,7 +8,7 @@ Bars that are not 4/4 are built from their pulses in the same manner of playing.
 import random
 from dataclasses import dataclass
 
-from genaudio_core.score import Note
+from genaudio_core.score.notes import Note
 from genaudio_core.training.band_writer.meters import FOUR, Bar
 
 KICK, RIM, SNARE, CLAP = 36, 37, 38, 39

@@ -9,7 +9,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from genaudio_core.keys import CHORDS, SCALES, Chord
+from genaudio_core.music.keys import CHORDS, SCALES, Chord
 
 _DEGREES = {'I': 0, 'II': 2, 'III': 4, 'IV': 5, 'V': 7, 'VI': 9, 'VII': 11}
 _NUMERAL = re.compile(r'^([b#]?)([IViv]+)(°7|°|ø7|\+)?([a-z0-9]*)(?:/([b#]?[IViv]+))?(?:>([35]))?$')

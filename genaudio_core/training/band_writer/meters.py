@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from genaudio_core.score import Meter
+from genaudio_core.score.notes import Meter
 
 
 @dataclass(frozen=True)

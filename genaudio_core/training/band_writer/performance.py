@@ -3,7 +3,7 @@
 import math
 import random
 
-from genaudio_core.score import Note
+from genaudio_core.score.notes import Note
 from genaudio_core.training.band_writer.meters import Bar, swung
 
 MAX_SHIFT = 0.035  # quarter notes: less than half a step of the model's grid, so that timing never changes what is read

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.instruments import DRUM_ALIASES
-from genaudio_core.score import Note
-from genaudio_core.training.score_data import split_by_work
-from genaudio_core.training.score_files import find_scores, read_score, work_of
+from genaudio_core.score.instruments import DRUM_ALIASES
+from genaudio_core.score.notes import Note
+from genaudio_core.training.scores.packed_scores import split_by_work
+from genaudio_core.training.scores.score_files import find_scores, read_score, work_of
 
 BAR = 4.0  # quarter notes: only 4/4 is taken
 

@@ -4,9 +4,9 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from genaudio_core.instruments import DRUMS, FAMILY, RANGE
-from genaudio_core.keys import NOTE_NAMES
-from genaudio_core.score import Note, Score, Tempo, Track
+from genaudio_core.music.keys import NOTE_NAMES
+from genaudio_core.score.instruments import DRUMS, FAMILY, RANGE
+from genaudio_core.score.notes import Note, Score, Tempo, Track
 from genaudio_core.training.band_writer import bass as bass_lines
 from genaudio_core.training.band_writer import comping, drums, melody
 from genaudio_core.training.band_writer.harmony import ChordSpan, spell, write_numerals
@@ -72,7 +72,7 @@ class Section:
 
 
 @dataclass
-class Piece:
+class WrittenPiece:
     """A written arrangement and what is known about it. `roles` names the role of each track of the score."""
 
     seed: int
@@ -206,7 +206,7 @@ def _active(parts: list[_Part], label: str, again: int, rng: random.Random) -> t
 
 def write_piece(
     seed: int, style: str | None = None, meter: str | None = None, performances: Performances | None = None
-) -> Piece:
+) -> WrittenPiece:
     """Write the arrangement of a seed.
 
     Parameters
@@ -426,7 +426,7 @@ def _finish(
     parts: list[_Part],
     chords: list[ChordSpan],
     form: list[Section],
-) -> Piece:
+) -> WrittenPiece:
     tracks, roles = [], []
     for part in parts:
         notes = sorted(part.notes)
@@ -453,4 +453,4 @@ def _finish(
         else:
             merged.append(span)
     score = Score(tracks, [Tempo(0.0, round(tempo, 2))], [bar.meter(0.0)])
-    return Piece(seed, style, mode, bar, score, merged, form, roles)
+    return WrittenPiece(seed, style, mode, bar, score, merged, form, roles)

@@ -1,0 +1,1 @@
+"""Subcommands of `genaudio` that read files and write files."""

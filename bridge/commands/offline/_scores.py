@@ -1,0 +1,142 @@
+"""What `continue`, `generate`, `accompany`, `infill` and `arrange` share: arguments, loading, progress, the result."""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from genaudio_core.command_line import notice, number, seed, show, threads, whole
+from genaudio_core.continuation.decoder import Decoder
+from genaudio_core.continuation.generation import MAX_BEATS, Generated
+from genaudio_core.continuation.sampling import Controls
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import check_writable, find_model
+from genaudio_core.score.notes import Score
+from genaudio_core.score.reading import midi_bytes, read_midi, write_midi
+
+DEFAULT_MODEL = 'live'
+STDOUT = Path('-')
+SUFFIXES = ('.mid', '.midi', '.smf', '.kar', '')  # of MIDI files
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('-o', '--out', type=Path, required=True, help='MIDI file to write; - writes it to stdout')
+    parser.add_argument('--picture', type=Path, help='also draw a piano roll (.png, .svg or .pdf)')
+    parser.add_argument('--model', default=DEFAULT_MODEL, help=f'bundled name or .onnx file (default: {DEFAULT_MODEL})')
+    parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
+    parser.add_argument('--threads', type=threads(), default=1)
+    parser.add_argument('--seed', type=seed(), default=0, help='the same seed makes the same music')
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--temperature', type=number('--temperature', 0.001, 100), default=1.0,
+                        help='under 1 safer, over 1 wilder')  # fmt: skip
+    parser.add_argument('--top-p', type=number('--top-p', above=0, high=1), default=0.98,
+                        help='leave out the unlikeliest 1 - P of every choice')  # fmt: skip
+    parser.add_argument('--top-k', type=whole('--top-k'), default=0, help='choose among the K likeliest (default: all)')
+    parser.add_argument('--min-p', type=number('--min-p', 0, 0.999), default=0.0,
+                        help='leave out what is under P times the likeliest')  # fmt: skip
+    parser.add_argument('--key', help="only notes of this key, such as 'D minor'")
+    parser.add_argument('--chord', help="only notes of this chord, such as 'Am7'")
+    parser.add_argument('--density', type=number('--density', -10, 10), default=0.0, help='-2 sparse .. 2 dense')
+    parser.add_argument('--lowest', type=whole('--lowest', 0, 127), default=0, metavar='NOTE', help='0..127')
+    parser.add_argument('--highest', type=whole('--highest', 0, 127), default=127, metavar='NOTE', help='0..127')
+
+
+def add_length(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--beats', type=number('--beats', above=0, high=MAX_BEATS), default=16,
+                        help='quarter notes to make (default: 16)')  # fmt: skip
+    parser.add_argument('--takes', type=whole('--takes', 1, 1000), default=1,
+                        help='several, written to OUT-1.mid, OUT-2.mid, ...')  # fmt: skip
+
+
+def controls_of(args: argparse.Namespace, instruments: str | None) -> Controls:
+    """Controls from the arguments; raises GenaudioError for what makes no sense."""
+    return Controls.of(
+        temperature=args.temperature, top_p=args.top_p, top_k=args.top_k, min_p=args.min_p, density=args.density,
+        lowest=args.lowest, highest=args.highest, key=args.key, chord=args.chord, instruments=instruments,
+    )  # fmt: skip
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Raise GenaudioError unless the files asked for can be written. To be called before any work."""
+    takes = getattr(args, 'takes', 1)
+    if args.out == STDOUT:
+        if takes > 1:
+            raise GenaudioError('-o - writes one file to stdout. Give a file name for several takes.')
+        if sys.stdout is None:
+            raise GenaudioError('-o - writes to stdout, which is closed here: give a file name.')
+        if sys.stdout.isatty():
+            raise GenaudioError('-o - writes a MIDI file to stdout, which is a terminal here: add > FILE or | PROGRAM.')
+    elif args.out.suffix.lower() not in SUFFIXES:
+        raise GenaudioError(f'{args.out} would hold MIDI, not {args.out.suffix[1:]}: end its name in .mid.')
+    outs = [args.out]
+    if args.picture:
+        if args.picture.suffix.lower() not in ('.png', '.svg', '.pdf'):
+            raise GenaudioError(f'--picture must end in .png, .svg or .pdf, not {args.picture.name}.')
+        outs.append(args.picture)
+    for out in outs:
+        for path in [out] if takes == 1 else [numbered(out, i) for i in range(1, takes + 1)]:
+            if path != STDOUT:
+                check_writable(path)
+
+
+def read(path: Path) -> Score:
+    """Read a MIDI file, and tell the person what of it could not be read."""
+    score = read_midi(path)
+    for text in (*score.warnings, *score.remarks):
+        notice(text)
+    return score
+
+
+def load(args: argparse.Namespace) -> Decoder:
+    """Load the model."""
+    return Decoder.load(find_model(args.model), provider=args.provider, threads=args.threads)
+
+
+def finish(
+    args: argparse.Namespace, made: Generated | list[Generated], notes_in: int, decoder: Decoder, began: float,
+    **more: Any,
+) -> dict | None:  # fmt: skip
+    """Write the files, one for each take, and report (with `more`); on stderr where the file went to stdout."""
+    takes = made if isinstance(made, list) else [made]
+    outs = [args.out] if len(takes) == 1 else [numbered(args.out, i) for i in range(1, len(takes) + 1)]
+    for i, (take, out) in enumerate(zip(takes, outs, strict=True), 1):
+        shown = take if i == 1 else replace(take, dropped=(), remarks=())  # what holds for all is said once
+        for line in shown.told(decoder.model.path.stem, f' in take {i}' if len(takes) > 1 else ''):
+            notice(line)
+        write(out, take.score)
+        if args.picture:
+            from genaudio_core.music.piano_roll import draw_made
+
+            picture = args.picture if len(takes) == 1 else numbered(args.picture, i)
+            draw_made(picture, take.score, title=out.name)
+    notes = [take.notes for take in takes]
+    result = {
+        'notes_in': notes_in, 'notes_out': notes[0], 'beats': getattr(args, 'beats', takes[0].score.end),
+        'start_beat': takes[0].start, 'seconds': round(time.monotonic() - began, 3),
+        'model': str(decoder.model.path), 'provider': decoder.provider, 'seed': args.seed, 'out': str(outs[0]),
+    }  # fmt: skip
+    if len(takes) > 1:
+        result |= {'notes_out': notes, 'out': [str(out) for out in outs]}
+    result |= more
+    if args.out == STDOUT:
+        show(result, args.json, sys.stderr)
+        return None
+    return result
+
+
+def write(out: Path, score: Score) -> None:
+    """Write a MIDI file, or its bytes to stdout for `STDOUT`."""
+    if out == STDOUT:
+        sys.stdout.buffer.write(midi_bytes(score))
+        sys.stdout.buffer.flush()
+    else:
+        write_midi(score, out)
+
+
+def numbered(path: Path, number: int) -> Path:
+    """``song.mid`` -> ``song-2.mid``."""
+    return path.with_name(f'{path.stem}-{number}{path.suffix}')

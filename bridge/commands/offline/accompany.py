@@ -1,0 +1,36 @@
+"""`genaudio accompany`: the tracks of a MIDI file stay, others are written beside them."""
+
+import argparse
+import time
+from pathlib import Path
+
+from bridge.commands.offline import _scores as generating
+from bridge.commands.offline._progress import progress_bar
+from genaudio_core.command_line import notice
+from genaudio_core.continuation.accompaniment import accompany
+from genaudio_core.score.instruments import find_instruments
+
+HELP = 'Write other instruments beside a MIDI file. What it holds stays as it is.'
+EXAMPLE = 'genaudio accompany melody.mid --instruments "piano,contrabass" -o band.mid'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('input', type=Path, help='MIDI file')
+    parser.add_argument('--instruments', required=True, help='who plays along, such as "bass,drums"')
+    generating.add_output(parser)
+    generating.add_sampling(parser)
+
+
+def run(args: argparse.Namespace) -> dict | None:
+    began = time.monotonic()
+    generating.check_output(args)
+    controls = generating.controls_of(args, None)
+    instruments = find_instruments(args.instruments)
+    score = generating.read(args.input)
+    there = [name for name in instruments if name in score.instruments]
+    if 0 < len(there) < len(instruments):
+        notice(f'{" and ".join(there)} {"plays" if len(there) == 1 else "play"} already: nothing is added there.')
+    decoder = generating.load(args)
+    with progress_bar('accompanying', score.end) as progress:
+        made = accompany(decoder, score, instruments, controls=controls, seed=args.seed, progress=progress)
+    return generating.finish(args, made, score.n_notes, decoder, began, instruments=made.score.instruments)

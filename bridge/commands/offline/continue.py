@@ -1,0 +1,37 @@
+"""`genaudio continue`: a MIDI file in, the same with its continuation out."""
+
+import argparse
+import time
+from pathlib import Path
+
+from bridge.commands.offline import _scores as generating
+from bridge.commands.offline._progress import progress_bar
+from genaudio_core.continuation.generation import continue_score
+
+HELP = 'Continue a MIDI file. What it holds stays as it is; the new part begins where it ends.'
+EXAMPLE = 'genaudio continue phrase.mid -o song.mid --beats 16 --seed 1 --picture song.png'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('input', type=Path, help='MIDI file')
+    generating.add_output(parser)
+    generating.add_length(parser)
+    generating.add_sampling(parser)
+    parser.add_argument('--instruments', help='who plays on, such as "violin,cello" (default: those of the input)')
+
+
+def run(args: argparse.Namespace) -> dict | None:
+    began = time.monotonic()
+    generating.check_output(args)
+    controls = generating.controls_of(args, args.instruments)
+    score = generating.read(args.input)
+    decoder = generating.load(args)
+    takes = []
+    with progress_bar('continuing', args.beats * args.takes) as progress:
+        for take in range(args.takes):
+            made = continue_score(
+                decoder, score, args.beats, controls=controls, seed=args.seed + take,
+                progress=lambda done, take=take: progress(take * args.beats + done),
+            )  # fmt: skip
+            takes.append(made)
+    return generating.finish(args, takes, score.n_notes, decoder, began)

@@ -1,0 +1,103 @@
+"""`genaudio synth`: see HELP."""
+
+import argparse
+from pathlib import Path
+
+from bridge.commands.offline._progress import progress_bar
+from bridge.commands.offline._queries import add_query_options, check_pictures
+from genaudio_core.command_line import number, seed, threads, whole
+from genaudio_core.errors import GenaudioError
+
+HELP = 'Make a sound from words, from an example or from a picture: 44.1 kHz, as many takes as you like.'
+EXAMPLE = 'genaudio synth "snare drum" --seconds 1 --takes 4 --seed 7 -o snare.wav'
+ARGUMENTS = {'targets': '-o', "way='words'": '--no-prior'}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('words', nargs='?', default='',
+                        help='what to make, such as "snare drum" or "0.6 rain + 0.4 snare, not cymbals"')  # fmt: skip
+    add_query_options(
+        parser, example='a recording of such a sound; again for a blend', without='what it must not sound like'
+    )
+    parser.add_argument('--seconds', type=number('--seconds', above=0, high=3600), default=2.0,
+                        help='length (default: 2)')  # fmt: skip
+    parser.add_argument('--takes', type=whole('--takes'), default=1, help='how many different ones to make')
+    parser.add_argument('--seed', type=seed(), default=1, help='the same seed makes the same sound')
+    parser.add_argument('--guidance', type=number('--guidance', 0, 20), default=3.0,
+                        help='how strictly to keep to the query: 1 freely, 3 usual, 6 very')  # fmt: skip
+    parser.add_argument('--pitch', type=number('--pitch', -120, 120), default=0.0,
+                        help='semitones to transpose the sound by, like a tape')  # fmt: skip
+    parser.add_argument('--prior', action=argparse.BooleanOptionalAction, default=False,
+                        help='lead words through the diffusion prior: more variety between takes')  # fmt: skip
+    parser.add_argument('--steps', type=whole('--steps', 2, 500),
+                        help='steps of the sampler: more is cleaner and slower')  # fmt: skip
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='wav, flac, aiff, ogg or mp3; several takes are numbered FILE-1, FILE-2, ...',
+    )
+    parser.add_argument('--model', type=Path, help='.onnx file of a denoiser (default: the bundled one)')
+    parser.add_argument('--vocoder', type=Path, help='.onnx file of a vocoder (default: the bundled one)')
+    parser.add_argument('--threads', type=threads(), default=2)
+
+
+def outputs(path: Path, takes: int) -> list[Path]:
+    """Return the files to write: `path` itself, or numbered ones beside it."""
+    if takes == 1:
+        return [path]
+    return [path.with_name(f'{path.stem}-{n:0{len(str(takes))}d}{path.suffix}') for n in range(1, takes + 1)]
+
+
+def _query(args: argparse.Namespace, query_dim: int):
+    from genaudio_core.query.encoder import QueryEncoder
+    from genaudio_core.query.vector import QUERY_DIM, Query
+
+    if not args.words.strip() and not args.example and not args.image:
+        raise GenaudioError('Nothing to make. Say it in words (genaudio synth "snare drum") or by --example CLIP.')
+    bundled = query_dim == QUERY_DIM
+    check_pictures(args, bundled, 'genaudio synth "violin"')
+    if bundled:
+        return QueryEncoder().query(args.words, examples=args.example, negative=args.negative)
+    if args.encoder is None:
+        raise GenaudioError('This model was trained on CLIP: give --clip-weights FILE (and --clip-model).')
+    if args.example:
+        raise GenaudioError('CLIP does not hear: an --example needs the bundled model.')
+    from genaudio_core.query.own_encoder import EncoderProcess
+
+    texts = [args.words] if args.words.strip() else []
+    found, _ = EncoderProcess(args.encoder, args.encoder_model).queries(texts, args.negative, image=args.image)
+    positive = [part for query in found for part in query.positive]
+    return Query(found[0].name, tuple(positive), found[0].negative, n_words=len(found[0].positive) if texts else 0)
+
+
+def run(args: argparse.Namespace) -> dict:
+    import time
+
+    from genaudio_core.files import check_targets, check_writable
+    from genaudio_core.sound.audio_files import WRITABLE, write_audio
+    from genaudio_core.synthesis.synthesizer import MAX_TAKES, Synthesizer
+
+    began = time.monotonic()
+    if args.out.suffix.lower() not in WRITABLE:
+        raise GenaudioError(f"Cannot write '{args.out.suffix}' files; use one of {', '.join(WRITABLE)}.")
+    if not 1 <= args.takes <= MAX_TAKES:
+        raise GenaudioError(f'{args.takes} takes cannot be made at once (1 to {MAX_TAKES}).')
+    files = [check_writable(path) for path in outputs(args.out, args.takes)]
+    models = [path for path in (args.model, args.vocoder, args.encoder) if path is not None]
+    check_targets(files, [*args.example, *args.image, *models])
+    synthesizer = Synthesizer.load(args.model, vocoder=args.vocoder, threads=args.threads)
+    query = _query(args, synthesizer.query_dim)
+    with progress_bar(query.name, 1.0) as progress:
+        audio = synthesizer.make(
+            query, args.seconds, args.takes, args.seed, args.guidance, args.steps, args.pitch,
+            way='prior' if args.prior else 'words', on_progress=progress,
+        )  # fmt: skip
+    for path, take in zip(files, audio, strict=True):
+        write_audio(path, take[None], synthesizer.sample_rate)
+    return {
+        'files': [str(path) for path in files], 'query': query.name, 'seconds': audio.shape[1] / 44100,
+        'sample_rate': synthesizer.sample_rate, 'seed': args.seed, 'took_s': round(time.monotonic() - began, 2),
+    }  # fmt: skip

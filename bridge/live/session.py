@@ -1,0 +1,499 @@
+"""The session: one thread's worth of decisions, driven by a clock, real or simulated.
+
+Messages come in with their times (`receive`), `step` lets time pass, everything that goes out goes through the
+scheduler to the sender. The session owns no thread, no port and no process, so the same code plays in the port
+process, in the demo and in tests that run hours in seconds.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from bridge.band.answer import Answer
+from bridge.band.listener import Feel, Listener
+from bridge.band.mode import Mode
+from bridge.band.modes import MODES
+from bridge.band.note_output import InputKey, NoteOutput, Owner
+from bridge.band.scheduler import Due, Scheduler
+from bridge.band.take_over import start_soon
+from bridge.live.snapshot import snapshot
+from bridge.live.takes import Takes
+from bridge.midi import messages
+from bridge.midi.active_sensing import RESET, Sensing
+from bridge.midi.messages import Control, NoteOff, NoteOn, Sync
+from bridge.midi.sender import Sender
+from bridge.musicians.musician import HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
+from bridge.musicians.musician_process import Engine
+from bridge.musicians.rule_musician import FallbackMusician
+from bridge.settings.band_preset import Preset
+from bridge.settings.controllers import Controllers
+from bridge.settings.parameters import COMMANDS
+from bridge.system.clock import Clock
+from bridge.transport.leader_choice import LeaderChoice
+from bridge.transport.midi_clock import Change
+from bridge.transport.transport import Leader
+from genaudio_core.errors import GenaudioError
+from genaudio_core.score.instruments import find_instrument
+
+MAX_SLEEP = 0.02  # seconds between two steps, at most
+STANDSTILL = 0.3  # seconds without a beat after which notes of the plan end
+EARLY = 0.1  # seconds before a start or a jump in which a key is struck for what begins there
+
+
+class Session:
+    """A band with its player.
+
+    Parameters
+    ----------
+    preset : Preset
+    clock : Clock
+    sender : Sender
+    engine : Engine
+    leader : Leader, optional
+        Who leads the transport; by default what the preset asks for among MIDI clock and our own tempo.
+    horizon : float
+        Seconds that messages are handed to the sender early.
+    notify : callable
+        Gets one line for the person.
+    """
+
+    def __init__(
+        self, preset: Preset, clock: Clock, sender: Sender, engine: Engine, *, leader: Leader | None = None,
+        horizon: float = 0.03, notify: Callable[[str], None] = print,
+    ) -> None:  # fmt: skip
+        self.preset, self.clock, self.sender, self.engine, self.notify = preset, clock, sender, engine, notify
+        self.voices = preset.voices
+        self.handovers: deque[float] = deque(maxlen=10_000)  # seconds, question to first note in the plan
+        self.units = self.missed = self.bad_bytes = 0  # deadlines, those at which the fallback had to play; bad MIDI
+        self.leaders = LeaderChoice(preset, leader, quiet=self._all_quiet, notify=notify)
+        self.transport = self.leaders.transport
+        self.notes = NoteOutput(sender)  # everything that sounds leaves through it
+        self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000, self.notes)
+        self.listener = Listener(find_instrument(preset['player.instrument']))
+        self.feel, self.fallback = Feel(offsets=[0.0] * 4), FallbackMusician()
+        self.controllers = Controllers(preset.controllers)
+        self.takes = Takes(self)
+        self.answers: list[Answer] = []  # not yet over, in order of time
+        self._parsers: dict[int, messages.Parser] = {}
+        self._sensing = Sensing()
+        self._next_request = 1
+        self._stood_at: float | None = None  # bridge time since which the transport is seen not to roll
+        self._halted: float | None = None  # session beat of a stop after which the plan still stands
+        self._closed = self._rolled = False  # _rolled: the transport's last change was a start
+        self.player: Mode = MODES[preset['player.mode']](self)
+        self._tell_instruments()
+
+    # --- set-up
+
+    def _tell_instruments(self) -> None:
+        own = find_instrument(self.preset['player.instrument'])
+        self.engine.expect([own, *(voice.instrument for voice in self.voices)], self.transport.bar)
+
+    def setting(self, name: str) -> Any:
+        return self.preset[name]
+
+    @property
+    def answer(self) -> Answer | None:
+        """The newest answer that is not over."""
+        return self.answers[-1] if self.answers else None
+
+    def lead(self) -> float:
+        """Seconds from a question to the first note that can be on time."""
+        return self.scheduler.horizon + self.scheduler.latency + self.preset['engine.margin_ms'] / 1000 + 0.05
+
+    # --- what comes in
+
+    def receive(self, source: int, chunk: bytes, time: float) -> None:
+        """Take MIDI bytes of input `source` that arrived at bridge time `time`."""
+        self._sensing.hear(source, chunk, time)
+        if RESET in chunk:  # it has forgotten what it held
+            self._let_go(source)
+        parser = self._parsers.setdefault(source, messages.Parser(exclusive=True))
+        before = parser.bad_bytes
+        for message in parser.feed(chunk):
+            event = messages.decode(message, time)
+            if isinstance(event, Sync):
+                self._changed(self.leaders.sync(source, event))
+            elif event is not None:
+                self._play_in(source, event)
+        self.bad_bytes += parser.bad_bytes - before
+
+    def _play_in(self, source: int, event: messages.Event) -> None:
+        if isinstance(event, Control):
+            try:
+                for name, value in self.controllers.moved(event, self.notify):
+                    self._try(name, value)
+            except GenaudioError as error:
+                self.notify(str(error))
+        if isinstance(event, NoteOn):
+            self._changed(self.leaders.key(event.time))
+        beat = self.transport.beat_at(event.time)
+        finished = self.listener.feed(source, event, beat)
+        if finished:
+            self._heard(finished)
+        if isinstance(event, NoteOn):
+            self._key_down(source, event)
+            self.player.on_note(event, beat)
+        elif isinstance(event, NoteOff):
+            for kind in ('thru', 'arrange'):
+                self.notes.lift(Owner(kind, source), InputKey(event.channel, event.note), event.time)
+            self.player.on_note_off(event, beat)
+        elif isinstance(event, Control):
+            self._pass_control(source, event)
+
+    def _key_down(self, source: int, event: NoteOn) -> None:
+        """Sound at once what the key sounds: itself with thru, a part in mode arrange."""
+        slot = InputKey(event.channel, event.note)
+        if self.preset['player.thru']:
+            self.notes.press(Owner('thru', source), slot, event.time, self.voices[0], event.note, event.velocity)
+        if (placed := self.player.place(self.listener.marked(source, event))) is not None:
+            voice, note = placed
+            self.notes.press(Owner('arrange', source), slot, event.time, voice, note, event.velocity)
+
+    def _pass_control(self, source: int, event: Control) -> None:
+        """The pedal is passed on with thru and holds what is arranged; "all notes off" ends what its input holds."""
+        if event.control in messages.ENDS_NOTES:
+            self.notes.end(source=source, channel=event.channel)
+        elif event.control in (messages.SUSTAIN, messages.RESET_CONTROLLERS):
+            value = event.value if event.control == messages.SUSTAIN else 0
+            self.notes.sustain(Owner('arrange', source), event.channel, value >= 64, event.time)
+            if self.preset['player.thru']:
+                self.notes.pass_pedal(Owner('thru', source), event.channel, self.voices[0], value, event.time)
+
+    def _heard(self, notes: list[HeardNote]) -> None:
+        self.feel.hear(notes)
+        self.fallback.hear(notes)
+        self.engine.hear(notes)
+        self.takes.heard(notes)
+        self.player.on_heard(notes)
+
+    def port_lost(self, source: int) -> None:
+        """Input `source` is gone: what it held is let go, its pedal is up; other inputs keep what they hold."""
+        self._parsers.pop(source, None)
+        self._sensing.forget(source)
+        self._let_go(source)
+
+    def _let_go(self, source: int) -> None:
+        """No note-off will come for what input `source` holds."""
+        self.notes.end(source=source)
+        self._heard(self.listener.release(source, self.transport.beat_at(self.clock.now())))
+
+    def output_back(self, output: int) -> None:
+        """The port of `output` is back: end there what a synthesizer may still hold, and send programs anew."""
+        self.notes.end_output(output)
+
+    # --- what the band does
+
+    def ask(self, start: float, end: float, role: str = 'continue', *, joins: bool = False) -> Answer:
+        """Ask for music in [start, end); see `players.base.Band.ask`."""
+        now = self.clock.now()
+        self.transport.use()
+        if not joins:
+            self.drop(start)
+        held = self.listener.held(min(self.transport.beat_at(now), start))
+        if held:  # carried over with an estimated length; told again when they end
+            self.fallback.hear(held)
+            self.engine.hear(held)
+        preset = self.preset
+        controls = MusicControls(**{one.name: preset[f'music.{one.name}'] for one in fields(MusicControls)})
+        request = Request(
+            self._next_request, start, end, tuple(voice.instrument for voice in self.voices), role, controls,
+            preset['music.takes'], preset['music.seed'] + self._next_request, self.transport.bar,
+        )  # fmt: skip
+        self._next_request += 1
+        answer = Answer(request, now)
+        self.answers.append(answer)
+        self.engine.ask(request)
+        return answer
+
+    def drop(self, beat: float, *, release: bool = False) -> None:
+        """Take back what is planned from `beat` on; `release` ends what sounds too."""
+        for answer in list(self.answers):
+            if answer.end <= beat + 1e-9:
+                continue
+            self.scheduler.cancel(answer.request.id, beat)
+            self.engine.cancel(answer.request.id, max(beat, answer.request.start))
+            if answer.request.start >= beat - 1e-9:
+                self.answers.remove(answer)
+            else:
+                answer.end = beat
+        self.end_by(beat)
+        if release:
+            self.scheduler.release()
+
+    def end_by(self, beat: float) -> None:
+        """Let everything that the band began before `beat` end there, also what is yet to come in."""
+        for answer in self.answers:
+            if answer.request.start < beat - 1e-9:
+                answer.silent = min(answer.silent, beat)
+        self.scheduler.end_by(beat)
+
+    def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
+        """The chord that the player sounded in [start, end), held notes included."""
+        held = self.listener.held(self.transport.beat_at(self.clock.now()))
+        if held:
+            self.fallback.hear(held)
+        return self.fallback.chord(start, end)
+
+    def play_now(self) -> None:
+        """Continue what was just played, in any mode."""
+        if not self.listener.n_heard:
+            self.notify('Nothing heard yet: play something, then ask for an answer.')
+            return
+        now = self.clock.now()
+        if not self.transport.rolling:
+            self.notify('The transport is stopped: start it, then ask for an answer.')
+            return
+        start = start_soon(self, now)  # type: ignore[arg-type]
+        bar = self.transport.bar
+        self.drop(start)
+        self.ask(start, self.transport.next_bar(start + 1e-3) + bar * (self.preset['player.bars_answered'] - 1))
+
+    def dues(self, answer: Answer, notes: list[PlannedNote], shift: float = 0.0) -> list[Due]:
+        """Planned notes as they will be played: with voices, and with the player's touch and timing.
+
+        No note goes on for more than a bar after its answer, nor after the beat at which other music begins.
+        """
+        timing, touch = self.preset['music.timing'], self.preset['music.touch']
+        result = []
+        for note in notes:
+            beat, velocity = self.feel.shape(note.beat, note.velocity, timing, touch)
+            voice = self.voices[note.part % len(self.voices)]
+            duration = min(note.duration, answer.silent - note.beat)
+            result.append(Due(beat + shift, duration, note.note, velocity, voice, note.beat + shift))
+        return result
+
+    # --- time passes
+
+    def step(self) -> float:
+        """Do everything that is due now; return the bridge time of the next step, at the latest."""
+        now = self.clock.now()
+        self._changed(self.leaders.check(now))
+        for piece in self.engine.poll():
+            self._take_in(piece, now)
+        for source in self._sensing.gone(now):
+            self.notify(f"'{self.preset['ports.inputs'][source]}' fell silent (active sensing): its keys are let go.")
+            self._let_go(source)
+        for line in self.sender.complaints():
+            self.notify(line)
+        beat = self.transport.beat_at(now)
+        self._watch_standstill(now)
+        if self.transport.rolling:
+            self.player.step(now, beat)
+            self._keep_deadlines(now)
+            self.answers = [answer for answer in self.answers if not self._is_over(answer, beat)]
+        self.scheduler.dispatch(now)
+        return self._next_time(now, beat)
+
+    def _watch_standstill(self, now: float) -> None:
+        """Without beats no note of the plan would end: a leader that stands still without a stop has stopped."""
+        if self.transport.rolling:
+            self._stood_at = None
+        elif self._stood_at is None:
+            self._stood_at = now
+        elif now - self._stood_at > STANDSTILL and self.scheduler.sounding:
+            self._all_quiet()
+
+    def _is_over(self, answer: Answer, beat: float) -> bool:
+        if beat < answer.end:
+            return False
+        answer.ended = True
+        self.takes.ended(answer)
+        return True
+
+    def _next_time(self, now: float, beat: float) -> float:
+        times = [now + MAX_SLEEP, self.scheduler.next_time(), self.engine.next_time()]
+        if self.transport.rolling:
+            times.append(self.player.next_time(now, beat))
+            times += [self._deadline(answer) for answer in self.answers if answer.line < answer.end]
+        return max(now, min(time for time in times if time is not None))
+
+    def _deadline(self, answer: Answer) -> float:
+        early = self.preset['engine.margin_ms'] / 1000 + self.scheduler.horizon + self.scheduler.latency
+        return self.transport.time_at(answer.line) - early
+
+    def _take_in(self, piece: PlannedMusic, now: float) -> None:
+        answer = next((answer for answer in self.answers if answer.request.id == piece.request), None)
+        if answer is None:
+            return
+        answer.takes.setdefault(piece.take, []).extend(piece.notes)
+        answer.until[piece.take] = piece.until
+        if piece.take != answer.take:
+            return
+        # What the fallback has covered meanwhile is taken; the late notes for it are not played twice.
+        notes = [note for note in piece.notes if answer.covered - 1e-6 <= note.beat < answer.end]
+        if notes and answer.queued is None:
+            answer.queued = now
+            self.handovers.append(now - answer.asked)
+        self.scheduler.add(answer.request.id, self.dues(answer, notes))
+        answer.covered = max(answer.covered, min(piece.until, answer.end))
+
+    def _keep_deadlines(self, now: float) -> None:
+        """The deadline contract: what is not there a margin before its line is played by the fallback."""
+        for answer in self.answers:
+            while answer.line < answer.end - 1e-6 and now >= self._deadline(answer) - 1e-6:
+                unit_end = answer.unit_end(answer.line)
+                self.units += 1
+                if answer.covered < unit_end - 1e-6:
+                    self.missed += 1
+                    answer.missed += 1
+                    self._fill(answer, answer.covered, unit_end)
+                answer.line = unit_end
+
+    def _fill(self, answer: Answer, start: float, end: float) -> None:
+        if answer.stand_in is None:
+            request = replace(answer.request, takes=1)
+            answer.stand_in = [note for piece in self.fallback.answer(request) for note in piece.notes]
+        notes = [note for note in answer.stand_in if start - 1e-6 <= note.beat < end - 1e-6]
+        answer.takes.setdefault(answer.take, []).extend(notes)
+        if notes and answer.queued is None:
+            answer.queued = self.clock.now()
+        self.scheduler.add(answer.request.id, [replace(due, by_rule=True) for due in self.dues(answer, notes)])
+        answer.covered = end
+
+    def _changed(self, changes: list[Change]) -> None:
+        for change in changes:
+            if change.kind == 'tempo':
+                continue
+            starts = change.kind == 'start'
+            if not starts or self._rolled:
+                self._heard(self.listener.release_all(change.beat, before=change.time - EARLY))
+            if not starts:  # told to go on, a musician does so where the music stopped
+                self.scheduler.halt(self.clock.now())
+                self._halted = change.beat
+            elif self._halted is not None and self.transport.goes_on(self._halted, change.beat):
+                self.scheduler.go_on(change.beat)
+                self._halted = None
+            else:
+                self._all_quiet()
+            for event in self.listener.move_held(change.time, change.beat) if starts else ():
+                self.player.on_note(event, change.beat)
+            self._rolled = starts
+
+    def _all_quiet(self) -> None:
+        """End what the band plays and forget its plan; memory of what was heard stays, and what the player holds."""
+        beat = self.transport.beat_at(self.clock.now()) if self._halted is None else self._halted
+        self._halted = None
+        for answer in self.answers:
+            self.engine.cancel(answer.request.id, min(beat, answer.end))
+            answer.end = min(answer.end, beat)
+            self.takes.ended(answer)
+        self.answers.clear()
+        self.scheduler.clear()
+        self.player.on_stop()
+
+    def all_notes_off(self) -> None:
+        """End everything that sounds, whoever owns it, and forget the plan."""
+        self._all_quiet()
+        self.notes.end()
+
+    # --- controls
+
+    def command(self, name: str) -> None:
+        """Do one of `parameters.COMMANDS`."""
+        now = self.clock.now()
+        match name:
+            case 'panic':
+                self.all_notes_off()
+            case 'play':
+                self.play_now()
+            case 'hush':
+                self.drop(self.transport.beat_at(now), release=True)
+                self.takes.stop()
+            case 'next_take':
+                self.takes.next_take()
+            case 'undo':
+                self.takes.undo()
+            case 'keep':
+                self.takes.keep()
+            case 'tap':
+                self.leaders.own.tap(now)
+            case 'start' | 'stop':
+                own = self.leaders.own
+                if self.transport.leader is not own:
+                    self.notify('Another machine leads the transport: start and stop it there.')
+                elif name == 'start':
+                    own.start(now)
+                else:
+                    own.stop(now)
+                self._changed(self.leaders.check(now))
+            case 'learn':
+                self.controllers.learn('music.temperature')
+            case _:
+                raise GenaudioError(f"unknown command '{name}'.")
+
+    def set(self, name: str, value: Any) -> None:
+        """Change a live setting.
+
+        Raises
+        ------
+        GenaudioError
+            If the setting is unknown, cannot change while the music plays, or the value is wrong.
+        """
+        self._use(self.preset.with_live_values({name: value}))
+
+    def learn(self, target: str) -> None:
+        """Bind the next controller that moves to `target`."""
+        self.controllers.learn(target)
+        self.notify(f'Move a controller to bind it to {target}.')
+
+    def load(self, preset: Preset) -> None:
+        """Play on with another preset: music already planned is played. What needs a restart stays, and is told."""
+        usable, lines = self.preset.reloaded(preset)
+        for line in lines:
+            self.notify(line)
+        self.controllers = Controllers(usable.controllers)
+        self._use(usable)
+
+    def _use(self, preset: Preset) -> None:
+        old, self.preset = self.preset, preset
+        self.scheduler.latency = preset['transport.latency_ms'] / 1000
+        if preset['transport.tempo'] != old['transport.tempo']:
+            self.leaders.set_tempo(self.clock.now(), preset['transport.tempo'])
+        if old['player.thru'] and not preset['player.thru']:
+            self.notes.end(kind='thru')
+        if preset['player.mode'] != old['player.mode'] or preset.voices != self.voices:
+            self.all_notes_off()
+            self.voices = preset.voices
+            self._tell_instruments()
+            self.player = MODES[preset['player.mode']](self)
+
+    def _try(self, name: str, value: Any) -> None:
+        try:
+            if name in COMMANDS:
+                self.command(name)
+            else:
+                self.set(name, value)
+        except GenaudioError as error:
+            self.notify(str(error))
+
+    def apply(self, message: Mapping[str, Any]) -> None:
+        """Take an instruction from the parent process (view, OSC, keys): {'set': name, 'value': ...} and the like.
+
+        A wrong one costs a line.
+        """
+        try:
+            if 'command' in message:
+                self.command(str(message['command']))
+            elif 'learn' in message:
+                self.learn(str(message['learn']))
+            elif 'set' in message:
+                self.set(str(message['set']), message.get('value'))
+            elif 'preset' in message:
+                self.load(message['preset'])
+        except GenaudioError as error:
+            self.notify(str(error))
+
+    def close(self) -> None:
+        """End the music: every note, then the sender."""
+        if not self._closed:
+            self._closed = True
+            self.all_notes_off()
+            self.sender.close()
+            self.engine.close()
+            self.leaders.close()
+
+    def snapshot(self) -> dict[str, Any]:
+        """What the view shows."""
+        return snapshot(self)

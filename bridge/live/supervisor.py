@@ -1,0 +1,254 @@
+"""The parent's hand on the port process: starts it, hears from it, starts it again when it dies or hangs."""
+
+import contextlib
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from bridge.live.kept_takes import Pieces, TakeWriter
+from bridge.live.port_process import COUNTED, Backend, Setup, run_midi
+from bridge.midi.input_queue import Inbox
+from bridge.midi.sounding_notes import Sounding
+from bridge.settings.band_preset import Preset
+from bridge.system.channel import Channel
+from bridge.system.child_watch import Patience, RestartLimit, end_process
+from bridge.system.signals import born_deaf
+from bridge.system.sparing import Sparing
+from genaudio_core.errors import GenaudioError
+
+MAX_RESTARTS, WITHIN = 5, 30.0  # so many in so many seconds; more are of no use
+STUCK = 4.0  # seconds without a sign of life after which the port process is ended; it gives ten in a second
+STARTS = 60.0  # seconds that it may take to start, on a machine that is busy
+
+
+class Supervisor:
+    """Runs the port process.
+
+    `send` may be called from any thread, all else from one.
+
+    Parameters
+    ----------
+    preset : Preset
+    notify : callable
+        Gets one line for the person; called by `poll`, `pause` and `stop`.
+    """
+
+    def __init__(
+        self, preset: Preset, notify: Callable[[str], None], *, folder: str = '.', client_name: str = 'genaudio'
+    ) -> None:
+        self.notify = notify
+        self.snapshot: dict[str, Any] = {}
+        self.restarts = 0
+        self.started = False
+        handle, self._table = tempfile.mkstemp(prefix='genaudio-sounding-')
+        os.close(handle)
+        self._setup = Setup(preset, self._table, client_name)
+        self._writer = TakeWriter(folder, notify)
+        self._pieces = Pieces()
+        self._context = multiprocessing.get_context('spawn')
+        self._limit = RestartLimit(MAX_RESTARTS, WITHIN)
+        self._stopping = self._paused = False
+        self._failed = ''  # why it could not start again
+        self._before: dict[str, int] = {}  # what the processes before this one counted
+        self._lock = threading.Lock()
+        self._sent = 0
+        self._open: deque[tuple[int, dict[str, Any]]] = deque()  # (number, message) that it has not taken yet
+        self._refused_before = self._refused_told = 0
+        self._sparing = Sparing(notify)
+        self._start()
+
+    def _start(self) -> None:
+        ours, theirs = self._context.Pipe()
+        # Not a daemon of multiprocessing: it has a child of its own, the engine.
+        with self._lock:  # what other threads send from here on goes to the new process, and is counted anew
+            waiting, self._sent = [message for _, message in self._open], 0
+            self._open.clear()
+            self.channel = Channel(ours)
+        for message in waiting:  # sent, and not known to be taken
+            self._setup.preset = _changed(_reloaded(self._setup.preset, message), message)
+        self._process = self._context.Process(target=run_midi, args=(theirs, self._setup), name='genaudio midi')
+        with born_deaf():
+            self._process.start()
+        theirs.close()
+        self._patience = Patience(STARTS)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
+    def refused(self) -> int:
+        """Messages that were left out because too many came at once."""
+        return self._refused_before + self.channel.refused
+
+    def send(self, **message: Any) -> None:
+        """Tell the session: ``set=..., value=...``, ``command=...``, ``learn=...`` or ``preset=...``."""
+        with self._lock:
+            if self.channel.send(message):
+                self._sent += 1
+                self._open.append((self._sent, message))
+
+    def poll(self, timeout: float = 0.0) -> bool:
+        """Take in what the process says, for `timeout` seconds; False when it is over.
+
+        Raises
+        ------
+        GenaudioError
+            If the process cannot start: no such port, no JACK.
+        """
+        end = time.monotonic() + timeout
+        try:
+            self._listen(end)
+        except EOFError:
+            if self._stopping:
+                return False
+            return self._revive('died')
+        self._writer.poll()
+        if self.refused > self._refused_told:
+            self._sparing(f'Too many messages at once: {self.refused - self._refused_told} are left out.')
+            self._refused_told = self.refused
+        self._sparing.look()
+        if not self._stopping and self._patience.is_over():
+            return self._revive('hangs')
+        return self._stopping is False
+
+    def _listen(self, end: float) -> None:
+        """Take in what comes until `end`, and what is there already."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self._take(*self.channel.receive(max(end - time.monotonic(), 0)))
+
+    def _take(self, kind: str, value: Any) -> None:
+        self._patience.renew()
+        if kind == 'snapshot':
+            self.snapshot = {**value, 'kept': list(self._writer.kept)}
+            for name in COUNTED:
+                self.snapshot[name] = value[name] + self._before.get(name, 0)
+            self._follow(value)
+        elif kind == 'keep':
+            if (take := self._pieces.add(value)) is not None:
+                self._writer.write(take)
+        elif kind == 'line':
+            self.notify(value)
+        elif kind == 'started':
+            self.started = True
+            self._patience = Patience(STUCK)
+            self.snapshot = {**self.snapshot, **value}
+        elif kind == 'failed':
+            if self.started:  # it did play before: what is in its way may pass
+                self._failed = value
+                return
+            self._end()
+            raise GenaudioError(value)
+        elif kind == 'ended':
+            self._process.join(timeout=2)
+        elif kind == 'paused':
+            self._paused = True
+
+    def _follow(self, snapshot: dict[str, Any]) -> None:
+        """Keep for a restart what the session has taken, learned controllers and settings moved by them included."""
+        preset = self._setup.preset
+        with self._lock:
+            while self._open and self._open[0][0] <= snapshot['applied']:
+                preset = _reloaded(preset, self._open.popleft()[1])
+        self._setup.preset = replace(preset, values=snapshot['values'], controllers=snapshot['controllers'])
+
+    def _revive(self, how: str) -> bool:
+        self._bury(2.0 if how == 'died' else 0.0)
+        self._setup.reconnect = self.snapshot.get('connections', [])
+        if not self._limit.allows():
+            self.notify(f'The MIDI process {"keeps dying" if how == "died" else "hangs again and again"}; giving up.')
+            self._end_notes()
+            self._end()
+            return False
+        if self._failed:
+            self.notify(f'{self._failed} Trying again.')
+            self._failed = ''
+            time.sleep(0.5)
+        else:
+            self.notify(f'The MIDI process {how}; its notes are ended and it starts again.')
+        self.restarts += 1
+        self._before = {name: self.snapshot.get(name, 0) for name in COUNTED}
+        self._start()
+        return True
+
+    def _bury(self, patience: float = 2.0) -> None:
+        """End what is left of the process; `patience` in seconds, for one that is about to end by itself."""
+        end_process(self._process, patience)
+        self._refused_before += self.channel.refused
+        self.channel.refused = 0
+        self.channel.close()
+        self._pieces.clear()
+
+    def _end_notes(self) -> None:
+        """End what still sounds ourselves, in this process: nobody else is left to do it."""
+        with contextlib.suppress(OSError):
+            if not Sounding.shared(self._table).count():
+                return
+        self._setup.reconnect = self.snapshot.get('connections', [])
+        inbox = Inbox()
+        try:
+            backend = Backend(self._setup, inbox, self.notify)
+            backend.sender.close()
+            backend.close()
+        except Exception as error:  # whatever it is, the person must know
+            self.notify(f'Notes may still sound, and cannot be ended ({error}): end them at the synthesizer.')
+        finally:
+            inbox.close()
+
+    def pause(self) -> None:
+        """Ctrl-Z: have the process end its notes and answer nothing until `resume`; it goes on serving its ports."""
+        self._paused = False
+        self.channel.send({'pause': True})
+        end = time.monotonic() + 1
+        with contextlib.suppress(EOFError):  # a dead one plays nothing; `poll` finds it later
+            while not self._paused and time.monotonic() < end:
+                self._listen(time.monotonic() + 0.01)
+
+    def resume(self) -> None:
+        """Play again."""
+        self._patience.renew()
+        self.channel.send({'pause': False})
+
+    def stop(self) -> None:
+        """End every note, then the processes."""
+        self._stopping = True
+        self.channel.send({'stop': True})
+        end = time.monotonic() + 3
+        with contextlib.suppress(EOFError):
+            while time.monotonic() < end:
+                self._listen(time.monotonic() + 0.05)
+                if not self._process.is_alive():
+                    self._listen(0.0)  # its last words
+                    break
+        self._process.join(timeout=max(end - time.monotonic(), 0.2))
+        if self._process.is_alive() or self._process.exitcode != 0:
+            end_process(self._process, 0.0)
+            self._end_notes()
+        self._end()
+
+    def _end(self) -> None:
+        self._stopping = True
+        self._bury()
+        self._writer.close()
+        self.snapshot['kept'] = list(self._writer.kept)
+        with contextlib.suppress(OSError):
+            os.unlink(self._table)
+
+
+def _reloaded(preset: Preset, message: dict[str, Any]) -> Preset:
+    """What a running session makes of `preset` when it gets `message`, if that is another preset."""
+    return preset.reloaded(message['preset'])[0] if 'preset' in message else preset
+
+
+def _changed(preset: Preset, message: dict[str, Any]) -> Preset:
+    if 'set' in message:
+        with contextlib.suppress(GenaudioError):
+            return preset.with_live_values({message['set']: message['value']})
+    return preset

@@ -1,0 +1,126 @@
+"""Takes: audition the others, undo an answer, gather one that is kept."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bridge.band.answer import Answer
+from bridge.live.kept_takes import KeptTake
+from bridge.musicians.musician import HeardNote
+
+if TYPE_CHECKING:
+    from bridge.live.session import Session
+
+AUDITION = 1 << 30  # owner numbers of auditions, beyond every request
+
+
+class Takes:
+    """Remembers the last answers and what the player played before them."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.gathered: deque[KeptTake] = deque(maxlen=16)  # to be kept: whoever runs the session hands them on
+        self._done: deque[Answer] = deque(maxlen=16)
+        self._heard: deque[HeardNote] = deque(maxlen=1000)
+        self._auditions = 0
+
+    def heard(self, notes: Sequence[HeardNote]) -> None:
+        self._heard.extend(notes)
+
+    def ended(self, answer: Answer) -> None:
+        """Remember a finished or cut answer, if it sounded at all."""
+        if answer.queued is not None and answer.end > answer.request.start:
+            self._done.append(answer)
+
+    @property
+    def current(self) -> Answer | None:
+        """The answer that commands mean: the one that plays, else the last."""
+        begun = [answer for answer in self.session.answers if answer.queued is not None]
+        return begun[-1] if begun else self._done[-1] if self._done else None
+
+    def describe(self) -> str:
+        answer = self.current
+        return f'{answer.take + 1}/{max(answer.request.takes, 1)}' if answer else ''
+
+    def next_take(self) -> None:
+        """Go to the next take: at the next beat if the answer plays, else hear it from the next bar line on."""
+        answer = self.current
+        session = self.session
+        if answer is None or len(answer.takes) < 2:
+            session.notify('No other take: set takes above 1 before the next answer.')
+            return
+        answer.take = (answer.take + 1) % answer.request.takes
+        if not answer.notes():
+            answer.take = 0
+        session.engine.choose(answer.request.id, answer.take)
+        session.notify(f'Take {self.describe()}')
+        if not session.transport.rolling and answer not in session.answers:
+            return
+        soon = session.transport.beat_at(session.clock.now() + session.scheduler.horizon)
+        if answer in session.answers:
+            start = float(-(-max(soon, answer.request.start) // 1))  # ceiling
+            session.scheduler.cancel(answer.request.id, start)
+            session.scheduler.end_by(start)  # what the other take holds on to is of its own harmony
+            # What the new take does not cover yet is watched by the deadline contract like anything else.
+            covered = answer.until.get(answer.take, answer.request.start)
+            notes = [note for note in answer.notes() if start - 1e-6 <= note.beat < answer.end]
+            session.scheduler.add(answer.request.id, session.dues(answer, notes))
+            answer.covered = max(covered, start)
+            return
+        self.stop()
+        shift = session.transport.next_bar(soon) - session.transport.bar_start(answer.request.start)
+        self._auditions += 1
+        notes = [note for note in answer.notes() if note.beat < answer.end]
+        session.scheduler.add(AUDITION + self._auditions, session.dues(answer, notes, shift))
+
+    def stop(self) -> None:
+        """End the audition that runs."""
+        self.session.scheduler.cancel(AUDITION + self._auditions)
+
+    def undo(self) -> None:
+        """Forget the last answer: it ends, and the music model never played it."""
+        answer = self.current
+        if answer is None:
+            self.session.notify('No answer to undo.')
+            return
+        self.session.scheduler.cancel(answer.request.id)
+        self.session.engine.cancel(answer.request.id, answer.request.start)
+        if answer in self.session.answers:
+            self.session.answers.remove(answer)
+        else:
+            self._done.remove(answer)
+        self.session.notify('The last answer is forgotten.')
+
+    def keep(self) -> None:
+        """Gather the phrase and the chosen take of the last answer, for a MIDI file. Nothing is written here."""
+        answer = self.current
+        if answer is None:
+            self.session.notify('No answer to keep.')
+            return
+        stamp = time.strftime('%Y%m%d-%H%M%S')
+        self.gathered.append(self.gather(answer, f'genaudio-{stamp}-{answer.request.id}-take{answer.take + 1}.mid'))
+
+    def gather(self, answer: Answer, name: str = '') -> KeptTake:
+        """The player's last bars before the answer, and the answer, from a bar line on."""
+        session = self.session
+        bar = session.transport.bar
+        length = max(answer.request.end - answer.request.start, 4 * bar)
+        origin = session.transport.bar_start(max(answer.request.start - length, 0.0))
+        instruments = answer.request.instruments
+        return KeptTake(
+            name,
+            [
+                (note.beat, note.duration, note.note, note.velocity, note.instrument)
+                for note in self._heard if note.beat >= origin - 1e-6
+            ],
+            [
+                (note.beat, note.duration, note.note, note.velocity, instruments[note.part])
+                for note in answer.notes() if note.beat < answer.end
+            ],
+            origin,
+            session.transport.tempo,
+            (session.preset['transport.beats_per_bar'], session.preset['transport.beat_unit']),
+        )  # fmt: skip

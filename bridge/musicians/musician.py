@@ -1,0 +1,113 @@
+"""What a player asks of the music engine: the language between the port process and the engine process.
+
+A `Musician` hears notes and answers requests piece by piece. It lives in a process of its own; `musician_process.py`
+carries these messages there and back. Beats are session beats (quarter notes that never jump back).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class HeardNote:
+    """A note the player has played, or still holds."""
+
+    id: int  # stays the same when the note is told again with a better duration
+    beat: float
+    duration: float  # beats; an estimate while `held`
+    note: int
+    velocity: int
+    instrument: str  # class of genaudio_core.score.instruments, or 'drums'
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedNote:
+    """A note the band will play."""
+
+    beat: float
+    duration: float
+    note: int
+    velocity: int
+    part: int  # index into `Request.instruments`
+
+
+@dataclass(frozen=True, slots=True)
+class MusicControls:
+    """What a musician can turn while the music plays. Defaults keep the output playable."""
+
+    temperature: float = 1.0
+    top_p: float = 0.95
+    density: float = 0.5  # 0 sparse, 0.5 as it comes, 1 dense
+    key: str = 'auto'  # 'auto', 'off' or a name such as 'D dorian', 'F# minor'
+    low: int = 0  # lowest and highest note of pitched parts, 0..127
+    high: int = 127
+    velocity: float = 1.0  # scales what comes out
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Music for the beats [start, end), please.
+
+    `role` is 'continue' (go on with what was heard), 'accompany' (play with the player) or 'free' (with or without).
+    """
+
+    id: int
+    start: float
+    end: float
+    instruments: tuple[str, ...]
+    role: str = 'continue'
+    controls: MusicControls = field(default_factory=MusicControls)
+    takes: int = 1
+    seed: int = 0
+    bar: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMusic:
+    """Part of an answer: the notes of one take up to beat `until`, in order of onset; later pieces go on from there."""
+
+    request: int
+    take: int
+    notes: tuple[PlannedNote, ...]
+    until: float  # nothing before this beat will follow
+    done: bool = False
+
+
+class Musician(Protocol):
+    """Hears, remembers, answers."""
+
+    def expect(self, instruments: Sequence[str], bar: float) -> None:
+        """Get ready for these instruments and bars of this length, before the music begins."""
+
+    def hear(self, notes: Sequence[HeardNote]) -> None:
+        """Take notes into memory; a known id replaces what was told before."""
+
+    def answer(self, request: Request) -> Iterator[PlannedMusic]:
+        """Yield the answer as it comes, in time order, all takes; the caller may stop asking at any piece.
+
+        What take 0 plays becomes part of the memory, as `choose` can change.
+        """
+        ...
+
+    def choose(self, request: int, take: int) -> None:
+        """Remember another take of that answer instead."""
+
+    def forget(self, request: int, beat: float) -> None:
+        """Take back the part of an answer from `beat` on: it was not played."""
+
+    def rest(self) -> bool:
+        """Do some background work (tidy the memory); return whether more waits."""
+        ...
+
+    def settle(self) -> None:
+        """Do now, to the end, whatever work `rest` would do in the background: for a clock that is simulated."""
+        ...
+
+    def stats(self) -> dict[str, float]:
+        """Counters for the view: context length and the like."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and memory; nothing is asked afterwards."""

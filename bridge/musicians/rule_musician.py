@@ -1,0 +1,289 @@
+"""The band without a model: repeats, varies and accompanies what it heard, at once.
+
+It is what plays when the model is late or gone (the deadline contract), and a musician of its own where no model is
+installed. Everything is decided by the notes heard, the request and its seed.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+
+from bridge.musicians import harmony
+from bridge.musicians.musician import HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
+from bridge.settings import key as key_module
+from genaudio_core.music.keys import SCALES
+from genaudio_core.score.instruments import DRUMS, FAMILY, RANGE
+
+MEMORY = 64.0  # beats that are remembered
+EARLY = 0.1  # beats before a line in which a note belongs to the line
+KICK, SNARE, HAT, OPEN_HAT = 36, 38, 42, 46
+
+
+class FallbackMusician:
+    """A `Musician` of rules. Its answers take microseconds and come bar by bar."""
+
+    def __init__(self) -> None:
+        self._notes: dict[int, HeardNote] = {}
+
+    def close(self) -> None:
+        """Nothing to do: rules hold nothing."""
+
+    def expect(self, instruments: Sequence[str], bar: float) -> None:
+        """Nothing to do: rules need no warming up."""
+
+    def hear(self, notes: Sequence[HeardNote]) -> None:
+        for note in notes:
+            self._notes[note.id] = note
+        newest = max((note.beat for note in notes), default=0.0)
+        if len(self._notes) > 512 or (self._notes and newest - next(iter(self._notes.values())).beat > 2 * MEMORY):
+            self._notes = {key: note for key, note in self._notes.items() if note.beat > newest - MEMORY}
+
+    def choose(self, request: int, take: int) -> None:
+        """Nothing to do: only the player is remembered, whatever the band made of it."""
+
+    def forget(self, request: int, beat: float) -> None:
+        """Nothing to do, for the same reason."""
+
+    def rest(self) -> bool:
+        return False
+
+    def settle(self) -> None:
+        """Nothing to do: no work waits."""
+
+    def stats(self) -> dict[str, float]:
+        return {'context': float(len(self._notes))}
+
+    def heard(self, start: float, end: float) -> list[HeardNote]:
+        """The player's notes with onset in [start, end), in order."""
+        return sorted((n for n in self._notes.values() if start <= n.beat < end), key=lambda n: (n.beat, n.note))
+
+    def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
+        """The chord heard in [start, end), or None for silence."""
+        notes = [n for n in self._notes.values() if n.beat < end and n.beat + n.duration > start]
+        pitched = [n.note for n in notes if n.instrument != DRUMS]
+        return harmony.find_chord(harmony.weights(notes, start, end), min(pitched) if pitched else None)
+
+    # --- answering
+
+    def answer(self, request: Request) -> Iterator[PlannedMusic]:
+        for take in range(request.takes):
+            notes = self._compose(request, take)
+            start = request.start
+            while start < request.end - 1e-6:
+                until = min(request.bar * math.floor(start / request.bar + 1 + 1e-6), request.end)
+                piece = tuple(n for n in notes if start - 1e-9 <= n.beat < until - 1e-9)
+                yield PlannedMusic(request.id, take, piece, until, until >= request.end - 1e-6)
+                start = until
+
+    def _compose(self, request: Request, take: int) -> list[PlannedNote]:
+        rng = random.Random(f'{request.seed}/{request.start:.3f}/{take}')
+        accompany = request.role == 'accompany'
+        lead = next((i for i, name in enumerate(request.instruments) if name != DRUMS), None)
+        notes: list[PlannedNote] = []
+        for part, name in enumerate(request.instruments):
+            if part == lead and not accompany:
+                notes += self._phrase(request, take, part, rng)
+            elif name == DRUMS and not accompany and (groove := self._repeat_drums(request, part)):
+                notes += groove
+            else:
+                notes += self._accompany(request, part, name, rng)
+        shaped = [self._shape(note, request) for note in notes]
+        return sorted(shaped, key=lambda n: (n.beat, n.part, n.note))
+
+    def _key(self, request: Request) -> tuple[int, tuple[int, ...]] | None:
+        if request.controls.key == 'off':
+            return None
+        if (named := key_module.wanted_key(request.controls.key)) is not None:
+            return named
+        notes = self.heard(request.start - 16 * request.bar, request.start)
+        return harmony.find_key(harmony.weights(notes, -1e9, 1e9))
+
+    def _source(self, request: Request, drums: bool) -> tuple[list[HeardNote], float, float]:
+        """What the player last played: (notes, start of its first bar, length in whole bars)."""
+        bar = request.bar
+        notes = [n for n in self.heard(-1e9, request.start) if (n.instrument == DRUMS) == drums]
+        if not notes:
+            return [], 0.0, bar
+        # A note a little before its line belongs to the line, and one before the answer to what comes after it.
+        notes = [n for n in notes if n.beat < request.start - EARLY] or notes
+        last = notes[-1].beat + EARLY
+        wanted = max(1, round((request.end - request.start) / bar))
+        final = bar * math.floor(last / bar + 1e-6)
+        first = final
+        for _ in range(min(wanted, 8) - 1):  # as many bars as are asked for, unless a silent bar stands before
+            if not any(first - bar <= n.beat + EARLY < first for n in notes):
+                break
+            first -= bar
+        return [n for n in notes if n.beat >= first - EARLY], first, final + bar - first
+
+    def _phrase(self, request: Request, take: int, part: int, rng: random.Random) -> list[PlannedNote]:
+        """The player's own phrase, come back changed: take 0 stays close, others go further."""
+        source, first, length = self._source(request, drums=False)
+        if not source:
+            return self._invent(request, part, rng) if request.role == 'free' else []
+        key = self._key(request)
+        shift = (0, 2, -2, 4, -3, 5, 1, -4)[take % 8]
+        mirror = take % 4 == 3
+        axis = source[0].note
+        notes = []
+        repeat = 0
+        origin = request.bar * math.floor(request.start / request.bar + 1e-6)
+        if request.start - origin > 1e-6:  # called in the middle of a bar: the phrase begins now
+            origin = request.start - (source[0].beat - first)
+        while origin + repeat * length < request.end:
+            for note in source:
+                beat = origin + repeat * length + (note.beat - first)
+                if not request.start - EARLY <= beat < request.end - EARLY:
+                    continue
+                beat = max(beat, request.start)
+                pitch = 2 * axis - note.note if mirror else note.note
+                steps = shift
+                # The last beat of the answer is free to turn elsewhere, more so the warmer the setting.
+                if repeat or beat >= request.end - 2 or rng.random() < 0.15 * request.controls.temperature:
+                    steps += rng.choice((-2, -1, 0, 1, 2))
+                if key is not None:
+                    pitch = harmony.step(pitch, steps, *key) if steps else harmony.snap(pitch, *key)
+                notes.append(PlannedNote(beat, note.duration, pitch, note.velocity, part))
+            repeat += 1
+        if notes and key is not None:  # come home on the tonic or its third
+            final = notes[-1]
+            home = min(
+                (
+                    final.note + d
+                    for d in range(-4, 5)
+                    if (final.note + d - key[0]) % 12 in (0, key[1][2 % len(key[1])])
+                ),
+                key=lambda pitch: abs(pitch - final.note),
+                default=final.note,
+            )
+            notes[-1] = PlannedNote(final.beat, max(final.duration, 0.5), home, final.velocity, part)
+        return _thin(notes, request.controls, rng)
+
+    def _progression(self, request: Request, start: float) -> tuple[int, tuple[int, ...]]:
+        """I, vi, IV, V in the asked key (C major where none is asked): what to start from when nobody plays."""
+        tonic, scale = self._key(request) or (0, SCALES['major'])
+        degree = (0, 5, 3, 4)[round(start / request.bar) % 4]
+        tones = [(tonic + scale[(degree + i) % len(scale)]) % 12 for i in (0, 2, 4)]
+        return tones[0], tuple((tone - tones[0]) % 12 for tone in tones)
+
+    def _invent(self, request: Request, part: int, rng: random.Random) -> list[PlannedNote]:
+        """A melody from nothing: chord notes on the beats, scale steps between."""
+        tonic, scale = self._key(request) or (0, SCALES['major'])
+        notes, beat, pitch = [], request.start, 67
+        while beat < request.end - 1e-6:
+            root, intervals = self._progression(request, request.bar * math.floor(beat / request.bar + 1e-6))
+            length = rng.choice(
+                (0.5, 0.5, 1.0, 1.0, 1.5, 2.0) if request.controls.density <= 0.6 else (0.25, 0.5, 0.5, 1.0)
+            )
+            length = min(length, request.end - beat)
+            if abs(beat - round(beat)) < 1e-6:
+                tones = [pitch + d for d in range(-5, 6) if (pitch + d - root) % 12 in intervals]
+                pitch = rng.choice(tones)
+            else:
+                pitch = harmony.step(pitch, rng.choice((-1, 1)), tonic, scale)
+            pitch = harmony.fold(pitch, 57, 81)
+            notes.append(PlannedNote(beat, length * 0.95, pitch, rng.randint(68, 92), part))
+            beat += length
+        return _thin(notes, request.controls, rng)
+
+    def _repeat_drums(self, request: Request, part: int) -> list[PlannedNote]:
+        source, first, length = self._source(request, drums=True)
+        notes = []
+        beat = request.bar * math.floor(request.start / request.bar + 1e-6)
+        while source and beat < request.end:
+            for n in source:
+                at = beat + n.beat - first
+                if request.start - EARLY <= at < request.end - EARLY:
+                    notes.append(PlannedNote(max(at, request.start), n.duration, n.note, n.velocity, part))
+            beat += length
+        return notes
+
+    def _accompany(self, request: Request, part: int, name: str, rng: random.Random) -> list[PlannedNote]:
+        bar = request.bar
+        start = bar * math.floor(request.start / bar + 1e-6)
+        notes: list[PlannedNote] = []
+        while start < request.end - 1e-6:
+            chord = self.chord(start - bar, start) or self.chord(start - 2 * bar, start)
+            if request.role == 'free' and not self._notes:
+                chord = self._progression(request, start)
+            if name == DRUMS:
+                if request.role == 'free' or self.heard(start - 2 * bar, request.start + bar):
+                    notes += _groove(start, bar, part, request.controls, rng)
+            elif chord is not None:
+                notes += _pattern(name, start, bar, part, *chord, request.controls, rng)
+            start += bar
+        return [n for n in notes if request.start - 1e-6 <= n.beat < request.end - 1e-6]
+
+    def _shape(self, note: PlannedNote, request: Request) -> PlannedNote:
+        name = request.instruments[note.part]
+        velocity = int(min(max(round(note.velocity * request.controls.velocity), 1), 127))
+        pitch = note.note
+        if name != DRUMS:
+            low, high = RANGE[name]
+            low, high = max(low, request.controls.low), min(high, request.controls.high)
+            if low > high:  # the asked range lies outside the instrument: the range of the preset wins
+                low, high = request.controls.low, request.controls.high
+            key = key_module.wanted_key(request.controls.key)
+            if key is not None:
+                pitch = harmony.snap(pitch, *key)
+            pitch = harmony.fold(pitch, low, high)
+        duration = min(note.duration, request.end + request.bar - note.beat)
+        return PlannedNote(note.beat, duration, min(max(pitch, 0), 127), velocity, note.part)
+
+
+def _thin(notes: list[PlannedNote], controls: MusicControls, rng: random.Random) -> list[PlannedNote]:
+    """Leave out notes off the beat when density is under a half."""
+    if controls.density >= 0.5:
+        return notes
+    keep = 2 * controls.density
+    return [n for i, n in enumerate(notes) if i == 0 or abs(n.beat - round(n.beat)) < 0.05 or rng.random() < keep]
+
+
+def _groove(start: float, bar: float, part: int, controls: MusicControls, rng: random.Random) -> list[PlannedNote]:
+    """One bar of drums: kick on one and in the middle, snare on the back beats, hats in eighths or sixteenths."""
+    hits: list[tuple[float, int, int]] = []
+    beats = round(bar)
+    for beat in range(beats):
+        back = beat % 2 == 1 if beats % 2 == 0 else beat == beats - 1
+        hits.append((beat, SNARE if back else KICK, 96 if back else 100))
+        if not back and controls.density > 0.6 and rng.random() < 0.5:
+            hits.append((beat + 0.75, KICK, 84))
+    grid = 1.0 if controls.density < 0.25 else 0.5 if controls.density < 0.8 else 0.25
+    position = 0.0
+    while position < bar - 1e-6:
+        hits.append((position, HAT, 70 if position % 1 == 0 else 54))
+        position += grid
+    if rng.random() < 0.3:
+        hits.append((bar - 0.5, OPEN_HAT, 64))
+    return [PlannedNote(start + beat, 0.2, key, velocity, part) for beat, key, velocity in hits]
+
+
+def _pattern(
+    name: str, start: float, bar: float, part: int, root: int, intervals: tuple[int, ...], controls: MusicControls,
+    rng: random.Random,
+) -> list[PlannedNote]:  # fmt: skip
+    """One bar of a chord, as this kind of instrument plays it."""
+    family = FAMILY[name]
+    low, high = RANGE[name]
+    if family == 'bass' or name in ('contrabass', 'tuba', 'timpani', 'cello', 'bassoon'):
+        bass = harmony.fold(36 + root, low, min(high, low + 24))
+        fifth = bass + 7 if bass + 7 <= high else bass - 5
+        half = bar / 2 if bar % 2 == 0 else bar - 1
+        pattern = [(0.0, bass, half * 0.95, 90)]
+        pattern.append((half, fifth if rng.random() < 0.4 else bass, (bar - half) * 0.9, 84))
+        if controls.density > 0.65:
+            pattern.append((half - 0.5, bass, 0.45, 72))
+        return [PlannedNote(start + b, d, n, v, part) for b, n, d, v in pattern]
+    middle = min(max(60, low + 6), high - 6)
+    chord = sorted(harmony.fold(48 + root + i, middle - 6, middle + 6) for i in intervals)
+    if family in ('strings', 'ensemble', 'synth', 'organ', 'brass', 'reeds', 'pipes'):
+        # Sustaining instruments hold; one-voice families take a single note of the chord.
+        voices = chord if family in ('ensemble', 'synth', 'organ') else [chord[part % len(chord)]]
+        return [PlannedNote(start, bar * 0.97, n, 68, part) for n in voices]
+    if family == 'mallets' or controls.density > 0.7:  # broken chord in eighths
+        steps = int(bar * 2)
+        return [
+            PlannedNote(start + i / 2, 0.45, chord[(0, 1, 2, 1)[i % 4] % len(chord)], 70, part) for i in range(steps)
+        ]
+    hits = [0.0] if controls.density < 0.3 else [beat + 0.5 for beat in range(int(bar))]
+    return [PlannedNote(start + beat, 0.4 if beat else bar * 0.9, n, 66, part) for beat in hits for n in chord]

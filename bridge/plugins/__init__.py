@@ -1,0 +1,13 @@
+"""Plug-ins of others (VST3, AU) and built-in effects: loaded, set and run in processes of their own."""
+
+from genaudio_core import lazily
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        'effects': ('Chain',),
+        'effects_host': ('PluginHost',),
+        'instrument': ('InstrumentProcess', 'JackInstrument'),
+        'loading': ('load_link',),
+    },
+)

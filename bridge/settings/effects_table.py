@@ -1,0 +1,52 @@
+"""Which effects a stem passes through, as plain data."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from genaudio_core.errors import GenaudioError
+
+
+@dataclass(frozen=True)
+class EffectSpec:
+    """One effect of a chain: built-in (`effect`) or a plug-in file (`path`)."""
+
+    effect: str = ''
+    path: str = ''
+    parameters: dict[str, float | str | bool] = field(default_factory=dict)
+    state: bytes = b''  # of a plug-in, as `save_state` returned it
+    left_out: bool = False  # it could not be loaded; the link is passed over, its number stays taken
+
+
+@dataclass(frozen=True)
+class Share:
+    """A value as a share 0..1 of the range that a plug-in tells for its parameter, as a controller gives it."""
+
+    share: float
+
+
+Chains = dict[int, tuple[EffectSpec, ...]]  # number of the output pair, from 0 -> its effects
+
+
+def check_link(link: EffectSpec) -> None:
+    """Check what can be checked without loading anything.
+
+    Raises
+    ------
+    GenaudioError
+        If the link names nothing, or a file that is missing.
+    """
+    check_kind(link)
+    if link.path and not Path(link.path).exists():
+        raise GenaudioError(f'There is no plug-in {link.path}.')
+
+
+def check_kind(link: EffectSpec) -> None:
+    """Check that a link is built in or a file, and not both.
+
+    Raises
+    ------
+    GenaudioError
+        If it is not.
+    """
+    if bool(link.effect) == bool(link.path):
+        raise GenaudioError("An effect is either built in (effect = 'Reverb') or a plug-in (path = 'x.vst3').")

@@ -1,0 +1,1 @@
+"""Graphs of ONNX: built by hand or through torch, pruned, quantised."""

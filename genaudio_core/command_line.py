@@ -1,0 +1,431 @@
+"""What the three commands share: subcommands in modules of their own, ``--json``, ``--debug``, one-line errors.
+
+A subcommand is a module with
+
+* ``HELP``: one line; ``EXAMPLE``: one command line, shown under ``--help``;
+* ``add_arguments(parser)``: its argparse arguments;
+* ``ARGUMENTS`` (optional): what arguments of the library are called on the command line, where the names differ;
+* ``run(args) -> dict | None``: does the work. The returned mapping is printed: one JSON object with ``--json``,
+  ``key: value`` lines without. Progress and notices go to stderr.
+
+The library speaks of arguments, in backquotes as its documentation does, and logs its notices. Here both become what a
+person at the command line reads: one line each on stderr, with options instead of arguments (`as_options`).
+
+Modules are imported when their subcommand is chosen, so that ``genaudio devices`` loads no model runtime.
+"""
+
+import _thread
+import argparse
+import codecs
+import contextlib
+import errno
+import importlib
+import importlib.util
+import json
+import logging
+import math
+import os
+import pkgutil
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from genaudio_core import __version__
+from genaudio_core.errors import GenaudioError, did_you_mean
+
+MAX_SECONDS = 366 * 24 * 3600  # that anything runs for
+_TRAIN_PACKAGES = ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'miditok', 'music21')
+
+
+# What argparse takes for a value and not for an option; by itself it lets only plain numbers be negative.
+_NEGATIVE = re.compile(r'-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|-(inf|infinity|nan)$', re.IGNORECASE)
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._negative_number_matcher = _NEGATIVE
+
+    def error(self, message: str):
+        self.exit(2, f'error: {message}. See: {self.prog} --help\n')
+
+
+def number(
+    option: str, low: float = -math.inf, high: float = math.inf, *, above: float | None = None, unit: str = ''
+) -> Callable[[str], float]:
+    """Return an argparse type for a finite number.
+
+    Parameters
+    ----------
+    option : str
+        Its name for messages, such as ``'--beats'``.
+    low, high : float
+        Smallest and largest number that is taken.
+    above : float, optional
+        Instead of `low`: numbers must be more than this.
+    unit : str
+        Such as ``'BPM'``, for messages.
+
+    Returns
+    -------
+    callable
+        Raises GenaudioError, in one line that names option and range, for everything else (NaN too).
+    """
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value) and low <= value <= high and (above is None or value > above):
+            return value
+        raise GenaudioError(f'{option} must be {_range("a number", low, high, above, unit)}, not {text}.')
+
+    return read
+
+
+def decibels(option: str) -> Callable[[str], float]:
+    """Return an argparse type for a level in dB, as `number`; -inf is silence."""
+    level = number(option, -200, 60, unit='dB')
+    return lambda text: -math.inf if text.strip().lower() in ('-inf', '-infinity') else level(text)
+
+
+def whole(option: str, low: int = 0, high: int = 2**31 - 1, *, unit: str = '') -> Callable[[str], int]:
+    """Return an argparse type for a whole number from `low` to `high`; as `number`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if low <= value <= high:
+            return value
+        raise GenaudioError(f'{option} must be {_range("a whole number", low, high, None, unit)}, not {text}.')
+
+    return read
+
+
+def seed(option: str = '--seed') -> Callable[[str], int]:
+    """Return an argparse type for the seed of a random generator."""
+    return whole(option, 0, 2**63 - 1)
+
+
+def threads(option: str = '--threads') -> Callable[[str], int]:
+    """Return an argparse type for a number of threads."""
+    return whole(option, 1, 1024)
+
+
+def _range(what: str, low: float, high: float, above: float | None, unit: str) -> str:
+    def text(value: float) -> str:
+        return str(int(value)) if value == int(value) else f'{value:g}'
+
+    unit = f' {unit}' if unit else ''
+    if above is not None:
+        return f'{what} over {text(above)}' + (f', at most {text(high)}' if math.isfinite(high) else '') + unit
+    if math.isfinite(low) and math.isfinite(high):
+        return f'{what} from {text(low)} to {text(high)}{unit}'
+    if math.isfinite(low):
+        return f'{what}, {text(low)} or more{unit}'
+    return what + (f', at most {text(high)}' if math.isfinite(high) else '') + unit
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks us to end: whatever cleans up at Ctrl-C cleans up now."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number, self.exit_code = number, 128 + number
+
+
+_ending: list[int] = []  # the signal that ends the command, once there was one
+
+
+def raise_if_stopped() -> None:
+    """Go on ending where a signal came: a module that is being imported turns an interruption into an ImportError.
+
+    What passes over failures of single files calls this first.
+    """
+    if _ending:
+        raise Stopped(_ending[0])
+
+
+@contextlib.contextmanager
+def _signals_clean_up() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP (a closed window) end the command as Ctrl-C does: no half-written file, no child is left.
+
+    Commands that play have handlers of their own, and a signal that is ignored (nohup) stays so.
+    """
+    _ending.clear()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner, before = os.getpid(), {}
+
+    def stop(number: int, _: object) -> None:
+        if os.getpid() != owner:  # a child that was forked: it ends as if this were not here
+            signal.signal(number, before[number])
+            os.kill(os.getpid(), number)
+            return
+        # One is enough: what cleans up must not be cut short. A second Ctrl-C is meant.
+        for other, usual in before.items():
+            signal.signal(other, usual if other == signal.SIGINT else signal.SIG_IGN)
+        _ending.append(number)
+        raise Stopped(number)
+
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            before[number] = signal.signal(number, stop)
+    usual_hook = sys.unraisablehook
+
+    def swallowed(unraisable: Any) -> None:
+        """A callback of the interpreter (a weak reference, `__del__`) was in the way: Python drops what it raises."""
+        error = unraisable.exc_value
+        if not isinstance(error, Stopped):
+            usual_hook(unraisable)
+            return
+        signal.signal(error.number, stop)
+        again = threading.Timer(0.02, _thread.interrupt_main, [error.number])  # when the callback is over
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = swallowed
+    try:
+        yield
+    except Exception:
+        raise_if_stopped()
+        raise
+    finally:
+        sys.unraisablehook = usual_hook
+        for number, handler in before.items():
+            if signal.getsignal(number) in (stop, signal.SIG_IGN):
+                signal.signal(number, handler)
+
+
+_ARGUMENT = re.compile(r'`([^`\n]+)`')
+_options: dict[str, str] = {}  # of the command that runs: an argument of the library -> how to give it here
+
+
+def _options_of(parser: argparse.ArgumentParser, differing: Mapping[str, str]) -> dict[str, str]:
+    """What the arguments of the library are called on this command line: by the names that argparse gives them."""
+    options = {}
+    for action in parser._actions:
+        if action.option_strings:
+            options[action.dest] = action.option_strings[0]
+            negated = [name for name in action.option_strings if name.startswith('--no-')]
+            if isinstance(action, argparse.BooleanOptionalAction) and negated:
+                options[f'{action.dest}=False'] = negated[0]
+            if action.nargs == 0:
+                options[f'{action.dest}=True'] = action.option_strings[0]
+    return options | dict(differing)
+
+
+def as_options(text: str) -> str:
+    """Return a message of the library as it reads on the command line that runs.
+
+    Backquoted ``beats`` becomes --beats, ``encoder=FOLDER`` becomes --encoder FOLDER; other words stay as they are.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, equals, value = found[1].partition('=')
+        if found[1] in _options:
+            return _options[found[1]]
+        return f'{_options[name]} {value}' if equals and name in _options else _options.get(found[1], found[0])
+
+    return _ARGUMENT.sub(option, text)
+
+
+def notice(text: str) -> None:
+    """Tell the person something that is no result and no error (on stderr), in terms of the command line."""
+    print(as_options(text), file=sys.stderr, flush=True)
+
+
+class _Notices(logging.Handler):
+    """Shows what the library logs, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        notice(record.getMessage())
+
+
+@contextlib.contextmanager
+def _notices_shown() -> Iterator[None]:
+    """Show what our packages log as lines on stderr, whatever another library has set up; only while a command runs."""
+    handler, before = _Notices(), []
+    for package in ('genaudio_core', 'bridge', 'export'):
+        logger = logging.getLogger(package)
+        before.append((logger, logger.handlers, logger.propagate))
+        logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+
+
+def _json_default(value: Any) -> Any:
+    if hasattr(value, 'tolist'):  # numpy scalars and arrays
+        return value.tolist()
+    return str(value)
+
+
+def _written_anyhow(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of a file name that are no text go out as they came; a letter that the terminal lacks as its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    bad = ''.join(letter if '\udc80' <= letter <= '\udcff' else f'\\u{ord(letter):04x}' for letter in part)
+    return bad.encode('ascii', 'surrogateescape'), error.end
+
+
+codecs.register_error('genaudio', _written_anyhow)
+
+
+def write_anything(stream: Any) -> None:
+    """Let a text stream take file names that are no text, and letters that its encoding lacks (LANG=C)."""
+    if getattr(stream, 'errors', None) in ('strict', 'surrogateescape', 'backslashreplace'):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors='genaudio')
+
+
+def _close_no_stream() -> None:
+    """Let standard streams that are closed (``>&-``) lead nowhere: a file that is opened must not take their place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    if sys.stderr is None:  # what is told to nobody; a closed stdout stays None, so that `-o -` can refuse it
+        sys.stderr = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115 - for as long as the program runs
+
+
+def _is_here() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
+def lead_nowhere(stream: Any) -> None:
+    """If a stream takes nothing any more, let it lead nowhere: Python writes out what is left when it ends."""
+    try:
+        stream.flush()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -> None:
+    """Print a result: one JSON object, or ``key: value`` lines; on stdout, or into `file`."""
+    if as_json:
+        print(json.dumps(result, default=_json_default), file=file, flush=True)
+        return
+    for key, value in result.items():
+        if isinstance(value, float):
+            value = f'{value:.4g}'
+        elif isinstance(value, (dict, list)):
+            value = json.dumps(value, default=_json_default)
+        print(f'{key}: {value}', file=file, flush=True)
+
+
+def _show_where_somebody_reads(result: Mapping[str, Any], as_json: bool) -> None:
+    """Print a result on stdout; a terminal that is gone by now loses it, and that is no fault."""
+    try:
+        show(result, as_json)
+    except OSError as error:
+        lead_nowhere(sys.stdout)  # Python flushes once more when it ends
+        if error.errno not in (errno.EIO, errno.EBADF):
+            raise
+
+
+def place_of(package: str, name: str) -> str:
+    """Return the module of subcommand `name`: in `package`, or in one of the packages in it."""
+    own = f'{package}.{name.replace("-", "_")}'
+    if own in sys.modules or importlib.util.find_spec(own):
+        return own
+    inside = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    places = (f'{package}.{found.name}.{name.replace("-", "_")}' for found in inside if found.ispkg)
+    return next((place for place in places if importlib.util.find_spec(place)), own)
+
+
+def main(program: str, about: str, package: str, commands: Mapping[str, str], argv: Sequence[str] | None = None) -> int:
+    """Run one of `commands` (name -> one line of help), found by `place_of`; return the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    _close_no_stream()
+    for stream in (sys.stdout, sys.stderr):
+        write_anything(stream)
+    width = max(map(len, commands))
+    listing = '\n'.join(f'  {name:<{width}}  {text}' for name, text in commands.items())
+    if not argv or argv[0] in ('-h', '--help'):
+        print(f'usage: {program} COMMAND [options]\n\n{about}\n\ncommands:\n{listing}\n\nEach has --help.')
+        return 0
+    if argv[0] == '--version':
+        print(f'{program} {__version__}')
+        return 0
+    name = argv[0]
+    if name not in commands:
+        print(f"error: unknown command '{name}'.{did_you_mean(name, commands)} See: {program} --help", file=sys.stderr)
+        return 2
+    debug = '--debug' in argv
+    as_json = '--json' in argv
+    _options.clear()
+    try:
+        module = importlib.import_module(place_of(package, name))
+        parser = _Parser(
+            prog=f'{program} {name}',
+            description=module.HELP,
+            epilog=f'example:\n  {module.EXAMPLE}',
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(parser)
+        parser.add_argument('--json', action='store_true', help='print one JSON object')
+        parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+        _options.update(_options_of(parser, getattr(module, 'ARGUMENTS', {})))
+        with _notices_shown(), _signals_clean_up():
+            result = module.run(parser.parse_args(argv[1:]))
+        exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
+        if result is not None:
+            _show_where_somebody_reads(result, as_json)
+        return exit_code
+    except GenaudioError as error:
+        if debug:
+            raise
+        print(f'error: {as_options(str(error))}', file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        if debug or error.name is None:
+            raise
+        extra = 'train' if error.name.split('.')[0] in _TRAIN_PACKAGES else 'live'
+        print(f"error: this needs the package '{error.name}': pip install 'genaudio[{extra}]'", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(OSError):  # the terminal may be what went away
+            print('stopped', file=sys.stderr)
+        return error.exit_code if isinstance(error, Stopped) else 130
+    except BrokenPipeError:  # the reader of our output went away (| head)
+        lead_nowhere(sys.stdout)
+        lead_nowhere(sys.stderr)
+        return 141
+    except Exception as error:
+        if not debug and os.strerror(errno.ENOSPC) in str(error):  # libraries have errors of their own for it
+            told = 'the disk is full. Make room and run the command again; files made before are whole.'
+        elif not debug and isinstance(error, FileNotFoundError) and not _is_here():
+            told = 'the current folder is gone. Change to one that is there (cd) and run the command again.'
+        elif not debug and isinstance(error, OSError) and error.strerror:
+            named = f'{os.fsdecode(error.filename)}: ' if isinstance(error.filename, (str, bytes)) else ''
+            told = f'{named}{error.strerror}.'
+        elif not debug and isinstance(error, MemoryError):
+            told = f'there is not enough memory for this ({" ".join(str(error).split()) or "no more"}).'
+        else:
+            raise
+        lead_nowhere(sys.stdout)  # what it still holds might not be taken either
+        print(f'error: {told}', file=sys.stderr)
+        return 2

@@ -1,0 +1,52 @@
+"""`genaudio-train attention`: mean relative attention and its gain, as figures."""
+
+import argparse
+from pathlib import Path
+
+from genaudio_core.errors import GenaudioError
+
+HELP = 'Draw what each attention head of a music model looks at: by beat, position, pitch, duration, instrument.'
+EXAMPLE = 'genaudio-train attention runs/live/best.safetensors --data data/scores.safetensors -o figures'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('model', type=Path, help='checkpoint (.safetensors)')
+    parser.add_argument('--data', type=Path, required=True, help='file made by genaudio-train prepare')
+    parser.add_argument('-o', '--out', type=Path, required=True, help='folder for the figures')
+    parser.add_argument('--split', choices=('valid', 'test', 'train'), default='test')
+    parser.add_argument('--pieces', type=int, default=8, help='held-out pieces per source')
+    parser.add_argument('--length', type=int, default=512, help='events of each piece')
+    parser.add_argument('--format', choices=('png', 'svg', 'pdf'), default='png')
+    parser.add_argument('--threads', type=int, default=1)
+
+
+def run(args: argparse.Namespace) -> dict:
+    from genaudio_core.analysis.attention import draw, save, strongest, study
+    from genaudio_core.training.fit.mmt import load_mmt
+    from genaudio_core.training.loops.run_folder import limit_threads
+    from genaudio_core.training.scores.batches import fixed_windows
+    from genaudio_core.training.scores.packed_scores import ScoreData
+
+    if args.pieces < 1 or args.length < 16:
+        raise GenaudioError('--pieces must be 1 or more, --length 16 or more.')
+    limit_threads(args.threads)
+    model, _ = load_mmt(args.model)
+    length = min(args.length, model.config.context)
+    windows = fixed_windows(ScoreData(args.data), model.config.layout, length, args.split, per_source=args.pieces)
+    sequences = [sequence[:length] for found in windows.values() for sequence in found]
+    if not sequences:
+        raise GenaudioError(f'{args.data} holds no {args.split} pieces. Try another --split.')
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GenaudioError(f'Cannot make the folder {args.out}: {error.strerror}.') from error
+    result = study(model, sequences)
+    figures = []
+    for layers in ('last', 'all'):
+        path = args.out / f'attention-{layers}.{args.format}'
+        which = 'last layer' if layers == 'last' else 'all layers'
+        draw(result, path, layers=layers, title=f'{args.model}, {len(sequences)} pieces, {which}')
+        figures.append(str(path))
+    save(result, args.out / 'attention.npz')
+    return {'figures': figures, 'numbers': str(args.out / 'attention.npz'), 'pieces': len(sequences),
+            'strongest': strongest(result)}  # fmt: skip

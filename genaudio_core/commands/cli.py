@@ -1,0 +1,36 @@
+"""The command `genaudio-train`."""
+
+import sys
+from collections.abc import Sequence
+
+from genaudio_core.command_line import main as run_command
+
+ABOUT = 'Prepare data, train, evaluate and study the models.'
+COMMANDS = {
+    'prepare': 'make one compact data file from folders of scores',
+    'write-bands': 'write band music by rule, with its chords, to train on',
+    'prepare-sounds': 'render scores and pack recordings: labelled sounds to train separators on',
+    'prepare-font': 'make a SoundFont of recorded notes, to train with',
+    'prepare-bands': 'render windows of MIDI bands as stems, to train the live separator on',
+    'prepare-synthesis': 'pack spectrograms of single sounds, to train synthesis on',
+    'query-space': 'make the space that queries live in, and what the encoders make of each label',
+    'fit': 'train a model from a data file; resumes where it stopped',
+    'finetune': 'make a personal model from a handful of your own files',
+    'release': 'pack the best weights of a run, to be exported and shipped',
+    'evaluate-separation': 'measure a separator on unseen mixtures: SDR, SIR, SAR, SI-SDR',
+    'compare-separation': 'train CLIPSep-small beside its baselines and measure them in one table',
+    'calibrate': 'choose how hard the masks of an offline separator are, on held-out mixtures',
+    'evaluate-stems': 'measure the live separator on unseen bands and real songs',
+    'evaluate-synthesis': 'measure made sounds: Frechet distance, query match, samplers, vocoders',
+    'evaluate': 'measure a trained model against held-out music',
+    'evaluate-band': 'measure how a band plays together, beside real and written music',
+    'attention': 'draw what the attention heads of a music model look at',
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command('genaudio-train', ABOUT, 'genaudio_core.commands', COMMANDS, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

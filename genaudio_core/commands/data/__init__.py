@@ -1,0 +1,1 @@
+"""Subcommands of `genaudio-train` that prepare what is trained on."""

@@ -1,0 +1,39 @@
+"""`genaudio-train prepare`: folders of scores -> one data file."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from genaudio_core.files import check_writable
+
+HELP = 'Make one compact data file from folders (or archives) of MIDI, MusicXML or Humdrum.'
+EXAMPLE = 'genaudio-train prepare ~/scores -o data/scores.safetensors --report report.json'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folders', nargs='+', type=Path, help='folders, archives or single files')
+    parser.add_argument('-o', '--out', type=Path, required=True, help='data file to write (.safetensors)')
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: all cores)')
+    parser.add_argument('--report', type=Path, help='write the whole report, with every skipped file, as JSON')
+
+
+def run(args: argparse.Namespace) -> dict:
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    from genaudio_core.training.scores.packed_scores import prepare
+
+    check_writable(args.out)
+    if args.report:
+        check_writable(args.report)
+    columns = (TextColumn('reading scores: {task.completed} files'), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task('', total=None)
+        report = prepare(
+            args.folders, args.out, workers=max(args.workers, 1), progress=lambda n: bar.update(task, completed=n)
+        )
+    if args.report:
+        args.report.write_text(json.dumps(report, indent=1) + '\n')
+    report['skipped_files'] = report['skipped_files'][:10]
+    return report | {'out': str(args.out)}

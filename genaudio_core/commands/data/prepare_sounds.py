@@ -1,0 +1,73 @@
+"""`genaudio-train prepare-sounds`: see HELP."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+HELP = 'Pack labelled sounds to train separators on: scores rendered and sung, recordings, your own stems.'
+EXAMPLE = """genaudio-train prepare-sounds --scores data --recordings shared/data/audio -o data/sounds
+  genaudio-train prepare-sounds --own mine -o data/mine     (mine/violin/*.wav, mine/my song/drums.wav, videos too)"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--scores', type=Path, help='folder of folders of MIDI files')
+    parser.add_argument('--recordings', type=Path, help='folder with a manifest.csv of labelled recordings')
+    parser.add_argument(
+        '--own', type=Path, nargs='+', default=[], help='folders of sounds named by folder, and of songs as stems'
+    )
+    parser.add_argument('-o', '--out', type=Path, required=True, help='folder to make')
+    parser.add_argument(
+        '--singing',
+        action='store_true',
+        help='only synthetic singing (of --scores, by --recordings), added to what the folder holds',
+    )
+    parser.add_argument('--size', type=float, default=1.0, help='1 makes about five hours, 0.01 a toy for tests')
+    parser.add_argument('--vary', action='store_true', help='an instrument of its own for every rendered training solo')
+    parser.add_argument('--seed', type=int, default=1)
+
+
+def run(args: argparse.Namespace) -> dict:
+    from genaudio_core.command_line import notice
+    from genaudio_core.errors import GenaudioError
+    from genaudio_core.training.sounds.own_sounds import pack_own_sounds
+    from genaudio_core.training.sounds.packed_clips import SoundWriter
+    from genaudio_core.training.sounds.prepare import prepare_singing, prepare_sounds
+
+    if args.scores is None and not args.own:
+        raise GenaudioError('Give --scores, --own or both.')
+    if (args.out / 'index.jsonl').exists() and not args.singing:
+        raise GenaudioError(f'{args.out} already holds sounds. Give another folder, or remove it first.')
+    last = 0.0
+
+    def progress(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 2:
+            last = time.monotonic()
+            of = f' of {total}' if total else ''
+            print(f'\r{stage}: {done}{of}   ', end='', file=sys.stderr, flush=True)
+
+    result: dict = {'folder': str(args.out)}
+    if args.singing:
+        if args.scores is None or args.recordings is None or args.own or args.vary:
+            raise GenaudioError('--singing needs --scores (melodies) and --recordings (voices), and nothing else.')
+        result |= prepare_singing(
+            args.out, args.scores, args.recordings, seed=args.seed, size=args.size, progress=progress
+        )
+        print(file=sys.stderr)
+    elif args.scores is not None:
+        result |= prepare_sounds(
+            args.out, args.scores, args.recordings, seed=args.seed, size=args.size, vary=args.vary,
+            progress=progress,
+        )  # fmt: skip
+        print(file=sys.stderr)
+    if args.own:
+        try:
+            with SoundWriter(args.out) as writer:
+                result['own'] = pack_own_sounds(writer, args.own, notice)
+        except GenaudioError:
+            index = args.out / 'index.jsonl'
+            if index.exists() and not index.stat().st_size:  # leave no empty set behind
+                index.unlink()
+            raise
+    return result

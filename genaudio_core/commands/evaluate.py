@@ -1,0 +1,162 @@
+"""`genaudio-train evaluate`: likelihood and the paper's metrics, for the truth and for a model."""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from genaudio_core.analysis.tables import print_rows, show_count
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write, check_writable, find_model
+
+HELP = 'Measure a model (.onnx, or .safetensors of any trainer) against held-out music.'
+EXAMPLE = 'genaudio-train evaluate live --data data/scores.safetensors --samples 50'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('model', help='.onnx file, name of a bundled model, or best.safetensors of a run')
+    parser.add_argument('--data', type=Path, required=True, help='file made by genaudio-train prepare')
+    parser.add_argument('--split', choices=('valid', 'test', 'train'), default='test')
+    parser.add_argument('--samples', type=int, default=20, help='pieces of each kind to make (0: likelihood alone)')
+    parser.add_argument('--pieces', type=int, default=8, help='held-out pieces per source for the likelihood')
+    parser.add_argument('--length', type=int, default=512, help='events of a piece that are scored')
+    parser.add_argument('--given', type=float, default=16, help='beats given to a continuation')
+    parser.add_argument('--beats', type=float, default=16, help='beats asked of a continuation')
+    parser.add_argument('--published-sampling', action='store_true', help="the paper's top-k instead of our defaults")
+    parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
+    parser.add_argument(
+        '--balance', type=float, default=0.5, help='proportions of the sources in the truth, as the model was trained'
+    )
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--out', type=Path, help='write the report as JSON, too')
+
+
+def run(args: argparse.Namespace) -> dict | None:
+    from genaudio_core.training.scores.packed_scores import ScoreData
+
+    if args.samples < 0 or args.pieces < 1 or args.length < 16:
+        raise GenaudioError('--samples must be 0 or more, --pieces 1 or more, --length 16 or more.')
+    if not (args.given > 0 and args.beats > 0):
+        raise GenaudioError('--given and --beats must be more than 0.')
+    if args.out:
+        check_writable(args.out)
+    data = ScoreData(args.data)
+    report = {'model': str(args.model), 'data': str(args.data), 'split': args.split}
+    if Path(args.model).suffix == '.safetensors':
+        report |= _checkpoint(args, data)
+    else:
+        report |= _decoder(args, data, find_model(args.model))
+    if args.out:
+        with atomic_write(args.out) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + '\n')
+    if args.json:
+        return report
+    _print(report)
+    return None
+
+
+def _excluded(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name for name in args.exclude.split(',') if name)
+
+
+def _windows(args: argparse.Namespace, data, encoding, length: int) -> dict:
+    from genaudio_core.training.scores.batches import fixed_windows
+
+    windows = fixed_windows(data, encoding, length, args.split, per_source=args.pieces, exclude=_excluded(args))
+    if not windows:
+        raise GenaudioError(f'{args.data} holds no {args.split} pieces. Try another --split.')
+    return windows
+
+
+def _decoder(args: argparse.Namespace, data, path: Path, *, with_likelihood: bool = True) -> dict:
+    from genaudio_core.analysis.evaluation import PUBLISHED_SAMPLING, likelihood, measure
+    from genaudio_core.continuation.decoder import Decoder, nll
+
+    decoder = Decoder.load(path, threads=args.threads)
+    report: dict = {}
+    if with_likelihood:
+        windows = _windows(args, data, decoder.encoding, min(args.length, decoder.context))
+        report['nll'] = likelihood(windows, lambda sequence: nll(decoder, [sequence]))
+    if args.samples:
+        controls = PUBLISHED_SAMPLING if args.published_sampling else None
+        report |= measure(
+            decoder, data, args.split, args.samples, given=args.given, beats=args.beats, controls=controls,
+            seed=args.seed, balance=args.balance, exclude=_excluded(args), progress=show_count,
+        )  # fmt: skip
+    return report
+
+
+def _checkpoint(args: argparse.Namespace, data) -> dict:
+    import torch
+
+    from genaudio_core.analysis.evaluation import likelihood
+    from genaudio_core.training.fit.mmt import evaluate, load_mmt
+    from genaudio_core.training.loops.run_folder import limit_threads, read_checkpoint
+
+    path = Path(args.model)
+    limit_threads(args.threads)
+    if read_checkpoint(path)[1].get('kind') == 'tokens':
+        from genaudio_core.analysis.baseline_evaluation import baseline_likelihood, measure_baseline
+        from genaudio_core.training.fit.baselines import load_tokens
+
+        baseline, tokenizer, _ = load_tokens(path)
+        report = {'nll': baseline_likelihood(baseline, tokenizer, data, args.split, args.pieces)}
+        if args.samples:
+            with torch.no_grad():
+                report |= measure_baseline(
+                    baseline,
+                    tokenizer,
+                    data,
+                    args.split,
+                    args.samples,
+                    args.seed,
+                    args.balance,
+                    _excluded(args),
+                    show_count,
+                )
+        return report
+    model, _ = load_mmt(path)
+    windows = _windows(args, data, model.config.layout, min(args.length, model.config.context))
+    report = {'nll': likelihood(windows, lambda sequence: evaluate(model, {'piece': [sequence]})['piece'])}
+    if args.samples:
+        # What is measured is what plays: the graph that would be shipped.
+        from export.job import export
+        from export.manifest import Job
+        from export.up_to_date import source_hash
+
+        with tempfile.TemporaryDirectory() as folder:
+            job = Job(name='evaluated', kind='decoder', checkpoint=path, output=Path(folder) / 'evaluated.onnx')
+            export(job, source_hash(job))
+            report |= _decoder(args, data, job.output, with_likelihood=False)
+    return report
+
+
+_COLUMNS = (
+    ('pitch_class_entropy', 'entropy', 1), ('scale_consistency', 'scale %', 100),
+    ('groove_consistency', 'groove %', 100), ('repeated_share', 'copied %', 100),
+)  # fmt: skip
+_ROWS = ('truth', 'unconditional', 'truth_continuation', 'continuation')
+
+
+def _print(report: dict) -> None:
+    nll = report['nll']
+    print(f'{report["model"]}: NLL in nats ({report["split"]}, {nll["pieces"]} pieces)')
+    rows = [['source', 'pieces', 'per note', 'per event', *nll['fields']]]
+    for source, row in [*sorted(nll['sources'].items()), ('mean', nll)]:
+        values = (row['per_note'], row['per_event'], *row.get('fields', {}).values())
+        rows.append([source, str(row['pieces']), *(f'{value:.3f}' for value in values)])
+    print_rows(rows)
+    kinds = [name for name in _ROWS if name in report]
+    if not kinds:
+        return
+    print('\nMetrics with 95% intervals (pieces of 64 beats; continuations without what was given)')
+    titles = [title for _, title, _ in _COLUMNS]
+    rows = [['music', 'pieces', 'notes', *titles, 'loops %', 'stops early %', 'notes/s']]
+    for kind in kinds:
+        row = report[kind]
+        cells = [f'{row[k][0] * by:.2f}±{row[k][1] * by:.2f}' if k in row else '' for k, _, by in _COLUMNS]
+        cells += [f'{row[k] * 100:.0f}' if k in row else '' for k in ('repeats_verbatim', 'stops_early')]
+        cells.append(f'{row["notes_per_second"]:.0f}' if 'notes_per_second' in row else '')
+        rows.append([kind.replace('_', ', '), str(row['pieces']), str(row['notes']), *cells])
+    print_rows(rows)

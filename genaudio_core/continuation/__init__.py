@@ -1,0 +1,18 @@
+"""Music that goes on: the decoder, the continuer that can rewind, sampling, and what is built on them: continue,
+generate, accompany, fill in, arrange.
+"""
+
+from genaudio_core import lazily
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        'decoder': ('Decoder',),
+        'continuer': ('Continuer',),
+        'sampling': ('Controls', 'EventSampler'),
+        'generation': ('continue_score', 'generate'),
+        'accompaniment': ('accompany', 'infill'),
+        'arranging': ('arrange',),
+        'description': ('understand',),
+    },
+)

@@ -1,0 +1,365 @@
+"""From logits to the next event: temperature, top-k, top-p, and musical masks, field by field.
+
+Masks are exact: because every field has a head of its own, forbidding a pitch, an instrument or a time removes just
+that, and what is left keeps its proportions. Times are steps (12 to the quarter note).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+
+from genaudio_core.continuation.continuer import Continuer
+from genaudio_core.errors import GenaudioError
+from genaudio_core.music.events import DRUM_DURATION, END_OF_SONG, LIVE, NOTE, RESOLUTION, duration_code
+from genaudio_core.music.keys import chord_pitch_classes, pitch_classes
+from genaudio_core.score.instruments import DRUMS_CODE, RANGE, find_instruments, instrument_code, instrument_name
+
+_DRUM_DURATION_CODE = int(duration_code(np.array(DRUM_DURATION)))
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    'temperature': (0.001, 100), 'top_k': (0, 2**31 - 1), 'lowest': (0, 127), 'highest': (0, 127),
+    'density': (-10, 10), 'max_chord': (1, 128), 'max_rest': (0, 1e6), 'velocity_scale': (0, 128),
+}  # fmt: skip
+
+
+class Wishes(TypedDict, total=False):
+    """What a musician may ask for, whoever plays: `Controls.of` takes it."""
+
+    key: str | None
+    chord: str | None
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    density: float
+    lowest: int
+    highest: int
+    max_chord: int
+    max_rest: float
+    velocity_scale: float
+
+
+class Asked(Wishes, total=False):
+    """The same, and who plays."""
+
+    instruments: str | Iterable[str] | None
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a musician may ask of the next events. The defaults keep the output playable."""
+
+    temperature: float = 1.0  # 0.001 to 100; below 1 safer, above 1 wilder
+    top_p: float = 0.98  # keep the likeliest classes that hold this much probability; 1 keeps all
+    top_k: int = 0  # keep this many classes; 0 keeps all
+    min_p: float = 0.0  # leave out classes less likely than this share of the likeliest
+    published_top_k: bool = False  # MMT's own rule instead: a tenth of each field's classes
+    instruments: tuple[str, ...] | None = None  # classes that may play; None allows all
+    keep_range: bool = True  # each instrument only where it can play
+    lowest: int = 0  # note 0..127
+    highest: int = 127
+    pitch_classes: frozenset[int] | None = None  # of pitched instruments; None allows all
+    density: float = 0.0  # -2 sparse .. 2 dense
+    max_chord: int = 6  # notes one instrument may begin together
+    max_rest: float = 4.0  # beats; the next note comes no later than this after the last
+    allow_end: bool = False  # whether the song may end
+    velocity_scale: float = 1.0
+    # For single fields, instead of the above: {'pitch': {'temperature': 0.8, 'min_p': 0.05}}.
+    per_field: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:  # so NaN is refused too
+                raise GenaudioError(f'{name} must be {low:g} to {high:g}, not {value:g}.')
+        if not 0 < self.top_p <= 1:
+            raise GenaudioError(f'top_p must be more than 0 and at most 1, not {self.top_p:g}.')
+        if not 0 <= self.min_p < 1:
+            raise GenaudioError(f'min_p must be 0 (off) or more, and under 1, not {self.min_p:g}.')
+        for name, settings in self.per_field.items():
+            unknown = set(settings) - {'temperature', 'top_p', 'top_k', 'min_p'}
+            if name not in LIVE.fields or unknown:
+                raise GenaudioError(
+                    f"No sampling setting '{name}' {sorted(unknown)}. Fields: {', '.join(LIVE.fields)}."
+                )
+        if self.lowest > self.highest:
+            raise GenaudioError(f'`lowest` {self.lowest} is above `highest` {self.highest}: no note lies between.')
+
+    @classmethod
+    def of(cls, **asked: Unpack[Asked]) -> 'Controls':
+        """Make controls from what a musician would say.
+
+        Parameters
+        ----------
+        key, chord : str, optional
+            Only notes of this key, such as 'D minor', and of this chord, such as 'Am7'.
+        instruments : str or iterable of str, optional
+            Who plays, as people write it: ``'violin, cello'``.
+        asked
+            The other names are fields of `Controls`.
+
+        Raises
+        ------
+        GenaudioError
+            If a name is unknown, a number out of range, or nothing is left to play.
+        """
+        settings: dict[str, Any] = dict(asked)
+        key, chord = settings.pop('key', None), settings.pop('chord', None)
+        instruments = settings.pop('instruments', None)
+        allowed = pitch_classes(key) if key else None
+        if chord:
+            of_chord = chord_pitch_classes(chord)
+            allowed = of_chord if allowed is None else of_chord & allowed
+            if not allowed:
+                raise GenaudioError(f"The chord '{chord}' has no note in the key '{key}'.")
+        found = tuple(find_instruments(instruments)) if instruments else None
+        return cls(pitch_classes=allowed, instruments=found, **settings)
+
+    def with_(self, **changes) -> 'Controls':
+        return replace(self, **changes)
+
+
+def sample(
+    logits: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    allowed: np.ndarray | None = None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+) -> int:
+    """Draw a class from logits (classes,). One uniform number is taken from `rng`, whatever the outcome.
+
+    Raises
+    ------
+    ValueError
+        If nothing is allowed.
+    """
+    uniform = rng.random()
+    classes = None if allowed is None else allowed.nonzero()[0]
+    if classes is not None:
+        if not len(classes):
+            raise ValueError('every class is forbidden')
+        logits = logits[classes]
+    # Likeliest first: every filter is then a number of classes to keep, and one cumulative sum serves all.
+    order = (-logits).argsort(kind='stable')
+    falling = logits[order].astype(np.float64)
+    cumulative = np.exp((falling - falling[0]) / temperature)
+    n = len(cumulative)
+    if min_p:
+        n = int((cumulative >= min_p).sum())  # the likeliest is 1 here
+    if top_k:
+        n = min(n, top_k)
+    cumulative = cumulative[:n].cumsum()
+    if top_p < 1:  # the class that crosses the border stays, so one always does
+        n = min(int(cumulative.searchsorted(top_p * cumulative[-1])) + 1, n)
+    drawn = min(int(cumulative[:n].searchsorted(uniform * cumulative[n - 1], side='right')), n - 1)
+    return int(order[drawn]) if classes is None else int(classes[order[drawn]])
+
+
+class EventSampler:
+    """Chooses events for a `Continuer`, one take at a time or several in a batch.
+
+    Parameters
+    ----------
+    continuer : Continuer
+        Holds at least a header (start-of-song ... start-of-notes). What is chosen is fed to it by `advance`.
+    controls : Controls
+        May be replaced at any time.
+    rngs : one generator for each take
+        Draws depend on nothing else: the same seed plays the same music.
+    """
+
+    def __init__(self, continuer: Continuer, controls: Controls, rngs: list[np.random.Generator]):
+        if len(rngs) != continuer.takes:
+            raise ValueError(f'{continuer.takes} takes need as many random generators, not {len(rngs)}')
+        self.continuer, self.rngs = continuer, rngs
+        self.encoding = continuer.encoding
+        self.controls = controls
+
+    @property
+    def controls(self) -> Controls:
+        return self._controls
+
+    @controls.setter
+    def controls(self, controls: Controls) -> None:
+        self._controls = controls
+        columns = self.encoding.columns
+        sizes = self.encoding.sizes
+        # Which pitches each instrument code may play.
+        self._pitches = np.zeros((sizes[columns['instrument']], sizes[columns['pitch']]), bool)
+        names = None if controls.instruments is None else {instrument_code(name) for name in controls.instruments}
+        notes = np.arange(128)
+        for code in range(1, sizes[columns['instrument']]):
+            if names is not None and code not in names:
+                continue
+            low, high = RANGE[instrument_name(code)] if controls.keep_range else (0, 127)
+            playable = (notes >= low) & (notes <= high)
+            if code != DRUMS_CODE:
+                playable &= (notes >= controls.lowest) & (notes <= controls.highest)
+                if controls.pitch_classes is not None:
+                    playable &= np.isin(notes % 12, list(controls.pitch_classes))
+            self._pitches[code, 1:] = playable
+        self._instruments = np.asarray(self._pitches.any(axis=1))
+        if not self._instruments.any():
+            raise GenaudioError('With these instruments, key and range no note is left to play. Widen one of them.')
+
+    def _draw(self, take: int, name: str, logits: np.ndarray, allowed: np.ndarray) -> int:
+        controls = self._controls
+        settings: dict[str, Any] = {
+            'temperature': controls.temperature, 'min_p': controls.min_p,
+            'top_p': controls.top_p, 'top_k': controls.top_k,
+        }  # fmt: skip
+        if controls.published_top_k:
+            settings |= {'top_k': -(-len(logits) // 10), 'top_p': 1.0}
+        settings |= controls.per_field.get(name, {})
+        return sample(logits, self.rngs[take], allowed=allowed, **settings)
+
+    def next_events(
+        self, *, earliest: int = 0, latest: int | None = None, active: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Choose the next event of every take; nothing is fed.
+
+        Parameters
+        ----------
+        earliest : int
+            Onset, in steps, before which nothing may begin.
+        latest : int, optional
+            Onset from which on nothing may begin. A take whose next event would lie there gets a row of zeros;
+            asking again with ``earliest=latest`` draws it from the very same distribution.
+        active : (takes,) bool, optional
+            Takes that are wanted; the others get zeros.
+
+        Returns
+        -------
+        (takes, fields) int64
+            Type NOTE, or END_OF_SONG if the controls allow an end.
+        """
+        continuer, encoding = self.continuer, self.encoding
+        takes, column = continuer.takes, encoding.columns
+        chosen = np.zeros((takes, len(encoding.fields)), np.int64)
+        active = np.ones(takes, bool) if active is None else active.copy()
+        places = [self._place(take, earliest) for take in range(takes)]
+        for name in encoding.order:
+            if not active.any():
+                break
+            if name == 'meter':
+                continue  # notes have none
+            if name == 'type' and not self._controls.allow_end:
+                chosen[active, 0] = NOTE
+                continue
+            logits = continuer.logits(name, chosen)
+            for take in np.flatnonzero(active):
+                row = chosen[take]
+                if row[0] == END_OF_SONG:
+                    continue
+                allowed = self._allowed(name, row, places[take], len(logits[take]))
+                biased = self._bias(name, logits[take], row, places[take])
+                row[column[name]] = self._draw(int(take), name, biased, allowed)
+                if name == 'position' and latest is not None and continuer.when(row)[0][take] >= latest:
+                    row[:] = 0
+                    active[take] = False
+        drums = chosen[:, column['instrument']] == DRUMS_CODE
+        chosen[drums, column['duration']] = _DRUM_DURATION_CODE
+        if encoding.has_velocity and self._controls.velocity_scale != 1:
+            velocity = np.rint(chosen[:, column['velocity']] * self._controls.velocity_scale)
+            top = encoding.sizes[column['velocity']] - 1
+            chosen[:, column['velocity']] = np.where(chosen[:, 0] == NOTE, np.clip(velocity, 1, top), 0)
+        return chosen
+
+    def advance(self, chosen: np.ndarray) -> None:
+        """Feed chosen events (takes, fields), one for each take."""
+        self.continuer.feed(chosen[:, None])
+
+    # --- masks ---
+
+    def _place(self, take: int, earliest: int) -> '_Place':
+        """Where the music is: the time nothing may go back behind, and what already began there."""
+        continuer, column = self.continuer, self.encoding.columns
+        events, steps = continuer.events[take], continuer.steps[take]
+        now = int(steps[-1]) if len(steps) else 0
+        last = events[-1]
+        place = _Place(now=now, beat=now // RESOLUTION, earliest=max(now, earliest))
+        if last[0] == NOTE and place.earliest == now:
+            here = events[max(len(events) - 128, 0) :]
+            here = here[(steps[-len(here) :] == now) & (here[:, 0] == NOTE)]
+            place.instrument, place.pitch = int(last[column['instrument']]), int(last[column['pitch']])
+            place.chord = int((here[:, column['instrument']] == place.instrument).sum())
+            place.may_stay = bool(self._instruments_from(place).any())
+        return place
+
+    def _instruments_from(self, place: '_Place') -> np.ndarray:
+        """Instruments that may begin another note at the very time of the last one."""
+        allowed = self._instruments.copy()
+        if not place.instrument:
+            return allowed
+        if self.encoding.relative_beat:  # the live order: instrument, then pitch, both rising
+            allowed[: place.instrument] = False
+            if place.chord >= self._controls.max_chord or not self._pitches[place.instrument, place.pitch + 1 :].any():
+                allowed[place.instrument] = False
+        return allowed
+
+    def _allowed(self, name: str, row: np.ndarray, place: '_Place', size: int) -> np.ndarray:
+        encoding, column = self.encoding, self.encoding.columns
+        allowed = np.ones(size, bool)
+        allowed[0] = False  # undefined
+        if name == 'type':
+            allowed[:] = False
+            allowed[[NOTE, END_OF_SONG]] = True
+            return allowed
+        first = place.earliest if place.earliest > place.now or place.may_stay else place.now + 1
+        base = place.beat if encoding.relative_beat else 0
+        if name == 'beat':
+            lowest = min(first // RESOLUTION - base + 1, size - 1)
+            allowed[:lowest] = False
+            # Asked late (a player's hand-over, a new bar), the rest counts from the asking's own beat at least.
+            last = max(place.now + round(self._controls.max_rest * RESOLUTION), first) // RESOLUTION - base + 1
+            allowed[max(last, lowest) + 1 :] = False
+        elif name == 'position':
+            beat = int(row[column['beat']]) - 1 + base
+            if beat == first // RESOLUTION:
+                allowed[: first % RESOLUTION + 1] = False
+        elif name in ('instrument', 'pitch'):
+            stays = place.instrument and self._onset(row, base) == place.now
+            if name == 'instrument':
+                allowed = self._instruments_from(place) if stays else self._instruments.copy()
+            elif encoding.order.index('instrument') < encoding.order.index('pitch'):
+                instrument = int(row[column['instrument']])
+                allowed = self._pitches[instrument].copy()
+                if stays and encoding.relative_beat and instrument == place.instrument:
+                    allowed[: place.pitch + 1] = False
+            else:  # published order: the pitch comes first, some instrument must be able to play it
+                allowed = np.asarray(self._pitches.any(axis=0))
+        if name == 'instrument' and encoding.order.index('pitch') < encoding.order.index('instrument'):
+            allowed &= self._pitches[:, int(row[column['pitch']])]
+        return allowed
+
+    def _onset(self, row: np.ndarray, base: int) -> int:
+        column = self.encoding.columns
+        return (int(row[column['beat']]) - 1 + base) * RESOLUTION + int(row[column['position']]) - 1
+
+    def _bias(self, name: str, logits: np.ndarray, row: np.ndarray, place: '_Place') -> np.ndarray:
+        """Density: the odds of every step that passes before the next onset are multiplied alike."""
+        density = self._controls.density
+        if density == 0 or name not in ('beat', 'position'):
+            return logits
+        classes = np.arange(len(logits))
+        if name == 'beat':
+            base = 1 if self.encoding.relative_beat else place.beat + 1
+            return logits - density * (classes - base)
+        return logits - density * classes / RESOLUTION
+
+
+@dataclass
+class _Place:
+    now: int  # onset of the last event
+    beat: int
+    earliest: int
+    instrument: int = 0  # of the last note, if it is at `earliest`
+    pitch: int = 0
+    chord: int = 0
+    may_stay: bool = True

@@ -1,0 +1,188 @@
+"""A model of music as one object: continue, generate, accompany, fill in and arrange whole scores."""
+
+import logging
+from collections.abc import Callable, Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Unpack
+
+from genaudio_core.continuation.accompaniment import accompany, beats_of_bars, infill
+from genaudio_core.continuation.arranging import arrange
+from genaudio_core.continuation.decoder import Decoder
+from genaudio_core.continuation.generation import Generated, continue_score, generate, meter_of, no_progress
+from genaudio_core.continuation.sampling import Asked, Controls, Wishes
+from genaudio_core.files import find_model
+from genaudio_core.score.instruments import find_instruments
+from genaudio_core.score.notes import Score
+from genaudio_core.score.reading import read_midi
+
+_log = logging.getLogger(__name__)
+
+PathOrStr = str | PathLike[str]
+
+
+class MusicModel:
+    """A model of music: continues, invents, accompanies, fills in and arranges scores.
+
+    Scores go in as `Score` objects or as paths of MIDI files, and a new `Score` comes out; what went in stays as it
+    was. What of a wish could not be met is logged, and is found in the ``remarks`` of the score.
+
+    Keyword arguments `asked` are those of `Controls.of`: ``instruments`` (such as ``'violin, cello'``), ``key``
+    (``'D minor'``), ``chord`` (``'Am7'``), ``temperature``, ``top_p``, ``density`` (-2 sparse .. 2 dense), ``lowest``
+    and ``highest`` (notes 0..127) and so on.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        The engine; `load` makes it from a name or a path.
+    """
+
+    def __init__(self, decoder: Decoder):
+        self.decoder = decoder
+
+    @classmethod
+    def load(cls, name: PathOrStr = 'live', *, provider: str = 'auto', threads: int = 1) -> 'MusicModel':
+        """Load a bundled model by its name, or an .onnx file by its path.
+
+        Raises
+        ------
+        GenaudioError
+            If there is none, it is damaged, or it is a model of something else.
+        """
+        return cls(Decoder.load(find_model(str(name)), provider=provider, threads=threads))
+
+    @property
+    def name(self) -> str:
+        """Name of the model's file, without its ending."""
+        return self.decoder.model.path.stem
+
+    def continue_(
+        self, score: Score | PathOrStr, beats: float = 16, *, seed: int = 0, start: float | None = None,
+        progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
+    ) -> Score:  # fmt: skip
+        """Return the score with `beats` quarter notes more; its own part stays as it is.
+
+        Parameters
+        ----------
+        beats : float
+            Quarter notes to add, over 0.
+        seed : int
+            The same seed makes the same music.
+        start : float, optional
+            Beat at which the new part begins; by default the first whole beat at which everything has ended.
+        progress : callable, optional
+            Told the beats done.
+
+        Raises
+        ------
+        GenaudioError
+            If the score has nothing that this model can continue, or a wish makes no sense.
+        """
+        made = continue_score(
+            self.decoder, _score(score), beats, controls=Controls.of(**asked), seed=seed, start=start,
+            progress=progress or no_progress,
+        )  # fmt: skip
+        return self._told(made)
+
+    def generate(
+        self, beats: float = 16, *, tempo: float = 100.0, meter: str = '4/4', seed: int = 0,
+        progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
+    ) -> Score:  # fmt: skip
+        """Return new music of `beats` quarter notes, for `instruments` or for an ensemble that the model chooses.
+
+        Parameters
+        ----------
+        tempo : float
+            BPM written to the score.
+        meter : str
+            Such as '3/4'.
+
+        Raises
+        ------
+        GenaudioError
+            If a wish makes no sense, or the model has no class for an instrument.
+        """
+        controls = Controls.of(**asked)
+        made = generate(
+            self.decoder, beats, instruments=controls.instruments or (), controls=controls, tempo=tempo,
+            meter=meter_of(meter), seed=seed, progress=progress or no_progress,
+        )  # fmt: skip
+        return self._told(made)
+
+    def accompany(
+        self, score: Score | PathOrStr, instruments: str | Iterable[str], *, seed: int = 0,
+        progress: Callable[[float], None] | None = None, **asked: Unpack[Wishes],
+    ) -> Score:  # fmt: skip
+        """Return the score with `instruments` that play along; its own notes stay.
+
+        Raises
+        ------
+        GenaudioError
+            If there is nothing to accompany, or no instrument that is not there already.
+        """
+        controls = Controls.of(**asked)
+        made = accompany(
+            self.decoder, _score(score), find_instruments(instruments), controls=controls, seed=seed,
+            progress=progress or no_progress,
+        )  # fmt: skip
+        return self._told(made)
+
+    def infill(
+        self, score: Score | PathOrStr, bars: tuple[int, int] | int, *, candidates: int = 4, seed: int = 0,
+        progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
+    ) -> Score:  # fmt: skip
+        """Return the score with some bars written anew; what is before and after them stays.
+
+        Parameters
+        ----------
+        bars : int or (int, int)
+            A bar, or the first and the last of several, counted from 1.
+        candidates : int
+            So many are written, and the one that leads best into what follows is taken.
+
+        Raises
+        ------
+        GenaudioError
+            If there are no such bars, or nothing comes before them.
+        """
+        given = _score(score)
+        first, last = (bars, bars) if isinstance(bars, int) else bars
+        begin, end = beats_of_bars(given, first, last)
+        made = infill(
+            self.decoder, given, begin, end, controls=Controls.of(**asked), candidates=candidates, seed=seed,
+            progress=progress or no_progress,
+        )  # fmt: skip
+        return self._told(made)
+
+    def arrange(
+        self, score: Score | PathOrStr, instruments: str | Iterable[str], *, temperature: float = 0.5, seed: int = 0,
+        progress: Callable[[float], None] | None = None,
+    ) -> Score:  # fmt: skip
+        """Return the notes of a score spread over `instruments` (automatic instrumentation).
+
+        Parameters
+        ----------
+        temperature : float
+            0: always the likeliest instrument.
+
+        Raises
+        ------
+        GenaudioError
+            If there is nothing to arrange, or the model has no class for an instrument.
+        """
+        made = arrange(
+            self.decoder, _score(score), find_instruments(instruments), temperature=temperature, seed=seed,
+            progress=progress or no_progress,
+        )  # fmt: skip
+        return self._told(made)
+
+    def _told(self, made: Generated) -> Score:
+        lines = made.told(self.name)
+        for line in lines:
+            _log.warning(line)
+        made.score.remarks.extend(lines)
+        return made.score
+
+
+def _score(source: Score | PathOrStr) -> Score:
+    return source if isinstance(source, Score) else read_midi(Path(source))

@@ -1,0 +1,13 @@
+"""What is in a score: events that models read, keys and chords, figures on it, its picture."""
+
+from genaudio_core import lazily
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        'events': ('LIVE', 'MMT', 'Encoding', 'decode_table', 'encode'),
+        'keys': ('Chord', 'parse_key'),
+        'chord_recognition': ('recognise_score',),
+        'piano_roll': ('draw',),
+    },
+)

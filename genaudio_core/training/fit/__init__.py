@@ -1,0 +1,1 @@
+"""One trainer for each model that `genaudio-train fit` knows."""

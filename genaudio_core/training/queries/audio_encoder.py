@@ -1,0 +1,190 @@
+"""Training of the bundled audio encoder ("more like this"): `genaudio-train fit query-audio`.
+
+A clip goes to the vector of its label, against all other concepts (softmax over cosines). What it must not learn is
+the SoundFont: clips are played faster and slower, through other rooms and microphones, and with holes. It goes on
+exactly where it stopped: what is drawn depends on seed and step only.
+"""
+
+import json
+import math
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genaudio_core.command_line import notice
+from genaudio_core.files import atomic_write
+from genaudio_core.models.query_encoder import AudioNet, AudioNetConfig
+from genaudio_core.query.audio_encoder import drawn_to
+from genaudio_core.sound.spectrogram import bands_to_bins
+from genaudio_core.training.loops.average import Average
+from genaudio_core.training.loops.run_folder import begin_with, rebuild, save_checkpoint
+from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
+from genaudio_core.training.queries.space import QuerySpace
+from genaudio_core.training.sounds.lexicon import NAMES
+from genaudio_core.training.sounds.packed_clips import SoundSet, at_speed
+
+RATE, WARMUP, FALL = 2e-3, 50, 300  # peak learning rate, steps until it is there, and from which it falls
+SPEED = 0.12  # by how much a clip is played faster or slower, each way: two semitones
+
+
+def audio_batch(
+    mixer: MixtureMaker, gather: Tensor, config: AudioNetConfig, rng: random.Random, size: int, *, vary: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return (energies (B, 1, bands, frames), concept numbers (B,)): single sounds, sometimes with a little else.
+
+    With `vary` they are heard at other speeds, through other rooms and microphones, and with holes in time and band.
+    """
+    window = torch.hann_window(config.n_fft)
+    n_samples = int(config.frames * config.hop_length)
+    audio, labels = [], []
+    while len(audio) < size:
+        # Rare labels are heard as often as common ones: an example may be of anything.
+        label = rng.choice(mixer.labels)
+        clip = mixer.crop(mixer.choose(label, rng), rng)
+        if clip is None:
+            continue
+        if rng.random() < 0.3:
+            other = mixer.crop(mixer.choose(rng.choice(mixer.labels), rng), rng)
+            if other is not None:
+                clip = clip + other * 10 ** (rng.uniform(-30, -8) / 20)
+        if vary:
+            clip = at_speed(clip, 2 ** rng.uniform(-SPEED, SPEED))
+        clip = clip[:n_samples]
+        audio.append(np.pad(clip, (0, n_samples - len(clip))))
+        labels.append(NAMES.index(label))
+    spectra = torch.stft(torch.from_numpy(np.stack(audio).astype(np.float32)), config.n_fft, config.hop_length,
+                         window=window, return_complex=True, pad_mode='constant')[..., : config.frames]  # fmt: skip
+    energy = torch.matmul(gather, spectra.real**2 + spectra.imag**2)
+    if vary:
+        draw = torch.Generator().manual_seed(rng.getrandbits(60))
+        # A smooth equaliser, about 4 dB from one end to the other and 2 dB in between.
+        place = torch.linspace(0, math.pi, config.bands)
+        waves = torch.stack([torch.cos(k * place) for k in range(1, 7)])
+        amounts = torch.randn(size, 6, generator=draw) / torch.arange(1, 7) ** 0.5
+        energy = energy * torch.exp(0.8 * amounts @ waves)[:, :, None]
+        for one in energy:  # holes: no single band or moment may decide
+            if rng.random() < 0.5:
+                width, first = rng.randrange(1, config.bands // 6), rng.randrange(config.bands)
+                one[first : first + width] *= 1e-3
+            if rng.random() < 0.5:
+                width, first = rng.randrange(1, config.frames // 3), rng.randrange(config.frames)
+                one[:, first : first + width] *= 1e-3
+    return energy[:, None], torch.tensor(labels)
+
+
+def train_audio(
+    space: QuerySpace,
+    sounds: Path,
+    out: Path,
+    *,
+    minutes: float,
+    batch: int = 24,
+    seed: int = 1,
+    steps: float = math.inf,
+    start_from: Path | None = None,
+) -> dict:
+    """Train the audio encoder; write ``audio.safetensors`` in `out`; return how well it does.
+
+    It stops after `minutes`, or at `steps` in all. A run in `out` goes on; `start_from` is a checkpoint that a new one
+    begins with.
+    """
+    torch.manual_seed(seed)
+    config = AudioNetConfig()
+    model = AudioNet(config)
+    gather = torch.from_numpy(bands_to_bins(config.n_fft // 2 + 1, config.bands, config.base)).T.contiguous()
+    # A little more than is seen: some of it is played faster.
+    mixing = MixtureConfig(seconds=2**SPEED * config.frames * config.hop_length / config.sample_rate)
+    concepts = torch.from_numpy(space.concepts)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.02)
+    mixer = MixtureMaker(SoundSet(sounds), 'train', mixing)
+    out.mkdir(parents=True, exist_ok=True)
+    state_path, step = out / 'audio-last.pt', 0
+    if start_from is not None and not state_path.exists():
+        begin_with(model, start_from)
+    average = Average(model)  # does what a decay of the rate would, whenever the run stops
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        model.load_state_dict(state['model'])
+        optimiser.load_state_dict(state['optimiser'])
+        average.state, step = state['average'], state['step']
+        notice(f'going on from step {step}')
+    recent: list[float] = []
+    began = saved = time.monotonic()
+    result: dict = {}
+
+    def save() -> None:
+        with atomic_write(state_path) as temporary:
+            torch.save({'model': model.state_dict(), 'optimiser': optimiser.state_dict(), 'average': average.state,
+                        'step': step}, temporary)  # fmt: skip
+        plain = AudioNet(config)
+        plain.load_state_dict(average.state)
+        plain.eval()
+        result.update({'steps': step} | audio_accuracy(plain, space, SoundSet(sounds), gather))
+        save_checkpoint(out / 'audio.safetensors', plain, config.to_dict(), **result)
+        line = json.dumps({'loss': round(float(np.mean(recent or [0])), 3)} | result)
+        with (out / 'audio.log').open('a', encoding='utf-8') as file:
+            file.write(line + '\n')
+        notice(line)
+        recent.clear()
+
+    while step < steps and time.monotonic() - began < minutes * 60:
+        rng = random.Random(seed * 7919 + step)
+        torch.manual_seed(seed * 7919 + step)  # of the dropout
+        for group in optimiser.param_groups:
+            group['lr'] = RATE * min(1.0, (step + 1) / WARMUP, math.sqrt(FALL / (step + 1)))
+        energy, labels = audio_batch(mixer, gather, config, rng, batch, vary=True)
+        loss = F.cross_entropy(model(energy) @ concepts.T * 12, labels, label_smoothing=0.05)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        average.update(model, step)
+        recent.append(loss.item())
+        step += 1
+        if time.monotonic() - saved > 300:
+            saved = time.monotonic()
+            save()
+    save()
+    return result
+
+
+def audio_accuracy(model: AudioNet, space: QuerySpace, sounds: SoundSet, gather: Tensor, n: int = 384) -> dict:
+    """Return top-1 and top-3 accuracy over all concepts, per split, on single sounds."""
+    config, result = model.config, {}
+    mixing = MixtureConfig(seconds=config.frames * config.hop_length / config.sample_rate)
+    for split in ('valid', 'test'):
+        mixer = MixtureMaker(sounds, split, mixing)
+        if not mixer.labels:
+            continue
+        rng, ranks = random.Random(3), []
+        with torch.inference_mode():
+            for _ in range(n // 48):
+                energy, labels = audio_batch(mixer, gather, config, rng, 48)
+                scores = model(energy) @ torch.from_numpy(space.concepts).T
+                ranks += (scores > scores.gather(1, labels[:, None])).sum(dim=1).tolist()
+        result[f'{split}_top1'] = round(float(np.mean([r == 0 for r in ranks])), 3)
+        result[f'{split}_top3'] = round(float(np.mean([r < 3 for r in ranks])), 3)
+    return result
+
+
+def audio_vectors(run: Path, sounds: Path, per_label: int, seed: int = 5) -> dict[str, np.ndarray]:
+    """Return label -> (per_label, dim): what examples of training clips ask for, by `run`'s encoder and space."""
+    checkpoint = run / 'audio.safetensors'
+    model, _ = rebuild(checkpoint, lambda config: AudioNet(AudioNetConfig(**config)), 'the audio encoder')
+    config = model.config
+    gather = torch.from_numpy(bands_to_bins(config.n_fft // 2 + 1, config.bands, config.base)).T.contiguous()
+    mixing = MixtureConfig(seconds=config.frames * config.hop_length / config.sample_rate)
+    mixer = MixtureMaker(SoundSet(sounds), 'train', mixing)
+    table, rng = {}, random.Random(seed)
+    concepts = QuerySpace.load(run / 'space.npz').concepts
+    for label in mixer.labels:
+        one = MixtureMaker.__new__(MixtureMaker)
+        one.__dict__.update(mixer.__dict__, labels=[label], by_label={label: mixer.by_label[label]})
+        with torch.inference_mode():
+            heard = model(audio_batch(one, gather, config, rng, per_label)[0]).numpy()
+        table[label] = np.stack([drawn_to(concepts, vector) for vector in heard])  # as `QueryEncoder.example` does
+    return table

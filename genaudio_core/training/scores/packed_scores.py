@@ -1,0 +1,264 @@
+"""One compact, memory-mapped file that holds all scores to train on.
+
+It is a safetensors file of columns: a piece is a slice of the note columns and of the meter columns. The header
+carries a JSON report (pieces, notes, instruments, what was skipped and why).
+"""
+
+import hashlib
+import json
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
+from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE, RESOLUTION, meter_code, note_table
+from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, PROGRAM_TO_LIVE_CODE, instrument_name
+from genaudio_core.training.scores.score_files import ScoreFile, find_scores, read_score, work_of
+
+FORMAT_VERSION = '1'
+MIN_NOTES = 50  # as published; ...
+MIN_DRUM_NOTES = 8  # ... a drum groove is short by nature
+SPLITS = ('train', 'valid', 'test')
+VALID_SHARE, TEST_SHARE = 0.03, 0.03
+MAX_STEP = 2000 * 4 * RESOLUTION  # the published conversion keeps pieces of up to 2,000 bars
+
+
+@dataclass
+class PackedPiece:
+    """What `read_piece` found in one file."""
+
+    source: str
+    name: str
+    notes: np.ndarray  # NOTE_TYPE, sorted by step
+    meters: np.ndarray  # (n, 2): step, meter code
+
+
+def read_piece(file: ScoreFile, min_notes: int = MIN_NOTES) -> PackedPiece | tuple[str, str, str]:
+    """Read one file; a bad one, or one with fewer notes (drums alone may be shorter), gives (source, name, why)."""
+    try:
+        score = read_score(file)
+    except GenaudioError as error:
+        return file.source, file.name, str(error).replace('The MIDI data', 'the file')
+    table = note_table(score)
+    drums = int((table['program'] == DRUM_PROGRAM).sum())
+    if len(table) < (min(MIN_DRUM_NOTES, min_notes) if drums == len(table) else min_notes):
+        return file.source, file.name, f'only {len(table)} notes'
+    table = table[(table['step'] < MAX_STEP) & (table['step'] >= 0)]
+    table = table[np.lexsort((table['pitch'], table['step']))]
+    meters = [(round(m.beat * RESOLUTION), meter_code(m.numerator, m.denominator)) for m in score.meters]
+    return PackedPiece(file.source, file.name, table, np.array(meters, np.int32).reshape(-1, 2))
+
+
+def split_by_work(works: list[str]) -> np.ndarray:
+    """0 train, 1 valid, 2 test for each piece, by the name of its work, so that adding data moves no piece.
+
+    Small collections, which may get no held-out work that way, lend one for each split.
+    """
+    place = {w: int.from_bytes(hashlib.sha256(w.encode()).digest()[:4], 'big') / 2**32 for w in works}
+    splits = np.array([1 if place[w] < VALID_SHARE else 2 if place[w] < VALID_SHARE + TEST_SHARE else 0 for w in works])
+    by_place = sorted(place, key=lambda work: place[work])
+    if len(by_place) >= 3:
+        for split, lent in ((1, by_place[0]), (2, by_place[-1])):
+            if not (splits == split).any():
+                splits[[work == lent for work in works]] = split
+    return splits.astype(np.uint8)
+
+
+def _fingerprints(pitch: np.ndarray, length: int = 12) -> np.ndarray:
+    """A 64-bit hash for every run of `length` notes, blind to transposition and to rhythm."""
+    interval = np.diff(pitch.astype(np.int64)).astype(np.uint64)
+    if len(interval) < length:
+        return np.empty(0, np.uint64)
+    code = np.zeros(len(interval) - length + 1, np.uint64)
+    with np.errstate(over='ignore'):
+        for i in range(length):
+            code = code * np.uint64(6364136223846793005) + interval[i : i + len(code)] + np.uint64(1442695040888963407)
+    return np.unique(code)
+
+
+def near_duplicates(pieces: list[PackedPiece], splits: np.ndarray) -> list[int]:
+    """Held-out pieces that share over 30% of their note runs with a training piece (another edition of it)."""
+    train = [_fingerprints(piece.notes['pitch']) for piece, split in zip(pieces, splits, strict=True) if split == 0]
+    known = np.unique(np.concatenate(train)) if train else np.empty(0, np.uint64)
+    found = []
+    for i in np.flatnonzero(splits != 0):
+        own = _fingerprints(pieces[i].notes['pitch'])
+        if len(own) and np.isin(own, known, assume_unique=True).mean() > 0.3:
+            found.append(int(i))
+    return found
+
+
+def prepare(
+    folders: list[Path], out: Path, *, workers: int = 1, progress: Callable[[int], None] = lambda done: None
+) -> dict:
+    """Pack every score in `folders` into `out`; return the report.
+
+    Bad files are skipped and named in the report. Exact duplicates count once. A held-out piece that nearly
+    repeats a training piece is left out of its split.
+
+    Raises
+    ------
+    GenaudioError
+        If nothing usable was found.
+    """
+    pieces: list[PackedPiece] = []
+    skipped: list[tuple[str, str, str]] = []
+    seen: set[bytes] = set()
+    with multiprocessing.get_context('spawn').Pool(workers) as pool:
+        for done, result in enumerate(pool.imap(read_piece, find_scores(folders), chunksize=4), 1):
+            if isinstance(result, PackedPiece):
+                digest = hashlib.sha256(result.notes.tobytes()).digest()
+                if digest in seen:
+                    skipped.append((result.source, result.name, 'the same notes as another file'))
+                else:
+                    seen.add(digest)
+                    pieces.append(result)
+            else:
+                skipped.append(result)
+            progress(done)
+    if not pieces:
+        why = f' First reason: {skipped[0][1]}: {skipped[0][2]}.' if skipped else ''
+        raise GenaudioError(f'No usable score in {", ".join(map(str, folders))}.{why}')
+
+    splits = split_by_work([work_of(piece.source, piece.name) for piece in pieces])
+    repeats = set(near_duplicates(pieces, splits))
+    for i in repeats:
+        why = f'held out, but another edition of it is trained on ({SPLITS[splits[i]]})'
+        skipped.append((pieces[i].source, pieces[i].name, why))
+    splits = splits[[i for i in range(len(pieces)) if i not in repeats]]
+    pieces = [piece for i, piece in enumerate(pieces) if i not in repeats]
+    return pack(pieces, splits, out, skipped)
+
+
+def pack(pieces: list[PackedPiece], splits: np.ndarray, out: Path, skipped: list[tuple[str, str, str]]) -> dict:
+    """Write pieces with their splits (an index into `SPLITS` for each) as a data file; return the report."""
+    from safetensors.numpy import save_file
+
+    notes = np.concatenate([piece.notes for piece in pieces])
+    report = _report(pieces, splits, notes, skipped)
+    sources = sorted({piece.source for piece in pieces})
+    tensors = {
+        'step': notes['step'],
+        'duration': np.minimum(notes['duration'], 65535).astype(np.uint16),
+        'pitch': notes['pitch'],
+        'velocity': notes['velocity'],
+        'program': notes['program'],
+        'note_offset': np.cumsum([0] + [len(piece.notes) for piece in pieces]),
+        'meter': np.concatenate([piece.meters for piece in pieces]),
+        'meter_offset': np.cumsum([0] + [len(piece.meters) for piece in pieces]),
+        'split': splits,
+        'source': np.array([sources.index(piece.source) for piece in pieces], np.uint16),
+    }
+    metadata = {
+        'genaudio_scores': FORMAT_VERSION,
+        'resolution': str(RESOLUTION),
+        'sources': json.dumps(sources),
+        'names': json.dumps([piece.name for piece in pieces]),
+        'report': json.dumps(report),
+    }
+    with atomic_write(out) as temporary:
+        save_file({name: np.ascontiguousarray(column) for name, column in tensors.items()}, temporary, metadata)
+    return report
+
+
+def _report(pieces: list[PackedPiece], splits: np.ndarray, notes: np.ndarray, skipped: list) -> dict:
+    code_of = np.array([*PROGRAM_TO_LIVE_CODE, DRUMS_CODE])
+    counts = np.bincount(code_of[notes['program']], minlength=DRUMS_CODE + 1)
+    by_instrument = {
+        (instrument_name(code) if code else 'sound effects (not used)'): int(counts[code])
+        for code in np.argsort(-counts)
+        if counts[code]
+    }
+    per_source: dict[str, dict[str, int]] = {}
+    for piece, split in zip(pieces, splits, strict=True):
+        entry = per_source.setdefault(piece.source, dict.fromkeys(('pieces', 'notes', *SPLITS), 0))
+        entry['pieces'] += 1
+        entry['notes'] += len(piece.notes)
+        entry[SPLITS[split]] += 1
+    return {
+        'pieces': len(pieces),
+        'notes': len(notes),
+        'drum_notes': by_instrument.get(DRUMS, 0),
+        'split': {name: int((splits == i).sum()) for i, name in enumerate(SPLITS)},
+        'sources': per_source,
+        'instruments': by_instrument,
+        'skipped': len(skipped),
+        'skipped_why': dict(Counter(why for _, _, why in skipped).most_common(20)),
+        'skipped_files': [f'{source}/{name}: {why}' for source, name, why in skipped],
+    }
+
+
+class ScoreData:
+    """A prepared file, memory-mapped: many processes share one copy.
+
+    Raises
+    ------
+    GenaudioError
+        If the file is not one that `prepare` of this version wrote.
+    """
+
+    def __init__(self, path: str | Path):
+        path = Path(path)
+        try:
+            with path.open('rb') as file:
+                size = int.from_bytes(file.read(8), 'little')
+                if size > 1 << 30:
+                    raise ValueError
+                head = json.loads(file.read(size))
+        except OSError as error:
+            raise GenaudioError(f'Cannot read {path}: {error.strerror}. Make it: genaudio-train prepare') from error
+        except ValueError:
+            raise GenaudioError(f'{path} is no data file of genaudio. Make one: genaudio-train prepare') from None
+        metadata = head.pop('__metadata__', {})
+        if metadata.get('genaudio_scores') != FORMAT_VERSION:
+            raise GenaudioError(f'{path} is no score data of this version. Make it again: genaudio-train prepare')
+        # safetensors' own numpy loader copies; mapping its plain layout shares the pages.
+        types = {'I32': '<i4', 'U16': '<u2', 'U8': 'u1', 'I64': '<i8'}
+        raw = np.memmap(path, mode='r')
+        columns = {
+            name: raw[8 + size + begin : 8 + size + end].view(types[entry['dtype']]).reshape(entry['shape'])
+            for name, entry in head.items()
+            for begin, end in [entry['data_offsets']]
+        }
+        self._notes = {name: columns[name] for name in NOTE_TYPE.names or ()}
+        self._meters, self._meter_offset = columns['meter'], columns['meter_offset']
+        self.offset = columns['note_offset']
+        self.split, self.source = np.asarray(columns['split']), np.asarray(columns['source'])
+        self.sources: list[str] = json.loads(metadata['sources'])
+        self.names: list[str] = json.loads(metadata['names'])
+        self.report: dict = json.loads(metadata['report'])
+        self.path = path
+
+    def __len__(self) -> int:
+        return len(self.offset) - 1
+
+    def indices(self, split: str) -> np.ndarray:
+        """Pieces of a split, by index."""
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+    def n_notes(self, index: int) -> int:
+        return int(self.offset[index + 1] - self.offset[index])
+
+    def notes(self, index: int, begin: int = 0, end: int | None = None) -> np.ndarray:
+        """Note table of a piece (its notes `begin` to `end`, sorted by step)."""
+        first, last = int(self.offset[index]), int(self.offset[index + 1])
+        piece = slice(first + begin, last if end is None else min(first + end, last))
+        table = np.empty(max(piece.stop - piece.start, 0), NOTE_TYPE)
+        for name, column in self._notes.items():
+            table[name] = column[piece]
+        return table
+
+    def meters(self, index: int) -> list[tuple[int, int]]:
+        """(step, meter code) pairs of a piece."""
+        rows = self._meters[int(self._meter_offset[index]) : int(self._meter_offset[index + 1])]
+        return [(int(step), int(code)) for step, code in rows]
+
+    def pieces(self, split: str) -> Iterator[tuple[int, np.ndarray, list[tuple[int, int]]]]:
+        """(index, note table, meters) of every piece of a split."""
+        for index in self.indices(split):
+            yield int(index), self.notes(int(index)), self.meters(int(index))

@@ -1,0 +1,101 @@
+"""What producers do to the parts of a song and SoundFonts do not: pumping, filters that open, a voice above the band.
+
+Everything here works on single stems (2, n), so that a mixture stays the sum of its stems.
+"""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from genaudio_core.sound.soundfont import PlayedNote
+from genaudio_core.training.sounds.singing import Singers, near, parts, sing
+from genaudio_core.training.sounds.soundfont_clips import add_effects, level
+
+SHARE_PUMPED = 0.35  # of varied windows with a bass drum
+SHARE_SWEPT = 0.25  # of varied synthesizers
+SHARE_DOUBLED = 0.4  # of voices
+FEWEST_SUNG = 5  # notes of a melody
+SHORTEST_SUNG = 0.12  # seconds, the median of a melody's notes
+KICKS = (35, 36)  # MIDI keys
+
+
+def pump(audio: np.ndarray, kicks: Sequence[float], depth: float, release: float, sample_rate: int) -> np.ndarray:
+    """Return audio (2, n) as a compressor makes it that listens to the bass drum.
+
+    Parameters
+    ----------
+    kicks
+        Seconds from the beginning of `audio`.
+    depth
+        Share of the level that is taken away, 0 to 1.
+    release
+        Seconds until it is back.
+    """
+    gain = np.ones(audio.shape[-1], np.float32)
+    span = round(release * sample_rate)
+    shape = (1 - depth * (1 - np.linspace(0, 1, span)) ** 1.5).astype(np.float32)
+    attack = min(round(0.004 * sample_rate), span)
+    shape[:attack] = np.linspace(1, shape[attack - 1], attack)
+    for kick in kicks:
+        at = round(kick * sample_rate)
+        first, last = max(at, 0), min(at + span, len(gain))
+        if last > first:
+            gain[first:last] = np.minimum(gain[first:last], shape[first - at : last - at])
+    return audio * gain
+
+
+def sweep(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Return audio (2, n) through a low-pass filter that opens and closes, once in the window or with the beat."""
+    import pedalboard as pb
+
+    n = audio.shape[-1]
+    cutoff = float(np.exp(rng.uniform(np.log(250), np.log(1500))))
+    low_pass = pb.LadderFilter(pb.LadderFilter.Mode.LPF24, cutoff, float(rng.uniform(0, 0.6)))
+    board = pb.Pedalboard([low_pass])  # pyright: ignore[reportPrivateImportUsage]
+    closed = board(np.ascontiguousarray(audio, np.float32), sample_rate)
+    rate = float(rng.choice([0.06, 0.12, 0.25, 0.5, 2.0, 4.0])) * float(rng.uniform(0.85, 1.2))  # Hz
+    phase = 2 * np.pi * (rate * np.arange(n) / sample_rate + rng.random())
+    opened = ((1 - np.cos(phase)) / 2).astype(np.float32)
+    return closed * (1 - opened) + audio * opened
+
+
+def sung_over(
+    melodies: Sequence[Sequence[PlayedNote]],
+    singers: Singers,
+    seconds: float,
+    sample_rate: int,
+    rng: np.random.Generator,
+) -> tuple[int, np.ndarray] | None:
+    """Sing the highest of some parts.
+
+    Parameters
+    ----------
+    melodies
+        The notes of each part, in seconds from the beginning of the window.
+
+    Returns
+    -------
+    tuple or None
+        Which part it was and the voice (2, n), at no particular level; None where nothing can be sung.
+    """
+    tops = [parts(notes, 2)[1] if notes else [] for notes in melodies]
+    able = [i for i, notes in enumerate(tops) if len(notes) >= FEWEST_SUNG
+            and np.median([note.end - note.start for note in notes]) >= SHORTEST_SUNG]  # fmt: skip
+    if not able:
+        return None
+    chosen = max(able, key=lambda i: float(np.median([note.note for note in tops[i]])))
+    draw = random.Random(int(rng.integers(2**31)))
+    voice = singers.draw()
+    notes = [note._replace(start=max(note.start, 0.0)) for note in near(tops[chosen], voice.pitch, draw)]
+    audio = level(sing(voice, notes, seconds, draw, sample_rate)[None])
+    if not np.any(audio):
+        return None
+    both = np.repeat(audio, 2, 0)
+    if rng.random() < SHARE_DOUBLED:
+        both = both * float(rng.uniform(0.3, 1.0))
+        for side in range(2):  # once more to the left and to the right, a little late and beside the pitch
+            late, speed = rng.uniform(0.008, 0.035) * sample_rate, 2 ** (rng.normal(0, 0.1) / 12)
+            places = np.arange(audio.shape[1]) * speed - late
+            both[side] += np.interp(places, np.arange(audio.shape[1]), audio[0], left=0.0, right=0.0)
+    return chosen, add_effects(both.astype(np.float32), sample_rate, 'vocals', draw)

@@ -1,0 +1,202 @@
+"""The model as a musician: the cache always holds what was heard and played, and sessions have no end."""
+
+import random
+
+import numpy as np
+import pytest
+import small_decoders
+
+from bridge.musicians.model_musician import ModelMusician
+from bridge.musicians.musician import HeardNote, Request
+from genaudio_core.continuation.continuer import Continuer
+from genaudio_core.music.events import NOTE, timeline
+
+
+@pytest.fixture
+def musician():
+    return ModelMusician(small_decoders.decoder('live'))
+
+
+def note(number, beat, key=60, duration=0.5, instrument='piano', held=False):
+    return HeardNote(number, beat, duration, key, 80, instrument, held)
+
+
+def check_cache(musician):
+    """The hidden state is that of a fresh prefill of the same events, and the events are the notes wanted."""
+    continuer = musician._continuer
+    fresh = Continuer(musician.decoder)
+    fresh.feed(continuer.events[0])
+    np.testing.assert_allclose(fresh.hidden, continuer.hidden, atol=1e-5)
+    rows = continuer.events[0]
+    steps = timeline(rows, musician.encoding)[0][rows[:, 0] == NOTE] + musician._origin
+    assert steps.tolist() == [event.step for event in musician._fed]
+    assert (np.diff(steps) >= 0).all()
+
+
+def hear(musician, *heard):
+    """As in the engine: what was heard is worked in when no more messages wait."""
+    musician.hear(list(heard))
+    assert musician.rest()
+
+
+def test_one_more_note_costs_one_step(musician):
+    for i in range(8):
+        hear(musician, note(i, i / 2))
+    before = musician._continuer.length
+    hear(musician, note(8, 4.0))
+    assert musician._continuer.length == before + 1 and musician.rewound == 0
+    check_cache(musician)
+
+
+def test_a_held_note_is_corrected_and_only_what_follows_is_fed_again(musician):
+    for i in range(10):
+        hear(musician, note(i, i / 2))
+    hear(musician, note(10, 5.0, 72, 1.0, held=True), note(11, 5.5))
+    length = musician._continuer.length
+    hear(musician, note(10, 5.0, 72, 3.0))
+    assert musician._continuer.length == length
+    assert musician.rewound == 2
+    check_cache(musician)
+
+
+def test_an_answer_keeps_to_its_bars_its_parts_and_its_order(musician):
+    musician.hear([note(i, i / 2, 60 + i) for i in range(8)])
+    request = Request(1, 4.0, 8.0, ('piano', 'bass', 'violin', 'violin'))
+    pieces = list(musician.answer(request))
+    notes = [n for piece in pieces for n in piece.notes]
+    assert notes and all(4.0 <= n.beat < 8.0 and 0 <= n.part < 4 for n in notes)
+    assert [piece.until for piece in pieces] == sorted(piece.until for piece in pieces)
+    assert pieces[-1].done and pieces[-1].until == 8.0
+    check_cache(musician)
+
+
+def test_the_same_seed_the_same_answer_whatever_came_before_in_the_cache(musician):
+    heard = [note(i, i / 2) for i in range(8)]
+    request = Request(1, 4.0, 8.0, ('piano',), seed=3)
+
+    def ask(m):
+        return [n for piece in m.answer(request) for n in piece.notes]
+
+    musician.expect(('piano',), 4.0)
+    musician.hear(heard)
+    first = ask(musician)
+    musician.forget(1, 4.0)
+    other = ModelMusician(musician.decoder)
+    other.expect(('piano',), 4.0)
+    other.hear([note(0, 0.0, 61, held=True)])  # a wrong estimate, corrected
+    other.hear(heard)
+    assert ask(musician) == first == ask(other)
+
+
+def test_takes_differ_and_the_chosen_one_is_remembered(musician):
+    musician.hear([note(i, i / 2) for i in range(8)])
+    pieces = list(musician.answer(Request(1, 4.0, 20.0, ('piano',), takes=3)))
+    takes = [[n for p in pieces if p.take == take for n in p.notes] for take in range(3)]
+    assert len({tuple(notes) for notes in takes}) == 3
+    musician.choose(1, 2)
+    own = [event for event in musician._fed if event.step >= 48]
+    assert {(event.step, event.pitch) for event in own} == {(round(n.beat * 12), n.note) for n in takes[2]}
+    check_cache(musician)
+    musician.forget(1, 4.0)
+    assert all(event.step < 48 for event in musician._fed)
+    check_cache(musician)
+
+
+def test_an_answer_that_is_given_up_half_way_leaves_a_true_memory(musician):
+    musician.hear([note(i, i / 2) for i in range(8)])
+    answer = musician.answer(Request(1, 4.0, 60.0, ('piano',)))
+    for _ in range(5):
+        next(answer)
+    answer.close()
+    musician.forget(1, 4.5)
+    hear(musician, note(20, 4.6))
+    check_cache(musician)
+
+
+def test_what_is_heard_together_is_fed_once(musician, monkeypatch):
+    hear(musician, *(note(i, i / 2) for i in range(8)))
+    fed = []
+    feed = type(musician._continuer).feed
+    monkeypatch.setattr(type(musician._continuer), 'feed', lambda self, rows: (fed.append(len(rows)), feed(self, rows)))
+    musician.hear([note(8, 4.0, held=True)])
+    musician.hear([note(8, 4.0, duration=0.5)])
+    next(musician.answer(Request(1, 5.0, 6.0, ('piano',))))
+    assert fed == [1]
+    assert not musician.rest()
+
+
+def test_a_long_rest_is_bridged(musician):
+    hear(musician, note(0, 0.0))
+    hear(musician, note(1, 500.0))
+    check_cache(musician)
+    notes = [n for piece in musician.answer(Request(1, 800.0, 804.0, ('piano',))) for n in piece.notes]
+    assert all(800.0 <= n.beat < 804.0 for n in notes)
+
+
+@pytest.mark.parametrize('bar', [4.0, 3.0])
+def test_a_session_outlives_the_context_many_times(musician, bar):
+    rng = random.Random(2)
+    musician.expect(('piano', 'bass', 'drums'), bar)
+    beat, number = 0.0, 0
+    for turn in range(40):
+        for _ in range(8):
+            beat += 0.5
+            number += 1
+            musician.hear([note(number, beat, rng.randrange(50, 80), instrument=rng.choice(('piano', 'drums')))])
+        start = bar * -(-beat // bar)
+        list(musician.answer(Request(turn, start, start + bar, ('piano', 'bass'), bar=bar)))
+        beat = start + bar
+        musician.rest()
+        while musician._rebase is not None and not musician._rebase.done:
+            pass
+    check_cache(musician)
+    assert musician.rebases > 3 and musician.late_rebases == 0
+    assert len(musician._heard) < 200  # what left the window is forgotten
+
+
+def test_a_context_that_fills_before_the_background_is_done(musician):
+    for i in range(400):
+        hear(musician, note(i, i / 4, 60 + i % 12))
+    assert musician.late_rebases > 0
+    check_cache(musician)
+
+
+def test_a_rebase_that_fails_is_counted_and_tried_again(musician, monkeypatch):
+    from genaudio_core.continuation.continuer import Rebase
+
+    run, failures = Rebase.run, []
+
+    def fail_once(self):
+        if not failures:
+            failures.append(self)
+            raise MemoryError
+        run(self)
+
+    monkeypatch.setattr(Rebase, 'run', fail_once)
+    for number in range(2000):
+        musician.hear([note(number, number / 2, 60 + number % 12)])
+        while musician.rest() or (musician._worker is not None and musician._worker.is_alive()):
+            pass
+        if musician.rebases:
+            break
+    assert musician.failed_rebases == 1 and musician.rebases > 0 and musician.late_rebases == 0
+    check_cache(musician)
+    musician.close()
+    assert not musician._worker.is_alive()
+
+
+def test_closing_ends_the_rebase_that_runs(musician, monkeypatch):
+    from genaudio_core.continuation.continuer import Rebase
+
+    def run(self):
+        while not self.cancelled:
+            pass
+
+    monkeypatch.setattr(Rebase, 'run', run)
+    for number in range(2000):
+        hear(musician, note(number, number / 2, 60 + number % 12))
+        musician.rest()
+        if musician._rebase is not None:
+            break
+    musician.close()
+    assert not musician._worker.is_alive()

@@ -1,0 +1,61 @@
+"""Numbers on the command line: out of range, not finite or no number, each is one line that says what it should be."""
+
+import argparse
+import importlib
+
+import pytest
+
+from bridge.bench import BENCHES
+from bridge.cli import COMMANDS, main
+from genaudio_core.command_line import decibels, place_of
+from genaudio_core.errors import GenaudioError
+
+NONSENSE = ['nan', 'inf', '-1e999', '1e999', f'-{10**20}', str(10**20), 'x', '', ' ', '1,5', '0x10']
+_MODULES = [place_of('bridge.commands', name) for name in COMMANDS if name != 'bench'] + [*BENCHES.values()]
+
+
+def options(module: str) -> list[argparse.Action]:
+    parser = argparse.ArgumentParser()
+    importlib.import_module(module).add_arguments(parser)
+    return [action for action in parser._actions if action.option_strings]
+
+
+@pytest.mark.parametrize('module', _MODULES)
+def test_a_number_out_of_range_is_one_line_everywhere(module):
+    for action in options(module):
+        assert action.type not in (int, float), f'{action.option_strings[0]} takes any number: give it a range'
+        if action.type is None or isinstance(action.type, type):  # words and paths
+            continue
+        read = action.type
+        assert callable(read)
+        for text in NONSENSE:
+            with pytest.raises(GenaudioError) as caught:
+                read(text)
+            assert '\n' not in str(caught.value) and action.option_strings[-1] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        ['bench', 'live', '--minutes', 'nan'], ['bench', 'live', '--seed', '-1'], ['bench', 'stems', '--margin', 'inf'],
+        ['bench', 'continue', '--threads', '0'], ['bench', 'separate', '--queries', '0'],
+        ['bench', 'chaos', '--seed', '-1'], ['separate', 'a.wav', '-q', 'x', '--sharpness', 'nan'],
+        ['separate', 'a.wav', '-q', 'x', '--threads', '-1'], ['synth', 'rain', '-o', 'x.wav', '--seed', '-1'],
+        ['synth', 'rain', '-o', 'x.wav', '--seconds', '-inf'], ['isolate', '-q', 'x', '--wet', '2'],
+        ['isolate', '-q', 'x', '--rest', 'nan'], ['live', 'duet', '--osc', '99999'],
+        ['live', 'duet', '--seconds', 'nan'],
+        ['live', 'duet', '--seconds', '0'], ['compose', 'x.csv', '--threads', '0'], ['demo', '--seed', '-1'],
+        ['pads', 'folder', '--osc', '0'], ['instrument', 'x.vst3', '--channel', '17'],
+    ],
+)  # fmt: skip
+def test_nothing_starts_with_a_number_that_cannot_be(command, capsys):
+    assert main(command) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err.count('\n') == 1 and f'error: {command[-2]} must be' in err
+
+
+def test_a_level_may_be_silence():
+    level = decibels('--rest')
+    assert level('-inf') == float('-inf') and level('-12.5') == -12.5
+    with pytest.raises(GenaudioError):
+        level('inf')

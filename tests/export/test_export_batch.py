@@ -1,0 +1,185 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from small_decoders import checkpoint, file
+
+from export.batch import export_all
+from export.cli import main
+from export.job import Result, verify
+from export.kinds import KINDS, SOURCES
+from export.manifest import Fault, Job, read_manifest
+from export.up_to_date import is_up_to_date, source_hash
+from genaudio_core.errors import GenaudioError
+from genaudio_core.inference.model_card import read_card, read_model, write_model
+
+ROW = '[[model]]\nname = "{name}"\nkind = "decoder"\ncheckpoint = "{checkpoint}"\n'
+
+
+def manifest(folder, text):
+    path = folder / 'manifest.toml'
+    path.write_text(text)
+    return path
+
+
+def jobs(folder, text):
+    return read_manifest(manifest(folder, text))
+
+
+def test_paths_are_relative_to_the_manifest(tmp_path):
+    (job,), faults = jobs(tmp_path, ROW.format(name='a', checkpoint='../runs/a.safetensors') + 'licence = "CC0"\n')
+    assert (job.checkpoint, job.output) == (tmp_path / '../runs/a.safetensors', tmp_path / 'a-fp32.onnx')
+    assert job.licence == 'CC0' and not faults
+
+
+def test_variants_make_files_of_their_own(tmp_path):
+    made, _ = jobs(tmp_path, ROW.format(name='a', checkpoint='c') + 'variants = ["fp32", "int8"]\nheld_out = "h"\n')
+    assert [job.output.name for job in made] == ['a-fp32.onnx', 'a-int8.onnx']
+    made, _ = jobs(tmp_path, ROW.format(name='a', checkpoint='c') + 'variants = ["int8"]\nfile = "live.onnx"\n')
+    assert made[0].output.name == 'live.onnx'
+
+
+@pytest.mark.parametrize(
+    ('line', 'why'),
+    [
+        ('varients = ["fp32"]', "unknown key 'varients'. Did you mean 'variants'"),
+        ('variants = ["int9"]', "'int9' is none of fp32, fp16, int8. Did you mean 'int8'"),
+        ('variants = []', 'each variant once'),
+        ('variants = ["fp32", "int8"]\nfile = "x.onnx"', "'file' goes with one variant"),
+        ('file = "x.pt"', 'must end in .onnx'),
+        ('target = "tpu"', "'tpu' is none of cpu, cuda"),
+        ('max_loss = "much"', "'max_loss' has the wrong type"),
+        ('licence = 3', "'licence' has the wrong type"),
+    ],
+)
+def test_a_bad_row_is_told_and_the_others_go_on(tmp_path, line, why):
+    text = ROW.format(name='bad', checkpoint='c') + line + '\n' + ROW.format(name='good', checkpoint='c')
+    made, faults = jobs(tmp_path, text)
+    assert [job.name for job in made] == ['good']
+    assert [fault.label for fault in faults] == ['bad'] and why in faults[0].why
+
+
+def test_rows_without_kind_or_with_an_unknown_one(tmp_path):
+    _, faults = jobs(tmp_path, '[[model]]\nname = "x"\n[[model]]\nname="y"\nkind="decodr"\ncheckpoint="c"\n')
+    assert "'kind' is missing" in faults[0].why and "Did you mean 'decoder'" in faults[1].why
+
+
+def test_two_rows_cannot_write_one_file(tmp_path):
+    made, faults = jobs(tmp_path, 2 * ROW.format(name='a', checkpoint='c'))
+    assert len(made) == 1 and 'already the file of' in faults[0].why
+
+
+@pytest.mark.parametrize('text', ['', 'x = 1', '[[model', 'model = 3', '\x00'])
+def test_a_manifest_that_is_none(tmp_path, text):
+    with pytest.raises(GenaudioError) as error:
+        jobs(tmp_path, text)
+    assert '\n' not in str(error.value)
+    with pytest.raises(GenaudioError, match='Cannot read'):
+        read_manifest(tmp_path / 'none.toml')
+
+
+def test_every_kind_names_files_that_exist():
+    from export.up_to_date import _ALWAYS, _ROOT
+
+    assert set(SOURCES) == set(KINDS)
+    for name in (*_ALWAYS, *(source for sources in SOURCES.values() for source in sources)):
+        assert (_ROOT / name).is_file(), name
+
+
+def test_what_makes_a_file_out_of_date(tmp_path):
+    job = Job('live', 'decoder', checkpoint('live'), tmp_path / 'live.onnx')
+    wanted = source_hash(job)
+    assert not is_up_to_date(job, wanted)  # no file yet
+    model = read_model(file('live'))
+    write_model(job.output, model.data, type(model.card)(**{**model.card.__dict__, 'source_hash': wanted}))
+    assert is_up_to_date(job, wanted)
+    for changed in (
+        Job('live', 'decoder', checkpoint('mmt'), job.output),
+        Job('live', 'decoder', checkpoint('live'), job.output, variant='fp16'),
+        Job('live', 'decoder', checkpoint('live'), job.output, licence='other'),
+    ):
+        assert not is_up_to_date(job, source_hash(changed))
+    job.output.write_bytes(job.output.read_bytes()[:-9])
+    assert not is_up_to_date(job, wanted)  # damaged
+
+
+def test_batch_skips_fails_and_goes_on(tmp_path, capsys):
+    (tmp_path / 'a.safetensors').write_bytes(checkpoint('live').read_bytes())
+    (tmp_path / 'broken.safetensors').write_bytes(b'no checkpoint')
+    text = ROW.format(name='a', checkpoint='a.safetensors') + ROW.format(name='gone', checkpoint='gone.safetensors')
+    path = manifest(tmp_path, text + ROW.format(name='broken', checkpoint='broken.safetensors') + 'x = 1\n')
+    made, faults = read_manifest(path)
+    assert isinstance(faults[0], Fault)
+    made.append(Job('broken', 'decoder', tmp_path / 'broken.safetensors', tmp_path / 'broken-fp32.onnx'))
+    model = read_model(file('live'))
+    done = type(model.card)(**{**model.card.__dict__, 'source_hash': source_hash(made[0])})
+    write_model(made[0].output, model.data, done)
+    results = export_all(made, faults)  # one process, for the broken one
+    assert [r.state for r in results] == ['up to date', 'failed', 'failed', 'failed']
+    assert 'there is no checkpoint' in results[1].why and 'no safetensors checkpoint' in results[2].why
+    assert not (tmp_path / 'broken-fp32.onnx').exists()
+    assert main(['all', str(path), '--only', 'a', '--json']) == 0
+    assert json.loads(capsys.readouterr().out)['results'][0]['state'] == 'up to date'
+    assert main(['all', str(path), '--only', 'gone', '--json']) == 1
+    assert main(['all', str(path), '--only', 'b', '--json']) == 2
+
+
+def test_a_batch_with_nothing_to_do_loads_no_torch(tmp_path):
+    (tmp_path / 'a.safetensors').write_bytes(checkpoint('live').read_bytes())
+    path = manifest(tmp_path, ROW.format(name='a', checkpoint='a.safetensors'))
+    (job,), _ = read_manifest(path)
+    model = read_model(file('live'))
+    write_model(job.output, model.data, type(model.card)(**{**model.card.__dict__, 'source_hash': source_hash(job)}))
+    code = (
+        'import sys; from export.cli import main; '
+        f'code = main(["all", {str(path)!r}, "--json"]); '
+        'sys.exit(code or "torch" in sys.modules or "onnxruntime" in sys.modules)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)['exported'] == 0
+
+
+def test_verify_with_and_without_checkpoint(tmp_path, capsys):
+    job = Job('live', 'decoder', checkpoint('live'), file('live'))
+    assert verify(file('live'), job).metrics['parity'] < 1e-5
+    alone = verify(file('live'), None)
+    assert isinstance(alone, Result) and alone.metrics['self_consistency'] < 1e-5
+    with pytest.raises(GenaudioError, match='strays'):  # a checkpoint that the file was not made from
+        verify(file('live'), Job('live', 'decoder', other_checkpoint(tmp_path), file('live')))
+    (tmp_path / 'cut.onnx').write_bytes(file('live').read_bytes()[:5000])
+    assert main(['verify', str(file('live')), str(tmp_path / 'cut.onnx'), '--json']) == 1
+    states = {r['file']: r for r in json.loads(capsys.readouterr().out)['results']}
+    assert states[str(file('live'))]['state'] == 'verified'
+    assert 'cut short' in states[str(tmp_path / 'cut.onnx')]['why']
+
+
+def other_checkpoint(folder):
+    import torch
+    from small_decoders import CONFIGS
+
+    from genaudio_core.models.mmt import MMT
+    from genaudio_core.training.loops.run_folder import save_checkpoint
+
+    torch.manual_seed(99)
+    path = folder / 'other.safetensors'
+    save_checkpoint(path, MMT(CONFIGS['live']), CONFIGS['live'].to_dict())
+    return path
+
+
+def test_one_writes_where_told(tmp_path, capsys):
+    output = tmp_path / 'mine.onnx'
+    assert main(['one', str(checkpoint('live')), str(output), '--kind', 'decoder', '--json']) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result['state'] == 'exported' and result['metrics']['parity'] < 1e-4
+    assert read_card(output).name == 'mine'
+    assert main(['one', str(tmp_path / 'none.safetensors'), str(output), '--kind', 'decoder']) == 2
+    assert main(['one', str(checkpoint('live')), str(output), '--kind', 'decodr']) == 2
+    assert output.exists()  # a failed export leaves the older file in place
+
+
+def test_the_card_tells_of_training_and_of_what_was_measured():
+    card = read_card(file('live'))
+    assert card.details['training'] == {'step': 7}
+    assert card.metrics['nll_per_note'] == 3.9 and card.metrics['parity'] < 1e-3

@@ -1,0 +1,80 @@
+"""Tiny decoders with random weights, exported once for a whole test run: the live and the published layout."""
+
+import functools
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from export.job import export
+from export.manifest import Job
+from genaudio_core.continuation.decoder import Decoder
+from genaudio_core.models.mmt import MMT, PUBLISHED, TINY, MMTConfig
+from genaudio_core.training.loops.run_folder import save_checkpoint
+
+CONTEXT = 160
+CONFIGS: dict[str, MMTConfig] = {
+    'live': replace(TINY, context=CONTEXT),
+    'mmt': replace(PUBLISHED, dim=32, layers=2, heads=2, head_dim=16, context=CONTEXT),
+}
+
+
+@functools.cache
+def folder() -> Path:
+    keep.append(tempfile.TemporaryDirectory(prefix='genaudio-test-'))
+    return Path(keep[-1].name)
+
+
+keep: list[tempfile.TemporaryDirectory] = []  # deleted when the tests end
+
+
+@functools.cache
+def model(name: str) -> MMT:
+    """The torch model, in eval mode. Its weights are larger than fresh ones, so that attention is not flat."""
+    torch.manual_seed(5)
+    made = MMT(CONFIGS[name]).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(1.5).add_(0.02 * torch.randn(parameter.shape))
+    return made
+
+
+@functools.cache
+def checkpoint(name: str) -> Path:
+    path = folder() / f'{name}.safetensors'
+    save_checkpoint(path, model(name), CONFIGS[name].to_dict(), step=7, names=['a vocabulary'])
+    return path
+
+
+@functools.cache
+def file(name: str) -> Path:
+    """The exported file."""
+    output = folder() / f'{name}.onnx'
+    measured = {'nll_per_note': 3.9}
+    job = Job(name, 'decoder', checkpoint(name), output, licence='MIT', training_data=['none'], measured=measured)
+    export(job, 'hash of ' + name)
+    return output
+
+
+@functools.cache
+def decoder(name: str) -> Decoder:
+    return Decoder.load(file(name), provider='cpu')
+
+
+def events(name: str, n: int, seed: int = 0) -> np.ndarray:
+    """Random legal events (n, fields) whose times go on and on."""
+    from export.kinds.decoder import random_events
+
+    return random_events(CONFIGS[name].layout, n, np.random.default_rng(seed))
+
+
+@torch.no_grad()
+def torch_hidden(name: str, rows: np.ndarray) -> np.ndarray:
+    """Hidden states (n, dim) of the torch model, the whole sequence at once."""
+    from genaudio_core.music.events import timeline
+
+    step, phase = timeline(rows, CONFIGS[name].layout)
+    tensors = (torch.from_numpy(np.asarray(a, np.int64))[None] for a in (rows, step, phase))
+    return model(name)(*tensors)[0].numpy()

@@ -1,0 +1,65 @@
+"""A preset that is reloaded while the music plays keeps what its plug-in delays."""
+
+import os
+import types
+
+import pytest
+from live_band import preset
+
+from bridge.commands.live import GONE, Reloader, _Instrument
+
+
+def test_the_delay_of_the_instrument_is_still_made_up_for_after_a_reload(monkeypatch):
+    sent = []
+    instrument = object.__new__(_Instrument)
+    instrument.latency, instrument.ready = 0.040, True
+    instrument._supervisor = types.SimpleNamespace(send=lambda **message: sent.append(message))  # type: ignore
+    instrument.instrument = types.SimpleNamespace(plugin=types.SimpleNamespace(name='Synth.vst3'))  # type: ignore
+    monkeypatch.setattr('bridge.plugins.instrument.InstrumentProcess.poll', lambda self: [])
+    wanted = [{'set': 'transport.latency_ms', 'value': 45.0}]
+    instrument.preset = preset(transport__latency_ms=5.0)
+    assert len(instrument.poll()) == 1 and sent == wanted
+    instrument.poll()
+    assert sent == wanted  # once is enough
+    instrument.preset = preset(transport__latency_ms=5.0, music__temperature=0.7)
+    assert instrument.poll() == [] and sent == 2 * wanted  # the person knows already
+    instrument.latency = 0.0  # its own setting was changed
+    assert len(instrument.poll()) == 1 and sent[2:] == [{'set': 'transport.latency_ms', 'value': 5.0}]
+    instrument.preset = preset(transport__latency_ms=5.0)
+    assert instrument.poll() == [] and len(sent) == 3  # nothing to make up for
+
+
+class Said:
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes with a name')
+def test_whatever_becomes_of_the_preset_file_costs_one_line_and_it_is_read_when_it_is_back(tmp_path):
+    path, view = tmp_path / 'mine.toml', Said()
+    path.write_text('[music]\ndensity = 0.3\n')
+    reloader = Reloader(path, {})
+
+    def look():
+        found = [reloader.look(view) for _ in range(2 * GONE)]  # type: ignore
+        lines, view.lines = view.lines, []
+        return [preset for preset in found if preset is not None], lines
+
+    assert look() == ([], [])
+    path.unlink()
+    assert look() == ([], [f'{path} is gone. Playing on with the preset as it was.'])
+    for make, words in (
+        (path.mkdir, 'directory'), (lambda: os.mkfifo(path), 'pipe'), (lambda: path.write_bytes(b'\xff\0'), 'TOML'),
+        (lambda: path.write_text('x = ' + '[' * 100_000), 'brackets'),
+    ):  # fmt: skip
+        make()
+        found, lines = look()
+        assert not found and len(lines) == 1 and words in lines[0].lower().replace('toml', 'TOML'), (words, lines)
+        path.rmdir() if path.is_dir() else path.unlink()
+        look()
+    path.write_text('[music]\ndensity = 0.4\n')
+    (back,), lines = look()
+    assert back['music.density'] == 0.4 and lines == [f'{path} is reloaded.']

@@ -1,0 +1,140 @@
+"""JACK with frame offsets, in freewheel: what was asked for is on its frame."""
+
+import os
+
+import pytest
+from jack_server import RATE, Desk, available, server
+
+from bridge.midi.messages import note_off, note_on
+from bridge.system.waiting import wait_until
+
+pytestmark = [pytest.mark.jack, pytest.mark.skipif(not available, reason='needs jackd')]
+
+
+@pytest.fixture(scope='module')
+def jack_running():
+    with server(256):
+        yield
+
+
+@pytest.fixture
+def wired(jack_running):
+    from bridge.midi.jack_ports import JackMidi
+
+    got, said = [], []
+    midi = JackMidi(
+        ['in'], ['out'], lambda *event: got.append(event), name='band', connect=['desk:'], notify=said.append
+    )
+    with Desk('desk', ('in',), ('out',)) as desk:
+        assert wait_until(lambda: (midi.look(), len(midi.connections()) == 2)[1], 10)
+        yield midi, desk, got
+        midi.close()
+
+
+def test_every_message_on_its_frame(wired):
+    midi, desk, _ = wired
+    desk.client.set_freewheel(True)
+    start = midi.now() + 0.5
+    wanted = []
+    for i in range(1000):
+        time = start + i * 0.0037
+        wanted.append((round(time * RATE), note_on(i % 16, 40 + i % 50, 80)))
+        midi.send_at(time, 0, wanted[-1][1])
+        midi.send_at(time + 0.003, 0, note_off(i % 16, 40 + i % 50))
+    assert wait_until(lambda: sum(m[0] & 0xF0 == 0x90 for _, _, m in list(desk.heard)) == 1000, 30)
+    desk.client.set_freewheel(False)
+    heard = [(frame, message) for frame, _, message in desk.heard if message[0] & 0xF0 == 0x90]
+    assert [message for _, message in heard] == [message for _, message in wanted]
+    # Band and desk hear each other, so that JACK delays one way by a period: the same for all.
+    assert {h[0] - w[0] for h, w in zip(heard, wanted, strict=True)} in ({0}, {256})
+
+
+def test_what_comes_in_is_stamped_to_the_frame(wired):
+    _, desk, got = wired
+    tries = []
+    for _ in range(6):  # on a busy machine a client misses a cycle, and JACK loses what was in it
+        got.clear()
+        frame = desk.frame() + 9000
+        desk.send('out', [(frame + 100 * i, note_on(0, 60, 1 + i)) for i in range(50)])
+        wait_until(lambda: len(got) == 50, 3)
+        tries.append([round(time * RATE) - frame - 100 * (message[2] - 1) for _, message, time in list(got)])
+        if len(tries[-1]) == 50 and len(set(tries[-1])) == 1:
+            break
+    assert set(tries[-1]) in ({0}, {256}) and len(tries[-1]) == 50, tries
+
+
+def test_every_note_off_is_sent_again(wired):
+    midi, desk, _ = wired
+    midi.send_at(midi.now(), 0, note_on(0, 60, 90))
+    midi.send_at(midi.now() + 0.05, 0, note_off(0, 60))
+    assert wait_until(lambda: [m for *_, m in list(desk.heard)].count(note_off(0, 60)) == 2, 10)
+
+
+def test_the_second_note_off_never_cuts_the_next_note(wired):
+    midi, desk, _ = wired
+    now = midi.now() + 0.05
+    midi.send_at(now, 0, note_on(0, 60, 90))
+    midi.send_at(now + 0.02, 0, note_off(0, 60))
+    midi.send_at(now + 0.03, 0, note_on(0, 60, 91))
+    midi.send_at(now + 0.4, 0, note_off(0, 60))
+    assert wait_until(lambda: len([1 for *_, m in list(desk.heard) if m[0] == 0x80]) >= 3, 10)
+    heard = [(frame, m) for frame, _, m in desk.heard]
+    second_on = next(frame for frame, m in heard if m == note_on(0, 60, 91))
+    assert [f for f, m in heard if m[0] == 0x80 and second_on < f < second_on + 0.3 * RATE] == []
+
+
+def test_silence_and_close_end_everything(wired):
+    midi, desk, _ = wired
+    for note in range(40, 60):
+        midi.send_at(midi.now(), 0, note_on(2, note, 90))
+        midi.send_at(midi.now() + 5, 0, note_off(2, note))
+    assert wait_until(lambda: len(desk.heard) >= 20, 10)
+    midi.close()
+    offs = {m[1] for *_, m in desk.heard if m[0] == 0x82}
+    assert offs == set(range(40, 60))
+    assert (0xB2, 123, 0) in {tuple(m) for *_, m in desk.heard}
+
+
+def test_a_missing_server_is_told(jack_running, monkeypatch):
+    from bridge.midi.jack_ports import JackMidi
+    from bridge.system.jack_client import is_running
+    from genaudio_core.errors import GenaudioError
+
+    assert is_running()
+    monkeypatch.setitem(os.environ, 'JACK_DEFAULT_SERVER', 'nobody')
+    assert not is_running()
+    with pytest.raises(GenaudioError, match='No JACK server'):
+        JackMidi(['in'], ['out'], print)
+
+
+def test_the_bench_over_jack_finds_every_message(jack_running):
+    from bridge.bench.live_run import bench_live
+
+    result = bench_live(0.12, 240, 3, 0.002, 'jack', 'rules', 0)
+    assert result['hung_notes'] == 0 and result['struck_twice'] == 0 and result['messages'] > 20
+    assert result['out_jitter_ms_p99'] is not None and result['handovers'] > 0
+
+
+def test_a_cable_pulled_and_put_back_between_two_looks_leaves_no_note_on(wired):
+    """Its note-off and the repetition went to nobody: it is sent anew when the cable is back."""
+    midi, desk, _ = wired
+
+    def heard(message):
+        return any(bytes(m) == message for *_, m in list(desk.heard))
+
+    on, off = note_on(0, 61, 90), note_off(0, 61)
+    for _ in range(10):  # on a busy machine JACK loses what a late client should have heard
+        midi.send_at(midi.now() + 0.05, 0, on)
+        if wait_until(lambda: heard(on), 2):
+            break
+        midi.send_at(midi.now(), 0, off)
+    midi.look()
+    desk.heard.clear()
+    desk.client.disconnect('band:out', 'desk:in')
+    midi.send_at(midi.now() + 0.02, 0, off)
+    assert wait_until(lambda: not midi.sounding.count(), 10)
+    wait_until(lambda: False, 0.3)  # the repetition is over, too
+    assert not heard(off)
+    desk.client.connect('band:out', 'desk:in')
+    assert wait_until(lambda: (midi.look(), heard(off))[1], 10)
+    assert midi.outputs_back() == [0]

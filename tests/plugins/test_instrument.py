@@ -1,0 +1,222 @@
+"""An instrument plug-in plays what a session sends: messages, the table, and a real VST3 in JACK."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jack_server import RATE, Desk, Recorder, available, record_until, server
+from vst3 import built, can_build
+
+from bridge.plugins.instrument import InstrumentProcess, JackInstrument
+from bridge.settings.band_preset import parse_preset
+from bridge.settings.instrument_table import Instrument, parse_instrument
+from genaudio_core.errors import GenaudioError
+
+PERIOD = 256
+needs_jack = pytest.mark.skipif(not available, reason='needs jackd')
+
+
+def listener(channel=None, controllers=None):
+    """The part of the client that reads messages, without a server."""
+    one = object.__new__(JackInstrument)
+    one.instrument = Instrument(Path('x.vst3'), channel, controllers=controllers or {})
+    one.sample_rate, one.played, one._sounding, one._turned, one._hush = RATE, 0, set(), deque(), False
+    return one
+
+
+messages = st.one_of(
+    st.builds(lambda k, c, n, v: bytes((k | c, n, v)), st.sampled_from([0x80, 0x90, 0x90, 0xB0]), st.integers(0, 3),
+              st.integers(0, 127), st.integers(0, 127)),
+    st.sampled_from([b'\xf8', b'\xfe', bytes((0xC0, 5)), bytes((0xB1, 123, 0)), bytes((0xB0, 120, 0))]),
+)  # fmt: skip
+
+
+@given(st.lists(messages, max_size=80), st.one_of(st.none(), st.integers(0, 3)))
+def test_whatever_it_hears_nothing_hangs(heard, channel):
+    """After a hush every note that the plug-in was told to begin was also ended, one by one."""
+    one, down = listener(channel), set()
+    told = one._messages([(i, message) for i, message in enumerate(heard)])
+    one.silence()
+    for message, _ in [*told, *one._messages([])]:
+        key = (message[0] & 15, message[1])
+        assert channel is None or message[0] & 15 == channel
+        if message[0] & 0xF0 == 0x90 and message[2]:
+            down.add(key)
+        elif message[0] & 0xF0 in (0x80, 0x90):
+            down.discard(key)
+    assert not down and not one._sounding
+    assert [t for _, t in told] == sorted(t for _, t in told)
+
+
+def test_controllers_turn_parameters_and_are_not_passed_on():
+    one = listener(controllers={74: 'cutoff'})
+    told = one._messages([(0, bytes((0xB0, 74, 127))), (1, bytes((0xB0, 1, 64)))])
+    assert [message for message, _ in told] == [bytes((0xB0, 1, 64))]
+    assert list(one._turned) == [('cutoff', 1.0)]
+
+
+def test_the_table_of_a_preset(tmp_path):
+    table = {'plugin': 'S.vst3', 'channel': 2, 'gain_db': -6, 'connect': ['system:'], 'state': 's.state',
+             'parameters': {'cutoff': 0.4}, 'cc': {'74': 'cutoff'}, 'effects': [{'effect': 'Reverb'}]}  # fmt: skip
+    found = parse_preset({'instrument': table}, path=tmp_path / 'p.toml').instrument
+    assert found is not None
+    assert (found.plugin, found.channel, found.state) == (tmp_path / 'S.vst3', 1, tmp_path / 's.state')
+    assert found.controllers == {74: 'cutoff'} and found.effects[0].effect == 'Reverb'
+    for wrong, says in (
+        ({}, 'plugin = '), ({'plugin': 'x', 'chanel': 1}, "Did you mean 'channel'"),
+        ({'plugin': 'x', 'channel': 17}, '1 to'),
+        ({'plugin': 'x', 'gain_db': 99}, 'range'), ({'plugin': 'x', 'cc': {'200': 'a'}}, '0 to 119'),
+        ({'plugin': 'x', 'connect': 'system'}, 'list'), ({'plugin': 'x', 'parameters': {'a': []}}, 'lines such as'),
+    ):  # fmt: skip
+        with pytest.raises(GenaudioError, match=says):
+            parse_instrument(wrong, tmp_path)
+
+
+def until(what, host=None, seconds=30.0):
+    """Wait for `what`, listening to the host; return what it said."""
+    said, end = [], time.monotonic() + seconds
+    while not what():
+        if host is not None:
+            said += host.poll()
+        assert time.monotonic() < end, said
+        time.sleep(0.01)
+    return said
+
+
+@pytest.mark.jack
+@needs_jack
+@can_build
+def test_a_note_sounds_from_its_frame_to_its_end_and_outlives_a_crash():
+    with server(PERIOD), Desk('desk') as desk, contextlib.ExitStack() as stack:
+        recorder = Recorder()
+        stack.callback(recorder.client.close)
+        host = InstrumentProcess(Instrument(built('beep'), gain_db=-6.0206, connect=('desk:out', 'recorder:in')))
+        stack.callback(host.stop)
+        until(lambda: host.ready, host)
+        assert host.latency == 0
+
+        def next_tenth():
+            """The next tenth of a second that is recorded, after what is on its way now; NaN where JACK lost some."""
+            start = desk.frame() + RATE // 10
+            record_until(recorder, start + RATE // 10)
+            return recorder.between(start, start + RATE // 10)
+
+        assert not np.nan_to_num(next_tenth()).any()
+
+        def play(hold):
+            """A note of `hold` frames; return the recording from its planned beginning."""
+            start = desk.frame() + RATE // 4
+            desk.send('out', [(start, bytes((0x90, 69, 127))), (start + hold, bytes((0x80, 69, 0)))])
+            record_until(recorder, start + hold + 4 * PERIOD)
+            return recorder.between(start, start + hold + 4 * PERIOD)
+
+        heard = play(10_000)
+        loud = np.flatnonzero(np.abs(heard) > 1e-4)
+        assert loud[0] % PERIOD == 0 and loud[0] <= 2 * PERIOD  # a period late at most, and always the same
+        assert loud[-1] - loud[0] in range(9_950, 10_000)  # a cosine may cross zero where it ends
+        tone = 0.25 * np.cos(2 * np.pi * 440 * np.arange(9_000) / RATE)
+        got = heard[loud[0] : loud[0] + 9_000]
+        kept = ~np.isnan(got)
+        np.testing.assert_allclose(got[kept], tone[kept], atol=1e-3)
+        # It crashes in the middle of a note: silence, one line, and it plays again.
+        desk.send('out', [(desk.frame(), bytes((0x90, 60, 127)))])
+        assert np.nanmax(np.abs(next_tenth())) > 0.2
+        os.kill(host.process.pid, signal.SIGKILL)
+        host.process.join(5)
+        said = until(lambda: host.restarts == 1 and host.ready, host)
+        assert any('crashed; it is started again' in line for line in said)
+        assert not np.nan_to_num(next_tenth()).any()
+        assert np.nanmax(np.abs(play(5_000))) > 0.2
+        # Panic: the plug-in never lets go of a key by itself.
+        desk.send('out', [(desk.frame(), bytes((0x90, 64, 127)))])
+        assert np.nanmax(np.abs(next_tenth())) > 0.2
+        desk.send('out', [(desk.frame(), bytes((0xB0, 123, 0)))])
+        assert not np.nan_to_num(next_tenth()).any()
+
+
+@pytest.mark.jack
+@needs_jack
+@can_build
+def test_what_cannot_play_is_told_in_one_line(tmp_path):
+    beep = built('beep')
+    with server(PERIOD):
+        for plugin, more, says in (
+            (beep.with_name('Beep.vst'), {}, f"Did you mean '{beep.name}'"),
+            (built('crash'), {}, 'is an effect'),
+            (beep, {'parameters': {'cutof': 1.0}}, 'has no parameter'),
+            (beep, {'controllers': {7: 'volum'}}, "no parameter 'volum'"),
+        ):
+            host = InstrumentProcess(Instrument(plugin, **more))
+            said = until(lambda host=host: host.failed, host)
+            host.stop()
+            assert says in host.failed and '\n' not in host.failed
+            assert sum('plays on over its MIDI ports' in line for line in said) == 1
+            assert host.restarts == 0
+
+
+PRESET = """
+[music]
+model = "rules"
+[ports]
+backend = "jack"
+connect = ["desk:out"]
+[player]
+mode = "respond"
+bars_heard = 1
+bars_answered = 1
+[instrument]
+plugin = "{plugin}"
+connect = ["recorder:in"]
+[[instrument.effects]]
+effect = "Gain"
+gain_db = -6
+"""
+
+
+@pytest.mark.jack
+@needs_jack
+@can_build
+def test_the_answer_of_a_session_sounds(tmp_path):
+    """The real daemon: what it answers is heard through the plug-in, and stays silent after the end."""
+    (tmp_path / 'p.toml').write_text(PRESET.format(plugin=built('beep')))
+    with server(PERIOD), Desk('desk') as desk, contextlib.ExitStack() as stack:
+        recorder = Recorder()
+        stack.callback(recorder.client.close)
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'bridge.cli', 'live', str(tmp_path / 'p.toml'), '--no-view', '--json'],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        stack.enter_context(process)
+        stack.callback(process.kill)
+        said: list[str] = []
+        threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True).start()
+
+        def loudest(seconds):
+            return np.nanmax(np.abs(recorder.between(desk.frame() - int(seconds * RATE), desk.frame())), initial=0)
+
+        end = time.monotonic() + 60
+        # Phrases until the band has answered one. A short look back, bar by bar, could miss every answer.
+        while loudest(6.0) < 0.05:
+            assert time.monotonic() < end and process.poll() is None, said
+            at = desk.frame() + 1000
+            for i in range(4):
+                beat = at + 12_000 * i
+                desk.send('out', [(beat, bytes((0x90, 60 + 2 * i, 100))), (beat + 9_000, bytes((0x80, 60 + 2 * i, 0)))])
+            record_until(recorder, at + 2 * RATE)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+        end_frame = desk.frame() + RATE // 10
+        record_until(recorder, end_frame + RATE // 5)
+        assert not np.nan_to_num(recorder.between(end_frame, end_frame + RATE // 5)).any()
+    assert json.loads(out)['played'] > 0

@@ -1,0 +1,97 @@
+"""What producers do to parts of training windows: a mixture stays the sum of its stems, and nothing moves in time."""
+
+import importlib.util
+
+import mido
+import numpy as np
+import pytest
+
+from genaudio_core.commands.cli import main
+from genaudio_core.sound.audio_files import AudioWriter
+from genaudio_core.sound.soundfont import SAMPLE_RATE, PlayedNote
+from genaudio_core.training.sounds.bands import BandRenderer
+from genaudio_core.training.sounds.production import pump, sung_over, sweep
+from genaudio_core.training.sounds.singing import Singers, analyse
+
+
+def test_parts_duck_under_the_bass_drum_and_come_back():
+    audio = np.ones((2, SAMPLE_RATE), np.float32)
+    heard = pump(audio, [-0.05, 0.5], 0.8, 0.2, SAMPLE_RATE)
+    at = {when: float(heard[0, round(when * SAMPLE_RATE)]) for when in (0.0, 0.3, 0.51, 0.6, 0.8)}
+    assert at[0.0] < 0.8  # of a stroke before the window the end is heard
+    assert at[0.51] == pytest.approx(0.25, abs=0.1)
+    assert at[0.51] < at[0.6] < 1
+    assert at[0.3] == at[0.8] == 1
+    assert np.abs(np.diff(heard[0])).max() < 0.02  # no click
+    np.testing.assert_array_equal(heard[0], heard[1])
+    np.testing.assert_array_equal(pump(audio, [], 0.8, 0.2, SAMPLE_RATE), audio)
+
+
+def test_a_filter_that_opens_keeps_length_and_takes_treble():
+    pytest.importorskip('pedalboard')
+    noise = 0.1 * np.random.default_rng(1).standard_normal((2, 2 * SAMPLE_RATE)).astype(np.float32)
+    for seed in range(4):
+        heard = sweep(noise, SAMPLE_RATE, np.random.default_rng(seed))
+        assert heard.shape == noise.shape and np.isfinite(heard).all()
+        treble = np.abs(np.fft.rfft(heard))[:, heard.shape[1] // 4 :]
+        assert treble.mean() < 0.95 * np.abs(np.fft.rfft(noise))[:, heard.shape[1] // 4 :].mean()
+
+
+def need_pyworld() -> None:
+    if not importlib.util.find_spec('pyworld'):  # importing it needs a hand: singing.need_world
+        pytest.skip('no pyworld')
+
+
+class OneSinger(Singers):
+    """A choir of one, who sings a vowel."""
+
+    def __init__(self):
+        t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+        vowel = sum(np.sin(2 * np.pi * k * 150 * t) / k for k in range(1, 20)) * (np.sin(2 * np.pi * 2 * t) > -0.7)
+        voice = analyse(0.1 * vowel)
+        assert voice is not None
+        self.voice = voice
+
+    def draw(self):
+        return self.voice
+
+
+def test_the_highest_melody_is_sung():
+    need_pyworld()
+    pytest.importorskip('pedalboard')
+    low, high = ([PlayedNote(0.5 * i, 0.5 * i + 0.4, key + i, 90) for i in range(6)] for key in (48, 72))
+    rng = np.random.default_rng(1)
+    found = sung_over([low, high, []], OneSinger(), 3.0, SAMPLE_RATE, rng)
+    assert found is not None and found[0] == 1
+    voice = found[1]
+    assert voice.shape == (2, 3 * SAMPLE_RATE) and np.abs(voice).max() > 0.01
+    fast = [PlayedNote(0.05 * i, 0.05 * i + 0.04, 72, 90) for i in range(30)]
+    assert sung_over([fast, low[:2]], OneSinger(), 3.0, SAMPLE_RATE, rng) is None
+
+
+def test_bands_can_be_sung_and_given_to_synthesizers(test_font):
+    need_pyworld()
+    pytest.importorskip('fluidsynth')
+    events = [(0.0, mido.Message('program_change', channel=c, program=p)) for c, p in ((0, 33), (1, 0), (2, 73))]
+    for i in range(8):
+        for c, key in ((0, 36), (1, 60), (2, 76), (9, 36)):
+            events += [(0.25 * i, mido.Message('note_on', channel=c, note=key)),
+                       (0.25 * i + 0.2, mido.Message('note_off', channel=c, note=key))]  # fmt: skip
+    events.sort(key=lambda event: event[0])
+    renderer, singers = BandRenderer([test_font]), OneSinger()
+    labels: set[str] = set()
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        stems = renderer.window(events, 0.0, 2.0, [test_font.stem], rng, synths=1.0, singers=singers, sung=1.0)
+        assert 'vocals' in stems and 'synth bass' in stems and 'drums' in stems
+        assert all(audio.shape == (2, 2 * SAMPLE_RATE) for audio in stems.values())
+        labels |= stems.keys()
+    assert not labels & {'piano', 'flute', 'electric bass'}
+
+
+def test_singing_needs_voices(tmp_path, capsys):
+    with AudioWriter(tmp_path / 'a.wav', SAMPLE_RATE, 1) as writer:
+        writer.write(np.zeros((1, 10), np.float32))
+    assert main(['prepare-bands', str(tmp_path), '-o', str(tmp_path / 'out'), '--sung', '0.5']) == 2
+    assert '--recordings' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
