@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.models.mmt import MMT, MMTConfig
-from genaudio_core.music.events import MMT as ENCODING
+from genaudio_core.music.layouts import MMT as ENCODING
 
 HEAD_DIM = 64  # x-transformers' default; the number of heads follows from the width of the queries
 _PREFIX = re.compile(r'^(module\.)?(decoder\.)?net\.')

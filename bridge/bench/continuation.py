@@ -101,7 +101,8 @@ def prompt(encoding, length: int):
     """A header and eighth notes over slow chords: `length` events of plausible music, the same for every run."""
     import numpy as np
 
-    from genaudio_core.music.events import NOTE, header
+    from genaudio_core.music.events import header
+    from genaudio_core.music.layouts import NOTE
 
     head = header(['piano', 'bass'], encoding)
     events = np.zeros((length, len(encoding.fields)), np.int64)

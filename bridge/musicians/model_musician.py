@@ -26,11 +26,6 @@ from genaudio_core.continuation.sampling import EventSampler
 from genaudio_core.music.events import (
     DRUM_ALIASES,
     DRUM_DURATION,
-    DURATIONS,
-    METER,
-    METERS,
-    NOTE,
-    RESOLUTION,
     duration_code,
     header,
     meter_code,
@@ -38,6 +33,7 @@ from genaudio_core.music.events import (
     velocity_of,
 )
 from genaudio_core.music.keys import classes_of
+from genaudio_core.music.layouts import DURATIONS, METER, METERS, NOTE, RESOLUTION
 from genaudio_core.score.instruments import DRUMS, instrument_code, instrument_name
 
 REBASE_AT = 0.35  # share of the context that is left when a re-base begins ...

@@ -14,7 +14,8 @@ from genaudio_core.continuation.decoder import Decoder, nll
 from genaudio_core.errors import GenaudioError
 from genaudio_core.inference.model_card import ModelCard, read_card
 from genaudio_core.models.mmt import MMT, count_parameters
-from genaudio_core.music.events import METER, NOTE, Encoding, timeline
+from genaudio_core.music.events import timeline
+from genaudio_core.music.layouts import METER, NOTE, Encoding
 from genaudio_core.training.fit.mmt import load_mmt
 
 # A float graph may differ from torch by rounding only. Half precision has 11 bits, and errors of layers add up.

@@ -23,7 +23,8 @@ import torch
 
 from genaudio_core.files import atomic_write
 from genaudio_core.models.mmt import MMT
-from genaudio_core.music.events import METER, NOTE, RESOLUTION, Encoding, timeline
+from genaudio_core.music.events import timeline
+from genaudio_core.music.layouts import METER, NOTE, RESOLUTION, Encoding
 
 FIELDS = ('beat', 'position', 'pitch', 'duration', 'instrument')  # those in which a difference says something
 DEFINITIONS = ('paper', 'code')

@@ -7,7 +7,7 @@ import time
 
 from genaudio_core.analysis.evaluation import MusicSet, Progress, describe, excerpts
 from genaudio_core.models.tokens import TokenModel
-from genaudio_core.music.events import LIVE
+from genaudio_core.music.layouts import LIVE
 from genaudio_core.music.metrics import PUBLISHED_BEATS
 from genaudio_core.training.fit.baselines import evaluate, token_windows
 from genaudio_core.training.scores.packed_scores import ScoreData

@@ -22,17 +22,8 @@ from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.generation import continue_score, generate
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import (
-    DRUM_PROGRAM,
-    METERS,
-    NOTE,
-    RESOLUTION,
-    Encoding,
-    decode_table,
-    encode_table,
-    note_table,
-    table_to_tracks,
-)
+from genaudio_core.music.events import DRUM_PROGRAM, decode_table, encode_table, note_table, table_to_tracks
+from genaudio_core.music.layouts import METERS, NOTE, RESOLUTION, Encoding
 from genaudio_core.music.metrics import PUBLISHED_BEATS, Interval, interval, repeated_share, summary, trim
 from genaudio_core.score.notes import Meter, Score, Tempo
 from genaudio_core.training.scores.batches import bar_line

@@ -27,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--balance', type=float, default=0.5, help='proportions of the sources in the truth, as the model was trained'
     )
+    parser.add_argument(
+        '--told', type=int, default=0, metavar='N',
+        help='of a described model: likelihood with all told, and whether N continued pieces keep to their chords',
+    )  # fmt: skip
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--out', type=Path, help='write the report as JSON, too')
@@ -60,10 +64,12 @@ def _excluded(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(name for name in args.exclude.split(',') if name)
 
 
-def _windows(args: argparse.Namespace, data, encoding, length: int) -> dict:
+def _windows(args: argparse.Namespace, data, encoding, length: int, *, told: bool = False) -> dict:
     from genaudio_core.training.scores.batches import fixed_windows
 
-    windows = fixed_windows(data, encoding, length, args.split, per_source=args.pieces, exclude=_excluded(args))
+    windows = fixed_windows(
+        data, encoding, length, args.split, per_source=args.pieces, exclude=_excluded(args), told=told
+    )
     if not windows:
         raise GenaudioError(f'{args.data} holds no {args.split} pieces. Try another --split.')
     return windows
@@ -78,6 +84,12 @@ def _decoder(args: argparse.Namespace, data, path: Path, *, with_likelihood: boo
     if with_likelihood:
         windows = _windows(args, data, decoder.encoding, min(args.length, decoder.context))
         report['nll'] = likelihood(windows, lambda sequence: nll(decoder, [sequence]))
+    if args.told:
+        from genaudio_core.analysis.obedience import obedience
+
+        report['obedience'] = obedience(
+            decoder, data, args.split, args.told, seed=args.seed, exclude=_excluded(args), progress=show_count
+        )
     if args.samples:
         controls = PUBLISHED_SAMPLING if args.published_sampling else None
         report |= measure(
@@ -119,7 +131,11 @@ def _checkpoint(args: argparse.Namespace, data) -> dict:
     model, _ = load_mmt(path)
     windows = _windows(args, data, model.config.layout, min(args.length, model.config.context))
     report = {'nll': likelihood(windows, lambda sequence: evaluate(model, {'piece': [sequence]})['piece'])}
-    if args.samples:
+    if args.told and model.config.layout.has_descriptions:
+        all_told = _windows(args, data, model.config.layout, min(args.length, model.config.context), told=True)
+        found = evaluate(model, windows, told=all_told)['mean']
+        report['told'] = {key: found[key] for key in ('note', 'note_told', 'description')}
+    if args.samples or args.told:
         # What is measured is what plays: the graph that would be shipped.
         from export.job import export
         from export.manifest import Job
@@ -147,6 +163,14 @@ def _print(report: dict) -> None:
         values = (row['per_note'], row['per_event'], *row.get('fields', {}).values())
         rows.append([source, str(row['pieces']), *(f'{value:.3f}' for value in values)])
     print_rows(rows)
+    if 'told' in report:
+        told = report['told']
+        print(f'\nnats per note: {told["note"]:.3f} told nothing, {told["note_told"]:.3f} told chords and parts; '
+              f'per description {told["description"]:.3f}')  # fmt: skip
+    if 'obedience' in report:
+        kept = report['obedience']
+        print(f'\nchord tones on strong beats, {kept["pieces"]} pieces: {kept["told"]:.1%} told the chords, '
+              f'{kept["untold"]:.1%} not told, {kept["true"]:.1%} in the pieces themselves')  # fmt: skip
     kinds = [name for name in _ROWS if name in report]
     if not kinds:
         return

@@ -105,7 +105,8 @@ def _chosen(text: str, known: Any, what: str) -> list[str]:
 
 def _pieces(data: Any, split: str) -> Iterator[tuple[Any, str]]:
     """Scores of a split, with their names."""
-    from genaudio_core.music.events import METERS, RESOLUTION, table_to_tracks
+    from genaudio_core.music.events import table_to_tracks
+    from genaudio_core.music.layouts import METERS, RESOLUTION
     from genaudio_core.score.notes import Meter, Score
 
     for index, notes, meters in data.pieces(split):

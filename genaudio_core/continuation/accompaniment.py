@@ -18,16 +18,8 @@ from genaudio_core.continuation.generation import (
 )
 from genaudio_core.continuation.sampling import Controls, EventSampler
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import (
-    METER,
-    NOTE,
-    RESOLUTION,
-    Encoding,
-    decode_table,
-    encode,
-    table_to_tracks,
-    timeline,
-)
+from genaudio_core.music.events import decode_table, encode, table_to_tracks, timeline
+from genaudio_core.music.layouts import METER, NOTE, RESOLUTION, Encoding
 from genaudio_core.score.instruments import instrument_code
 from genaudio_core.score.joining import append_notes
 from genaudio_core.score.notes import Score

@@ -10,7 +10,8 @@ from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.generation import Generated, Progress, no_progress, without_notes
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import DRUM_PROGRAM, NOTE, RESOLUTION, encode_table, header, note_table
+from genaudio_core.music.events import DRUM_PROGRAM, encode_table, header, note_table
+from genaudio_core.music.layouts import NOTE, RESOLUTION
 from genaudio_core.score.instruments import CODE_TO_PROGRAM, DRUMS, RANGE, instrument_code, voices_of
 from genaudio_core.score.notes import Note, Score, Track
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genaudio_core.music.events import (
+from genaudio_core.music.events import bar_steps, timeline
+from genaudio_core.music.layouts import (
     INSTRUMENT,
     METER,
-    NOTE,
+    PART,
     RESOLUTION,
     START_OF_NOTES,
     START_OF_SONG,
+    TIMED,
     Encoding,
-    bar_steps,
-    timeline,
 )
 
 
@@ -36,7 +36,7 @@ class Window:
         rows = session[start:].copy()
         if self.origin == 0:
             return rows
-        timed = (session[:, 0] == NOTE) | (session[:, 0] == METER)
+        timed = np.isin(session[:, 0], TIMED)
         beats_dropped, rest = divmod(self.origin, RESOLUTION)
         if not self.encoding.relative_beat:
             rows[timed[start:], 1] -= beats_dropped
@@ -60,12 +60,13 @@ def last_bars(session: np.ndarray, encoding: Encoding, keep: int) -> Window:
     falls inside that bar.
     """
     whole = Window(encoding, session.copy(), 0, 0, 0)
-    timed = (session[:, 0] == NOTE) | (session[:, 0] == METER)
+    timed = np.isin(session[:, 0], TIMED)
     if len(session) <= keep or not timed.any():
         return whole
     bar_of, line_of = _bars(session, encoding)
     instruments = session[session[:, 0] == INSTRUMENT]
-    n_header = len(instruments) + 2 + encoding.has_meter
+    parts = np.flatnonzero(session[:, 0] == PART) if encoding.has_descriptions else np.empty(0, np.int64)
+    n_header = len(instruments) + 2 + encoding.has_meter + len(_in_force(session, parts, encoding))
     earliest = max(len(session) - max(keep - n_header, 1), int(np.argmax(timed)) + 1)
     starts = timed.copy()
     starts[1:] &= bar_of[1:] != bar_of[:-1]
@@ -76,7 +77,9 @@ def last_bars(session: np.ndarray, encoding: Encoding, keep: int) -> Window:
         return whole
     first = int(candidates[0])
     origin = int(line_of[first])
-    header = np.zeros((n_header, session.shape[1]), session.dtype)
+    told = session[_in_force(session, parts[parts < first], encoding)].copy()
+    told[:, 1:3] = 1  # what was told of the parts holds on
+    header = np.zeros((len(instruments) + 2 + encoding.has_meter, session.shape[1]), session.dtype)
     header[0, 0] = START_OF_SONG
     header[1 : len(instruments) + 1] = instruments
     header[len(instruments) + 1, 0] = START_OF_NOTES
@@ -85,11 +88,21 @@ def last_bars(session: np.ndarray, encoding: Encoding, keep: int) -> Window:
         meters = np.flatnonzero(session[: first + 1, 0] == METER)
         header[-1, :3] = METER, 1, 1
         header[-1, column] = session[meters[-1], column] if len(meters) else 1
-        if session[first, 0] == METER:  # it is on the bar line itself, and comes with the rest
+        if session[first, 0] == METER and not len(told):  # it is on the bar line itself, and comes with the rest
             header = header[:-1]
+    header = np.concatenate((header, told))
     window = Window(encoding, header, first - len(header), first, origin)
     events = np.concatenate((header, window.recode(session, first)))
     return Window(encoding, events, window.dropped, first, origin)
+
+
+def _in_force(session: np.ndarray, parts: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """Of the PART events at the indices `parts` the last one of each part."""
+    last: dict[tuple[int, int], int] = {}
+    if len(parts):
+        instrument, part = encoding.index('instrument'), encoding.index('part')
+        last = {(int(session[i, instrument]), int(session[i, part])): int(i) for i in parts}
+    return np.array([last[key] for key in sorted(last)], np.int64)
 
 
 def _bars(session: np.ndarray, encoding: Encoding) -> tuple[np.ndarray, np.ndarray]:

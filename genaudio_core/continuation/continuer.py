@@ -24,7 +24,8 @@ import numpy as np
 
 from genaudio_core.continuation.context_window import Window, last_bars
 from genaudio_core.continuation.decoder import CHUNK, Buffers, Decoder
-from genaudio_core.music.events import METER, N_PHASES, NOTE, PHASE_STEPS, RESOLUTION, Encoding, bar_steps
+from genaudio_core.music.events import bar_steps
+from genaudio_core.music.layouts import METER, N_PHASES, PHASE_STEPS, RESOLUTION, TIMED, Encoding
 
 __all__ = ['ContextFull', 'Continuer', 'Decoder', 'Rebase']
 
@@ -151,7 +152,7 @@ class Continuer:
         else:
             beats = step = origin = 0
             bar = bar_steps(0)
-        if row[0] == NOTE or row[0] == METER:
+        if row[0] in TIMED:
             beats = beats + row[1] - 1 if encoding.relative_beat else row[1] - 1
             step = beats * RESOLUTION + row[2] - 1
             if row[0] == METER and encoding.has_meter:

@@ -20,7 +20,8 @@ from onnxruntime import OrtValue
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.inference.session import LoadedModel, load_model
-from genaudio_core.music.events import Encoding, find_encoding, timeline
+from genaudio_core.music.events import timeline
+from genaudio_core.music.layouts import Encoding, find_encoding
 
 KIND = 'decoder'
 STEP = -1  # value of the graph's input `field` that means: take events in

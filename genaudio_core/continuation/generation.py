@@ -5,7 +5,7 @@ note), times in scores are beats.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,20 +15,19 @@ from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.sampling import Controls, EventSampler, sample
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import (
+from genaudio_core.music.descriptions import Told, chart_changes, chord_of, tell_chords
+from genaudio_core.music.events import bar_steps, decode_table, encode, header, meter_code, table_to_tracks
+from genaudio_core.music.keys import Chord
+from genaudio_core.music.layouts import (
     INSTRUMENT,
     METER,
     METERS,
     NOTE,
+    PART,
     RESOLUTION,
+    RESTS,
     START_OF_NOTES,
     Encoding,
-    bar_steps,
-    decode_table,
-    encode,
-    header,
-    meter_code,
-    table_to_tracks,
 )
 from genaudio_core.score.instruments import instrument_code, instrument_name
 from genaudio_core.score.joining import LATE, append_notes, let_go, struck_once
@@ -98,8 +97,15 @@ def prompt_events(score: Score, encoding: Encoding, room: int) -> tuple[np.ndarr
 class Writer:
     """Draws events up to a time, and keeps the session inside the context."""
 
-    def __init__(self, decoder: Decoder, events: np.ndarray, controls: Controls, seed: int):
+    def __init__(
+        self, decoder: Decoder, events: np.ndarray, controls: Controls, seed: int, told: Told | None = None,
+        chords: np.ndarray | None = None,
+    ):  # fmt: skip
+        """`told` goes to models that can be told; `chords` (`descriptions.chart_changes`) is what others may play."""
         self.encoding = decoder.encoding
+        self.told = told if self.encoding.has_descriptions else None
+        self.chords = None if self.encoding.has_descriptions else chords
+        self.key = controls.pitch_classes
         self.continuer = Continuer(decoder)
         self.continuer.feed(events)
         self.sampler = EventSampler(self.continuer, controls, [np.random.default_rng(seed)])
@@ -108,13 +114,25 @@ class Writer:
     def write(self, begin: int, end: int, progress: Progress) -> tuple[np.ndarray, bool]:
         """Note rows (n, fields) with absolute onsets beside them; (table, whether the song ended)."""
         rows, onsets, ended = [], [], False
+        turn = self._turn(begin - 1, end)  # a turn is where something is told, or other notes are allowed from
+        if self.chords is not None and turn > begin and (self.chords[:, 0] < begin).any():
+            self._tell(int(self.chords[self.chords[:, 0] < begin, 0].max()))
         self._bridge(begin)
         while True:
+            if turn <= begin < end:
+                self._tell(turn)
+                turn = self._turn(turn, end)
             self.origin += self.continuer.make_room(keep=1 - RESERVE)
-            chosen = self.sampler.next_events(earliest=begin - self.origin, latest=end - self.origin)
+            chosen = np.zeros((1, len(self.encoding.fields)), np.int64)
+            if self.sampler.may_play:
+                chosen = self.sampler.next_events(earliest=begin - self.origin, latest=turn - self.origin)
             if chosen[0, 0] != NOTE:
                 ended = bool(chosen[0].any())
-                break
+                if ended or turn >= end:
+                    break
+                begin = turn
+                self._bridge(begin)
+                continue
             self.sampler.advance(chosen)
             rows.append(chosen[0])
             onsets.append(int(self.continuer.steps[0, -1]) + self.origin)
@@ -123,6 +141,39 @@ class Writer:
         table = decode_table(notes, self.encoding)
         table['step'] = onsets
         return table, ended
+
+    def _turn(self, after: int, end: int) -> int:
+        """The first step after `after` at which there is something to tell, or another chord; at most `end`."""
+        steps = self.told[0] if self.told is not None else self.chords[:, 0] if self.chords is not None else ()
+        return min((int(step) for step in steps if step > after), default=end) if len(steps) else end
+
+    def _tell(self, step: int) -> None:
+        """Feed what is told at `step`, or allow the notes of its chord only."""
+        if self.told is not None:
+            rows = self.told[1][self.told[0] == step].astype(np.int64)
+            self.origin += self.continuer.make_room(len(rows), keep=1 - RESERVE)
+            now, at = int(self.continuer.steps[0, -1]), step - self.origin
+            rows[:, 1], rows[:, 2] = 1, at % RESOLUTION + 1
+            rows[0, 1] += at // RESOLUTION - now // RESOLUTION
+            self.continuer.feed(rows)
+            self._rest(rows)
+        elif self.chords is not None:
+            chord = chord_of(int(self.chords[self.chords[:, 0] == step][-1, 1]))
+            if chord is not None:
+                both = chord.pitch_classes & (self.key or chord.pitch_classes)
+                self.sampler.controls = self.sampler.controls.with_(pitch_classes=both or chord.pitch_classes)
+
+    def _rest(self, rows: np.ndarray) -> None:
+        """Silence the parts that are told to rest, and let those play that are told to."""
+        column, resting = self.encoding.columns, set(self.sampler.resting)
+        for row in rows[rows[:, 0] == PART]:
+            who = int(row[column['instrument']]), int(row[column['part']])
+            if row[column['density']] == RESTS:
+                resting.add(who)
+            else:
+                resting.discard(who)
+        if resting != self.sampler.resting:
+            self.sampler.resting = resting
 
     def _bridge(self, begin: int) -> None:
         """Cross a rest that is longer than a beat code can say (a last chord held for minutes) by meter events."""
@@ -167,6 +218,7 @@ def continue_score(
     controls: Controls | None = None,
     seed: int = 0,
     start: float | None = None,
+    chart: Sequence[Sequence[Chord]] = (),
     progress: Progress = no_progress,
 ) -> Generated:
     """Continue a score for some beats; its own part stays as it is.
@@ -179,6 +231,9 @@ def continue_score(
         By default the score's own instruments play.
     start : float, optional
         Beat at which the new part begins; by default where everything has ended.
+    chart : bars of chords (`keys.parse_chart`), optional
+        The chords of the new part; it comes round. A model of the described layout is told them; of others only notes
+        of the chords are taken.
 
     Raises
     ------
@@ -192,15 +247,25 @@ def continue_score(
     prompt, origin = prompt_events(score, encoding, int(decoder.context * (1 - RESERVE)))
     asked = controls.instruments if controls and controls.instruments else ()
     controls = _controls(controls, known)
-    writer = Writer(decoder, announce(prompt, controls, encoding), controls, seed)
     start = end_of(score) if start is None else start
     begin = round((start - origin) * RESOLUTION)
-    table, _ = writer.write(begin, begin + round(beats * RESOLUTION), progress)
+    end = begin + round(beats * RESOLUTION)
+    told, changes = None, None
+    if chart:
+        meters = [(round((m.beat - origin) * RESOLUTION), meter_code(m.numerator, m.denominator)) for m in score.meters]
+        changes = chart_changes(chart, meters, begin, end)
+        told = tell_chords(changes, meters, begin, end)
+    writer = Writer(decoder, announce(prompt, controls, encoding), controls, seed, told, changes)
+    table, _ = writer.write(begin, end, progress)
     if not encoding.has_velocity:  # the published layout has none: play on as loud as before
         velocity = [note.velocity for track in score.tracks for note in track.notes]
         table['velocity'] = round(sum(velocity) / len(velocity))
     result, new = score.copy(), table_to_tracks(table, offset=origin)
-    notes = append_notes(result, new, start + beats, like=score)
+    parts = None
+    if encoding.has_descriptions:  # one track for each program and part, as `table_to_tracks` sorts them
+        key = np.unique(table['program'].astype(np.int64) * 256 + table['track'])
+        parts = (key % 256).tolist()
+    notes = append_notes(result, new, start + beats, like=score, parts=parts)
     remarks = let_go(result, start)
     return Generated(result, start, notes, dropped, without_notes(asked, new), tuple(remarks))
 

@@ -12,12 +12,15 @@ import numpy as np
 
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import DRUM_DURATION, END_OF_SONG, LIVE, NOTE, RESOLUTION, duration_code
+from genaudio_core.music.events import DRUM_DURATION, duration_code
 from genaudio_core.music.keys import chord_pitch_classes, pitch_classes
+from genaudio_core.music.layouts import END_OF_SONG, NOTE, PART, RESOLUTION
 from genaudio_core.score.instruments import DRUMS_CODE, RANGE, find_instruments, instrument_code, instrument_name
 
 _DRUM_DURATION_CODE = int(duration_code(np.array(DRUM_DURATION)))
 
+
+NOTE_FIELDS = ('type', 'beat', 'position', 'instrument', 'part', 'pitch', 'duration', 'velocity')
 
 _RANGES: dict[str, tuple[float, float]] = {
     'temperature': (0.001, 100), 'top_k': (0, 2**31 - 1), 'lowest': (0, 127), 'highest': (0, 127),
@@ -81,9 +84,9 @@ class Controls:
             raise GenaudioError(f'min_p must be 0 (off) or more, and under 1, not {self.min_p:g}.')
         for name, settings in self.per_field.items():
             unknown = set(settings) - {'temperature', 'top_p', 'top_k', 'min_p'}
-            if name not in LIVE.fields or unknown:
+            if name not in NOTE_FIELDS or unknown:
                 raise GenaudioError(
-                    f"No sampling setting '{name}' {sorted(unknown)}. Fields: {', '.join(LIVE.fields)}."
+                    f"No sampling setting '{name}' {sorted(unknown)}. Fields: {', '.join(NOTE_FIELDS)}."
                 )
         if self.lowest > self.highest:
             raise GenaudioError(f'`lowest` {self.lowest} is above `highest` {self.highest}: no note lies between.')
@@ -179,7 +182,41 @@ class EventSampler:
             raise ValueError(f'{continuer.takes} takes need as many random generators, not {len(rngs)}')
         self.continuer, self.rngs = continuer, rngs
         self.encoding = continuer.encoding
+        self._parts = self._known_parts()
+        self._resting: frozenset[tuple[int, int]] = frozenset()
         self.controls = controls
+
+    def _known_parts(self) -> np.ndarray | None:
+        """Parts (instruments, parts + 1) that may play, bool; None where notes do not tell their part.
+
+        They are those of the past, and one for an instrument that has not played yet.
+        """
+        if not self.encoding.has_descriptions:
+            return None
+        column, sizes, events = self.encoding.columns, self.encoding.sizes, self.continuer.events[0]
+        if not (events[events[:, 0] == NOTE, column['part']] > 0).any():
+            return None
+        parts = np.zeros((sizes[column['instrument']], sizes[column['part']]), bool)
+        rows = events[np.isin(events[:, 0], (NOTE, PART))]
+        parts[rows[:, column['instrument']], rows[:, column['part']]] = True
+        parts[:, 0] = False
+        parts[~parts.any(axis=1), 1] = True
+        return parts
+
+    @property
+    def resting(self) -> frozenset[tuple[int, int]]:
+        """Parts (instrument code, part) that are silent for now."""
+        return self._resting
+
+    @resting.setter
+    def resting(self, resting: Iterable[tuple[int, int]]) -> None:
+        self._resting = frozenset(resting)
+        self.controls = self._controls
+
+    @property
+    def may_play(self) -> bool:
+        """Whether anything is left to play that does not rest."""
+        return bool(self._instruments.any())
 
     @property
     def controls(self) -> Controls:
@@ -205,8 +242,16 @@ class EventSampler:
                     playable &= np.isin(notes % 12, list(controls.pitch_classes))
             self._pitches[code, 1:] = playable
         self._instruments = np.asarray(self._pitches.any(axis=1))
+        self._playing = None if self._parts is None else self._parts.copy()
         if not self._instruments.any():
             raise GenaudioError('With these instruments, key and range no note is left to play. Widen one of them.')
+        for instrument, part in self._resting:
+            if self._playing is not None:
+                self._playing[instrument, part] = False
+            elif part == 1:  # without parts an instrument rests with its first
+                self._instruments[instrument] = False
+        if self._playing is not None:
+            self._instruments &= self._playing.any(axis=1)
 
     def _draw(self, take: int, name: str, logits: np.ndarray, allowed: np.ndarray) -> int:
         controls = self._controls
@@ -247,7 +292,7 @@ class EventSampler:
         for name in encoding.order:
             if not active.any():
                 break
-            if name == 'meter':
+            if name not in NOTE_FIELDS or (name == 'part' and self._playing is None):
                 continue  # notes have none
             if name == 'type' and not self._controls.allow_end:
                 chosen[active, 0] = NOTE
@@ -288,7 +333,11 @@ class EventSampler:
             here = events[max(len(events) - 128, 0) :]
             here = here[(steps[-len(here) :] == now) & (here[:, 0] == NOTE)]
             place.instrument, place.pitch = int(last[column['instrument']]), int(last[column['pitch']])
-            place.chord = int((here[:, column['instrument']] == place.instrument).sum())
+            same = here[:, column['instrument']] == place.instrument
+            if self._playing is not None:
+                place.part = int(last[column['part']])
+                same &= here[:, column['part']] == place.part
+            place.chord = int(same.sum())
             place.may_stay = bool(self._instruments_from(place).any())
         return place
 
@@ -299,8 +348,22 @@ class EventSampler:
             return allowed
         if self.encoding.relative_beat:  # the live order: instrument, then pitch, both rising
             allowed[: place.instrument] = False
-            if place.chord >= self._controls.max_chord or not self._pitches[place.instrument, place.pitch + 1 :].any():
+            if not self._may_add(place) and not self._parts_from(place).any():
                 allowed[place.instrument] = False
+        return allowed
+
+    def _may_add(self, place: '_Place') -> bool:
+        """Whether the part that began the last note may begin a higher one with it."""
+        if place.chord >= self._controls.max_chord:
+            return False
+        return bool(self._pitches[place.instrument, place.pitch + 1 :].any())
+
+    def _parts_from(self, place: '_Place') -> np.ndarray:
+        """Later parts of the same instrument, that may begin a note at the very time of the last one."""
+        if self._playing is None:
+            return np.zeros(1, bool)
+        allowed = self._playing[place.instrument].copy()
+        allowed[: place.part + 1] = False
         return allowed
 
     def _allowed(self, name: str, row: np.ndarray, place: '_Place', size: int) -> np.ndarray:
@@ -323,14 +386,24 @@ class EventSampler:
             beat = int(row[column['beat']]) - 1 + base
             if beat == first // RESOLUTION:
                 allowed[: first % RESOLUTION + 1] = False
-        elif name in ('instrument', 'pitch'):
+        elif name in ('instrument', 'part', 'pitch'):
             stays = place.instrument and self._onset(row, base) == place.now
             if name == 'instrument':
                 allowed = self._instruments_from(place) if stays else self._instruments.copy()
+            elif name == 'part':
+                assert self._playing is not None
+                instrument = int(row[column['instrument']])
+                allowed = self._playing[instrument].copy()
+                if stays and instrument == place.instrument:
+                    allowed = self._parts_from(place)
+                    allowed[place.part] = self._playing[instrument, place.part] and self._may_add(place)
             elif encoding.order.index('instrument') < encoding.order.index('pitch'):
                 instrument = int(row[column['instrument']])
                 allowed = self._pitches[instrument].copy()
-                if stays and encoding.relative_beat and instrument == place.instrument:
+                again = instrument == place.instrument
+                if self._playing is not None:
+                    again &= int(row[column['part']]) == place.part
+                if stays and encoding.relative_beat and again:
                     allowed[: place.pitch + 1] = False
             else:  # published order: the pitch comes first, some instrument must be able to play it
                 allowed = np.asarray(self._pitches.any(axis=0))
@@ -360,6 +433,7 @@ class _Place:
     beat: int
     earliest: int
     instrument: int = 0  # of the last note, if it is at `earliest`
+    part: int = 0
     pitch: int = 0
     chord: int = 0
     may_stay: bool = True

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genaudio_core.music.events import ENCODINGS, N_PHASES, Encoding
+from genaudio_core.music.layouts import ENCODINGS, N_PHASES, Encoding
 
 POSITIONS = ('learned', 'rotary', 'none', 'musical')
 
@@ -53,6 +53,8 @@ class MMTConfig:
 PUBLISHED = MMTConfig()
 BUNDLED = MMTConfig('live', dim=128, layers=6, heads=4, head_dim=32, positions='musical', chained=True, dropout=0.0)
 TINY = replace(BUNDLED, dim=32, layers=2, heads=2, head_dim=16)  # for tests
+# The live model twice as wide, so that it can grow out of it (growing.py), and told of chords and parts.
+DESCRIBED_MODEL = replace(BUNDLED, encoding='described', dim=256, heads=8)
 CONFIGS = {
     'published': PUBLISHED,
     'published-rotary': replace(PUBLISHED, positions='rotary'),
@@ -61,7 +63,11 @@ CONFIGS = {
     'live-independent': replace(BUNDLED, chained=False),
     'live-medium': replace(BUNDLED, dim=256, head_dim=64),
     'live-large': replace(BUNDLED, dim=512, heads=8, head_dim=64, dropout=0.1),
+    'described': DESCRIBED_MODEL,
+    'described-deep': replace(DESCRIBED_MODEL, layers=8),
+    'described-wide': replace(DESCRIBED_MODEL, dim=384, heads=12),
     'tiny': TINY,
+    'tiny-described': replace(TINY, encoding='described'),
 }
 
 
@@ -172,9 +178,16 @@ class ChainedHeads(nn.Module):
         x = hidden
         for before in self.order[: self.order.index(field)]:
             assert chosen is not None and phase is not None
-            x = x + self.embed[self.fields.index(before)](chosen[..., self.fields.index(before)])
-            if before == 'position':
-                x = x + self.phase(phase)
+            x = self.choose(before, x, chosen, phase)
+        return self.read(field, x)
+
+    def choose(self, field: str, x: Tensor, chosen: Tensor, phase: Tensor) -> Tensor:
+        """Add to `x` (..., dim) that `field` is chosen."""
+        x = x + self.embed[self.fields.index(field)](chosen[..., self.fields.index(field)])
+        return x + self.phase(phase) if field == 'position' else x
+
+    def read(self, field: str, x: Tensor) -> Tensor:
+        """Logits of `field` from a hidden state to which all fields before it were added (`choose`)."""
         i = self.fields.index(field)
         return self.linear[i](x + self.mlp[i](self.norm[i](x)))
 
@@ -266,7 +279,13 @@ class MMT(nn.Module):
         return self.norm(x)
 
     def field_losses(
-        self, hidden: Tensor, target: Tensor, target_phase: Tensor | None = None, *, as_published: bool = False
+        self,
+        hidden: Tensor,
+        target: Tensor,
+        target_phase: Tensor | None = None,
+        *,
+        as_published: bool = False,
+        where: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy of every field of the next event.
 
@@ -278,6 +297,8 @@ class MMT(nn.Module):
         as_published : bool
             Count padding and the undefined fields of non-note events too, as the published code does; only then
             do losses compare with published ones (at the published batching).
+        where : (batch, time) bool, optional
+            Count these next events only.
 
         Returns
         -------
@@ -287,19 +308,31 @@ class MMT(nn.Module):
         """
         fields = self.config.layout.fields
         real = target[..., 0] >= 0
+        if where is not None:
+            real = real & where
         target = target.clamp(min=0)
         if as_published:
             counted = torch.ones_like(target, dtype=torch.bool)
         else:
             counted = (target > 0) & real[..., None]
             counted[..., 0] = real
-        losses, counts = [], []
-        for i, field in enumerate(fields):
+        losses, counts = [hidden.new_zeros(())] * len(fields), [real.sum()] * len(fields)
+        # In the order of choosing, so that what was chosen before is added up once and not once for each field.
+        order = self.heads.order if isinstance(self.heads, ChainedHeads) else fields
+        rows, x = (target, hidden) if as_published else (target[real], hidden[real])
+        counted = counted if as_published else counted[real]
+        phase = target_phase if as_published or target_phase is None else target_phase[real]
+        for field in order:
+            i = fields.index(field)
             use = counted[..., i]
-            chosen, phase = target[use], None if target_phase is None else target_phase[use]
-            logits = self.heads.logits(field, hidden[use], chosen, phase)
-            losses.append(F.cross_entropy(logits, chosen[:, i], reduction='sum'))
-            counts.append(use.sum())
+            if isinstance(self.heads, ChainedHeads):
+                assert phase is not None
+                logits = self.heads.read(field, x[use])
+                x = self.heads.choose(field, x, rows, phase)
+            else:
+                logits = self.heads.logits(field, x[use])
+            losses[i] = F.cross_entropy(logits, rows[use][..., i], reduction='sum')
+            counts[i] = use.sum()
         return torch.stack(losses), torch.stack(counts)
 
 

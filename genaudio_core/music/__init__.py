@@ -5,7 +5,8 @@ from genaudio_core import lazily
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        'events': ('LIVE', 'MMT', 'Encoding', 'decode_table', 'encode'),
+        'layouts': ('DESCRIBED', 'LIVE', 'MMT', 'Encoding'),
+        'events': ('decode_table', 'encode'),
         'keys': ('Chord', 'parse_key'),
         'chord_recognition': ('recognise_score',),
         'piano_roll': ('draw',),

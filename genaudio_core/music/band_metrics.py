@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genaudio_core.music.chord_recognition import Segment
-from genaudio_core.music.events import RESOLUTION
+from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.score.instruments import RANGE, voices_of
 from genaudio_core.score.notes import Note, Score
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from genaudio_core.music.keys import CHORDS, Chord
+from genaudio_core.music.layouts import QUALITIES
 from genaudio_core.score.notes import Note, Score
 
-QUALITIES = ('', 'm', '7', 'maj7', 'm7', 'dim', 'm7b5', 'dim7', 'aug', 'sus4', 'sus2', '6', 'm6', '5')
-"""What is told apart: ninths count as their sevenths."""
 _CLASS = {'9': '7', 'm9': 'm7', 'maj9': 'maj7', 'add9': '', '7sus4': 'sus4', 'maj': '', 'min': 'm'}
 
 
@@ -56,21 +55,27 @@ _SIZE = _MEMBER.sum(axis=1)
 _ROOTS = np.tile(np.arange(12), len(QUALITIES))
 
 
-def slots_of(score: Score, end: float) -> list[float]:
-    """Beats at which a chord may change, up to `end`: bar lines, and the middle of bars that have one.
+def half_bar(numerator: int, denominator: int) -> float | None:
+    """How far into a bar its second half begins, in quarter notes; None if it has no halves.
 
     Bars of an even number of quarters or of two or four dotted ones are halved; a bar of three stays whole; 5/4 and 7/8
     are cut behind their first three (two) pulses.
     """
+    length = numerator * 4 / denominator
+    return {(5, 4): 3.0, (7, 8): 2.0, (6, 8): 1.5, (12, 8): 3.0, (9, 8): None, (3, 4): None, (3, 8): None}.get(
+        (numerator, denominator), length / 2 if length >= 2 else None
+    )
+
+
+def slots_of(score: Score, end: float) -> list[float]:
+    """Beats at which a chord may change, up to `end`: bar lines, and the middle of bars that have one (`half_bar`)."""
     slots: list[float] = []
     beat = 0.0
     while beat < end - 1e-6:
         meter = score.meter_at(beat)
         length = min(score.next_bar(beat), end) - beat if score.next_bar(beat) > beat else meter.bar_length
         slots.append(beat)
-        half = {(5, 4): 3.0, (7, 8): 2.0, (6, 8): 1.5, (12, 8): 3.0, (9, 8): None, (3, 4): None, (3, 8): None}.get(
-            (meter.numerator, meter.denominator), meter.bar_length / 2 if meter.bar_length >= 2 else None
-        )
+        half = half_bar(meter.numerator, meter.denominator)
         if half and half < length - 1e-6:
             slots.append(beat + half)
         beat += length

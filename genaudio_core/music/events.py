@@ -1,145 +1,52 @@
-"""Scores as event arrays: the representation of the Multitrack Music Transformer and its live extension.
-
-An event array is ``(n, fields)`` int16; 0 means undefined in every field but ``type``. Two layouts of one encoding:
-
-``MMT`` (Dong et al., ICASSP 2023, section 3; the rules are those of the published code)
-    Six fields: type, beat, position, pitch, duration, instrument. Beats are absolute, 0..255; there are no drums,
-    no velocity, no meter. Sequence: start-of-song, instruments in order, start-of-notes, notes, end-of-song.
-
-``LIVE`` (ours)
-    Adds velocity and meter fields, drums as instrument 65, and a ``meter`` event. ``beat`` counts from the beat of
-    the event before, so that a session has no last beat. The first event after start-of-notes is a meter event on a
-    bar line; it is repeated where the meter changes and where a rest is longer than a beat code can say.
+"""Scores as event arrays, and back: see `genaudio_core.music.layouts` for what the events mean.
 
 Times on the way in and out are steps: 12 to the quarter note.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
 
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.music.layouts import (
+    DURATIONS,
+    END_OF_SONG,
+    INSTRUMENT,
+    LIVE,
+    METER,
+    METERS,
+    MMT,
+    N_PARTS,
+    N_PHASES,
+    NOTE,
+    PHASE_STEPS,
+    RESOLUTION,
+    START_OF_NOTES,
+    START_OF_SONG,
+    TIMED,
+    VELOCITY_BIN,
+    Encoding,
+)
 from genaudio_core.score.instruments import (
     CODE_TO_PROGRAM,
     DRUM_ALIASES,
     DRUMS_CODE,
-    N_INSTRUMENTS,
     PROGRAM_TO_CODE,
     PROGRAM_TO_LIVE_CODE,
     instrument_code,
 )
 from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
 
-RESOLUTION = 12  # steps to the quarter note
-START_OF_SONG, INSTRUMENT, START_OF_NOTES, NOTE, END_OF_SONG, METER = range(6)
-
-DURATIONS = np.array(
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15, 16, 18, 20, 21, 24, 30, 36, 40, 42, 48, 60, 72, 84, 96, 120, 144, 168,
-     192, 384]
-)  # fmt: skip
 MAX_DURATION = 384
 # argmin takes the first of equals, so a tie goes to the shorter duration; 0 steps fall on class 1.
 _DURATION_CODE = np.abs(np.arange(MAX_DURATION + 1)[:, None] - DURATIONS).argmin(axis=1).astype(np.int16) + 1
-
-METERS: tuple[tuple[int, int], ...] = (
-    (4, 4), (3, 4), (2, 4), (2, 2), (6, 8), (3, 8), (12, 8), (9, 8), (5, 4), (6, 4), (3, 2), (4, 2), (1, 4), (7, 8),
-    (5, 8), (7, 4), (4, 8), (2, 8), (6, 16), (9, 4), (1, 8), (1, 2), (8, 4), (2, 1), (3, 1),
-)  # fmt: skip
-PHASE_STEPS = 6  # the model sees the place in the bar in eighth notes ...
-N_PHASES = 48  # ... up to six whole notes
-VELOCITY_BIN = 4
-
 NOTE_TYPE = np.dtype(
     [('step', np.int32), ('duration', np.int32), ('pitch', np.uint8), ('velocity', np.uint8), ('program', np.uint8)]
 )
 """A row of a note table: onset and duration in steps; program 128 is drums."""
+TRACKED_NOTE_TYPE = np.dtype([*NOTE_TYPE.descr, ('track', np.uint8)])
+"""The same with the number of the track that the note stands in, so that two tracks of an instrument stay two."""
 DRUM_PROGRAM = 128
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """A layout: which fields an event has, how many classes each, and in which order they are chosen.
-
-    It travels in the model card; two models understand each other's events if their `fingerprint` is the same.
-    """
-
-    name: str
-    version: int
-    fields: tuple[str, ...]
-    sizes: tuple[int, ...]  # classes of each field, 0 (undefined) included
-    order: tuple[str, ...]  # in which the live model chooses the fields of one event
-    max_beat: int  # beats 0..max_beat-1: absolute (MMT), or from the event before (LIVE)
-    relative_beat: bool
-
-    def index(self, field: str) -> int:
-        """Column of `field`."""
-        return self.fields.index(field)
-
-    @cached_property
-    def columns(self) -> dict[str, int]:
-        return {field: i for i, field in enumerate(self.fields)}
-
-    @property
-    def has_drums(self) -> bool:
-        return self.sizes[self.index('instrument')] > N_INSTRUMENTS + 1
-
-    @property
-    def has_velocity(self) -> bool:
-        return 'velocity' in self.fields
-
-    @property
-    def has_meter(self) -> bool:
-        return 'meter' in self.fields
-
-    @property
-    def fingerprint(self) -> str:
-        """Short hash over everything that gives the codes their meaning."""
-        tables = [DURATIONS.tolist(), METERS, PROGRAM_TO_CODE, PROGRAM_TO_LIVE_CODE, RESOLUTION, VELOCITY_BIN]
-        text = json.dumps([asdict(self), tables], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def to_dict(self) -> dict:
-        """For a model card."""
-        return asdict(self) | {'fingerprint': self.fingerprint, 'resolution': RESOLUTION}
-
-
-MMT = Encoding(
-    name='mmt', version=1,
-    fields=('type', 'beat', 'position', 'pitch', 'duration', 'instrument'),
-    sizes=(5, 257, RESOLUTION + 1, 129, len(DURATIONS) + 1, N_INSTRUMENTS + 1),
-    order=('type', 'beat', 'position', 'pitch', 'duration', 'instrument'),
-    max_beat=256, relative_beat=False,
-)  # fmt: skip
-LIVE = Encoding(
-    name='live', version=1,
-    fields=('type', 'beat', 'position', 'pitch', 'duration', 'instrument', 'velocity', 'meter'),
-    sizes=(6, 66, RESOLUTION + 1, 129, len(DURATIONS) + 1, N_INSTRUMENTS + 2, 128 // VELOCITY_BIN + 1, len(METERS) + 1),
-    # Time first, then who, then what: a musician fixes the when and the who, so masks on those come first.
-    order=('type', 'beat', 'position', 'instrument', 'pitch', 'duration', 'velocity', 'meter'),
-    max_beat=65, relative_beat=True,
-)  # fmt: skip
-ENCODINGS = {encoding.name: encoding for encoding in (MMT, LIVE)}
-
-
-def find_encoding(card: dict) -> Encoding:
-    """Return the encoding that a model card names.
-
-    Raises
-    ------
-    GenaudioError
-        If the card was written for an encoding this version does not have, or one of another meaning.
-    """
-    encoding = ENCODINGS.get(card.get('name', ''))
-    if encoding is None or encoding.version != card.get('version') or encoding.fingerprint != card.get('fingerprint'):
-        raise GenaudioError(
-            f"The model uses the event layout '{card.get('name')}' version {card.get('version')}, which this version "
-            'of genaudio does not read. Update genaudio, or export the model again.'
-        )
-    return encoding
 
 
 # --- codes -----------------------------------------------------------------------------------------------------------
@@ -175,14 +82,19 @@ _BAR_STEPS = np.array([4 * RESOLUTION] + [n * 4 * RESOLUTION // d for n, d in ME
 # --- score -> events -------------------------------------------------------------------------------------------------
 
 
-def note_table(score: Score) -> np.ndarray:
-    """All notes of a score as a table (n,) of `NOTE_TYPE`, unsorted. Drums get program 128."""
-    tables = []
-    for track in score.tracks:
+def note_table(score: Score, *, tracks: bool = False) -> np.ndarray:
+    """All notes of a score as a table (n,) of `NOTE_TYPE`, unsorted. Drums get program 128.
+
+    With `tracks` it is of `TRACKED_NOTE_TYPE`; tracks beyond the 255th count as that.
+    """
+    tables, kind = [], TRACKED_NOTE_TYPE if tracks else NOTE_TYPE
+    for number, track in enumerate(score.tracks):
         if not track.notes:
             continue
         beat, duration, pitch, velocity = np.array(track.notes, dtype=np.float64).T
-        table = np.empty(len(beat), NOTE_TYPE)
+        table = np.empty(len(beat), kind)
+        if tracks:
+            table['track'] = min(number, 255)
         table['step'] = np.rint(beat * RESOLUTION)
         # Durations are rounded as ends minus onsets would not be: a quarter stays a quarter wherever it starts.
         table['duration'] = np.rint(duration * RESOLUTION)
@@ -190,7 +102,7 @@ def note_table(score: Score) -> np.ndarray:
         table['velocity'] = velocity
         table['program'] = DRUM_PROGRAM if track.is_drum else track.program
         tables.append(table)
-    return np.concatenate(tables) if tables else np.empty(0, NOTE_TYPE)
+    return np.concatenate(tables) if tables else np.empty(0, kind)
 
 
 _LIVE_CODES = np.array([*PROGRAM_TO_LIVE_CODE, DRUMS_CODE])
@@ -200,8 +112,15 @@ _DRUM_NOTE[list(DRUM_ALIASES)] = list(DRUM_ALIASES.values())
 DRUM_DURATION = 3  # steps: a stroke has no length worth modelling
 
 
-def encode(score: Score, encoding: Encoding = LIVE, *, start: float | None = None, end: bool = True) -> np.ndarray:
-    """Encode a score.
+def encode(
+    score: Score,
+    encoding: Encoding = LIVE,
+    *,
+    start: float | None = None,
+    end: bool = True,
+    told: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Encode a score. The described layout gets the parts of its notes, and what is `told` of its bars.
 
     Parameters
     ----------
@@ -210,6 +129,8 @@ def encode(score: Score, encoding: Encoding = LIVE, *, start: float | None = Non
         Notes before it are left out.
     end : bool
         Whether to close with end-of-song. A prompt to be continued is left open.
+    told : arrays, optional
+        See `encode_table`; `descriptions.describe` makes them.
 
     Returns
     -------
@@ -218,7 +139,7 @@ def encode(score: Score, encoding: Encoding = LIVE, *, start: float | None = Non
     meters = [
         (round(meter.beat * RESOLUTION), meter_code(meter.numerator, meter.denominator)) for meter in score.meters
     ]
-    table = note_table(score)
+    table = note_table(score, tracks=encoding.has_descriptions)
     if start is None:
         first = int(table['step'].min()) if len(table) else 0
         if encoding.has_meter:
@@ -227,7 +148,8 @@ def encode(score: Score, encoding: Encoding = LIVE, *, start: float | None = Non
             origin = first // RESOLUTION * RESOLUTION
     else:
         origin = round(start * RESOLUTION)
-    return encode_table(table, encoding, meters=meters, origin=origin, end=end)
+    parts = part_codes(table) if encoding.has_descriptions else None
+    return encode_table(table, encoding, meters=meters, origin=origin, end=end, parts=parts, told=told)
 
 
 def encode_table(
@@ -237,6 +159,8 @@ def encode_table(
     meters: Sequence[tuple[int, int]] = ((0, 1),),
     origin: int = 0,
     end: bool = True,
+    parts: np.ndarray | None = None,
+    told: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Encode a note table; the vectorised heart of `encode`.
 
@@ -244,23 +168,38 @@ def encode_table(
     ----------
     table : array (n,) of NOTE_TYPE
     meters : (step, meter code) pairs in order
-    origin : step that becomes step 0; for LIVE it must lie on a bar line
+    origin : step that becomes step 0; for layouts with meter it must lie on a bar line
+    parts : (n,) the part of each note (`part_codes`), for the described layout; without it they are unknown
+    told : what is told of the bars, for the described layout: steps (m,), and events (m, fields) without a time
     """
-    if encoding is MMT or not encoding.relative_beat:
+    if not encoding.relative_beat:
         notes, instruments = _encode_mmt_notes(table, origin)
     else:
-        notes, instruments = _encode_live_notes(table, meters, origin)
+        notes, instruments = _encode_live_notes(table, encoding, meters, origin, parts, told)
     head = np.zeros((len(instruments) + 2, len(encoding.fields)), np.int16)
     head[0, 0] = START_OF_SONG
     head[1:-1, 0] = INSTRUMENT
     head[1:-1, encoding.index('instrument')] = instruments
     head[-1, 0] = START_OF_NOTES
-    parts = [head, notes]
+    blocks = [head, notes]
     if end:
         tail = np.zeros((1, len(encoding.fields)), np.int16)
         tail[0, 0] = END_OF_SONG
-        parts.append(tail)
-    return np.concatenate(parts)
+        blocks.append(tail)
+    return np.concatenate(blocks)
+
+
+def part_codes(table: np.ndarray) -> np.ndarray:
+    """Which part of its instrument each note belongs to, (n,) 1 to `N_PARTS`, for a table of `TRACKED_NOTE_TYPE`.
+
+    The tracks of an instrument are its parts, in their order, the fifth and later ones with the fourth; drums are one.
+    """
+    code = _LIVE_CODES[table['program']].astype(np.int64)
+    pairs, inverse = np.unique(code * 256 + table['track'], return_inverse=True)
+    codes = pairs // 256
+    rank = np.arange(len(pairs)) - np.searchsorted(codes, codes, side='left')
+    rank[codes == DRUMS_CODE] = 0
+    return np.minimum(rank[inverse], N_PARTS - 1) + 1
 
 
 def _encode_mmt_notes(table: np.ndarray, origin: int) -> tuple[np.ndarray, np.ndarray]:
@@ -286,41 +225,46 @@ def _encode_mmt_notes(table: np.ndarray, origin: int) -> tuple[np.ndarray, np.nd
 
 
 def _encode_live_notes(
-    table: np.ndarray, meters: Sequence[tuple[int, int]], origin: int
-) -> tuple[np.ndarray, np.ndarray]:
+    table: np.ndarray, encoding: Encoding, meters: Sequence[tuple[int, int]], origin: int, parts: np.ndarray | None,
+    told: tuple[np.ndarray, np.ndarray] | None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     code = _LIVE_CODES[table['program']]
     keep = (code > 0) & (table['step'] >= origin)
-    table, code = table[keep], code[keep]
+    part = np.zeros(len(table), np.int64) if parts is None else parts.astype(np.int64)
+    table, code, part = table[keep], code[keep], part[keep]
     step = table['step'].astype(np.int64) - origin
     drums = code == DRUMS_CODE
     pitch = np.where(drums, _DRUM_NOTE[table['pitch']], table['pitch'])
     duration = np.where(drums, DRUM_DURATION, table['duration'])
-    # Order: time, instrument, pitch; of two equal notes the longer one stays.
-    order = np.lexsort((-duration, pitch, code, step))
-    step, code, pitch, duration = step[order], code[order], pitch[order], duration[order]
+    # Order: time, instrument, part, pitch; of two equal notes the longer one stays.
+    order = np.lexsort((-duration, pitch, part, code, step))
+    step, code, part, pitch, duration = step[order], code[order], part[order], pitch[order], duration[order]
     velocity = table['velocity'][order]
     first = np.ones(len(step), bool)
-    first[1:] = (step[1:] != step[:-1]) | (code[1:] != code[:-1]) | (pitch[1:] != pitch[:-1])
-    step, code, pitch, duration, velocity = (a[first] for a in (step, code, pitch, duration, velocity))
+    first[1:] = np.any([a[1:] != a[:-1] for a in (step, code, part, pitch)], axis=0)
+    step, code, part, pitch, duration, velocity = (a[first] for a in (step, code, part, pitch, duration, velocity))
 
     meter_steps, meter_codes = _live_meters(step, meters, origin)
-    n_meters, n = len(meter_steps), len(meter_steps) + len(step)
-    events = np.zeros((n, len(LIVE.fields)), np.int16)
-    # A meter event precedes the notes of its step: merge the two sorted lists.
-    meter_rows = np.searchsorted(step, meter_steps, side='left') + np.arange(n_meters)
-    is_note = np.ones(n, bool)
-    is_note[meter_rows] = False
-    all_steps = np.empty(n, np.int64)
-    all_steps[meter_rows] = meter_steps
-    all_steps[is_note] = step
-    events[:, 0] = np.where(is_note, NOTE, METER)
+    told_steps, told_rows = (np.empty(0, np.int64), np.empty((0, len(encoding.fields)))) if told is None else told
+    # At one step: the meter, what is told of the bar, the notes.
+    ends = np.cumsum([len(meter_steps), len(told_steps), len(step)])
+    all_steps = np.concatenate((meter_steps, told_steps - (origin if told is not None else 0), step)).astype(np.int64)
+    events = np.zeros((len(all_steps), len(encoding.fields)), np.int16)
+    meter, notes = slice(0, ends[0]), slice(ends[1], ends[2])
+    events[meter, 0] = METER
+    events[meter, 7] = meter_codes
+    events[ends[0] : ends[1]] = told_rows
+    events[notes, 0] = NOTE
+    events[notes, 3] = pitch + 1
+    events[notes, 4] = duration_code(duration)
+    events[notes, 5] = code
+    events[notes, 6] = velocity_code(velocity)
+    if encoding.has_descriptions:
+        events[notes, encoding.index('part')] = part
+    in_time = np.argsort(all_steps, kind='stable')
+    events, all_steps = events[in_time], all_steps[in_time]
     events[:, 1] = np.diff(all_steps // RESOLUTION, prepend=0) + 1
     events[:, 2] = all_steps % RESOLUTION + 1
-    events[is_note, 3] = pitch + 1
-    events[is_note, 4] = duration_code(duration)
-    events[is_note, 5] = code
-    events[is_note, 6] = velocity_code(velocity)
-    events[meter_rows, 7] = meter_codes
     return events, np.unique(code)
 
 
@@ -372,7 +316,7 @@ def timeline(events: np.ndarray, encoding: Encoding) -> tuple[np.ndarray, np.nda
         Place in the bar, in units of `PHASE_STEPS`, 0..N_PHASES-1. Without meter events bars are 4/4.
     """
     kind, beat, position = (events[:, i].astype(np.int64) for i in range(3))
-    timed = (kind == NOTE) | (kind == METER)
+    timed = np.isin(kind, TIMED)
     if encoding.relative_beat:
         beats = np.cumsum(np.where(timed, beat - 1, 0))
         step = np.where(timed, beats * RESOLUTION + position - 1, 0)
@@ -404,6 +348,7 @@ def bar_steps(code: int) -> int:
 def decode_table(events: np.ndarray, encoding: Encoding) -> np.ndarray:
     """Notes of events (n, fields) as a table (notes,) of `NOTE_TYPE`, in the order of the events.
 
+    For the described layout it is of `TRACKED_NOTE_TYPE`, and the track is the part less one.
     Everything after end-of-song, and notes with an undefined field, are left out.
     """
     ends = np.flatnonzero(events[:, 0] == END_OF_SONG)
@@ -413,7 +358,7 @@ def decode_table(events: np.ndarray, encoding: Encoding) -> np.ndarray:
     # The published layout has no use for undefined fields either; what is undefined cannot sound.
     keep = (events[:, 0] == NOTE) & (events[:, 1:6] > 0).all(axis=1)
     events, step = events[keep], step[keep]
-    table = np.empty(len(events), NOTE_TYPE)
+    table = np.empty(len(events), TRACKED_NOTE_TYPE if encoding.has_descriptions else NOTE_TYPE)
     table['step'] = step
     table['pitch'] = events[:, 3] - 1
     table['duration'] = DURATIONS[events[:, 4] - 1]
@@ -424,14 +369,22 @@ def decode_table(events: np.ndarray, encoding: Encoding) -> np.ndarray:
         table['velocity'] = velocity_of(np.maximum(events[:, encoding.index('velocity')], 1))
     else:
         table['velocity'] = 64
+    if encoding.has_descriptions:
+        table['track'] = np.maximum(events[:, encoding.index('part')], 1) - 1
     return table
 
 
 def table_to_tracks(table: np.ndarray, *, offset: float = 0.0) -> list[Track]:
-    """Tracks of a note table (n,), one for each program, in the order of programs; `offset` in beats is added."""
+    """Tracks of a note table (n,), one for each program, in the order of programs; `offset` in beats is added.
+
+    A table of `TRACKED_NOTE_TYPE` gives a track for each program and track.
+    """
     tracks = []
-    for program in np.unique(table['program']):
-        rows = table[table['program'] == program]
+    key = table['program'].astype(np.int64) * 256
+    if 'track' in (table.dtype.names or ()):
+        key += table['track']
+    for one in np.unique(key):
+        rows, program = table[key == one], one // 256
         rows = rows[np.lexsort((rows['pitch'], rows['step']))]
         columns = (
             (rows['step'] / RESOLUTION + offset).tolist(),

@@ -97,3 +97,25 @@ def parse_chord(symbol: str) -> Chord:
 def chord_pitch_classes(chord: str) -> frozenset[int]:
     """Pitch classes of what `parse_chord` takes; its errors."""
     return parse_chord(chord).pitch_classes
+
+
+def parse_chart(text: str) -> tuple[tuple[Chord, ...], ...]:
+    """Return the bars of a chord chart, each of one chord or of two that share it.
+
+    ``"C Am F G"`` has a chord for each bar; with bar lines, as in ``"C | Am D7 | G"``, a bar may have two.
+
+    Raises
+    ------
+    GenaudioError
+        If it has no chord, one that is none, or a bar of none or of more than two.
+    """
+    if '|' in text:
+        bars = [bar.split() for bar in text.strip().strip('|').split('|')]
+    else:
+        bars = [[symbol] for symbol in text.split()]
+    if not bars or any(not 1 <= len(bar) <= 2 for bar in bars):
+        raise GenaudioError(
+            f"'{text}' is not a chord chart. Write a chord for each bar, such as 'C Am F G', or bars with one or two "
+            "chords, such as 'C | Am D7 | G'."
+        )
+    return tuple(tuple(parse_chord(symbol) for symbol in bar) for bar in bars)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genaudio_core.music.events import DRUM_PROGRAM, RESOLUTION
+from genaudio_core.music.events import DRUM_PROGRAM
 from genaudio_core.music.keys import SCALES
+from genaudio_core.music.layouts import RESOLUTION
 
 PUBLISHED_BEATS = 64  # the paper measures the first 64 beats
 PUBLISHED_MEASURE = 4 * RESOLUTION  # steps; always 4/4, whatever the meter

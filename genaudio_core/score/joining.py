@@ -3,7 +3,7 @@
 import bisect
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,9 @@ _HOLDING = (64, 66)  # sustain and sostenuto: what holds notes after their keys
 _LOUDNESS = {7: 'volume', 11: 'expression'}
 
 
-def append_notes(score: Score, tracks: list[Track], end: float, *, like: Score) -> int:
+def append_notes(
+    score: Score, tracks: list[Track], end: float, *, like: Score, parts: Sequence[int] | None = None
+) -> int:
     """Add notes to the tracks that play the same instrument, or as new tracks; return how many.
 
     Parameters
@@ -26,15 +28,19 @@ def append_notes(score: Score, tracks: list[Track], end: float, *, like: Score) 
         Beat at which the new notes end.
     like : Score
         What `score` is a copy of. Several tracks of one instrument share the notes as they play there (see `voices`).
+    parts : for each of `tracks`, optional
+        Which of the tracks of its instrument plays it, from 0, where that is known.
     """
     count = 0
-    for new in tracks:
+    for number, new in enumerate(tracks):
         notes = struck_once(note._replace(duration=min(note.duration, end - note.beat)) for note in new.notes)
         homes = [i for i, track in enumerate(like.tracks) if track.instrument == new.instrument and track.notes]
         if not homes:
             score.tracks.append(replace(new, notes=notes))
             count += len(notes)
             continue
+        if parts is not None:
+            homes = [homes[min(parts[number], len(homes) - 1)]]
         there = [_channel(like.tracks[i]) for i in homes]
         if len(set(there)) < len(there):
             notes = _apart(notes)

@@ -9,7 +9,8 @@ import small_decoders
 from bridge.musicians.model_musician import ModelMusician
 from bridge.musicians.musician import HeardNote, Request
 from genaudio_core.continuation.continuer import Continuer
-from genaudio_core.music.events import NOTE, timeline
+from genaudio_core.music.events import timeline
+from genaudio_core.music.layouts import NOTE
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import time
 
 import numpy as np
 
-from genaudio_core.music.events import LIVE, MMT, NOTE_TYPE, decode_table, encode, encode_table, table_to_tracks
+from genaudio_core.music.events import NOTE_TYPE, decode_table, encode, encode_table, table_to_tracks
+from genaudio_core.music.layouts import LIVE, MMT
 from genaudio_core.score.notes import Score
 
 N, PIECE = 500_000, 2_000  # notes in all, notes in a piece (256 beats hold no more)

@@ -171,7 +171,8 @@ def test_bad_events_are_refused_and_leave_the_past_alone():
 def session(name: str, n: int) -> np.ndarray:
     """A session that could have been played: header, then notes four to the beat, bars of 4/4."""
     encoding = CONFIGS[name].layout
-    from genaudio_core.music.events import NOTE, header
+    from genaudio_core.music.events import header
+    from genaudio_core.music.layouts import NOTE
 
     head = header(['piano', 'bass'], encoding)
     rows = np.zeros((n, len(encoding.fields)), np.int16)

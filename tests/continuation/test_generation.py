@@ -10,7 +10,7 @@ from genaudio_core.continuation.arranging import arrange
 from genaudio_core.continuation.generation import balanced, continue_score, end_of, generate
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import LIVE, MMT
+from genaudio_core.music.layouts import LIVE, MMT
 from genaudio_core.score import smf
 from genaudio_core.score.instruments import instrument_code
 from genaudio_core.score.notes import Meter, Note, Score, Track

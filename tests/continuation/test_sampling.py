@@ -9,8 +9,9 @@ from bridge.settings.key import wanted_key
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.sampling import Controls, EventSampler, sample
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import END_OF_SONG, LIVE, MMT, NOTE, header
+from genaudio_core.music.events import header
 from genaudio_core.music.keys import chord_pitch_classes, classes_of, pitch_classes
+from genaudio_core.music.layouts import END_OF_SONG, LIVE, MMT, NOTE
 from genaudio_core.score.instruments import DRUMS_CODE, RANGE, instrument_name
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from genaudio_core.music.events import LIVE, Encoding
+from genaudio_core.music.layouts import LIVE, Encoding
 
 
 class FakeDecoder:

@@ -15,7 +15,7 @@ from export.manifest import Job
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.decoder import Decoder, nll
 from genaudio_core.inference.model_card import ModelCard, read_card, read_model, write_model
-from genaudio_core.music.events import find_encoding
+from genaudio_core.music.layouts import find_encoding
 
 NAMES = tuple(CONFIGS)
 

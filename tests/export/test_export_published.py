@@ -9,7 +9,7 @@ from export.published import load_published_mmt
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.errors import GenaudioError
 from genaudio_core.inference.model_card import read_card
-from genaudio_core.music.events import MMT as ENCODING
+from genaudio_core.music.layouts import MMT as ENCODING
 
 DIM, LAYERS, HEADS = 64, 2, 2
 

@@ -17,6 +17,7 @@ from genaudio_core.training.loops.run_folder import save_checkpoint
 CONTEXT = 160
 CONFIGS: dict[str, MMTConfig] = {
     'live': replace(TINY, context=CONTEXT),
+    'described': replace(TINY, encoding='described', context=CONTEXT),
     'mmt': replace(PUBLISHED, dim=32, layers=2, heads=2, head_dim=16, context=CONTEXT),
 }
 

@@ -11,7 +11,8 @@ import genaudio_core.continuation.decoder as decoder_module
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.decoder import Buffers, Decoder
 from genaudio_core.files import find_model
-from genaudio_core.music.events import LIVE, header
+from genaudio_core.music.events import header
+from genaudio_core.music.layouts import LIVE
 
 
 class ForgetfulBinding:

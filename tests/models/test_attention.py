@@ -18,7 +18,8 @@ from genaudio_core.analysis.attention import (
 )
 from genaudio_core.models.mmt import MMT as Model
 from genaudio_core.models.mmt import TINY
-from genaudio_core.music.events import LIVE, MMT, NOTE, encode_table
+from genaudio_core.music.events import encode_table
+from genaudio_core.music.layouts import LIVE, MMT, NOTE
 
 
 @pytest.mark.parametrize('encoding', [LIVE, MMT], ids=lambda e: e.name)

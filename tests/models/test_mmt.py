@@ -8,7 +8,8 @@ from tiny_data import make_piece
 from genaudio_core.models import mmt
 from genaudio_core.models.mmt import CONFIGS, TINY, MMTConfig, count_parameters
 from genaudio_core.models.tokens import TokenConfig, TokenModel
-from genaudio_core.music.events import LIVE, MMT, encode_table, timeline
+from genaudio_core.music.events import encode_table, timeline
+from genaudio_core.music.layouts import LIVE, MMT
 from genaudio_core.training.scores.batches import collate
 
 _SIZE = {'dim': 32, 'layers': 2, 'heads': 2, 'head_dim': 32, 'dropout': 0.0}

@@ -4,16 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genaudio_core.music.chord_recognition import (
-    QUALITIES,
-    Segment,
-    chord_agreement,
-    recognise,
-    recognise_score,
-    simple,
-    slots_of,
-)
+from genaudio_core.music.chord_recognition import Segment, chord_agreement, recognise, recognise_score, simple, slots_of
 from genaudio_core.music.keys import CHORDS, Chord, parse_chord
+from genaudio_core.music.layouts import QUALITIES
 from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
 from genaudio_core.training.band_writer.writer import write_piece
 

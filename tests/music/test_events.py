@@ -6,20 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import (
-    DURATIONS,
-    LIVE,
-    MMT,
-    NOTE,
-    decode,
-    decode_table,
-    duration_code,
-    encode,
-    find_encoding,
-    header,
-    meter_code,
-    timeline,
-)
+from genaudio_core.music.events import decode, decode_table, duration_code, encode, header, meter_code, timeline
+from genaudio_core.music.layouts import DURATIONS, LIVE, MMT, NOTE, find_encoding
 from genaudio_core.score.instruments import DRUM_ALIASES, INSTRUMENTS, PROGRAM_TO_CODE
 from genaudio_core.score.notes import Meter, Note, Score, Track
 

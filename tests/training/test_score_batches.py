@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tiny_data import make_data, make_piece
 
-from genaudio_core.music.events import END_OF_SONG, LIVE, METER, MMT, NOTE, START_OF_SONG, encode_table, timeline
+from genaudio_core.music.events import encode_table, timeline
+from genaudio_core.music.layouts import END_OF_SONG, LIVE, METER, MMT, NOTE, START_OF_SONG
 from genaudio_core.training.scores.batches import WindowSampler, bar_line, collate, fixed_windows
 from genaudio_core.training.scores.packed_scores import ScoreData, pack
 

@@ -10,7 +10,8 @@ import pytest
 from tiny_data import TEST, TRAIN, VALID, make_data, make_piece
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE, RESOLUTION
+from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE
+from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.score.notes import Meter, Note, Score, Track
 from genaudio_core.score.reading import to_midi
 from genaudio_core.training.scores.packed_scores import (

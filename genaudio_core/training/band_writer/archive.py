@@ -17,9 +17,9 @@ from genaudio_core.score.reading import write_midi
 from genaudio_core.training.band_writer.performances import Performances
 from genaudio_core.training.band_writer.styles import STYLES
 from genaudio_core.training.band_writer.writer import write_piece
+from genaudio_core.training.scores.score_files import FACTS
 
 PER_ARCHIVE = 200
-FACTS = 'facts.jsonl'  # in each archive: one line a piece
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.models.tokens import TokenConfig, TokenModel
-from genaudio_core.music.events import LIVE
+from genaudio_core.music.layouts import LIVE
 from genaudio_core.training.loops.run_folder import read_checkpoint
 from genaudio_core.training.loops.sequence_loop import Task, add_run_arguments, fit, launch
 from genaudio_core.training.scores.batches import WindowSampler, bar_line

@@ -20,7 +20,8 @@ import torch
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import no_checkpoint, presets_dir, where_checkpoints_are
-from genaudio_core.music.events import LIVE, RESOLUTION, bar_steps
+from genaudio_core.music.events import bar_steps
+from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.training.fit.mmt import Loss, evaluate, load_mmt
 from genaudio_core.training.loops.sequence_loop import Task, fit, launch
 from genaudio_core.training.scores.batches import WindowSampler, bar_line, collate, fixed_windows
@@ -220,6 +221,6 @@ def finetune(args: argparse.Namespace) -> dict[str, Any]:
         result |= {'general_before': general_before, 'general_after': evaluate(tuned, general)['mean']['nll']}
     name = f'{args.out.name}.onnx'
     next_ = f'genaudio-export one {best} {name} --kind decoder'
-    if layout is LIVE:
+    if layout.has_meter:
         next_ += f', then genaudio continue in.mid -o out.mid --model ./{name}'
     return result | {'model': str(best), 'next': next_}

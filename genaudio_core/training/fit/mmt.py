@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.models.growing import grow
 from genaudio_core.models.mmt import CONFIGS, MMT, MMTConfig
+from genaudio_core.music.layouts import CHORD, NOTE, PART
 from genaudio_core.training.loops.run_folder import rebuild
 from genaudio_core.training.loops.sequence_loop import Task, add_run_arguments, fit, launch
 from genaudio_core.training.scores.batches import WindowSampler, collate, fixed_windows
@@ -21,7 +23,11 @@ EXAMPLE = 'genaudio-train fit mmt --data data/scores.safetensors --config live -
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='file made by genaudio-train prepare')
     parser.add_argument('--config', default='live', help=f'one of {", ".join(CONFIGS)} (default: live)')
-    parser.add_argument('--init', type=Path, help='checkpoint to begin from')
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument('--init', type=Path, help='checkpoint to begin from')
+    start.add_argument(
+        '--grow-from', type=Path, help='checkpoint of a smaller model, that the new one is to begin as good as'
+    )
     parser.add_argument('--length', type=int, default=512, help='events in a sequence')
     parser.add_argument('--balance', type=float, default=0.5, help='1: sources by size, 0: all alike')
     parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
@@ -55,31 +61,61 @@ def load_mmt(path: Path) -> tuple[MMT, dict]:
 
 
 @torch.no_grad()
-def evaluate(model: MMT, windows: dict[str, list[np.ndarray]], *, batch: int = 8) -> dict[str, dict[str, float]]:
+def _losses(
+    model: MMT, sequences: list[np.ndarray], batch: int, types: tuple[int, ...] | None = None
+) -> tuple[dict[str, float], int]:
+    """Nats of each field summed over all next events (of some types only), and how many those are."""
+    device, layout = next(model.parameters()).device, model.config.layout
+    total, events = torch.zeros(len(layout.fields), dtype=torch.float64), 0
+    for i in range(0, len(sequences), batch):
+        b = {k: v.to(device) for k, v in collate(sequences[i : i + batch], layout).items()}
+        hidden = model(b['events'], b['step'], b['phase'])
+        where = None
+        if types is not None:
+            where = torch.isin(b['target'][..., 0], torch.tensor(types, device=device))
+        losses, counts = model.field_losses(hidden, b['target'], b['target_phase'], where=where)
+        total += losses.double().cpu()
+        events += int(counts[0])
+    return dict(zip(layout.fields, total.tolist(), strict=True)), events
+
+
+def evaluate(
+    model: MMT,
+    windows: dict[str, list[np.ndarray]],
+    *,
+    batch: int = 8,
+    told: dict[str, list[np.ndarray]] | None = None,
+) -> dict[str, dict[str, float]]:
     """Held-out NLL in nats, per source and over all ('mean' weighs every source alike).
+
+    Parameters
+    ----------
+    told
+        The same pieces with all that can be told of them, for the described layout.
 
     Returns
     -------
     dict
-        source -> {'nll': nats per event, one per field, 'events': count}
+        source -> {'nll': nats per event, one per field, 'events': count}. With `told` also 'note' and 'note_told': nats
+        per note without and with descriptions (to which part a note belongs does not count); and 'description': nats
+        per event of those.
     """
     training = model.training
     model.eval()
-    device = next(model.parameters()).device
-    layout = model.config.layout
+    fields = model.config.layout.fields
     result = {}
     for source, sequences in windows.items():
-        total, events = torch.zeros(len(layout.fields), dtype=torch.float64), 0
-        for i in range(0, len(sequences), batch):
-            b = {k: v.to(device) for k, v in collate(sequences[i : i + batch], layout).items()}
-            hidden = model(b['events'], b['step'], b['phase'])
-            losses, counts = model.field_losses(hidden, b['target'], b['target_phase'])
-            total += losses.double().cpu()
-            events += int(counts[0])
-        fields = {field: float(total[i] / events) for i, field in enumerate(layout.fields)}
-        result[source] = {'nll': sum(fields.values()), **fields, 'events': events}
+        sums, events = _losses(model, sequences, batch)
+        per_event = {field: value / events for field, value in sums.items()}
+        result[source] = {'nll': sum(per_event.values()), **per_event, 'events': events}
+        if told:
+            for name, some in (('note', sequences), ('note_told', told[source])):
+                nats, notes = _losses(model, some, batch, (NOTE,))
+                result[source][name] = (sum(nats.values()) - nats['part']) / max(notes, 1)
+            nats, rows = _losses(model, told[source], batch, (CHORD, PART))
+            result[source]['description'] = sum(nats.values()) / max(rows, 1)
     model.train(training)
-    keys = ('nll', *layout.fields)
+    keys = ('nll', *fields, *(('note', 'note_told', 'description') if told else ()))
     result['mean'] = {key: float(np.mean([row[key] for row in result.values()])) for key in keys}
     return result
 
@@ -94,12 +130,20 @@ def run(args: argparse.Namespace) -> dict:
     windows = fixed_windows(data, config.layout, args.length, 'valid', per_source=args.validate_pieces, exclude=exclude)
     if not windows:
         raise GenaudioError(f'{args.data} holds no held-out pieces to validate on; prepare at least three works.')
+    told = None
+    if config.layout.has_descriptions:
+        told = fixed_windows(
+            data, config.layout, args.length, 'valid', per_source=args.validate_pieces, exclude=exclude, told=True
+        )
     sampler = WindowSampler(
         data, config.layout, args.length, balance=args.balance, exclude=exclude, as_published=args.as_published
     )
     fabric = launch(args)
     torch.manual_seed(args.seed)
-    model = MMT(config)
+    if args.grow_from:
+        model = grow(load_mmt(args.grow_from)[0], config).train()
+    else:
+        model = MMT(config)
     if args.init:
         initialise(model, args.init)
     settings = {
@@ -108,7 +152,7 @@ def run(args: argparse.Namespace) -> dict:
     }  # fmt: skip
     task = Task(
         model, Loss(model, args.as_published), lambda step, rank: sampler.batch(args.batch, args.seed, step, rank),
-        lambda: evaluate(model, windows), config.to_dict(), settings,
+        lambda: evaluate(model, windows, told=told), config.to_dict(), settings,
     )  # fmt: skip
     return fit(fabric, task, args)
 

@@ -53,12 +53,20 @@ def rescale_velocity(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return table
 
 
+def transposition(rng: np.random.Generator) -> int:
+    """U{-5..6} semitones, as published."""
+    return int(rng.integers(-5, 7))
+
+
+def vary(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Other instruments of the family, fewer tracks, other velocities."""
+    table = substitute(table, rng, 0.1)
+    if rng.random() < 0.1:
+        table = drop_tracks(table, rng)
+    return rescale_velocity(table, rng)
+
+
 def augment(table: np.ndarray, rng: np.random.Generator, *, full: bool = True) -> np.ndarray:
     """Transpose by U{-5..6} (as published); with `full` also substitute, drop tracks and rescale velocities."""
-    table = transpose(table, int(rng.integers(-5, 7)))
-    if full:
-        table = substitute(table, rng, 0.1)
-        if rng.random() < 0.1:
-            table = drop_tracks(table, rng)
-        table = rescale_velocity(table, rng)
-    return table
+    table = transpose(table, transposition(rng))
+    return vary(table, rng) if full else table

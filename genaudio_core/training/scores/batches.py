@@ -4,8 +4,11 @@ import numpy as np
 import torch
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import LIVE, MMT, RESOLUTION, Encoding, bar_steps, encode_table, timeline
-from genaudio_core.training.scores.augment import augment
+from genaudio_core.music.descriptions import describe, transposed
+from genaudio_core.music.events import bar_steps, encode_table, part_codes, timeline
+from genaudio_core.music.layouts import MMT, RESOLUTION, Encoding
+from genaudio_core.training.scores.augment import augment, transpose, transposition, vary
+from genaudio_core.training.scores.forgetting import forget
 from genaudio_core.training.scores.packed_scores import ScoreData
 
 PUBLISHED_CROP = MMT.max_beat * RESOLUTION  # steps
@@ -75,8 +78,12 @@ class WindowSampler:
         return events
 
     def _crop(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        table, meters, begin, ends = self._cut(index, rng)
-        events = encode_table(table, self.encoding, meters=meters, origin=begin, end=ends)
+        table, meters, begin, ends, chords = self._cut(index, rng)
+        parts, told = None, None
+        if self.encoding.has_descriptions:
+            told, knows_parts = forget(describe(table, meters, chords, begin), rng)
+            parts = part_codes(table) if knows_parts else None
+        events = encode_table(table, self.encoding, meters=meters, origin=begin, end=ends, parts=parts, told=told)
         if self.as_published and len(events) > self.length:
             # Published: the first 1,023 rows and the song's own last one, so that an end is learnt where none is.
             return np.concatenate([events[: self.length - 1], events[-1:]])
@@ -93,15 +100,17 @@ class WindowSampler:
         """
         for _ in range(10):
             index = int(self.pieces[np.searchsorted(self.cumulative, rng.random())])
-            table, _, begin, ends = self._cut(index, rng)
+            table, _, begin, ends, _ = self._cut(index, rng)
             table = table[table['step'] >= begin]
             if len(table) > 10:
                 break
         table['step'] -= begin
         return table, ends
 
-    def _cut(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, int]], int, bool]:
-        """Augmented notes, meters, first step, and whether the piece ends there."""
+    def _cut(
+        self, index: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[tuple[int, int]], int, bool, np.ndarray]:
+        """Augmented notes, meters, first step, whether the piece ends there, and the chords (steps, codes)."""
         meters = self.data.meters(index)
         if self.as_published:
             table = augment(self.data.notes(index), rng, full=False)
@@ -109,19 +118,22 @@ class WindowSampler:
             last = int(table['step'][-1])
             if last - begin > PUBLISHED_CROP:
                 begin = int(rng.integers(begin, last - PUBLISHED_CROP // 2)) // RESOLUTION * RESOLUTION
-            return table, meters, begin, True
+            return table, meters, begin, True, self.data.chords(index)
         total = self.data.n_notes(index)
         # Many sequences begin with the piece, if it is longer than one: beginnings and ends must be learnt.
         spare = max(total - self.length // 2, 0)
         first = 0 if spare == 0 or rng.random() < 0.3 else int(rng.integers(0, spare))
-        table = self.data.notes(index, first, first + 3 * self.length)
+        table = self.data.notes(index, first, first + 3 * self.length, tracks=self.encoding.has_descriptions)
         begin = bar_line(int(table['step'][0]), meters)
         if first:  # the crop must begin with a whole bar
             later = table['step'] >= begin + bar_steps(1)
             if later.any():
                 begin = bar_line(int(table['step'][later][0]), meters)
         ends = first + len(table) >= total
-        return augment(table, rng), meters, begin, ends
+        semitones = transposition(rng)
+        chords = self.data.chords(index).copy()
+        chords[:, 1] = transposed(chords[:, 1], semitones)
+        return vary(transpose(table, semitones), rng), meters, begin, ends, chords
 
     def batch(self, size: int, seed: int, step: int, rank: int = 0) -> dict[str, torch.Tensor]:
         """A padded batch: see `collate`."""
@@ -157,11 +169,13 @@ def collate(sequences: list[np.ndarray], encoding: Encoding) -> dict[str, torch.
 
 
 def fixed_windows(
-    data: ScoreData, encoding: Encoding, length: int, split: str, *, per_source: int, exclude: tuple[str, ...] = ()
-) -> dict[str, list[np.ndarray]]:
+    data: ScoreData, encoding: Encoding, length: int, split: str, *, per_source: int, exclude: tuple[str, ...] = (),
+    told: bool = False,
+) -> dict[str, list[np.ndarray]]:  # fmt: skip
     """The beginning of up to `per_source` held-out pieces of each source: the same for every model.
 
-    Pieces are taken in the order of a fixed shuffle, so that a small number is a fair sample.
+    Pieces are taken in the order of a fixed shuffle, so that a small number is a fair sample. With `told`, for the
+    described layout, all that can be told of them is: chords, parts, and which part each note belongs to.
     """
     windows: dict[str, list[np.ndarray]] = {}
     order = np.random.default_rng(0).permutation(data.indices(split))
@@ -170,11 +184,15 @@ def fixed_windows(
         found = windows.setdefault(source, [])
         if len(found) >= per_source or source in exclude:
             continue
-        table, meters = data.notes(int(index)), data.meters(int(index))
+        table, meters = data.notes(int(index), tracks=told), data.meters(int(index))
         origin = bar_line(int(table['step'][0]), meters)
-        if encoding is not LIVE:
+        if not encoding.has_meter:
             origin = origin // RESOLUTION * RESOLUTION
-        events = encode_table(table[: 3 * length], encoding, meters=meters, origin=origin, end=len(table) <= 3 * length)
+        whole, table = len(table) <= 3 * length, table[: 3 * length]
+        parts, description = None, None
+        if told:
+            parts, description = part_codes(table), describe(table, meters, data.chords(int(index)), origin)
+        events = encode_table(table, encoding, meters=meters, origin=origin, end=whole, parts=parts, told=description)
         if len(events) > 10:
             found.append(events[: length + 1])
     return {source: found for source, found in windows.items() if found}

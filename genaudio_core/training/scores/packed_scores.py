@@ -1,7 +1,7 @@
 """One compact, memory-mapped file that holds all scores to train on.
 
-It is a safetensors file of columns: a piece is a slice of the note columns and of the meter columns. The header
-carries a JSON report (pieces, notes, instruments, what was skipped and why).
+It is a safetensors file of columns: a piece is a slice of the note columns, of the meter columns and of the chord
+columns. The header carries a JSON report (pieces, notes, instruments, what was skipped and why).
 """
 
 import hashlib
@@ -9,18 +9,23 @@ import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
-from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE, RESOLUTION, meter_code, note_table
+from genaudio_core.music.chord_recognition import Segment, recognise_score
+from genaudio_core.music.descriptions import chord_code
+from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE, TRACKED_NOTE_TYPE, meter_code, note_table
+from genaudio_core.music.keys import parse_chord
+from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, PROGRAM_TO_LIVE_CODE, instrument_name
+from genaudio_core.score.notes import Score
 from genaudio_core.training.scores.score_files import ScoreFile, find_scores, read_score, work_of
 
-FORMAT_VERSION = '1'
+FORMAT_VERSION = '2'  # 2: chords, and the track of every note
 MIN_NOTES = 50  # as published; ...
 MIN_DRUM_NOTES = 8  # ... a drum groove is short by nature
 SPLITS = ('train', 'valid', 'test')
@@ -34,8 +39,9 @@ class PackedPiece:
 
     source: str
     name: str
-    notes: np.ndarray  # NOTE_TYPE, sorted by step
+    notes: np.ndarray  # NOTE_TYPE or TRACKED_NOTE_TYPE, sorted by step
     meters: np.ndarray  # (n, 2): step, meter code
+    chords: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int32))  # (n, 2): step, chord code
 
 
 def read_piece(file: ScoreFile, min_notes: int = MIN_NOTES) -> PackedPiece | tuple[str, str, str]:
@@ -44,14 +50,25 @@ def read_piece(file: ScoreFile, min_notes: int = MIN_NOTES) -> PackedPiece | tup
         score = read_score(file)
     except GenaudioError as error:
         return file.source, file.name, str(error).replace('The MIDI data', 'the file')
-    table = note_table(score)
+    table = note_table(score, tracks=True)
     drums = int((table['program'] == DRUM_PROGRAM).sum())
     if len(table) < (min(MIN_DRUM_NOTES, min_notes) if drums == len(table) else min_notes):
         return file.source, file.name, f'only {len(table)} notes'
     table = table[(table['step'] < MAX_STEP) & (table['step'] >= 0)]
     table = table[np.lexsort((table['pitch'], table['step']))]
     meters = [(round(m.beat * RESOLUTION), meter_code(m.numerator, m.denominator)) for m in score.meters]
-    return PackedPiece(file.source, file.name, table, np.array(meters, np.int32).reshape(-1, 2))
+    chords = chords_of(score, file.facts)
+    return PackedPiece(file.source, file.name, table, np.array(meters, np.int32).reshape(-1, 2), chords)
+
+
+def chords_of(score: Score, facts: dict | None = None) -> np.ndarray:
+    """Where chords begin, (n, 2) int32 of step and chord code: from the facts of written music, or as recognised."""
+    if facts is not None:
+        segments = [Segment(beat, length, parse_chord(symbol)) for beat, length, symbol in facts['chords']]
+    else:
+        segments = recognise_score(score)
+    rows = [(round(segment.beat * RESOLUTION), chord_code(segment.chord)) for segment in segments]
+    return np.array(rows, np.int32).reshape(-1, 2)
 
 
 def split_by_work(works: list[str]) -> np.ndarray:
@@ -112,7 +129,7 @@ def prepare(
     with multiprocessing.get_context('spawn').Pool(workers) as pool:
         for done, result in enumerate(pool.imap(read_piece, find_scores(folders), chunksize=4), 1):
             if isinstance(result, PackedPiece):
-                digest = hashlib.sha256(result.notes.tobytes()).digest()
+                digest = hashlib.sha256(plain(result.notes).tobytes()).digest()
                 if digest in seen:
                     skipped.append((result.source, result.name, 'the same notes as another file'))
                 else:
@@ -135,11 +152,28 @@ def prepare(
     return pack(pieces, splits, out, skipped)
 
 
+def plain(table: np.ndarray) -> np.ndarray:
+    """A note table without the column of tracks."""
+    if table.dtype == NOTE_TYPE:
+        return table
+    result = np.empty(len(table), NOTE_TYPE)
+    for name in NOTE_TYPE.names or ():
+        result[name] = table[name]
+    return result
+
+
+def _tracks(table: np.ndarray) -> np.ndarray:
+    """The column of tracks; a table without one has a track for every program."""
+    if 'track' in (table.dtype.names or ()):
+        return table['track']
+    return np.unique(table['program'], return_inverse=True)[1].astype(np.uint8)
+
+
 def pack(pieces: list[PackedPiece], splits: np.ndarray, out: Path, skipped: list[tuple[str, str, str]]) -> dict:
     """Write pieces with their splits (an index into `SPLITS` for each) as a data file; return the report."""
     from safetensors.numpy import save_file
 
-    notes = np.concatenate([piece.notes for piece in pieces])
+    notes = np.concatenate([plain(piece.notes) for piece in pieces])
     report = _report(pieces, splits, notes, skipped)
     sources = sorted({piece.source for piece in pieces})
     tensors = {
@@ -148,9 +182,12 @@ def pack(pieces: list[PackedPiece], splits: np.ndarray, out: Path, skipped: list
         'pitch': notes['pitch'],
         'velocity': notes['velocity'],
         'program': notes['program'],
+        'track': np.concatenate([_tracks(piece.notes) for piece in pieces]),
         'note_offset': np.cumsum([0] + [len(piece.notes) for piece in pieces]),
         'meter': np.concatenate([piece.meters for piece in pieces]),
         'meter_offset': np.cumsum([0] + [len(piece.meters) for piece in pieces]),
+        'chord': np.concatenate([piece.chords for piece in pieces]),
+        'chord_offset': np.cumsum([0] + [len(piece.chords) for piece in pieces]),
         'split': splits,
         'source': np.array([sources.index(piece.source) for piece in pieces], np.uint16),
     }
@@ -225,7 +262,8 @@ class ScoreData:
             for name, entry in head.items()
             for begin, end in [entry['data_offsets']]
         }
-        self._notes = {name: columns[name] for name in NOTE_TYPE.names or ()}
+        self._notes = {name: columns[name] for name in TRACKED_NOTE_TYPE.names or ()}
+        self._chords, self._chord_offset = columns['chord'], columns['chord_offset']
         self._meters, self._meter_offset = columns['meter'], columns['meter_offset']
         self.offset = columns['note_offset']
         self.split, self.source = np.asarray(columns['split']), np.asarray(columns['source'])
@@ -244,19 +282,23 @@ class ScoreData:
     def n_notes(self, index: int) -> int:
         return int(self.offset[index + 1] - self.offset[index])
 
-    def notes(self, index: int, begin: int = 0, end: int | None = None) -> np.ndarray:
-        """Note table of a piece (its notes `begin` to `end`, sorted by step)."""
+    def notes(self, index: int, begin: int = 0, end: int | None = None, *, tracks: bool = False) -> np.ndarray:
+        """Note table of a piece (its notes `begin` to `end`, sorted by step); with `tracks` of TRACKED_NOTE_TYPE."""
         first, last = int(self.offset[index]), int(self.offset[index + 1])
         piece = slice(first + begin, last if end is None else min(first + end, last))
-        table = np.empty(max(piece.stop - piece.start, 0), NOTE_TYPE)
-        for name, column in self._notes.items():
-            table[name] = column[piece]
+        table = np.empty(max(piece.stop - piece.start, 0), TRACKED_NOTE_TYPE if tracks else NOTE_TYPE)
+        for name in table.dtype.names or ():
+            table[name] = self._notes[name][piece]
         return table
 
     def meters(self, index: int) -> list[tuple[int, int]]:
         """(step, meter code) pairs of a piece."""
         rows = self._meters[int(self._meter_offset[index]) : int(self._meter_offset[index + 1])]
         return [(int(step), int(code)) for step, code in rows]
+
+    def chords(self, index: int) -> np.ndarray:
+        """(n, 2): steps at which chords of a piece begin, and their codes (`descriptions.chord_code`)."""
+        return np.asarray(self._chords[int(self._chord_offset[index]) : int(self._chord_offset[index + 1])])
 
     def pieces(self, split: str) -> Iterator[tuple[int, np.ndarray, list[tuple[int, int]]]]:
         """(index, note table, meters) of every piece of a split."""

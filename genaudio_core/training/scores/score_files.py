@@ -1,12 +1,13 @@
 """Finding and reading scores of any kind: folders, archives, MIDI, MusicXML, Humdrum."""
 
+import json
 import re
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.score.notes import Score
@@ -15,6 +16,7 @@ from genaudio_core.score.reading import read_midi
 MIDI_SUFFIXES = ('.mid', '.midi', '.kar', '.rmi')
 NOTATION_SUFFIXES = ('.musicxml', '.mxl', '.xml', '.krn')
 ARCHIVE_SUFFIXES = ('.tar', '.tar.xz', '.tar.gz', '.tgz', '.tar.bz2', '.zip')
+FACTS = 'facts.jsonl'  # in an archive of written music: what is known about each file, a line for each
 
 
 class ScoreFile(NamedTuple):
@@ -23,6 +25,7 @@ class ScoreFile(NamedTuple):
     source: str  # first folder below the folder given; without one, the archive
     name: str  # path within the source
     data: bytes
+    facts: dict[str, Any] | None = None  # of written music: `band_writer.writer.Piece.facts`
 
 
 def _is_score(name: str) -> bool:
@@ -53,9 +56,12 @@ def find_scores(folders: list[Path]) -> Iterator[ScoreFile]:
 def _in_archive(path: Path, source: str) -> Iterator[ScoreFile]:
     if path.name.lower().endswith('.zip'):
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
+            names = sorted(archive.namelist())
+            lines = archive.read(FACTS).decode().splitlines() if FACTS in names else []
+            facts = {line['file']: line for line in map(json.loads, lines)}
+            for name in names:
                 if _is_score(name):
-                    yield ScoreFile(source, name, archive.read(name))
+                    yield ScoreFile(source, name, archive.read(name), facts.get(name))
         return
     with tarfile.open(path) as archive:
         for member in archive:  # in the order stored: seeking back in a compressed archive starts it over

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE, RESOLUTION
+from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE
+from genaudio_core.music.layouts import RESOLUTION
 
 NAMES = ('remi', 'mmm')
 _SPECIAL = ('PAD', 'BOS', 'EOS')
