@@ -1,10 +1,15 @@
 """One answer of the band: what was asked, what came, how far it is covered."""
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bridge.musicians.musician import PlannedNote, Request
+from bridge.band.scheduler import Due
+from bridge.musicians.musician import ChordAt, PlannedNote, Request
+from bridge.settings.voice import PartVoice
+from genaudio_core.score.instruments import DRUMS
 
+LISTENS = 0.5  # beats of a bar in which a chord that can only be guessed is listened for
 FIRST_UNIT = 0.25  # beats: in the first bar of an answer the music may come a sixteenth at a time
 
 
@@ -44,3 +49,34 @@ class Answer:
 
     def notes(self, take: int | None = None) -> list[PlannedNote]:
         return self.takes.get(self.take if take is None else take, [])
+
+    def dues(
+        self, notes: Iterable[PlannedNote], voices: Sequence[PartVoice],
+        shape: Callable[[PlannedNote], tuple[float, int]], shift: float = 0.0,
+    ) -> list[Due]:  # fmt: skip
+        """Notes as they will be played: with voices, and with beat and velocity as `shape` gives them.
+
+        No note goes on after the beat at which other music begins. Where the chord must be heard first, drums play.
+        """
+        result = []
+        for note in notes:
+            voice = voices[note.part % len(voices)]
+            if voice.instrument != DRUMS and self.waits_for_chord(note.beat):
+                continue
+            beat, velocity = shape(note)
+            duration = min(note.duration, self.silent - note.beat)
+            result.append(Due(beat + shift, duration, note.note, velocity, voice, note.beat + shift))
+        return result
+
+    def waits_for_chord(self, beat: float) -> bool:
+        """Whether a pitched note at `beat` would be a guess: only what the player does there can tell the chord."""
+        if self.request.role != 'accompany':
+            return False
+        chord = self.request.chord_at(beat)
+        return chord is not None and not chord.sure and beat < chord.beat + LISTENS - 1e-6
+
+
+def planned_chord(answers: Iterable[Answer], beat: float) -> ChordAt | None:
+    """The chord that what is planned for `beat` was made for; None where nothing is planned or none was known."""
+    covers = [answer.request for answer in answers if answer.request.start <= beat + 1e-6 < answer.end]
+    return covers[0].chord_at(beat) if covers else None

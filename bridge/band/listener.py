@@ -179,11 +179,13 @@ class Feel:
     """
 
     loudness: float = 80.0
+    heard: int = 0  # notes; the first ones weigh more
     offsets: list[float] = field(default_factory=lambda: [0.0] * 4)
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
         for note in notes:
-            self.loudness += 0.1 * (note.velocity - self.loudness)
+            self.heard += 1
+            self.loudness += max(0.1, 1 / self.heard) * (note.velocity - self.loudness)
             slot = round(note.beat * 4)
             deviation = note.beat - slot / 4
             if abs(deviation) < 0.09:  # further off, it is another subdivision and no feel

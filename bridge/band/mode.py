@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from bridge.band.answer import Answer
 from bridge.band.listener import Listener
 from bridge.midi.messages import NoteOff, NoteOn
-from bridge.musicians.musician import HeardNote
+from bridge.musicians.musician import ChordAt, HeardNote
 from bridge.settings.voice import PartVoice
 from bridge.transport.transport import Transport
 
@@ -17,6 +17,7 @@ class Band(Protocol):
     transport: Transport
     listener: Listener
     voices: tuple[PartVoice, ...]
+    answers: list[Answer]  # not yet over, in order of time
 
     @property
     def answer(self) -> Answer | None:
@@ -39,8 +40,9 @@ class Band(Protocol):
     def end_by(self, beat: float) -> None:
         """Let everything that the band began before `beat` end there: the harmony changes."""
 
-    def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
-        """(root pitch class, intervals) that the player sounded in that time."""
+    def chords(self, start: float, end: float) -> tuple[ChordAt, ...]:
+        """The chords to play over in [start, end), by the half bar; empty as long as nobody has played one."""
+        ...
 
 
 class Mode(Protocol):

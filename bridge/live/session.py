@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from bridge.band.answer import Answer
+from bridge.band.chord_follower import ChordFollower
 from bridge.band.listener import Feel, Listener
 from bridge.band.mode import Mode
 from bridge.band.modes import MODES
@@ -23,7 +24,7 @@ from bridge.midi import messages
 from bridge.midi.active_sensing import RESET, Sensing
 from bridge.midi.messages import Control, NoteOff, NoteOn, Sync
 from bridge.midi.sender import Sender
-from bridge.musicians.musician import HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
+from bridge.musicians.musician import ChordAt, HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
 from bridge.musicians.musician_process import Engine
 from bridge.musicians.rule_musician import FallbackMusician
 from bridge.settings.band_preset import Preset
@@ -72,6 +73,7 @@ class Session:
         self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000, self.notes)
         self.listener = Listener(find_instrument(preset['player.instrument']))
         self.feel, self.fallback = Feel(offsets=[0.0] * 4), FallbackMusician()
+        self.harmony = ChordFollower.of(preset)
         self.controllers = Controllers(preset.controllers)
         self.takes = Takes(self)
         self.answers: list[Answer] = []  # not yet over, in order of time
@@ -164,6 +166,7 @@ class Session:
     def _heard(self, notes: list[HeardNote]) -> None:
         self.feel.hear(notes)
         self.fallback.hear(notes)
+        self.harmony.hear(notes, self.transport.beat_at(self.clock.now()))
         self.engine.hear(notes)
         self.takes.heard(notes)
         self.player.on_heard(notes)
@@ -200,6 +203,7 @@ class Session:
         request = Request(
             self._next_request, start, end, tuple(voice.instrument for voice in self.voices), role, controls,
             preset['music.takes'], preset['music.seed'] + self._next_request, self.transport.bar,
+            self.chords(start, end),
         )  # fmt: skip
         self._next_request += 1
         answer = Answer(request, now)
@@ -229,12 +233,11 @@ class Session:
                 answer.silent = min(answer.silent, beat)
         self.scheduler.end_by(beat)
 
-    def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
-        """The chord that the player sounded in [start, end), held notes included."""
-        held = self.listener.held(self.transport.beat_at(self.clock.now()))
-        if held:
-            self.fallback.hear(held)
-        return self.fallback.chord(start, end)
+    def chords(self, start: float, end: float) -> tuple[ChordAt, ...]:
+        """The chords to play over in [start, end): see `ChordFollower.over`; what is held counts."""
+        beat = self.transport.beat_at(self.clock.now())
+        self.harmony.hear(self.listener.held(beat), beat)
+        return self.harmony.over(start, end)
 
     def play_now(self) -> None:
         """Continue what was just played, in any mode."""
@@ -251,18 +254,11 @@ class Session:
         self.ask(start, self.transport.next_bar(start + 1e-3) + bar * (self.preset['player.bars_answered'] - 1))
 
     def dues(self, answer: Answer, notes: list[PlannedNote], shift: float = 0.0) -> list[Due]:
-        """Planned notes as they will be played: with voices, and with the player's touch and timing.
-
-        No note goes on for more than a bar after its answer, nor after the beat at which other music begins.
-        """
+        """Planned notes as they will be played: see `Answer.dues`."""
         timing, touch = self.preset['music.timing'], self.preset['music.touch']
-        result = []
-        for note in notes:
-            beat, velocity = self.feel.shape(note.beat, note.velocity, timing, touch)
-            voice = self.voices[note.part % len(self.voices)]
-            duration = min(note.duration, answer.silent - note.beat)
-            result.append(Due(beat + shift, duration, note.note, velocity, voice, note.beat + shift))
-        return result
+        return answer.dues(
+            notes, self.voices, lambda note: self.feel.shape(note.beat, note.velocity, timing, touch), shift
+        )
 
     # --- time passes
 
@@ -451,6 +447,8 @@ class Session:
         self.scheduler.latency = preset['transport.latency_ms'] / 1000
         if preset['transport.tempo'] != old['transport.tempo']:
             self.leaders.set_tempo(self.clock.now(), preset['transport.tempo'])
+        if preset['music.chords'] != old['music.chords']:
+            self.harmony.chart = ChordFollower.of(preset).chart
         if old['player.thru'] and not preset['player.thru']:
             self.notes.end(kind='thru')
         if preset['player.mode'] != old['player.mode'] or preset.voices != self.voices:

@@ -1,12 +1,11 @@
-"""A little music theory for the live side: which key and chord was heard, and notes that fit."""
+"""A little music theory for the live side: which key was heard, and notes that fit."""
 
 from collections.abc import Iterable, Sequence
 
 from bridge.musicians.musician import HeardNote
-from genaudio_core.music.keys import CHORDS, SCALES
+from genaudio_core.music.keys import SCALES
 from genaudio_core.score.instruments import DRUMS
 
-HEARD = tuple(CHORDS[name] for name in ('', 'm', '7', 'm7', 'maj7', 'dim', 'sus4'))  # the likelier first
 # Krumhansl and Kessler's probe-tone profiles (1982), major and minor.
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
@@ -34,22 +33,6 @@ def find_key(profile: Sequence[float]) -> tuple[int, tuple[int, ...]] | None:
             above = sum((profile[(tonic + i) % 12] - mean) * (reference[i] - centre) for i in range(12))
             best = max(best, (above / below if below else 0.0, -tonic, name))
     return -best[1], SCALES[best[2]]
-
-
-def find_chord(profile: Sequence[float], bass: int | None = None) -> tuple[int, tuple[int, ...]] | None:
-    """Return (root pitch class, intervals) that explains a profile best; `bass` (a note) favours its own root."""
-    total = sum(profile)
-    if total <= 0:
-        return None
-    best: tuple[float, int, tuple[int, ...]] = (-1e9, 0, HEARD[0])
-    for number, intervals in enumerate(HEARD):
-        for root in range(12):
-            inside = sum(profile[(root + i) % 12] for i in intervals) / total
-            score = inside - 0.12 * len(intervals) + 0.2 * profile[root] / total - 0.001 * number
-            score += 0.15 if bass is not None and bass % 12 == root else 0.0
-            if score > best[0]:
-                best = (score, root, intervals)
-    return best[1], best[2]
 
 
 def snap(note: int, tonic: int, scale: Sequence[int]) -> int:

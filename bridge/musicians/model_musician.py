@@ -32,7 +32,7 @@ from genaudio_core.music.events import (
     velocity_code,
     velocity_of,
 )
-from genaudio_core.music.keys import classes_of
+from genaudio_core.music.keys import Chord, classes_of
 from genaudio_core.music.layouts import DURATIONS, METER, METERS, NOTE, RESOLUTION
 from genaudio_core.score.instruments import DRUMS, instrument_code, instrument_name
 
@@ -373,25 +373,31 @@ class ModelMusician:
         casts = [_Cast(request.instruments) for _ in range(request.takes)]
         active = np.ones(request.takes, bool)
         origin = self._origin
-        while active.any() and work.room > 0:
-            chosen = sampler.next_events(earliest=start - origin, latest=end - origin, active=active)
-            onsets = work.when(chosen)[0]
-            for take in np.flatnonzero(active).tolist():
-                row = chosen[take]
-                if row[0] != NOTE:
-                    active[take] = False
-                    yield PlannedMusic(request.id, take, (), request.end, True)
-                    continue
-                event = self._event(row, int(onsets[take]) + origin)
-                own[take].append(event)
-                note = casts[take].note(event)
-                yield PlannedMusic(request.id, take, (note,), note.beat, False)
-            if not active.any():
-                break
-            sampler.advance(chosen)
-            if single:
-                self._fed.append(own[0][-1])
-                self._ends.append(work.length)
+        for begin, until, chord in _stretches(request, start, end):
+            if chord is not None:
+                sampler.controls = _sampling(request, chord)
+            going = active.copy()
+            while going.any() and work.room > 0:
+                chosen = sampler.next_events(earliest=begin - origin, latest=until - origin, active=going)
+                onsets = work.when(chosen)[0]
+                for take in np.flatnonzero(going).tolist():
+                    row = chosen[take]
+                    if row[0] != NOTE:
+                        going[take] = False
+                        if until == end:
+                            active[take] = False
+                            yield PlannedMusic(request.id, take, (), request.end, True)
+                        continue
+                    event = self._event(row, int(onsets[take]) + origin)
+                    own[take].append(event)
+                    note = casts[take].note(event)
+                    yield PlannedMusic(request.id, take, (note,), note.beat, False)
+                if not going.any():
+                    break
+                sampler.advance(chosen)
+                if single:
+                    self._fed.append(own[0][-1])
+                    self._ends.append(work.length)
         for take in np.flatnonzero(active).tolist():
             # Out of room: what is covered is told honestly, the rest is the fallback's.
             until = own[take][-1].step / RESOLUTION if own[take] else request.start
@@ -428,11 +434,25 @@ class _Cast:
         return PlannedNote(event.step / RESOLUTION, duration, event.pitch, velocity, part)
 
 
-def _sampling(request: Request) -> SamplingControls:
-    """The request's controls as the sampler knows them."""
+def _stretches(request: Request, start: int, end: int) -> Iterator[tuple[int, int, Chord | None]]:
+    """The steps from `start` to `end` by the chord to play over: (from, to, chord); None leaves the harmony free."""
+    chords = request.chords if request.role == 'accompany' or any(c.source == 'chart' for c in request.chords) else ()
+    turns: list[tuple[int, Chord | None]] = [(start, None)]
+    for each in chords:
+        at = max(round(each.beat * RESOLUTION), start)
+        if at < end and turns[-1][1] != each.chord:
+            turns = [*(turn for turn in turns if turn[0] < at), (at, each.chord)]
+    for (begin, chord), until in zip(turns, [*(at for at, _ in turns[1:]), end], strict=True):
+        yield begin, until, chord
+
+
+def _sampling(request: Request, chord: Chord | None = None) -> SamplingControls:
+    """The request's controls as the sampler knows them; only notes of the chord where one is given."""
     controls = request.controls
     key = wanted_key(controls.key)
     classes = None if key is None else classes_of(*key)
+    if chord is not None:
+        classes = (chord.pitch_classes & classes if classes else None) or chord.pitch_classes
     return SamplingControls(
         temperature=controls.temperature, top_p=controls.top_p, density=4 * (controls.density - 0.5),
         lowest=controls.low, highest=controls.high, pitch_classes=classes, velocity_scale=controls.velocity,

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from genaudio_core.music.keys import Chord
+
 
 @dataclass(frozen=True, slots=True)
 class HeardNote:
@@ -47,6 +49,23 @@ class MusicControls:
 
 
 @dataclass(frozen=True, slots=True)
+class ChordAt:
+    """A chord to play over from a beat on, and why.
+
+    It stands in the 'chart', is 'heard', comes from a 'loop' that repeats, is the 'last' one and goes on, or is a
+    'guess': the last one, where another is to be expected.
+    """
+
+    beat: float
+    chord: Chord
+    source: str
+
+    @property
+    def sure(self) -> bool:
+        return self.source != 'guess'
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """Music for the beats [start, end), please.
 
@@ -62,6 +81,11 @@ class Request:
     takes: int = 1
     seed: int = 0
     bar: float = 4.0
+    chords: tuple[ChordAt, ...] = ()  # to play over, by the half bar; empty: nobody has played any
+
+    def chord_at(self, beat: float) -> ChordAt | None:
+        """The chord to play over at `beat`."""
+        return next((each for each in reversed(self.chords) if each.beat <= beat + 1e-6), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import random
 from collections.abc import Iterator, Sequence
 
 from bridge.musicians import harmony
-from bridge.musicians.musician import HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
+from bridge.musicians.musician import ChordAt, HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
 from bridge.settings import key as key_module
-from genaudio_core.music.keys import SCALES
+from genaudio_core.music.keys import CHORDS, SCALES
 from genaudio_core.score.instruments import DRUMS, FAMILY, RANGE
 
 MEMORY = 64.0  # beats that are remembered
@@ -56,12 +56,6 @@ class FallbackMusician:
     def heard(self, start: float, end: float) -> list[HeardNote]:
         """The player's notes with onset in [start, end), in order."""
         return sorted((n for n in self._notes.values() if start <= n.beat < end), key=lambda n: (n.beat, n.note))
-
-    def chord(self, start: float, end: float) -> tuple[int, tuple[int, ...]] | None:
-        """The chord heard in [start, end), or None for silence."""
-        notes = [n for n in self._notes.values() if n.beat < end and n.beat + n.duration > start]
-        pitched = [n.note for n in notes if n.instrument != DRUMS]
-        return harmony.find_chord(harmony.weights(notes, start, end), min(pitched) if pitched else None)
 
     # --- answering
 
@@ -203,16 +197,30 @@ class FallbackMusician:
         start = bar * math.floor(request.start / bar + 1e-6)
         notes: list[PlannedNote] = []
         while start < request.end - 1e-6:
-            chord = self.chord(start - bar, start) or self.chord(start - 2 * bar, start)
-            if request.role == 'free' and not self._notes:
-                chord = self._progression(request, start)
             if name == DRUMS:
                 if request.role == 'free' or self.heard(start - 2 * bar, request.start + bar):
                     notes += _groove(start, bar, part, request.controls, rng)
-            elif chord is not None:
-                notes += _pattern(name, start, bar, part, *chord, request.controls, rng)
+            else:
+                for begin, end, chord in self._chords(request, start):
+                    notes += _pattern(name, begin, end, start, bar, part, *chord, request.controls, rng)
             start += bar
         return [n for n in notes if request.start - 1e-6 <= n.beat < request.end - 1e-6]
+
+    def _chords(self, request: Request, start: float) -> list[tuple[float, float, tuple[int, tuple[int, ...]]]]:
+        """The chords of the bar at `start`, as far as it is asked for: (from, to, (bass pitch class, its tones))."""
+        bar, begin = request.bar, max(start, request.start)
+        end = min(start + bar, request.end)
+        if not request.chords:
+            return [(begin, end, self._progression(request, start))] if request.role == 'free' else []
+        changes: list[tuple[float, ChordAt]] = []
+        for each in request.chords:
+            at = max(each.beat, begin)
+            if at < end - 1e-6 and (not changes or changes[-1][1].chord != each.chord):
+                changes = [change for change in changes if change[0] < at - 1e-6] + [(at, each)]
+        edges = [*(at for at, _ in changes), end]
+        return [
+            (at, edges[i + 1], (each.chord.root, CHORDS[each.chord.quality])) for i, (at, each) in enumerate(changes)
+        ]
 
     def _shape(self, note: PlannedNote, request: Request) -> PlannedNote:
         name = request.instruments[note.part]
@@ -259,31 +267,39 @@ def _groove(start: float, bar: float, part: int, controls: MusicControls, rng: r
 
 
 def _pattern(
-    name: str, start: float, bar: float, part: int, root: int, intervals: tuple[int, ...], controls: MusicControls,
-    rng: random.Random,
+    name: str, begin: float, end: float, start: float, bar: float, part: int, root: int, intervals: tuple[int, ...],
+    controls: MusicControls, rng: random.Random,
 ) -> list[PlannedNote]:  # fmt: skip
-    """One bar of a chord, as this kind of instrument plays it."""
+    """A chord from `begin` to `end` in the bar at `start`, as this kind of instrument plays it."""
     family = FAMILY[name]
     low, high = RANGE[name]
+    length = end - begin
     if family == 'bass' or name in ('contrabass', 'tuba', 'timpani', 'cello', 'bassoon'):
         bass = harmony.fold(36 + root, low, min(high, low + 24))
-        fifth = bass + 7 if bass + 7 <= high else bass - 5
-        half = bar / 2 if bar % 2 == 0 else bar - 1
-        pattern = [(0.0, bass, half * 0.95, 90)]
-        pattern.append((half, fifth if rng.random() < 0.4 else bass, (bar - half) * 0.9, 84))
-        if controls.density > 0.65:
-            pattern.append((half - 0.5, bass, 0.45, 72))
-        return [PlannedNote(start + b, d, n, v, part) for b, n, d, v in pattern]
+        fifth = 7 if 7 in intervals else intervals[-1]
+        fifth = bass + fifth if bass + fifth <= high else bass + fifth - 12
+        half = start + (bar / 2 if bar % 2 == 0 else bar - 1)
+        if not begin + 0.5 < half < end - 1e-6:  # the chord has one half of the bar
+            return [PlannedNote(begin, length * 0.95, bass, 90, part)]
+        notes = [PlannedNote(begin, (half - begin) * 0.95, bass, 90, part)]
+        other = fifth if rng.random() < 0.4 else bass
+        notes.append(PlannedNote(half, (end - half) * 0.9, other, 84, part))
+        if controls.density > 0.65 and half - 0.5 > begin + 0.25:
+            notes.append(PlannedNote(half - 0.5, 0.45, bass, 72, part))
+        return notes
     middle = min(max(60, low + 6), high - 6)
     chord = sorted(harmony.fold(48 + root + i, middle - 6, middle + 6) for i in intervals)
     if family in ('strings', 'ensemble', 'synth', 'organ', 'brass', 'reeds', 'pipes'):
         # Sustaining instruments hold; one-voice families take a single note of the chord.
         voices = chord if family in ('ensemble', 'synth', 'organ') else [chord[part % len(chord)]]
-        return [PlannedNote(start, bar * 0.97, n, 68, part) for n in voices]
+        return [PlannedNote(begin, length * 0.97, n, 68, part) for n in voices]
+    grid = [start + i / 2 for i in range(int(bar * 2)) if begin - 1e-6 <= start + i / 2 < end - 1e-6]
     if family == 'mallets' or controls.density > 0.7:  # broken chord in eighths
-        steps = int(bar * 2)
         return [
-            PlannedNote(start + i / 2, 0.45, chord[(0, 1, 2, 1)[i % 4] % len(chord)], 70, part) for i in range(steps)
+            PlannedNote(beat, 0.45, chord[(0, 1, 2, 1)[round((beat - start) * 2) % 4] % len(chord)], 70, part)
+            for beat in grid
         ]
-    hits = [0.0] if controls.density < 0.3 else [beat + 0.5 for beat in range(int(bar))]
-    return [PlannedNote(start + beat, 0.4 if beat else bar * 0.9, n, 66, part) for beat in hits for n in chord]
+    if controls.density < 0.3:
+        return [PlannedNote(begin, length * 0.9, n, 66, part) for n in chord]
+    hits = [beat for beat in grid if (beat - start) % 1 > 0.25]
+    return [PlannedNote(beat, 0.4, n, 66, part) for beat in hits for n in chord]

@@ -13,6 +13,7 @@ from bridge.settings.parameters import COMMANDS, PARAMETERS, Parameter, defaults
 from bridge.settings.voice import PartVoice
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import presets_dir, read_toml
+from genaudio_core.music.keys import parse_chart
 from genaudio_core.score.instruments import CODE_TO_PROGRAM, DRUMS, find_instrument, instrument_code
 
 _PART_KEYS = ('instrument', 'channel', 'output', 'program')
@@ -153,6 +154,8 @@ def _check_values(values: Mapping[str, Any]) -> None:
     if not 1 <= len(values['ports.outputs']) <= MAX_OUTPUTS:
         raise GenaudioError(f"'ports.outputs' names 1 to {MAX_OUTPUTS} outputs, not {len(values['ports.outputs'])}.")
     wanted_key(values['music.key'])
+    if values['music.chords'].strip():
+        parse_chart(values['music.chords'])
     find_instrument(values['player.instrument'])
     if values['music.low'] > values['music.high']:
         raise GenaudioError("'music.low' is above 'music.high'.")

@@ -124,6 +124,7 @@ PARAMETERS: dict[str, Parameter] = {
     'music.top_p': Parameter(0.95, 'share of the likely choices that stay open', 0.1, 1),
     'music.density': Parameter(0.5, '0 sparse, 0.5 as it comes, 1 dense', 0, 1),
     'music.key': Parameter('auto', "'auto', 'off' or a key such as 'D dorian'"),
+    'music.chords': Parameter('', "chords to play over, round and round, such as 'C Am F G' or 'C | Am D7 | G'"),
     'music.low': Parameter(0, 'lowest note', 0, 127),
     'music.high': Parameter(127, 'highest note', 0, 127),
     'music.velocity': Parameter(1.0, 'loudness of the band', 0.1, 2),
