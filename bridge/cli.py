@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from genaudio_core.command_line import main as run_command
+from genaudio_core.entry import run_command
 
 ABOUT = 'A band that listens: continues, accompanies and separates music in time with the player.'
 COMMANDS = {

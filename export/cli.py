@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from genaudio_core.command_line import main as run_command
+from genaudio_core.entry import run_command
 
 ABOUT = 'Turn trained checkpoints into .onnx files that are checked before they are written.'
 COMMANDS = {

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from genaudio_core.command_line import main as run_command
+from genaudio_core.entry import run_command
 
 ABOUT = 'Prepare data, train, evaluate and study the models.'
 COMMANDS = {

@@ -264,3 +264,26 @@ def test_a_result_for_a_full_disk_is_an_error_in_one_line(tmp_path):
     assert (tmp_path / 'log').read_text() == 'ended with 2'
     _, told, *more = errors.read_text().splitlines()
     assert told.startswith('error: the disk is full') and not more
+
+
+LOADING = """
+import sys
+
+
+class CtrlC:
+    def find_spec(self, name, *more):
+        if name == 'genaudio_core.command_line':
+            raise KeyboardInterrupt
+
+
+sys.meta_path.insert(0, CtrlC())
+from {module} import main
+sys.exit(main(['--help']))
+"""
+
+
+@pytest.mark.parametrize('module', ['bridge.cli', 'export.cli', 'genaudio_core.commands.cli'])
+def test_ctrl_c_while_a_command_begins_to_load_is_one_word(module):
+    code = LOADING.format(module=module)
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, '', 'stopped\n')
