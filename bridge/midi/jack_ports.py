@@ -126,7 +126,9 @@ class JackMidi:
         """JACK's frames as seconds; while there is no server, the machine's seconds. Not for JACK's thread."""
         last, at = self._last or (-math.inf, 0.0)
         if self.alive:
-            time = max(self._unwrap(self._client.frame_time) / self.sample_rate + self._offset, last)
+            seen, frame = self._seen, self._unwrap(self._client.frame_time)
+            # JACK's estimate lies behind cycles that have begun, for seconds after the server was held up.
+            time = max(max(frame, seen[0] if seen else 0) / self.sample_rate + self._offset, last)
             self._last = (time, wall.perf_counter())
             return time
         return last + wall.perf_counter() - at
@@ -267,10 +269,8 @@ class JackMidi:
         if seen is None or not self.alive:
             return JackPosition(False)
         frame, rolling, where = seen
-        tempo, beat = _beat_of(where, self.sample_rate)
-        return JackPosition(
-            rolling, frame / self.sample_rate + self._offset, where['frame'] / self.sample_rate, tempo, beat
-        )
+        at, song = frame / self.sample_rate + self._offset, where['frame'] / self.sample_rate
+        return JackPosition(rolling, at, song, *_beat_of(where, self.sample_rate))
 
     def look(self) -> list[int]:
         """Connect what appeared, notice who is connected, come back if the server did. Call a few times a second."""

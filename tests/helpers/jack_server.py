@@ -58,11 +58,11 @@ def _lock(file: TextIO) -> bool:
 class Server:
     """jackd with its dummy driver under `NAME`, which may go and come back at another rate or period."""
 
-    def start(self, rate: int = RATE, period: int = 256) -> None:
-        """Start it, and wait until it answers."""
+    def start(self, rate: int = RATE, period: int = 256, *, waits: bool = True) -> None:
+        """Start it, and wait until it answers; `waits`: it waits for its clients in every cycle."""
         # Synchronous: otherwise JACK goes on without a client that is late on a busy machine, and what was in its
         # buffers is lost. It waits half a second at most, for clients that are made to hang.
-        options = ['-R', '-S', '-t', '500', '-n', NAME]
+        options = ['-R', *(['-S', '-t', '500'] if waits else []), '-n', NAME]
         command = ['jackd', *options, '-d', 'dummy', '-r', str(rate), '-p', str(period)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -79,7 +79,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(period: int = 256, rate: int = RATE) -> Iterator[Server]:
+def running(period: int = 256, rate: int = RATE, *, waits: bool = True) -> Iterator[Server]:
     """Run jackd; sets the environment for clients of this process and its children.
 
     Waits while other tests on this machine use a server of theirs.
@@ -90,7 +90,7 @@ def running(period: int = 256, rate: int = RATE) -> Iterator[Server]:
             patch.setenv(key, value)
         one = Server()
         try:
-            one.start(rate, period)
+            one.start(rate, period, waits=waits)
         except subprocess.CalledProcessError:
             # After several killed servers JACK refuses with "Too many servers". Clear up only now, and only if nobody
             # runs one: libjack keeps the registry mapped, and a process that has met JACK before could not open it any
@@ -99,7 +99,7 @@ def running(period: int = 256, rate: int = RATE) -> Iterator[Server]:
                 raise
             for stale in Path('/dev/shm').glob('jack*'):
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-            one.start(rate, period)
+            one.start(rate, period, waits=waits)
         try:
             yield one
         finally:
@@ -107,9 +107,9 @@ def running(period: int = 256, rate: int = RATE) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def server(period: int = 256) -> Iterator[str]:
+def server(period: int = 256, *, waits: bool = True) -> Iterator[str]:
     """As `running`, for those who leave it alone: its name."""
-    with running(period):
+    with running(period, waits=waits):
         yield NAME
 
 
@@ -126,6 +126,7 @@ class Desk:
         self.outputs = {port: self.client.midi_outports.register(port) for port in outputs}
         self.heard: deque[tuple[int, str, bytes]] = deque()  # (frame, input, message)
         self._plan: dict[str, deque[tuple[int, bytes]]] = {port: deque() for port in outputs}
+        self._next = self.client.frame_time
         self.client.set_process_callback(self._process)
         self.client.activate()
 
@@ -134,10 +135,13 @@ class Desk:
         self._plan[output].extend(messages)
 
     def frame(self) -> int:
-        return self.client.frame_time
+        """The frame that the next cycle begins with. JACK's own estimate of the present (`frame_time`) lies behind the
+        cycles that have been run, by tenths of a second, for seconds after the server was held up."""
+        return self._next
 
     def _process(self, frames: int) -> None:
         start = self.client.last_frame_time
+        self._next = start + frames
         for name, port in self.inputs.items():
             for offset, data in port.incoming_midi_events():
                 self.heard.append((start + offset, name, bytes(data)))

@@ -267,3 +267,18 @@ def test_frame_and_place_of_jack_transport_are_of_one_cycle(jack, monkeypatch):
         server.clients[-1].process(PERIOD)
         where = midi.transport()
         assert round((where.time - where.seconds) * RATE) == song
+
+
+def test_a_server_that_was_held_up_does_not_hold_the_clock_back(jack, monkeypatch):
+    """For seconds afterwards JACK's estimate of the present lies behind the cycles that have been run."""
+    jack['server'] = server = FakeServer(PERIOD)
+    midi = JackMidi([], ['out'], lambda *event: None)
+    monkeypatch.setattr(jack_midi, '_transport_of', lambda client: (False, {'frame': 0}))
+    machine.seconds += 1.0
+    server.clients[-1].process(PERIOD)
+    began = server.frame()
+    monkeypatch.setattr(FakeClient, 'frame_time', property(lambda client: server.frame() - 20_000))
+    assert began <= midi.now() * RATE < began + PERIOD
+    machine.seconds += 0.1  # it goes on with the cycles
+    server.clients[-1].process(PERIOD)
+    assert midi.now() * RATE == pytest.approx(server.frame())
