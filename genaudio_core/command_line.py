@@ -187,10 +187,15 @@ def _signals_clean_up() -> Iterator[None]:
         if not isinstance(error, Stopped):
             usual_hook(unraisable)
             return
-        signal.signal(error.number, stop)
-        again = threading.Timer(0.02, _thread.interrupt_main, [error.number])  # when the callback is over
-        again.daemon = True
-        again.start()
+        while True:
+            try:
+                signal.signal(error.number, stop)
+                again = threading.Timer(0.02, _thread.interrupt_main, [error.number])  # when the callback is over
+                again.daemon = True
+                again.start()
+                return
+            except Stopped:  # a busy machine took longer over `start` than that: it came in here
+                continue
 
     sys.unraisablehook = swallowed
     try:

@@ -273,7 +273,7 @@ def test_a_server_that_was_held_up_does_not_hold_the_clock_back(jack, monkeypatc
     """For seconds afterwards JACK's estimate of the present lies behind the cycles that have been run."""
     jack['server'] = server = FakeServer(PERIOD)
     midi = JackMidi([], ['out'], lambda *event: None)
-    monkeypatch.setattr(jack_midi, '_transport_of', lambda client: (False, {'frame': 0}))
+    monkeypatch.setattr(jack_ports, '_transport_of', lambda client: (False, {'frame': 0}))
     machine.seconds += 1.0
     server.clients[-1].process(PERIOD)
     began = server.frame()
