@@ -228,7 +228,7 @@ def describe() -> str:
     if not lacks:
         return f'ok: {library.name} {library.version}: {has}'
     missing = ' and '.join(names[system] for system in lacks)
-    if lacks == ['UNIX_JACK']:  # of no consequence: `jack_midi` has a way of its own
+    if lacks == ['UNIX_JACK']:  # of no consequence: `jack_ports` has a way of its own
         advice = "JACK ports need JACK-Client: pip install 'genaudio[jack]'"
     else:
         advice = f'for a build with all of it: pip install --force-reinstall --only-binary :all: {WANTED}'

@@ -1,4 +1,12 @@
-"""Takes on pads: loaded at the rate of the server, kept in memory, looked for in a folder."""
+"""Takes on pads: loaded at the rate of the server, kept in memory, looked for in a folder.
+
+* `PadBank` says which file is on which note. It loads files outside the callback and hands each over by one
+  assignment: a voice that sounds keeps the take it began with, and the next strike plays the new one.
+* `Folder` watches a folder: a file that appears goes to the next pad, a file that changes is loaded again.
+
+Takes lie in memory as a whole: two minutes each at most, and `MAX_MEMORY` together. What cannot be used costs a line;
+the pad stays as it was, and the others play on.
+"""
 
 import time
 from collections.abc import Callable

@@ -1,13 +1,8 @@
 """Finished takes on pads: a MIDI note plays a sound file.
 
-* `PadPlayer` is what the audio callback runs: notes in with their frame, sound out. Every voice that is cut off (pad
-  struck again, choked, let go or silenced) fades over 5 ms, so nothing clicks. It reads no file and takes no lock.
-* `PadBank` says which file is on which note. It loads files outside the callback and hands each over by one
-  assignment: a voice that sounds keeps the take it began with, and the next strike plays the new one.
-* `Folder` watches a folder: a file that appears goes to the next pad, a file that changes is loaded again.
-
-Takes lie in memory as a whole: two minutes each at most, and `MAX_MEMORY` together. What cannot be used costs a line;
-the pad stays as it was, and the others play on.
+`PadPlayer` is what the audio callback runs: notes in with their frame, sound out. Every voice that is cut off (pad
+struck again, choked, let go or silenced) fades over 5 ms, so nothing clicks. It reads no file and takes no lock; the
+takes come from `clip_store.PadBank`.
 """
 
 from collections.abc import Iterable

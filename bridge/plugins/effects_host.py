@@ -283,7 +283,7 @@ class PluginHost:
         send_now(self._pipe, ('parameter', (pair, index, name, value)))
 
     def save_state(self, timeout: float = 5.0) -> dict[int, list[bytes]]:
-        """Return the state of every plug-in by output pair, for `Link.state`.
+        """Return the state of every plug-in by output pair, for `EffectSpec.state`.
 
         A knob that was just turned is in it once a block has been played since: plug-ins learn of it with the sound.
 

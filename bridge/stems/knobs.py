@@ -1,6 +1,6 @@
 """Knobs of live isolation: MIDI controllers and lines set gain, mute, solo, dry/wet and effects while it plays.
 
-* `Knobs` sets by name (`isolate_preset.check_target`) and turns controller values 0..127 into settings.
+* `Knobs` sets by name (`stems_preset.check_target`) and turns controller values 0..127 into settings.
 * `MidiIn` takes bytes from the audio callback (JACK) or from rtmidi's thread, and hands them over in the main loop.
 * `save_state` and `restore` keep everything that was turned, and what the plug-ins know of themselves, in one file.
 """

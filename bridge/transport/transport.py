@@ -101,7 +101,7 @@ class InternalLeader:
 class JackLeader:
     """JACK transport: rolling state and frame; tempo from the timebase master, or ours where there is none.
 
-    `query` says where JACK transport is, see `jack_midi.JackMidi.transport`.
+    `query` says where JACK transport is, see `jack_ports.JackMidi.transport`.
     """
 
     name = 'JACK transport'

@@ -58,7 +58,7 @@ class MusicSet:
 
 
 def source_shares(data: ScoreData, balance: float, exclude: tuple[str, ...] = ()) -> dict[int, float]:
-    """Source number -> its share of what a model hears in training (``score_batches.Sampler``); shares add up to 1."""
+    """Source number -> its share of what a model hears in training (``batches.WindowSampler``); shares add up to 1."""
     pieces = data.indices('train')
     notes = np.array([data.n_notes(int(index)) for index in pieces], float)
     totals = np.bincount(data.source[pieces], notes, minlength=len(data.sources)) ** balance

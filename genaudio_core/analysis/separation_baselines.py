@@ -1,4 +1,4 @@
-"""The ways of asking of ``training/separation_baselines.py`` on the same unseen mixtures, in one table.
+"""The ways of asking of ``training/fit/separation_baselines.py`` on the same unseen mixtures, in one table.
 
 * Two instruments of the test split (unseen pieces, unseen SoundFont), 4.5 s, without noise and with unlabelled noise
   as loud as they are.

@@ -1,6 +1,6 @@
 """How well the live separator does: SI-SDR improvement on unseen bands and on real stems.
 
-The exported file is measured, through the code that plays (`separation_stream.separate_offline`).
+The exported file is measured, through the code that plays (`streaming.separate_offline`).
 
 * Bands: windows of the test split (unseen pieces, unseen SoundFont) with drums, bass and at least two more families;
   the two loudest of these stand beside drums and bass, the mixture is the sum of the four.

@@ -71,7 +71,7 @@ class Decoder:
     def load(
         cls, path: str | Path, *, provider: str = 'auto', threads: int = 1, warm_up: bool = True, **options
     ) -> 'Decoder':
-        """Load and warm up a decoder file; raises GenaudioError as `runtime.load_model` does."""
+        """Load and warm up a decoder file; raises GenaudioError as `session.load_model` does."""
         decoder = cls(load_model(path, KIND, provider=provider, threads=threads, **options))
         if warm_up:
             decoder.warm_up()

@@ -2,8 +2,8 @@
 
 Where CLIPSep draws K maps with a U-Net and mixes them by the query (late fusion), this one carries the query into every
 block after the first two (FiLM), and looks along time and across bands by turns (``dual_path.py``) instead of through
-convolutions. Like CLIPSep-small (``clipsep_small.py``), whose U-Net the comparisons with NIT and the baselines are made
-with, it works on band energies and makes one mask per band, and so it sounds through the same engine.
+convolutions. Like CLIPSep-small (``models/clipsep_small.py``), whose U-Net the comparisons with NIT and the baselines
+are made with, it works on band energies and makes one mask per band, and so it sounds through the same engine.
 
 Shapes: energies (B, 1, bands, frames) in, query (B, N, D) in, masks (B, N, bands, frames) out, any number of frames.
 """

@@ -16,7 +16,7 @@ from genaudio_core.models.mmt import Layer, MMTConfig
 
 @dataclass(frozen=True)
 class TokenConfig:
-    """Everything that rebuilds a baseline; `tokenizer` names its words (training/tokenizers.py)."""
+    """Everything that rebuilds a baseline; `tokenizer` names its words (training/scores/tokenizers.py)."""
 
     tokenizer: str = 'remi'
     vocabulary: int = 1264  # words

@@ -5,7 +5,7 @@
 * Magnitudes are learnt as a correction of the mel interpolated between its bands: before the first step of training
   they are already those of `mel.bin_magnitudes`. Bins above the top band stay silent.
 * Phases follow from overlapping frames having to agree. A network this small gets them roughly right; a few rounds of
-  Griffin and Lim's iteration, started from its phases, do the rest (``synthesis.py``).
+  Griffin and Lim's iteration, started from its phases, do the rest (``synthesizer.py``).
 
 Shapes: log mels (B, frames, bands) -> real and imaginary parts (B, frames, bins), bins up to the top band's end.
 """

@@ -1,7 +1,7 @@
 """What to listen for: words, an audio example, a picture, or a mix of them -> one query vector.
 
 A query vector has `QUERY_DIM` = 128 numbers and length one. Both separators, offline and live, are conditioned on it.
-The space is described in ``training/query_space.py``; here are the encoders that need neither torch nor a download:
+The space is described in ``training/queries/space.py``; here are the encoders that need neither torch nor a download:
 
 * `TextEncoder`: hashed words, word pairs and character n-grams, summed (a table in an .onnx file, about 2 MB).
   Phrases of the lexicon are looked up exactly; everything else, typos included, goes through the n-grams.

@@ -88,7 +88,7 @@ class EncoderProcess:
         normalise: bool = False,
         probe: bool = False,
     ) -> tuple[list[Query], dict[str, Any]]:
-        """Return a query for each text (`query.parse` says how it is read), recording and picture, and what `ask` gave.
+        """Return a query for each text (read as `parsing.parse` says), recording and picture, and what `ask` gave.
 
         All of it is one question, since to load an encoder takes seconds. `negative` is taken out of each query.
 

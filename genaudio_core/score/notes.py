@@ -61,7 +61,7 @@ class Track:
     notes: list[Note] = field(default_factory=list)
     channel: int | None = None  # 0..15, where the track came from or wants to be written to
     others: list[tuple[float, Any]] = field(default_factory=list)  # (beat, mido message); mido has no types
-    # Where it lies in the file that `Score.source` remembers (a `midi_source.Place`); None: it is new.
+    # Where it lies in the file that `Score.source` remembers (a `source.Place`); None: it is new.
     place: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -146,7 +146,7 @@ class Score:
     meters: list[Meter] = field(default_factory=lambda: [Meter(0.0, 4, 4)])
     ticks_per_beat: int = 480
     others: list[tuple[float, Any]] = field(default_factory=list)  # key signatures, markers, text
-    # What `score.read_midi` remembers of the file: writing the score changes there what changed here, and nothing else.
+    # What `reading.read_midi` remembers of the file: writing changes there what changed here, and nothing else.
     source: Any = field(default=None, repr=False, compare=False)
     warnings: list[str] = field(default_factory=list, compare=False)  # of reading: what of the file is not here
     remarks: list[str] = field(default_factory=list, compare=False)  # of reading: what was odd, and no damage
@@ -164,7 +164,7 @@ class Score:
         )  # fmt: skip
 
     def save(self, path: str | Path) -> None:
-        """Write the score as a Standard MIDI File; nothing half-written is left. See `score.write_midi`.
+        """Write the score as a Standard MIDI File; nothing half-written is left. See `reading.write_midi`.
 
         Raises
         ------

@@ -26,7 +26,7 @@ _New = tuple[int, int, bytes]  # tick, order, data of an event
 
 
 def file_of(score: Score) -> smf.File:
-    """Return the file of `score`; see `score.midi_bytes`."""
+    """Return the file of `score`; see `reading.midi_bytes`."""
     if score.source is None:
         file = smf.File(1, score.ticks_per_beat, [smf.TrackChunk()])
         writing = _Writing(score, Source(file, [0]))

@@ -145,7 +145,7 @@ class Effects(Unknown):
     Parameters
     ----------
     load : callable
-        Returns the ``synthesis.Synthesizer``; called when the first effect is made.
+        Returns the ``synthesizer.Synthesizer``; called when the first effect is made.
     encode : callable
         Words -> query.
     """

@@ -142,7 +142,7 @@ def mix(parts: Sequence[Part], sounds: Sequence[np.ndarray], settings: MixSettin
     Parameters
     ----------
     parts : sequence of Part
-        Where each sound goes (``audio_script.timeline``).
+        Where each sound goes (``timetable.timeline``).
     sounds : sequence of float32 (channels, n_samples)
         In the same order, 44.1 kHz; cut or filled with silence to the length of their parts.
 

@@ -369,7 +369,7 @@ def separate_offline(
 ) -> np.ndarray:
     """Return the stems (Q, 2, n) of a whole signal (2, n), without delay.
 
-    Shares the graph with the engine and none of its buffering: `lowdelay.analyse` and `synthesise` see the whole
+    Shares the graph with the engine and none of its buffering: `low_delay_stft.analyse` and `synthesise` see the whole
     signal at once. This is what the live side is checked against.
     """
     queries = check_queries(queries, network)

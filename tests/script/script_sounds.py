@@ -37,7 +37,7 @@ class NoiseMaker:
 
 
 class Beeper:
-    """As `synthesis.Synthesizer`: (takes, n) at 44.1 kHz."""
+    """As `synthesizer.Synthesizer`: (takes, n) at 44.1 kHz."""
 
     def __init__(self):
         self.asked: list[tuple[object, float, int]] = []

@@ -44,7 +44,7 @@ def pad(sequences: list[np.ndarray], length: int) -> dict[str, Tensor]:
 def token_windows(
     data: ScoreData, tokenizer: Tokenizer, length: int, split: str, *, per_source: int, exclude: tuple[str, ...] = ()
 ) -> dict[str, list[np.ndarray]]:
-    """Beginnings of held-out pieces: the pieces of `score_batches.fixed_windows`, in tokens."""
+    """Beginnings of held-out pieces: the pieces of `batches.fixed_windows`, in tokens."""
     windows: dict[str, list[np.ndarray]] = {}
     for index in np.random.default_rng(0).permutation(data.indices(split)):
         source = data.sources[data.source[index]]
@@ -91,7 +91,7 @@ class _Loss(torch.nn.Module):
 
 
 def train(name: str, args: argparse.Namespace) -> dict:
-    """Train the baseline `name`; see `fitting.fit`.
+    """Train the baseline `name`; see `sequence_loop.fit`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`genaudio-train fit mmm`: the MMM baseline of the MMT paper (training/tokens.py does the work)."""
+"""`genaudio-train fit mmm`: the MMM baseline of the MMT paper (training/fit/baselines.py does the work)."""
 
 import argparse
 

@@ -69,7 +69,7 @@ def placeholder_queries(dim: int) -> QueryTable:
 
 
 def queries_of_space(space: Path, *, copies: int = 3, spread: float = 0.2, seed: int = 6) -> QueryTable:
-    """Return the vectors of a query space (``training/query_space.py``): each word's own, and `copies` near it.
+    """Return the vectors of a query space (``training/queries/space.py``): each word's own, and `copies` near it.
 
     Vectors near it stand for typos, phrases and audio examples, which land beside a concept, not on it.
     """

@@ -205,14 +205,14 @@ class BandsOnDevice:
 
 
 class MixturesOnDevice:
-    """Batches for the offline separator, as `clipsep_small.make_batch` makes them, on the device.
+    """Batches for the offline separator, as `fit/clipsep.make_batch` makes them, on the device.
 
     Parameters
     ----------
     bank
         Of one channel.
     features
-        Energies and cross energies of sources (B, S, n): see `clipsep_small.Features.of_batch`.
+        Energies and cross energies of sources (B, S, n): see `clipsep.Features.of_batch`.
     vectors
         Label -> vectors (n, D), one of which is drawn.
     """
@@ -285,7 +285,7 @@ class MixturesOnDevice:
                 return labels, parts
 
     def batch(self, size: int, n_queries: int, share_absent: float, seed: int, step: int) -> dict[str, Tensor]:
-        """Return what `clipsep_small.loss_of` wants."""
+        """Return what `clipsep.loss_of` wants."""
         draw = random.Random(seed * 1_000_003 + step)
         rng = np.random.default_rng((seed, step))
         self.generator.manual_seed(int(rng.integers(1 << 62)))
@@ -332,7 +332,7 @@ class MixturesOnDevice:
         here = torch.from_numpy(present).to(device)
         total = torch.where(here > 0, torch.gather(total, 1, ask) / scale[:, None], 1.0)
         vector = self.words.vectors[torch.from_numpy(vectors).to(device)]
-        # Words, phrases and recordings land beside a concept, not on it; see `clipsep_small.QueryBook`.
+        # Words, phrases and recordings land beside a concept, not on it; see `clipsep.QueryBook`.
         noise = torch.randn(vector.shape, generator=self.generator, device=device) / vector.shape[-1] ** 0.5
         away = torch.rand(*vector.shape[:2], 1, generator=self.generator, device=device)
         vector = vector + (0.9 * away - 0.45).clamp(min=0) * noise

@@ -8,9 +8,9 @@ Notable choices
 * The test split is heard through SoundFonts that no training window uses.
 * Real pieces, unlike bands made up of loops, keep the balance and the interplay that a composer gave them.
 * A font that holds only some instruments (``recorded_font.py``) plays those; other parts are another font's.
-* With `vary` every stem of a training window gets an instrument of its own (``voices.py``); now and then the part is
-  given to another family altogether. Half of the electric guitars are clean ones of a font through an amplifier of
-  ours: where it distorts, it distorts a chord as a whole, and no two amplifiers are alike.
+* With `vary` every stem of a training window gets an instrument of its own (``altered_voices.py``); now and then the
+  part is given to another family altogether. Half of the electric guitars are clean ones of a font through an amplifier
+  of ours: where it distorts, it distorts a chord as a whole, and no two amplifiers are alike.
 * With `synths` as many parts are given to synthesizers of the fonts, basses to synthesizer basses; with `sung` in as
   many windows the highest melody is sung (``singing.py``): bands of scores hardly ever have a singer.
 * Varied windows are now and then produced as songs are (``production.py``): parts that duck under the bass drum,

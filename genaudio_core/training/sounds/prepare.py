@@ -85,7 +85,7 @@ def render_solos(
 ) -> float:
     """Add mono 'solo' clips of every concept that General MIDI has; return the seconds made.
 
-    With `vary` every clip gets an instrument of its own (``voices.py``).
+    With `vary` every clip gets an instrument of its own (``altered_voices.py``).
     """
     book = PhraseBook(p for name, phrases in pieces.items() if split_of(name) == split for p in phrases)
     if not book.mono or not book.poly or not book.drums:
@@ -305,7 +305,7 @@ def prepare_sounds(
 ) -> dict[str, float]:
     """Make a folder of packed sounds; `size` 1.0 is about five hours. Return what was made.
 
-    With `vary` every training solo gets an instrument of its own (``voices.py``).
+    With `vary` every training solo gets an instrument of its own (``altered_voices.py``).
     """
     if (out / 'index.jsonl').exists():
         raise GenaudioError(f'{out} already holds sounds. Give another folder, or remove it first.')
