@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pytest
@@ -23,23 +22,16 @@ available = shutil.which('jackd') is not None
 HEARS_ALL = ('env', '--default-signal=HUP') if sys.platform == 'linux' else ()
 
 
-_held = 0  # servers of this process inside `a_turn`
+_held = 0  # servers of this process inside `alone`
 
 
 @contextlib.contextmanager
-def a_turn() -> Iterator[None]:
-    """A server for each processor of this machine, two at most; other processes wait for theirs. Nested it is one turn.
-
-    Servers here wait for their clients (see `Server`), so that two do not take each other's periods.
-    """
+def alone() -> Iterator[None]:
+    """One process with real-time servers on a machine at a time: two take each other's periods."""
     global _held
-    with contextlib.ExitStack() as stack:
+    with open(Path(tempfile.gettempdir()) / 'genaudio-jack-tests.lock', 'w') as lock:
         if not _held:
-            folder, turns = Path(tempfile.gettempdir()), min(os.cpu_count() or 1, 2)
-            names = [f'genaudio-jack-tests.lock{number or ""}' for number in range(turns)]
-            locks = [stack.enter_context(open(folder / name, 'w')) for name in names]
-            while not any(map(_lock, locks)):
-                time.sleep(0.1)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         _held += 1
         try:
             yield
@@ -47,23 +39,12 @@ def a_turn() -> Iterator[None]:
             _held -= 1
 
 
-def _lock(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 class Server:
     """jackd with its dummy driver under `NAME`, which may go and come back at another rate or period."""
 
-    def start(self, rate: int = RATE, period: int = 256, *, waits: bool = True) -> None:
-        """Start it, and wait until it answers; `waits`: it waits for its clients in every cycle."""
-        # Synchronous: otherwise JACK goes on without a client that is late on a busy machine, and what was in its
-        # buffers is lost. It waits half a second at most, for clients that are made to hang.
-        options = ['-R', *(['-S', '-t', '500'] if waits else []), '-n', NAME]
-        command = ['jackd', *options, '-d', 'dummy', '-r', str(rate), '-p', str(period)]
+    def start(self, rate: int = RATE, period: int = 256) -> None:
+        """Start it, and wait until it answers."""
+        command = ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(rate), '-p', str(period)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '20'], check=True, capture_output=True)
@@ -79,18 +60,18 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(period: int = 256, rate: int = RATE, *, waits: bool = True) -> Iterator[Server]:
+def running(period: int = 256, rate: int = RATE) -> Iterator[Server]:
     """Run jackd; sets the environment for clients of this process and its children.
 
     Waits while other tests on this machine use a server of theirs.
     """
     wanted = {'JACK_DEFAULT_SERVER': NAME, 'JACK_NO_START_SERVER': '1', 'JACK_NO_AUDIO_RESERVATION': '1'}
-    with a_turn(), pytest.MonkeyPatch.context() as patch:
+    with alone(), pytest.MonkeyPatch.context() as patch:
         for key, value in wanted.items():
             patch.setenv(key, value)
         one = Server()
         try:
-            one.start(rate, period, waits=waits)
+            one.start(rate, period)
         except subprocess.CalledProcessError:
             # After several killed servers JACK refuses with "Too many servers". Clear up only now, and only if nobody
             # runs one: libjack keeps the registry mapped, and a process that has met JACK before could not open it any
@@ -99,7 +80,7 @@ def running(period: int = 256, rate: int = RATE, *, waits: bool = True) -> Itera
                 raise
             for stale in Path('/dev/shm').glob('jack*'):
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-            one.start(rate, period, waits=waits)
+            one.start(rate, period)
         try:
             yield one
         finally:
@@ -107,9 +88,9 @@ def running(period: int = 256, rate: int = RATE, *, waits: bool = True) -> Itera
 
 
 @contextlib.contextmanager
-def server(period: int = 256, *, waits: bool = True) -> Iterator[str]:
+def server(period: int = 256) -> Iterator[str]:
     """As `running`, for those who leave it alone: its name."""
-    with running(period, waits=waits):
+    with running(period):
         yield NAME
 
 

@@ -118,7 +118,7 @@ def test_a_library_built_without_jack_says_so(alone):
 
 @pytest.fixture(scope='module')
 def jack_running():
-    with server(256, waits=False):  # RtMidi asks the server with the interpreter held, which our callbacks need
+    with server(256):
         import jack  # noqa: F401  # so that a later server of this process knows that libjack has met this one
 
         yield

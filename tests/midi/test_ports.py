@@ -36,7 +36,7 @@ class Known:
 
 @pytest.fixture(scope='module')
 def jack_running():
-    with server(256, waits=False):  # RtMidi asks the server with the interpreter held, which our callbacks need
+    with server(256):
         try:
             midi_library().port_names(inputs=True, system='UNIX_JACK')
         except OSError:
