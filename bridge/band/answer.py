@@ -65,8 +65,17 @@ class Answer:
                 continue
             beat, velocity = shape(note)
             duration = min(note.duration, self.silent - note.beat)
+            if voice.instrument != DRUMS:
+                duration = min(duration, self._harmony_ends(note.beat) - note.beat)
             result.append(Due(beat + shift, duration, note.note, velocity, voice, note.beat + shift))
         return result
+
+    def _harmony_ends(self, beat: float) -> float:
+        """The beat at which another chord than that of `beat` is played over."""
+        now = self.request.chord_at(beat)
+        chords = self.request.chords if now is not None else ()
+        later = (each.beat for each in chords if each.beat > beat + 1e-6 and each.chord != now.chord)
+        return min(later, default=math.inf)
 
     def waits_for_chord(self, beat: float) -> bool:
         """Whether a pitched note at `beat` would be a guess: only what the player does there can tell the chord."""

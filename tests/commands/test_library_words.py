@@ -28,7 +28,7 @@ def library_modules() -> list[Path]:
     found = []
     for path in sorted(CORE.rglob('*.py')):
         local = path.relative_to(CORE)
-        if local.parts[0] in ('training', 'analysis', 'commands') or path == Path(command_line.__file__):
+        if local.parts[0] in ('training', 'analysis', 'commands', 'entry.py') or path == Path(command_line.__file__):
             continue
         found.append(path)
     return found
