@@ -271,9 +271,8 @@ class AudioCore:
 
     def _wait(self, finished: Ring | None, results: np.ndarray, position: int) -> tuple[bool, bool]:
         """Wait for a result, in a bounce; return whether it came through plug-ins, and whether it came."""
-        until = time.monotonic() + (
-            BOUNCE_WAIT if position >= 0 else 0.0
-        )  # there are none of what was before the stream
+        # There are none of what was before the stream.
+        until = time.monotonic() + (BOUNCE_WAIT if position >= 0 else 0.0)
         wanted = finished or self.outbox
         while time.monotonic() < until:
             if wanted.read_into(results, position):
