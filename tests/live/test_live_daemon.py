@@ -11,7 +11,7 @@ import termios
 
 import pytest
 from jack_server import Desk, available, server
-from test_live_faults import FREE, Daemon
+from live_daemon import FREE, Daemon
 
 from bridge.system.waiting import wait_until
 

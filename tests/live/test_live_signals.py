@@ -10,29 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-from jack_server import HEARS_ALL, Desk, available, server
-from test_live_faults import FREE, Daemon
+from jack_server import HEARS_ALL, Desk, available
+from live_daemon import FREE, Daemon
+from live_daemon import daemon as daemon  # fixtures
+from live_daemon import jack_running as jack_running
 
 from bridge.midi.messages import note_off, note_on
 from bridge.system.waiting import wait_until
 
 pytestmark = [pytest.mark.jack, pytest.mark.skipif(not available, reason='needs jackd')]
-
-
-@pytest.fixture(scope='module')
-def jack_running():
-    with server(256):
-        yield
-
-
-@pytest.fixture
-def daemon(jack_running, tmp_path):
-    with Desk('desk', ('in',), ('out',)) as desk:
-        running = Daemon(tmp_path, desk)
-        try:
-            yield running
-        finally:
-            running.close()
 
 
 def state(pid: int) -> str:

@@ -1,0 +1,119 @@
+"""The live daemon as a program of its own, on a JACK server, heard by a desk."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jack_server import HEARS_ALL, Desk, server
+
+from bridge.midi.messages import note_off, note_on
+from bridge.system.waiting import wait_until
+
+FREE = """
+[ports]
+backend = "jack"
+connect = ["desk:"]
+[transport]
+leader = "auto"
+tempo = 120
+[player]
+mode = "free"
+[music]
+model = "rules"
+[cc]
+21 = "keep"
+[[parts]]
+instrument = "strings"
+[[parts]]
+instrument = "bass"
+"""
+
+
+class Daemon:
+    """``genaudio live`` in a process group of its own, heard by a desk."""
+
+    def __init__(self, folder: Path, desk: Desk, *options: str, **environment: str) -> None:
+        self.preset = folder / 'free.toml'
+        self.preset.write_text(FREE)
+        self.log = folder / 'live.log'
+        self.takes = folder / 'takes'
+        self.takes.mkdir()
+        self.desk = desk
+        command = [*HEARS_ALL, sys.executable, '-m', 'bridge.cli', 'live', str(self.preset), '--no-view', *options]
+        command += ['--folder', str(self.takes)]
+        with open(self.log, 'w') as log:
+            self.process = subprocess.Popen(
+                command, stderr=log, stdout=log, start_new_session=True, env={**os.environ, **environment}
+            )
+
+    def children(self) -> list[int]:
+        """Process ids below the daemon: the port process and its engine."""
+        found, look = [], [self.process.pid]
+        while look:
+            listed = subprocess.run(['pgrep', '-P', str(look.pop())], capture_output=True, text=True).stdout.split()
+            found += [int(pid) for pid in listed]
+            look += [int(pid) for pid in listed]
+        return found
+
+    def named(self, name: str) -> int:
+        """The child that runs a function of this name (spawned processes tell it by their pipes only)."""
+        for pid in self.children():
+            if 'spawn_main' in Path(f'/proc/{pid}/cmdline').read_text():
+                parent = int(Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[1])
+                if (parent == self.process.pid) == (name == 'midi'):
+                    return pid
+        raise AssertionError(f'no {name} process')
+
+    def sounding(self) -> set[tuple[int, int]]:
+        on: set[tuple[int, int]] = set()
+        for _, _, message in list(self.desk.heard):
+            if message[0] & 0xE0 == 0x80:
+                starts = message[0] & 0xF0 == 0x90 and message[2]
+                (on.add if starts else on.discard)((message[0] & 15, message[1]))
+        return on
+
+    def play(self) -> None:
+        """A key of ours starts its own transport; wait until its notes sound."""
+        assert wait_until(lambda: len(self.desk.client.get_all_connections(self.desk.inputs['in'])) > 0, 60)
+        assert wait_until(lambda: len(self.desk.client.get_all_connections(self.desk.outputs['out'])) > 0, 10)
+        # JACK drops what it carries to a client that misses a cycle, and on a busy machine one that just began does.
+        for _ in range(10):
+            frame = self.desk.frame() + 4000
+            self.desk.send('out', [(frame, note_on(0, 60, 90)), (frame + 9000, note_off(0, 60))])
+            if wait_until(lambda: len(self.sounding()) > 0, 4):
+                return
+        raise AssertionError(self.log.read_text())
+
+    def said(self, words: str, seconds: float = 30) -> bool:
+        return wait_until(lambda: words in self.log.read_text(), seconds)
+
+    def quiet(self, seconds: float = 15) -> bool:
+        return wait_until(lambda: not self.sounding(), seconds)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+@pytest.fixture(scope='module')
+def jack_running():
+    with server(256):
+        yield
+
+
+@pytest.fixture
+def daemon(jack_running, tmp_path):
+    with Desk('desk', ('in',), ('out',)) as desk:
+        running = Daemon(tmp_path, desk)
+        try:
+            yield running
+        finally:
+            running.close()
