@@ -10,6 +10,7 @@ from bridge.settings.voice import PartVoice
 from genaudio_core.score.instruments import DRUMS
 
 LISTENS = 0.5  # beats of a bar in which a chord that can only be guessed is listened for
+EARLY = 0.1  # beats before a chord in which a note belongs to it
 FIRST_UNIT = 0.25  # beats: in the first bar of an answer the music may come a sixteenth at a time
 
 
@@ -56,31 +57,29 @@ class Answer:
     ) -> list[Due]:  # fmt: skip
         """Notes as they will be played: with voices, and with beat and velocity as `shape` gives them.
 
-        No note goes on after the beat at which other music begins. Where the chord must be heard first, drums play.
+        No note goes on after the beat at which other music begins, and none that accompanies outlasts its chord. Where
+        the chord must be heard first, only drums play.
         """
         result = []
         for note in notes:
             voice = voices[note.part % len(voices)]
-            if voice.instrument != DRUMS and self.waits_for_chord(note.beat):
-                continue
+            until = self.silent
+            if self.request.role == 'accompany' and voice.instrument != DRUMS:
+                if self._waits_for_chord(note.beat):
+                    continue
+                until = min(until, self._harmony_ends(note.beat))
             beat, velocity = shape(note)
-            duration = min(note.duration, self.silent - note.beat)
-            if voice.instrument != DRUMS:
-                duration = min(duration, self._harmony_ends(note.beat) - note.beat)
+            duration = min(note.duration, until - note.beat)
             result.append(Due(beat + shift, duration, note.note, velocity, voice, note.beat + shift))
         return result
 
     def _harmony_ends(self, beat: float) -> float:
-        """The beat at which another chord than that of `beat` is played over."""
-        now = self.request.chord_at(beat)
-        chords = self.request.chords if now is not None else ()
-        later = (each.beat for each in chords if each.beat > beat + 1e-6 and each.chord != now.chord)
-        return min(later, default=math.inf)
+        """The beat at which a note at `beat` meets another chord than its own: a little before one, it is that one."""
+        own = beat + EARLY
+        return next((to for begin, to, _ in self.request.harmony(own, math.inf) if begin <= own + 1e-6), math.inf)
 
-    def waits_for_chord(self, beat: float) -> bool:
+    def _waits_for_chord(self, beat: float) -> bool:
         """Whether a pitched note at `beat` would be a guess: only what the player does there can tell the chord."""
-        if self.request.role != 'accompany':
-            return False
         chord = self.request.chord_at(beat)
         return chord is not None and not chord.sure and beat < chord.beat + LISTENS - 1e-6
 

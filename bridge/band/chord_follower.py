@@ -60,8 +60,9 @@ class ChordFollower:
         """Take notes in at beat `now`; a known id replaces what was told of it before. Drums have no harmony."""
         self._now = max(self._now, now)
         for note in notes:
-            if note.instrument != DRUMS:
-                self._notes[note.id] = Note(note.beat, note.duration, note.note, note.velocity)
+            told = Note(note.beat, note.duration, note.note, note.velocity)
+            if note.instrument != DRUMS and self._notes.get(note.id) != told:  # a held one is told again and again
+                self._notes[note.id] = told
                 self._dirty = note.beat if self._dirty is None else min(self._dirty, note.beat)
 
     def heard(self, beat: float) -> Chord | None:

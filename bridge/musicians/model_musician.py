@@ -436,14 +436,16 @@ class _Cast:
 
 def _stretches(request: Request, start: int, end: int) -> Iterator[tuple[int, int, Chord | None]]:
     """The steps from `start` to `end` by the chord to play over: (from, to, chord); None leaves the harmony free."""
-    chords = request.chords if request.role == 'accompany' or any(c.source == 'chart' for c in request.chords) else ()
-    turns: list[tuple[int, Chord | None]] = [(start, None)]
-    for each in chords:
-        at = max(round(each.beat * RESOLUTION), start)
-        if at < end and turns[-1][1] != each.chord:
-            turns = [*(turn for turn in turns if turn[0] < at), (at, each.chord)]
-    for (begin, chord), until in zip(turns, [*(at for at, _ in turns[1:]), end], strict=True):
-        yield begin, until, chord
+    bound = request.role == 'accompany' or any(each.source == 'chart' for each in request.chords)
+    done = start
+    for begin, to, chord in request.harmony(request.start, request.end) if bound else ():
+        first, until = round(begin * RESOLUTION), round(to * RESOLUTION)
+        if first > done:
+            yield done, first, None
+        yield max(first, start), until, chord
+        done = until
+    if done < end:
+        yield done, end, None
 
 
 def _sampling(request: Request, chord: Chord | None = None) -> SamplingControls:

@@ -87,6 +87,16 @@ class Request:
         """The chord to play over at `beat`."""
         return next((each for each in reversed(self.chords) if each.beat <= beat + 1e-6), None)
 
+    def harmony(self, start: float, end: float) -> list[tuple[float, float, Chord]]:
+        """The chords to play over in [start, end) as (from, to, chord), in beats; the same chord again is one."""
+        turns: list[tuple[float, Chord]] = []
+        for each in self.chords:
+            at = max(each.beat, start)
+            if at < end - 1e-6 and (not turns or turns[-1][1] != each.chord):
+                turns = [*(turn for turn in turns if turn[0] < at - 1e-6), (at, each.chord)]
+        edges = [*(at for at, _ in turns), end]
+        return [(at, edges[i + 1], chord) for i, (at, chord) in enumerate(turns)]
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedMusic:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from bridge.musicians import harmony
-from bridge.musicians.musician import ChordAt, HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
+from bridge.musicians.musician import HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
 from bridge.settings import key as key_module
 from genaudio_core.music.keys import CHORDS, SCALES
 from genaudio_core.score.instruments import DRUMS, FAMILY, RANGE
@@ -212,15 +212,7 @@ class FallbackMusician:
         end = min(start + bar, request.end)
         if not request.chords:
             return [(begin, end, self._progression(request, start))] if request.role == 'free' else []
-        changes: list[tuple[float, ChordAt]] = []
-        for each in request.chords:
-            at = max(each.beat, begin)
-            if at < end - 1e-6 and (not changes or changes[-1][1].chord != each.chord):
-                changes = [change for change in changes if change[0] < at - 1e-6] + [(at, each)]
-        edges = [*(at for at, _ in changes), end]
-        return [
-            (at, edges[i + 1], (each.chord.root, CHORDS[each.chord.quality])) for i, (at, each) in enumerate(changes)
-        ]
+        return [(at, to, (chord.root, CHORDS[chord.quality])) for at, to, chord in request.harmony(begin, end)]
 
     def _shape(self, note: PlannedNote, request: Request) -> PlannedNote:
         name = request.instruments[note.part]
