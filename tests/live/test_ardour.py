@@ -142,7 +142,9 @@ def check_ended(desk: Desk) -> None:
     assert not sounding
 
 
-def test_phrase_of_a_track_is_answered_into_another(studio):
+@pytest.fixture(scope='module')
+def phrase(studio) -> tuple[Ardour, Desk]:
+    """The studio with a phrase in bar 2 of its track, and the band wired to the tracks: any test may come first."""
     ardour, desk = studio
     planned = []
 
@@ -162,6 +164,11 @@ def test_phrase_of_a_track_is_answered_into_another(studio):
     desk.connect('ardour:Phrase/midi_out 1', 'genaudio:genaudio in')
     desk.connect('genaudio:genaudio out', 'ardour:Answer/midi_in 1')
     time.sleep(1.2)  # the daemon looks at its connections twice a second
+    return ardour, desk
+
+
+def test_phrase_of_a_track_is_answered_into_another(phrase):
+    ardour, desk = phrase
     desk.heard.clear()
     ardour.order('record Answer 8')
     answer = ardour.recorded('Answer')
@@ -171,9 +178,9 @@ def test_phrase_of_a_track_is_answered_into_another(studio):
     check_ended(desk)
 
 
-def test_answer_follows_when_the_tempo_is_turned(studio):
+def test_answer_follows_when_the_tempo_is_turned(phrase):
     """120 BPM until beat 9, then 150. The track's phrase comes before, one that the desk plays comes after."""
-    ardour, desk = studio
+    ardour, desk = phrase
     desk.connect('desk:player', 'genaudio:genaudio in')
     planned = []
 
@@ -207,9 +214,9 @@ def test_answer_follows_when_the_tempo_is_turned(studio):
     desk.client.disconnect('desk:player', 'genaudio:genaudio in')
 
 
-def test_answer_survives_a_loop_jump(studio):
+def test_answer_survives_a_loop_jump(phrase):
     """The loop goes over beats 4 to 12: the track's phrase, and its answer."""
-    ardour, desk = studio
+    ardour, desk = phrase
     desk.heard.clear()
     ardour.order('loop - 12')
     heard = ticks(desk)
