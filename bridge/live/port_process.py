@@ -18,7 +18,7 @@ from typing import Any
 
 from bridge.live.kept_takes import Piece, to_pieces
 from bridge.live.session import Session
-from bridge.midi.input_queue import Inbox, ends_a_note
+from bridge.midi.input_queue import LOST, Inbox, ends_a_note
 from bridge.midi.jack_ports import JackMidi
 from bridge.midi.rtmidi_ports import PortSet, why_no_virtual
 from bridge.midi.sender import PrecisionSender, Sender
@@ -231,7 +231,8 @@ class Loop:
         clock = self.session.clock
         while not stop:
             for source, message, at in self.inbox.drain(MOST_AT_ONCE):
-                if not self._paused or ends_a_note(message) or message[0] >= 0xF0:  # clock and position go on
+                # Of what comes in while it is paused, ends of notes count, and clock and position, which go on.
+                if not self._paused or message == LOST or ends_a_note(message) or message[0] >= 0xF0:
                     self._guard(self.session.receive, source, message, at)
             wake = self._guard(self._step)
             if clock.now() >= self._next_show:

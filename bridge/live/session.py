@@ -22,6 +22,7 @@ from bridge.live.snapshot import snapshot
 from bridge.live.takes import Takes
 from bridge.midi import messages
 from bridge.midi.active_sensing import RESET, Sensing
+from bridge.midi.input_queue import LOST
 from bridge.midi.messages import Control, NoteOff, NoteOn, Sync
 from bridge.midi.sender import Sender
 from bridge.musicians.musician import ChordAt, HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
@@ -107,7 +108,9 @@ class Session:
     # --- what comes in
 
     def receive(self, source: int, chunk: bytes, time: float) -> None:
-        """Take MIDI bytes of input `source` that arrived at bridge time `time`."""
+        """Take MIDI bytes of input `source` that arrived at bridge time `time`; `LOST`: some before that did not."""
+        if chunk == LOST:
+            self.leaders.lost(source)
         self._sensing.hear(source, chunk, time)
         if RESET in chunk:  # it has forgotten what it held
             self._let_go(source)

@@ -4,6 +4,7 @@ import contextlib
 from collections import deque
 from multiprocessing import Pipe
 
+LOST = b''  # in place of a message: others before it were lost, nobody knows which
 MAX_WAITING = 20_000  # messages; beyond it a flood loses everything but note-offs, and beyond ten times that, these
 
 

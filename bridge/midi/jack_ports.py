@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.midi.input_queue import LOST
 from bridge.midi.sender import Message, Outbox
 from bridge.midi.sounding_notes import Sounding
 from bridge.system.jack_client import open_midi_client
@@ -41,7 +42,8 @@ class JackMidi:
     ----------
     inputs, outputs : names of the ports to make
     deliver : callable
-        Gets (input number, bytes, bridge time); called in JACK's thread, must not wait.
+        Gets (input number, bytes, bridge time), `LOST` for bytes after a cycle that was missed; called in JACK's
+        thread, must not wait.
     connect : parts of names of other clients' ports to connect to, now and when they appear
     """
 
@@ -90,7 +92,7 @@ class JackMidi:
             client.set_blocksize_callback(self._set_block_size)
             client.set_port_connect_callback(self._note_cut)
             # The clock goes on from where it is, whatever the server counts, before JACK's thread first looks at it.
-            self._client, self._seen = client, None
+            self._client, self._seen, self._next = client, None, None
             self._frames = client.frame_time
             self._offset = self.now() - self._frames / self.sample_rate if self._last else 0.0
             self.alive = True
@@ -190,6 +192,7 @@ class JackMidi:
     # --- JACK's thread
 
     _torn = False  # an xrun may have taken what the last cycles had written
+    _next: int | None = None  # frame with which the next cycle begins, unless we miss it
 
     def _process(self, frames: int) -> None:
         try:
@@ -211,7 +214,10 @@ class JackMidi:
 
     def _cycle(self, frames: int) -> None:
         start = self._unwrap(self._client.last_frame_time)
+        missed, self._next = self._next is not None and start > self._next, start + frames
         for number, port in enumerate(self._inputs):
+            if missed:  # JACK keeps for nobody what comes in meanwhile
+                self._deliver(number, LOST, start / self.sample_rate + self._offset)
             for offset, data in port.incoming_midi_events():
                 self._deliver(number, bytes(data), (start + offset) / self.sample_rate + self._offset)
         for port in self._outputs:

@@ -89,6 +89,11 @@ class LeaderChoice:
             takes_over = follower.rolling or starts
         return self._hand_to(follower, event.time) if takes_over else []
 
+    def lost(self, source: int) -> None:
+        """Messages of input `source` were lost, ticks perhaps: its clock looks whether."""
+        if source in self._followers:
+            self._followers[source].lost()
+
     def _is_free(self, leader: ClockFollower, other: ClockFollower, time: float, *, starts: bool) -> bool:
         """Whether the clock `other` may take the lead from `leader`."""
         if starts:

@@ -136,6 +136,10 @@ class ClockFollower:
             return self._halt('stopped', event.time)
         return []
 
+    def lost(self) -> None:
+        """Messages were lost on the way here before the next one. Ticks among them count, if they can be told."""
+        self._line.lost()
+
     def check(self, time: float) -> list[Change]:
         """Notice at `time` that the ticks have ceased without a stop."""
         if self._state != 'rolling':

@@ -40,6 +40,7 @@ class TickLine:
         self._rejected = 0.0  # share of the ticks that were off of late: where many are, that is how the sender is
         self._side = 0  # ticks in a row that came late (or, below 0, early)
         self._missed = False  # ticks failed to come before the first of the suspects
+        self._lossy = False  # messages are known to be lost before the next tick
         self._newest = (0, 0.0)  # (number, time) of the newest tick
         self._before: _State = (self.line, (), (), LIMIT, 0.0, 0, self._newest)
 
@@ -82,8 +83,27 @@ class TickLine:
                 slowest = max(60 / TICKS / (time - first), MIN_TEMPO)
                 self.line = Line(first, number / TICKS, slowest)
 
+    def lost(self) -> None:
+        """Messages were lost before the next tick."""
+        self._lossy = True
+
     def feed(self, number: int, time: float) -> int:
         """Take tick `number`, come at `time`; return how many ticks before it were lost."""
+        before, self._lossy = self._known_lost(number, time) if self._lossy else 0, False
+        return before + self._feed(number + before, time)
+
+    def _known_lost(self, number: int, time: float) -> int:
+        """How many ticks were lost before this one, where messages were.
+
+        A sender that was itself held up comes late by any time: only whole ticks at its own pace are lost ones.
+        """
+        if len(self._points) < 2:
+            return 0
+        late = time - self.line.time_at(number / TICKS)
+        whole = round(late / self.period)
+        return whole if whole > 0 and abs(late - whole * self.period) <= min(4 * self._spread, LIMIT) else 0
+
+    def _feed(self, number: int, time: float) -> int:
         gap = time - self._newest[1]
         if gap < -BUNCH:  # time has been set back
             self.restart(number, time)

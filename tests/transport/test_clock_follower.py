@@ -362,6 +362,37 @@ def assert_on_the_beat(follower, tempo):
     assert follower.line.beat_at(follower.last) == pytest.approx(beat, abs=0.02)
 
 
+class TestLostMessages:
+    """The port knows that messages were lost, and the ticks that come tell how many of them were ticks."""
+
+    @given(st.floats(40, 300), st.lists(st.tuples(st.integers(3, 60), st.integers(1, 3)), max_size=8))
+    def test_lost_ticks_count(self, tempo, losses):
+        follower = ClockFollower()
+        follower.sync(Sync(1.0, START))
+        period, number = 60 / tempo / 24, 0
+        for heard, lost in losses:
+            for _ in range(heard):
+                follower.sync(Sync(1.0 + number * period, CLOCK))
+                number += 1
+            number += lost
+            follower.lost()
+        for _ in range(12):
+            follower.sync(Sync(1.0 + number * period, CLOCK))
+            number += 1
+        assert follower.position.tick == number
+        assert follower.line.beat_at(1.0 + number * period) == pytest.approx(number / 24, abs=1e-3)
+
+    @pytest.mark.parametrize('frames', [256, 512, 2 * 512, 3 * 512, 5 * 256])
+    def test_a_sender_that_was_itself_held_up_has_lost_none(self, frames):
+        """It missed the same cycles, and goes on where it was: its tempo of 121 BPM is no multiple of a period."""
+        follower, end, _ = started(121)
+        end += frames / 48000
+        follower.lost()
+        run_ticks(follower, end, 96, 121)
+        assert follower.position.tick == 192
+        assert follower.line.beat_at(end + 96 * 60 / 121 / 24) == pytest.approx(8.0, abs=0.05)
+
+
 class TestTempoRange:
     @pytest.mark.parametrize('tempo', [5, 600])
     def test_the_ends_of_the_range_are_followed(self, tempo):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.midi import jack_ports
+from bridge.midi.input_queue import LOST
 from bridge.midi.jack_ports import JackMidi
 from bridge.midi.messages import note_on
 from genaudio_core.errors import GenaudioError
@@ -239,6 +240,23 @@ def test_what_waited_for_the_dead_server_does_not_hold_up_the_next_one(jack):
     sent = client.midi_outports[0].sent
     assert note_on(0, 72, 90) in sent and note_on(0, 61, 90) not in sent
     assert not midi.sounding.is_on(0, 0, 60)
+
+
+def test_messages_of_a_cycle_that_was_missed_are_known_to_be_lost(jack):
+    got: list[tuple[int, bytes, float]] = []
+    midi = JackMidi(['one', 'two'], ['out'], lambda *event: got.append(event), notify=lambda line: None)
+    for cycles in (1, 1, 3, 1):  # since the last one
+        machine.seconds += cycles * PERIOD / RATE
+        now = midi.now()
+        jack['server'].clients[-1].midi_inports[1].waiting.append((0, note_on(0, 60, 90)))
+        jack['server'].clients[-1].process(PERIOD)
+    key, since = note_on(0, 60, 90), now - PERIOD / RATE  # lost before what the cycle after them brings
+    assert [event[:2] for event in got] == [(1, key), (1, key), (0, LOST), (1, LOST), (1, key), (1, key)]
+    assert got[2][2] == got[4][2] == pytest.approx(since, abs=2 / RATE)
+    jack['server'].clients[-1].die()
+    look_again(midi)  # another server counts from elsewhere
+    jack['server'].clients[-1].process(PERIOD)
+    assert len(got) == 6
 
 
 def test_music_goes_out_whatever_jack_transport_tells(jack):
