@@ -1,5 +1,5 @@
-"""Music that goes on: the decoder, the continuer that can rewind, sampling, and what is built on them: continue,
-generate, accompany, fill in, arrange.
+"""Music that goes on: the decoder, the continuer that can rewind, sampling (free, or under direction), and what is built
+on them: continue, generate, accompany, fill in, arrange.
 """
 
 from genaudio_core import lazily
@@ -10,6 +10,8 @@ __getattr__, __dir__ = lazily(
         'decoder': ('Decoder',),
         'continuer': ('Continuer',),
         'sampling': ('Controls', 'EventSampler'),
+        'cues': ('Cue', 'Direction', 'PartRules'),
+        'directing': ('DirectedSampler',),
         'generation': ('continue_score', 'generate'),
         'accompaniment': ('accompany', 'infill'),
         'arranging': ('arrange',),

@@ -17,7 +17,7 @@ from genaudio_core.music.keys import chord_pitch_classes, pitch_classes
 from genaudio_core.music.layouts import END_OF_SONG, NOTE, PART, RESOLUTION
 from genaudio_core.score.instruments import DRUMS_CODE, RANGE, find_instruments, instrument_code, instrument_name
 
-_DRUM_DURATION_CODE = int(duration_code(np.array(DRUM_DURATION)))
+DRUM_DURATION_CODE = int(duration_code(np.array(DRUM_DURATION)))
 
 
 NOTE_FIELDS = ('type', 'beat', 'position', 'instrument', 'part', 'pitch', 'duration', 'velocity')
@@ -309,12 +309,15 @@ class EventSampler:
                     row[:] = 0
                     active[take] = False
         drums = chosen[:, column['instrument']] == DRUMS_CODE
-        chosen[drums, column['duration']] = _DRUM_DURATION_CODE
-        if encoding.has_velocity and self._controls.velocity_scale != 1:
-            velocity = np.rint(chosen[:, column['velocity']] * self._controls.velocity_scale)
-            top = encoding.sizes[column['velocity']] - 1
-            chosen[:, column['velocity']] = np.where(chosen[:, 0] == NOTE, np.clip(velocity, 1, top), 0)
+        chosen[drums, column['duration']] = DRUM_DURATION_CODE
+        self._scale_velocity(chosen)
         return chosen
+
+    def _scale_velocity(self, chosen: np.ndarray) -> None:
+        if self.encoding.has_velocity and self._controls.velocity_scale != 1:
+            column = self.encoding.index('velocity')
+            velocity = np.rint(chosen[:, column] * self._controls.velocity_scale)
+            chosen[:, column] = np.where(chosen[:, 0] == NOTE, np.clip(velocity, 1, self.encoding.sizes[column] - 1), 0)
 
     def advance(self, chosen: np.ndarray) -> None:
         """Feed chosen events (takes, fields), one for each take."""
@@ -322,13 +325,13 @@ class EventSampler:
 
     # --- masks ---
 
-    def _place(self, take: int, earliest: int) -> '_Place':
+    def _place(self, take: int, earliest: int) -> 'Place':
         """Where the music is: the time nothing may go back behind, and what already began there."""
         continuer, column = self.continuer, self.encoding.columns
         events, steps = continuer.events[take], continuer.steps[take]
         now = int(steps[-1]) if len(steps) else 0
         last = events[-1]
-        place = _Place(now=now, beat=now // RESOLUTION, earliest=max(now, earliest))
+        place = Place(now=now, beat=now // RESOLUTION, earliest=max(now, earliest))
         if last[0] == NOTE and place.earliest == now:
             here = events[max(len(events) - 128, 0) :]
             here = here[(steps[-len(here) :] == now) & (here[:, 0] == NOTE)]
@@ -341,7 +344,7 @@ class EventSampler:
             place.may_stay = bool(self._instruments_from(place).any())
         return place
 
-    def _instruments_from(self, place: '_Place') -> np.ndarray:
+    def _instruments_from(self, place: 'Place') -> np.ndarray:
         """Instruments that may begin another note at the very time of the last one."""
         allowed = self._instruments.copy()
         if not place.instrument:
@@ -352,13 +355,13 @@ class EventSampler:
                 allowed[place.instrument] = False
         return allowed
 
-    def _may_add(self, place: '_Place') -> bool:
+    def _may_add(self, place: 'Place') -> bool:
         """Whether the part that began the last note may begin a higher one with it."""
         if place.chord >= self._controls.max_chord:
             return False
         return bool(self._pitches[place.instrument, place.pitch + 1 :].any())
 
-    def _parts_from(self, place: '_Place') -> np.ndarray:
+    def _parts_from(self, place: 'Place') -> np.ndarray:
         """Later parts of the same instrument, that may begin a note at the very time of the last one."""
         if self._playing is None:
             return np.zeros(1, bool)
@@ -366,7 +369,7 @@ class EventSampler:
         allowed[: place.part + 1] = False
         return allowed
 
-    def _allowed(self, name: str, row: np.ndarray, place: '_Place', size: int) -> np.ndarray:
+    def _allowed(self, name: str, row: np.ndarray, place: 'Place', size: int) -> np.ndarray:
         encoding, column = self.encoding, self.encoding.columns
         allowed = np.ones(size, bool)
         allowed[0] = False  # undefined
@@ -415,7 +418,7 @@ class EventSampler:
         column = self.encoding.columns
         return (int(row[column['beat']]) - 1 + base) * RESOLUTION + int(row[column['position']]) - 1
 
-    def _bias(self, name: str, logits: np.ndarray, row: np.ndarray, place: '_Place') -> np.ndarray:
+    def _bias(self, name: str, logits: np.ndarray, row: np.ndarray, place: 'Place') -> np.ndarray:
         """Density: the odds of every step that passes before the next onset are multiplied alike."""
         density = self._controls.density
         if density == 0 or name not in ('beat', 'position'):
@@ -428,7 +431,9 @@ class EventSampler:
 
 
 @dataclass
-class _Place:
+class Place:
+    """Where the music of a take is; times are the continuer's."""
+
     now: int  # onset of the last event
     beat: int
     earliest: int

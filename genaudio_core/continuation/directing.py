@@ -1,0 +1,398 @@
+"""The sampler under direction: every event is the model's, and no cue is missed.
+
+    sampler = DirectedSampler(continuer, controls, rngs, origin=0)
+    sampler.direct(Direction(cues, rules))           # for the next bar, say; one for all takes, or one for each
+    chosen = sampler.next_events(earliest=begin, latest=end)     # rows of zeros: nothing more, and no cue is open
+    sampler.advance(chosen)
+
+How: time and instrument of the next event are drawn as ever. One that is not allowed (the part has no note there, its
+hands are full, or it is the turn of somebody who plays by himself) is left out, and time goes on from there: rules thin
+the music out, they do not squeeze it together. If the next event lies behind the first open cue, it is drawn again at
+the cue. Within one moment the model's order (instrument, part, pitch, all rising) holds, and cues wait in that order,
+so that none is passed by. Costs no second pass; a redraw is two small heads, not a step.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from genaudio_core.continuation.continuer import Continuer
+from genaudio_core.continuation.cues import N_PITCHES, Cue, Direction, Who
+from genaudio_core.continuation.sampling import DRUM_DURATION_CODE, NOTE_FIELDS, Controls, EventSampler, Place
+from genaudio_core.music.layouts import DURATIONS, NOTE, RESOLUTION
+from genaudio_core.score.instruments import DRUMS_CODE
+
+TRIES = 12  # events that may be left out in a row, before nothing more is expected until the next cue
+LEGATO = 1  # steps by which a note of a line may last into the next
+LOOK_BACK = 256  # events of the past in which a note may still sound
+
+
+@dataclass
+class _Open:
+    """A cue that is not done."""
+
+    cue: Cue
+    played: int = 0  # notes of it, all at `step`
+    step: int = -1
+
+
+@dataclass
+class _Due:
+    """The next open cue of a take: when and who, the notes that do, and the highest that leaves room for the rest."""
+
+    step: int
+    who: Who
+    pitches: np.ndarray  # (128,) bool
+    top: int
+    cue: _Open
+
+
+@dataclass
+class _Take:
+    """What a take has to do and has done."""
+
+    direction: Direction = field(default_factory=Direction)
+    open: list[_Open] = field(default_factory=list)
+    busy: dict[Who, list[int]] = field(default_factory=lambda: defaultdict(list))  # ends of what sounds
+
+
+class DirectedSampler(EventSampler):
+    """An `EventSampler` that keeps to a `Direction`. For layouts with relative beats; without a direction it is free.
+
+    Belongs to one thread, as its continuer does.
+
+    Parameters
+    ----------
+    origin : int
+        Step of the direction that is the continuer's step 0; move it when the continuer is re-based.
+
+    Attributes
+    ----------
+    notes, cued, by_rule : (takes,) int
+        Notes fed by `advance`; those that came because a cue was due; and those of them for which the cue left no
+        choice of pitch: a rule alone has decided when, who and what.
+    """
+
+    def __init__(self, continuer: Continuer, controls: Controls, rngs: list[np.random.Generator], *, origin: int = 0):
+        super().__init__(continuer, controls, rngs)
+        if not self.encoding.relative_beat:
+            raise ValueError('a direction needs a layout that fixes time and instrument before the pitch')
+        self.origin = origin
+        self._takes = [_Take() for _ in range(continuer.takes)]
+        self.notes, self.cued, self.by_rule = (np.zeros(continuer.takes, np.int64) for _ in range(3))
+        self._why = np.zeros(continuer.takes, np.int64)  # of the events chosen last: 1 cued, 2 by rule
+        self._called: list[_Open | None] = [None] * continuer.takes  # the cue that brought it
+        for take, state in enumerate(self._takes):
+            start = max(continuer.length - LOOK_BACK, 0)
+            rows, steps = continuer.events[take, start:], continuer.steps[take, start:]
+            for row, step in zip(rows.tolist(), steps.tolist(), strict=True):
+                if row[0] == NOTE:
+                    self._sounds(state, row, step + origin)
+
+    def direct(self, directions: Direction | Sequence[Direction]) -> None:
+        """Go on under a direction, the same for all takes or one for each. Open cues of the one before are dropped."""
+        each = [directions] * len(self._takes) if isinstance(directions, Direction) else list(directions)
+        for state, direction in zip(self._takes, each, strict=True):
+            state.direction = direction
+            state.open = [_Open(cue) for cue in direction.cues]
+
+    def open_cues(self, take: int = 0) -> list[Cue]:
+        """Cues that are not done yet."""
+        return [each.cue for each in self._takes[take].open]
+
+    # --- drawing ---
+
+    def next_events(
+        self, *, earliest: int = 0, latest: int | None = None, active: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Choose the next event of every take, as `EventSampler.next_events`: (takes, fields) int64.
+
+        `active`, (takes,) bool, says which are wanted. A row of zeros says that nothing more begins before `latest`, and that no cue is due before it.
+
+        Raises
+        ------
+        ValueError
+            If there is a direction and no `latest`.
+        """
+        self._forget_why()
+        if not any(state.direction.cues or state.direction.rules for state in self._takes):
+            return super().next_events(earliest=earliest, latest=latest, active=active)
+        if latest is None:
+            raise ValueError('a direction needs to know until when')
+        continuer, column = self.continuer, self.encoding.columns
+        chosen = np.zeros((continuer.takes, len(self.encoding.fields)), np.int64)
+        wanted = np.ones(continuer.takes, bool) if active is None else active.copy()
+        places = [self._place(take, earliest) for take in range(continuer.takes)]
+        due = self._draw_time_and_player(chosen, wanted, places, latest)
+        for name in self.encoding.order[self.encoding.order.index('instrument') + 1 :]:
+            if not wanted.any() or name not in NOTE_FIELDS or (name == 'part' and self._playing is None):
+                continue
+            logits = continuer.logits(name, chosen)
+            for take in np.flatnonzero(wanted).tolist():
+                row = chosen[take]
+                allowed = self._allowed_now(name, take, row, places[take], due[take])
+                row[column[name]] = self._draw(take, name, logits[take], allowed)
+        self._finish(chosen)
+        return chosen
+
+    def _draw_time_and_player(
+        self, chosen: np.ndarray, wanted: np.ndarray, places: list[Place], latest: int
+    ) -> list[_Due | None]:
+        """Fill type, beat, position and instrument of `chosen`; takes that have nothing to play leave `wanted`."""
+        continuer, column = self.continuer, self.encoding.columns
+        due: list[_Due | None] = [
+            self._due(take, places[take]) if wanted[take] else None for take in range(len(chosen))
+        ]
+        chosen[wanted, 0] = NOTE
+        beats = continuer.logits('beat', chosen)
+        looking = wanted.copy()
+        passed = np.zeros(len(chosen), np.int64)  # instruments up to this one have had their turn at `earliest`
+        for attempt in range(TRIES + 1):
+            last = attempt == TRIES
+            if not last:
+                self._draw_field('beat', beats, chosen, looking, places)
+                self._draw_field('position', continuer.logits('position', chosen), chosen, looking, places)
+            called: dict[int, bool] = {}  # take -> whether its cue is due before what the model would play
+            for take in np.flatnonzero(looking).tolist():
+                row, cue = chosen[take], due[take]
+                step = latest if last else self._onset(row, places[take].beat)
+                called[take] = cue is not None and step > cue.step
+                if cue is not None and called[take]:
+                    beat, position = divmod(cue.step, RESOLUTION)
+                    row[column['beat']], row[column['position']] = beat - places[take].beat + 1, position + 1
+                    step = cue.step
+                if step >= latest:
+                    row[:], looking[take], wanted[take], due[take] = 0, False, False, None
+            if not looking.any():
+                break
+            logits = continuer.logits('instrument', chosen)
+            for take in np.flatnonzero(looking).tolist():
+                row, cue, place = chosen[take], due[take], places[take]
+                step = self._onset(row, place.beat)
+                if step < place.earliest and not called[take]:  # nothing more in this beat
+                    place.earliest, passed[take] = (step // RESOLUTION + 1) * RESOLUTION, 0
+                    continue
+                state = self._takes[take]
+                first = int(passed[take]) + 1 if step == place.earliest else 0
+                allowed = self._who_may(state, place, step)
+                if called[take] or not allowed.any():
+                    player = 0
+                else:
+                    player = self._draw(take, 'instrument', logits[take], allowed)
+                if cue is not None and step == cue.step and (called[take] or player == 0 or player > cue.who[0]):
+                    row[column['instrument']] = cue.who[0]
+                    self._why[take], self._called[take] = 1, cue.cue
+                elif player >= max(first, 1) and self._is_open(take, player, step, place):
+                    row[column['instrument']] = player
+                else:  # time goes on
+                    later = player >= max(first, 1) and allowed[player + 1 :].any()
+                    place.earliest, passed[take] = (step, player) if later else (step + 1, 0)
+                    continue
+                looking[take] = False
+                if cue is not None and (step != cue.step or row[column['instrument']] != cue.who[0]):
+                    due[take] = None  # it waits: this event comes before it
+        return due
+
+    def _draw_field(
+        self, name: str, logits: np.ndarray, chosen: np.ndarray, looking: np.ndarray, places: list[Place]
+    ) -> None:
+        """Beat or position. Where time has gone on from what was left out, a position may lie before it: nothing is
+        in this beat then. To forbid it would press what the model holds for the whole beat into its rest.
+        """
+        for take in np.flatnonzero(looking).tolist():
+            row, place = chosen[take], places[take]
+            allowed = self._allowed(name, row, place, logits.shape[1])
+            if name == 'position' and place.earliest > place.now:
+                allowed[1:] = True
+            biased = self._bias(name, logits[take], row, place)
+            row[self.encoding.index(name)] = self._draw(take, name, biased, allowed)
+
+    def _who_may(self, state: _Take, place: Place, step: int) -> np.ndarray:
+        """Instruments whose turn may be drawn at this moment, those who play by themselves among them."""
+        stays = place.instrument and step == place.now
+        allowed = self._instruments_from(place) if stays else self._instruments.copy()
+        others = list(state.direction.others)
+        allowed[[code for code in others if not stays or code >= place.instrument]] = True
+        return allowed
+
+    def _allowed_now(self, name: str, take: int, row: np.ndarray, place: Place, due: _Due | None) -> np.ndarray:
+        """Classes of a field after the instrument; never none."""
+        column, state = self.encoding.columns, self._takes[take]
+        step, instrument = self._onset(row, place.beat), int(row[column['instrument']])
+        if name == 'part':
+            allowed = self._allowed(name, row, place, self.encoding.sizes[column[name]])
+            if due is not None:
+                if self._why[take]:
+                    allowed[:] = False
+                allowed[due.who[1] + 1 :] = False
+            for part in np.flatnonzero(allowed).tolist():
+                allowed[part] = self._notes(state, (instrument, part), step, place).any()
+            if due is not None:
+                allowed[due.who[1]] = True
+            return allowed
+        here = instrument, int(row[column['part']]) if self._playing is not None else 1
+        if name == 'pitch':
+            notes = self._notes(state, here, step, place)
+            if due is not None and here == due.who:
+                notes[due.top + 1 :] = False
+                if self._why[take] or not notes.any():
+                    notes = due.pitches.copy()
+                    notes[due.top + 1 :] = False
+                    self._why[take] = 2 if notes.sum() == 1 and self._why[take] else self._why[take]
+            return np.concatenate(([False], notes))
+        allowed = np.ones(self.encoding.sizes[column[name]], bool)
+        allowed[0] = False
+        if name == 'duration' and instrument != DRUMS_CODE:
+            longest = self._longest(state, here, step, int(row[column['pitch']]) - 1)
+            allowed[2:] = longest >= DURATIONS[1:]
+        return allowed
+
+    def _finish(self, chosen: np.ndarray) -> None:
+        column = self.encoding.columns
+        chosen[chosen[:, column['instrument']] == DRUMS_CODE, column['duration']] = DRUM_DURATION_CODE
+        self._scale_velocity(chosen)
+
+    # --- rules ---
+
+    def _notes(self, state: _Take, who: Who, step: int, place: Place) -> np.ndarray:
+        """Notes that a part may begin at a step of the continuer, (128,) bool."""
+        notes = self._pitches[who[0], 1:].copy()
+        rules = state.direction.rules.get(who)
+        if rules is not None:
+            now = step + self.origin
+            allowed = rules.pitches(now)
+            if allowed is not None:
+                notes &= allowed
+            if rules.voices < N_PITCHES and sum(end > now + LEGATO for end in state.busy[who]) >= rules.voices:
+                notes[:] = False
+        return self._above(notes, who, step, place)
+
+    def _above(self, notes: np.ndarray, who: Who, step: int, place: Place) -> np.ndarray:
+        """Leave out what would come before the last note in the model's order."""
+        if place.instrument and step == place.now and who[0] == place.instrument:
+            if self._playing is not None and who[1] != place.part:
+                notes[:] &= who[1] > place.part
+            elif place.chord >= self._controls.max_chord:
+                notes[:] = False
+            else:
+                notes[: place.pitch] = False  # a code, so this is the note itself and all below
+        return notes
+
+    def _is_open(self, take: int, instrument: int, step: int, place: Place) -> bool:
+        """Whether a part of the instrument may begin a note."""
+        state = self._takes[take]
+        if instrument in state.direction.others or not self._instruments[instrument]:
+            return False
+        parts = [1] if self._playing is None else np.flatnonzero(self._playing[instrument]).tolist()
+        return any(self._notes(state, (instrument, part), step, place).any() for part in parts)
+
+    def _longest(self, state: _Take, who: Who, step: int, pitch: int) -> int:
+        """Steps that a note may last at most; one of a line ends where the next one has to begin."""
+        now, longest = step + self.origin, int(DURATIONS[-1])
+        rules = state.direction.rules.get(who)
+        if rules is None:
+            return longest
+        most = rules.longest(now, pitch)
+        if most is not None:
+            longest = min(longest, most)
+        if rules.voices == 1:
+            gaps = (each.cue.latest - now for each in state.open if self._of(each.cue) == who)
+            longest = min((gap for gap in gaps if 0 < gap < longest), default=longest)
+        return longest
+
+    # --- cues ---
+
+    def _of(self, cue: Cue) -> Who:
+        return (cue.instrument, 1) if self._playing is None else cue.who
+
+    def _due(self, take: int, place: Place) -> _Due | None:
+        """The open cue that comes first in the order of events; times are the continuer's."""
+        state, best = self._takes[take], None
+        soonest = None
+        for each in state.open:
+            latest = each.cue.latest - self.origin if not each.played else each.step - self.origin
+            if soonest is not None and latest > soonest:
+                continue
+            found = self._when_due(state, each, latest, place)
+            if found is not None and (best is None or _order(found) < _order(best)):
+                best, soonest = found, found.step
+        return best
+
+    def _when_due(self, state: _Take, each: _Open, latest: int, place: Place) -> _Due | None:
+        who = self._of(each.cue)
+        if not self._instruments[who[0]] or (self._playing is not None and not self._playing[who]):
+            return None  # it rests, or is not asked for
+        wanted = np.zeros(N_PITCHES, bool)
+        wanted[list(each.cue.pitches) or slice(None)] = True
+        left = each.cue.notes - each.played
+        first = max(latest, place.earliest)
+        for step in (first,) if each.played else (first, first + 1):
+            if place.instrument and step == place.now and who[0] < place.instrument:
+                continue  # it comes too late for this moment
+            playable = self._above(self._pitches[who[0], 1:].copy(), who, step, place)
+            rules = state.direction.rules.get(who)
+            allowed = None if rules is None else rules.pitches(step + self.origin)
+            allowed = playable if allowed is None else playable & allowed
+            # What the cue asks for, as far as it is allowed; else the cue alone, else what is allowed, else anything.
+            for notes in (wanted & allowed, wanted & playable, allowed, playable):
+                found = np.flatnonzero(notes)
+                if len(found):
+                    return _Due(step, who, notes, int(found[-min(left, len(found))]), each)
+        return None  # of a chord: there is no room for the rest
+
+    def advance(self, chosen: np.ndarray) -> None:
+        """Feed chosen events (takes, fields), one for each take; what they do for the cues is counted."""
+        super().advance(chosen)
+        column = self.encoding.columns
+        for take, row in enumerate(chosen.tolist()):
+            if row[0] != NOTE:
+                continue
+            self.notes[take] += 1
+            self.cued[take] += self._why[take] > 0
+            self.by_rule[take] += self._why[take] == 2
+            state, step = self._takes[take], int(self.continuer.steps[take, -1]) + self.origin
+            who, pitch = self._sounds(state, row, step), row[column['pitch']] - 1
+            called = self._called[take]
+            state.open = [each for each in state.open if not self._does(state, each, who, step, pitch, each is called)]
+        self._forget_why()
+
+    def _forget_why(self) -> None:
+        self._why[:] = 0
+        self._called[:] = [None] * len(self._called)
+
+    def _sounds(self, state: _Take, row: list[int], step: int) -> Who:
+        """Take note of what a part holds."""
+        column = self.encoding.columns
+        who = row[column['instrument']], row[column['part']] if self._playing is not None else 1
+        ends = [end for end in state.busy[who] if end > step]
+        state.busy[who] = [*ends, step + int(DURATIONS[max(row[column['duration']], 1) - 1])]
+        return who
+
+    def _does(self, state: _Take, each: _Open, who: Who, step: int, pitch: int, called: bool) -> bool:
+        """Whether a note of `who` does what a cue asks for, and nothing of it is left."""
+        cue = each.cue
+        if each.played and step > each.step:
+            return True  # the chord had no room for more
+        if who != self._of(cue):
+            return False
+        if not each.played and step < (cue.latest if cue.earliest is None else cue.earliest):
+            return False
+        if cue.pitches and pitch not in cue.pitches and not called:
+            return False
+        if cue.notes > 1 and not each.played and not called:
+            rules = state.direction.rules.get(who)
+            allowed = None if rules is None else rules.pitches(step)
+            above = self._pitches[who[0], pitch + 2 :] if allowed is None else allowed[pitch + 1 :]
+            if (
+                sum(not cue.pitches or note in cue.pitches for note in np.flatnonzero(above) + pitch + 1)
+                < cue.notes - 1
+            ):
+                return False  # a note before its time, with no room for the rest of the chord
+        each.step, each.played = step, each.played + 1
+        return each.played >= cue.notes
+
+
+def _order(due: _Due) -> tuple[int, Who, int]:
+    return due.step, due.who, due.top
