@@ -1,5 +1,5 @@
-"""Music that goes on: the decoder, the continuer that can rewind, sampling (free, or under direction), and what is built
-on them: continue, generate, accompany, fill in, arrange.
+"""Music that goes on: the decoder, the continuer that can rewind, sampling (free, or under direction), and what is
+built on them: continue, generate, accompany, fill in, arrange.
 """
 
 from genaudio_core import lazily

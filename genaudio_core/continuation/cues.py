@@ -22,7 +22,8 @@ class Cue:
 
     If the model plays it by itself in time, nothing is changed. If its next note would come later, the note is drawn
     again at `latest`, by this part, and out of `pitches`; how long and how loud it is, and which of the pitches it has,
-    stays the model's.
+    stays the model's. A note does one cue: several of one part at one step are as many notes (the voices of a hymn, the
+    drums of a stroke).
     """
 
     instrument: int  # code
@@ -31,6 +32,7 @@ class Cue:
     part: int = 1
     pitches: frozenset[int] = frozenset()  # notes 0..127, drum keys as well; empty: any that the part may play
     notes: int = 1  # so many together: a chord
+    lasts: int = 0  # steps that each lasts at least, where the rules allow it
 
     @property
     def who(self) -> Who:

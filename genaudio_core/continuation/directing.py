@@ -109,7 +109,9 @@ class DirectedSampler(EventSampler):
     ) -> np.ndarray:
         """Choose the next event of every take, as `EventSampler.next_events`: (takes, fields) int64.
 
-        `active`, (takes,) bool, says which are wanted. A row of zeros says that nothing more begins before `latest`, and that no cue is due before it.
+        `active`, (takes,) bool, says which are wanted.
+
+        A row of zeros says that nothing more begins before `latest`, and that no cue is due before it.
 
         Raises
         ------
@@ -245,8 +247,12 @@ class DirectedSampler(EventSampler):
         allowed = np.ones(self.encoding.sizes[column[name]], bool)
         allowed[0] = False
         if name == 'duration' and instrument != DRUMS_CODE:
-            longest = self._longest(state, here, step, int(row[column['pitch']]) - 1)
+            pitch = int(row[column['pitch']]) - 1
+            longest = self._longest(state, here, step, pitch)
             allowed[2:] = longest >= DURATIONS[1:]
+            if due is not None and here == due.who and due.pitches[pitch] and due.cue.cue.lasts:
+                longest = int(DURATIONS[np.flatnonzero(allowed)[-1] - 1])
+                allowed[1:] &= min(due.cue.cue.lasts, longest) <= DURATIONS
         return allowed
 
     def _finish(self, chosen: np.ndarray) -> None:
@@ -309,38 +315,50 @@ class DirectedSampler(EventSampler):
 
     def _due(self, take: int, place: Place) -> _Due | None:
         """The open cue that comes first in the order of events; times are the continuer's."""
-        state, best = self._takes[take], None
-        soonest = None
+        state = self._takes[take]
+        first: tuple[int, Who] | None = None
+        group: list[_Open] = []  # those of one part at one step
         for each in state.open:
-            latest = each.cue.latest - self.origin if not each.played else each.step - self.origin
-            if soonest is not None and latest > soonest:
+            moment = self._moment(each, place)
+            if moment is None or (first is not None and moment > first):
                 continue
-            found = self._when_due(state, each, latest, place)
-            if found is not None and (best is None or _order(found) < _order(best)):
-                best, soonest = found, found.step
-        return best
+            group = [*group, each] if moment == first else [each]
+            first = moment
+        if first is None:
+            return None
+        step, who = first
+        playable = self._above(self._pitches[who[0], 1:].copy(), who, step, place)
+        rules = state.direction.rules.get(who)
+        allowed = None if rules is None else rules.pitches(step + self.origin)
+        allowed = playable if allowed is None else playable & allowed
+        found = [(each, _wanted(each.cue, allowed, playable)) for each in group]
+        # From the highest down each leaves room for those above it: within a moment pitches rise.
+        found.sort(key=lambda one: int(np.flatnonzero(one[1])[-1]))
+        limit, due = N_PITCHES, None
+        for each, notes in reversed(found):
+            there = np.flatnonzero(notes)
+            below = there[there < limit]
+            there = below if len(below) else there
+            top = int(there[-min(each.cue.notes - each.played, len(there))])
+            due = _Due(step, who, notes, top, each)
+            limit = top
+        return due
 
-    def _when_due(self, state: _Take, each: _Open, latest: int, place: Place) -> _Due | None:
+    def _moment(self, each: _Open, place: Place) -> tuple[int, Who] | None:
+        """When a cue is due, and who: the order of events. None: it cannot be done (any more)."""
         who = self._of(each.cue)
         if not self._instruments[who[0]] or (self._playing is not None and not self._playing[who]):
             return None  # it rests, or is not asked for
-        wanted = np.zeros(N_PITCHES, bool)
-        wanted[list(each.cue.pitches) or slice(None)] = True
-        left = each.cue.notes - each.played
-        first = max(latest, place.earliest)
-        for step in (first,) if each.played else (first, first + 1):
-            if place.instrument and step == place.now and who[0] < place.instrument:
-                continue  # it comes too late for this moment
-            playable = self._above(self._pitches[who[0], 1:].copy(), who, step, place)
-            rules = state.direction.rules.get(who)
-            allowed = None if rules is None else rules.pitches(step + self.origin)
-            allowed = playable if allowed is None else playable & allowed
-            # What the cue asks for, as far as it is allowed; else the cue alone, else what is allowed, else anything.
-            for notes in (wanted & allowed, wanted & playable, allowed, playable):
-                found = np.flatnonzero(notes)
-                if len(found):
-                    return _Due(step, who, notes, int(found[-min(left, len(found))]), each)
-        return None  # of a chord: there is no room for the rest
+        if each.played:
+            step = each.step - self.origin
+        else:
+            step = max(each.cue.latest - self.origin, place.earliest)
+        if place.instrument and step == place.now and who[0] <= place.instrument:
+            notes = self._pitches[who[0], 1:]
+            if who[0] < place.instrument or not self._above(notes.copy(), who, step, place).any():
+                # It comes too late for this moment; what is left of a chord has no room there.
+                return None if each.played else (step + 1, who)
+        return step, who
 
     def advance(self, chosen: np.ndarray) -> None:
         """Feed chosen events (takes, fields), one for each take; what they do for the cues is counted."""
@@ -354,8 +372,16 @@ class DirectedSampler(EventSampler):
             self.by_rule[take] += self._why[take] == 2
             state, step = self._takes[take], int(self.continuer.steps[take, -1]) + self.origin
             who, pitch = self._sounds(state, row, step), row[column['pitch']] - 1
+            state.open = [each for each in state.open if not each.played or step <= each.step]
             called = self._called[take]
-            state.open = [each for each in state.open if not self._does(state, each, who, step, pitch, each is called)]
+            mine = [each for each in state.open if each is called] or [
+                each for each in state.open if self._does(state, each, who, step, pitch)
+            ]
+            if mine:
+                done = min(mine, key=lambda each: (not each.played, each.cue.latest, max(each.cue.pitches, default=0)))
+                done.step, done.played = step, done.played + 1
+                if done.played >= done.cue.notes:
+                    state.open = [each for each in state.open if each is not done]
         self._forget_why()
 
     def _forget_why(self) -> None:
@@ -370,29 +396,27 @@ class DirectedSampler(EventSampler):
         state.busy[who] = [*ends, step + int(DURATIONS[max(row[column['duration']], 1) - 1])]
         return who
 
-    def _does(self, state: _Take, each: _Open, who: Who, step: int, pitch: int, called: bool) -> bool:
-        """Whether a note of `who` does what a cue asks for, and nothing of it is left."""
+    def _does(self, state: _Take, each: _Open, who: Who, step: int, pitch: int) -> bool:
+        """Whether a note of `who` that nobody called for does what a cue asks for, or a part of it."""
         cue = each.cue
-        if each.played and step > each.step:
-            return True  # the chord had no room for more
-        if who != self._of(cue):
+        if who != self._of(cue) or (cue.pitches and pitch not in cue.pitches):
             return False
-        if not each.played and step < (cue.latest if cue.earliest is None else cue.earliest):
+        if each.played:
+            return step == each.step
+        if step < (cue.latest if cue.earliest is None else cue.earliest):
             return False
-        if cue.pitches and pitch not in cue.pitches and not called:
-            return False
-        if cue.notes > 1 and not each.played and not called:
-            rules = state.direction.rules.get(who)
-            allowed = None if rules is None else rules.pitches(step)
-            above = self._pitches[who[0], pitch + 2 :] if allowed is None else allowed[pitch + 1 :]
-            if (
-                sum(not cue.pitches or note in cue.pitches for note in np.flatnonzero(above) + pitch + 1)
-                < cue.notes - 1
-            ):
-                return False  # a note before its time, with no room for the rest of the chord
-        each.step, each.played = step, each.played + 1
-        return each.played >= cue.notes
+        if cue.notes == 1:
+            return True
+        # A chord begins with a note that leaves room for the rest of it.
+        rules = state.direction.rules.get(who)
+        allowed = None if rules is None else rules.pitches(step)
+        above = self._pitches[who[0], pitch + 2 :] if allowed is None else allowed[pitch + 1 :]
+        room = np.flatnonzero(above) + pitch + 1
+        return (len(room) if not cue.pitches else sum(note in cue.pitches for note in room.tolist())) >= cue.notes - 1
 
 
-def _order(due: _Due) -> tuple[int, Who, int]:
-    return due.step, due.who, due.top
+def _wanted(cue: Cue, allowed: np.ndarray, playable: np.ndarray) -> np.ndarray:
+    """Notes (128,) bool that do a cue: as it asks and as is allowed; else the cue alone; else what is allowed."""
+    wanted = np.zeros(N_PITCHES, bool)
+    wanted[list(cue.pitches) or slice(None)] = True
+    return next((notes for notes in (wanted & allowed, wanted & playable, allowed) if notes.any()), playable)

@@ -251,3 +251,32 @@ def test_a_note_ends_where_it_may_sound_no_longer():
     assert not rules.may_begin[50, 61]
     assert rules.may_begin[47, 61]
     assert rules.may_begin[50, 60]
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_the_voices_of_a_hymn_sing_a_note_each(seed):
+    """Four cues of one instrument at one step are four notes, from low to high, each in its own register."""
+    voices = instrument_code('voices')
+    registers = [frozenset(range(low, low + 12)) for low in (43, 48, 55, 60)]
+    player = sampler(seed=seed, band=('voices', 'drums'))
+    steps = (6, 18, 30)
+    player.direct(Direction(tuple(Cue(voices, step, pitches=notes) for step in steps for notes in registers[::-1])))
+    (notes,) = play(player, 48)
+    for step in steps:
+        sung = notes[(notes[:, 0] == step) & (notes[:, 1] == voices), 2].tolist()
+        chosen = iter(sung)
+        assert all(any(pitch in register for pitch in chosen) for register in registers)
+    assert not player.open_cues()
+
+
+def test_a_pad_is_held():
+    code = who('piano')[0]
+    player = sampler(seed=4)
+    rules = PartRules.free('piano', 0, 96)
+    rules.only(48, 96, {0, 4, 7})
+    wanted = Cue(code, 12, pitches=frozenset({61, 65, 68, 72}), notes=3, lasts=48)
+    player.direct(Direction((wanted,), {who('piano'): rules}))
+    (notes,) = play(player, 90)
+    held = {pitch: length for step, one, pitch, length in notes.tolist() if (step, one) == (12, code)}
+    assert len(held) >= 3
+    assert all(length >= (48 if pitch % 12 in {0, 4, 7} else 36) for pitch, length in held.items() if pitch > 60)
