@@ -275,8 +275,11 @@ class AudioCore:
         until = time.monotonic() + (BOUNCE_WAIT if position >= 0 else 0.0)
         wanted = finished or self.outbox
         while time.monotonic() < until:
+            closed = wanted.closed_before
             if wanted.read_into(results, position):
                 return wanted is finished, self._read(wanted, results, position)
+            if position < closed:  # who makes it has skipped it
+                break
             time.sleep(0.0002)
         return False, self._read(self.outbox, results, position)
 

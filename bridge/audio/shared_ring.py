@@ -24,7 +24,7 @@ import numpy as np
 from bridge.system.shared_memory import Shared
 
 CAPACITY = 1 << 16  # samples, a power of two: 1.4 s
-_BEGIN, _END, _CAPACITY, _CHANNELS, _HEADER = 0, 1, 2, 3, 8  # header: int64 values
+_BEGIN, _END, _CAPACITY, _CHANNELS, _SKIPPED, _HEADER = 0, 1, 2, 3, 4, 8  # header: int64 values
 _STRONG = ('x86_64', 'amd64', 'i386', 'i686')  # processors that show stores in their order
 
 
@@ -102,6 +102,16 @@ class Ring:
     def end(self) -> int:
         """The position after the newest."""
         return int(self._header[_END])
+
+    @property
+    def closed_before(self) -> int:
+        """What begins before this position and is not in the ring never will be."""
+        skipped = int(self._header[_SKIPPED])
+        return skipped if skipped > self.end else self.begin
+
+    def skip(self, position: int) -> None:
+        """Say, as its writer, that nothing will be written before `position`; what is there stays."""
+        self._header[_SKIPPED] = position
 
     def _parts(self, start: int, n: int) -> Iterator[tuple[slice, slice]]:
         at = start & (self.capacity - 1)

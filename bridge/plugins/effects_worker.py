@@ -199,6 +199,7 @@ class _Stage:
         for chain in self.chains.values():
             chain.reset()
         self._out_at = self.at
+        self.finished.skip(self.at)  # what is under way is lost, and a bounce need not wait for it
         self._plain = np.zeros((self.stems.n_channels, 0), np.float32)
         self._pending = {pair: np.zeros((2, 0), np.float32) for pair in self.chains}
 

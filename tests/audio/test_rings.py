@@ -50,6 +50,22 @@ def test_a_read_gives_what_was_written_there_or_says_no(steps):
         ring.close()
 
 
+def test_a_reader_can_know_that_something_never_comes(ring):
+    def is_lost(position, n=8):
+        return not ring.read_into(np.empty((2, n), np.float32), position) and position < ring.closed_before
+
+    ring.write(ramp(0, 20))
+    assert not is_lost(16) and not is_lost(20)  # they may come
+    ring.skip(20)
+    assert not is_lost(16) and not is_lost(20)  # it goes on without a gap
+    ring.skip(30)
+    assert is_lost(16) and is_lost(29) and not is_lost(12) and not is_lost(30)
+    ring.write(ramp(30, 4), 30)
+    assert is_lost(12) and is_lost(29) and not is_lost(30)
+    ring.write(ramp(34, 60))
+    assert is_lost(29) and is_lost(20) and not is_lost(90)
+
+
 def test_the_past_is_not_rewritten(ring):
     ring.write(ramp(0, 10))
     with pytest.raises(ValueError, match='cannot write 3 samples at 9'):
