@@ -123,21 +123,28 @@ class JackLatency:
         line = None
         if self._graph_changed:
             self._graph_changed = False
-            before, name = self.looped, self._client.name
-            graph = [
-                (port.name, peer.name) for port in self._client.get_ports(is_audio=True, is_output=True)
-                for peer in self._client.get_all_connections(port)
-            ]  # fmt: skip
-            self.looped, others = in_loop(name, graph)
-            self._others = bool(others)
-            if new := self.looped - before:
-                line = (
-                    f'{" and ".join(sorted(new))} hears us and is heard by us: JACK delays one of the ways by a '
-                    f'period, {self._client.blocksize} samples, so what it records lies '
-                    f'{self._own() + self._client.blocksize} samples later. JACK is told.'
-                )
+            try:
+                line = self._look_for_loops()
+            except Exception:  # a port went while we looked (JackError): the next look sees the graph without it
+                self._graph_changed = True
         now = (self._own(), int(self._client.blocksize), self.looped, self._others)
         if now != self._asked_for and self._lib is not None:
             self._asked_for = now
             self._lib.jack_recompute_total_latencies(self._pointer(self._client))
         return line
+
+    def _look_for_loops(self) -> str | None:
+        before = self.looped
+        graph = [
+            (port.name, peer.name) for port in self._client.get_ports(is_audio=True, is_output=True)
+            for peer in self._client.get_all_connections(port)
+        ]  # fmt: skip
+        self.looped, others = in_loop(self._client.name, graph)
+        self._others = bool(others)
+        if not (new := self.looped - before):
+            return None
+        return (
+            f'{" and ".join(sorted(new))} hears us and is heard by us: JACK delays one of the ways by a '
+            f'period, {self._client.blocksize} samples, so what it records lies '
+            f'{self._own() + self._client.blocksize} samples later. JACK is told.'
+        )

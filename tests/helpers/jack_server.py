@@ -19,7 +19,7 @@ NAME = f'genaudio-test-{os.getpid()}'
 RATE = 48000
 available = shutil.which('jackd') is not None
 # In front of a command: it hears a closed terminal even where we do not (``nohup``, CI), and inherit that to it.
-HEARS_ALL = ('env', '--default-signal=HUP,INT') if sys.platform == 'linux' else ()
+HEARS_ALL = ('env', '--default-signal=HUP,INT,QUIT') if sys.platform == 'linux' else ()
 
 
 _held = 0  # servers of this process inside `alone`

@@ -1,9 +1,11 @@
 """A stem that becomes another is called so everywhere; names that JACK takes; who is in a loop with us."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from bridge.audio.jack_latency import in_loop
+from bridge.audio.jack_latency import JackLatency, in_loop
 from bridge.settings.stems_preset import parse
 from bridge.stems.knobs import Knobs
 from bridge.stems.line_commands import LineCommands
@@ -11,6 +13,9 @@ from bridge.stems.state_file import restore, save_state
 from bridge.stems.words import Words
 from bridge.system.jack_names import client_name, fitting, port_name
 from genaudio_core.errors import GenaudioError
+
+
+jack = pytest.importorskip('jack')
 
 
 class Host:
@@ -69,3 +74,23 @@ def test_a_loop_is_found_through_other_clients():
     graph = [('daw:out', 'us:in_1'), ('us:a_1', 'eq:in'), ('eq:out', 'daw:in'), ('us:a_1', 'meter:in')]
     assert in_loop('us', graph) == ({'eq'}, {'meter'})
     assert in_loop('us', graph[:2]) == (set(), {'eq'}) and in_loop('us', []) == (set(), set())
+
+
+def test_a_port_that_goes_while_the_graph_is_looked_at_ends_nothing(monkeypatch):
+    """JACK-Client asks for each port by name once more, and raises where it is gone."""
+    us, eq = SimpleNamespace(name='us:out'), SimpleNamespace(name='eq:out')
+    client = SimpleNamespace(name='us', blocksize=256, set_graph_order_callback=lambda callback: None)
+    client.get_all_connections = lambda port: [SimpleNamespace(name='eq:in' if port is us else 'us:in')]
+    gone = [True]
+
+    def get_ports(**kind):
+        if gone:
+            gone.pop()
+            raise jack.JackError("Port 'player:out_1' not available")
+        return [us, eq]
+
+    client.get_ports = get_ports
+    monkeypatch.setattr('ctypes.CDLL', lambda name: (_ for _ in ()).throw(OSError))
+    latency = JackLatency(client, [], [], lambda: 768)
+    assert latency.poll() is None and latency.looped == set()
+    assert 'eq hears us and is heard by us' in str(latency.poll()) and latency.looped == {'eq'}
