@@ -300,7 +300,8 @@ def test_a_plugin_that_turns_to_nan_becomes_silence_is_told_and_is_over_when_it_
 
 @can_build
 def test_a_plugin_that_changes_its_latency_keeps_its_stem_in_place(host, monkeypatch):
-    monkeypatch.setattr(callback, 'BOUNCE_WAIT', 1e9)  # what was under way when the latency changed is known not to come
+    # What was under way when the latency changed is known not to come.
+    monkeypatch.setattr(callback, 'BOUNCE_WAIT', 1e9)
     x = np.tile(music(1.0), 2)
     plugins = PluginHost(host, {0: (EffectSpec(path=str(built('crash')), parameters={'loudness': 0.5}),)})
     try:

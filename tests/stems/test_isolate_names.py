@@ -14,7 +14,6 @@ from bridge.stems.words import Words
 from bridge.system.jack_names import client_name, fitting, port_name
 from genaudio_core.errors import GenaudioError
 
-
 jack = pytest.importorskip('jack')
 
 
