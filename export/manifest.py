@@ -22,15 +22,29 @@ from pathlib import Path
 from typing import Any
 
 from export.kinds import KINDS
-from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import read_toml
+from genaudio_core.errors import GenaudioError
+from genaudio_core.tables import Anything, Rows, Setting, Table, read_checked
 
 VARIANTS, TARGETS = ('fp32', 'fp16', 'int8'), ('cpu', 'cuda')
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    'name': str, 'file': str, 'kind': str, 'checkpoint': str, 'variants': list, 'target': str, 'held_out': str,
-    'max_loss': (int, float), 'licence': str, 'training_data': list, 'options': dict,
-    'measured': dict,
-}  # fmt: skip
+ROW = Table(
+    {
+        'name': Setting(kind=str),
+        'file': Setting('', 'instead of NAME-VARIANT.onnx, where there is one variant'),
+        'kind': Setting(kind=str, choices=tuple(KINDS)),
+        'checkpoint': Setting(kind=str),
+        'variants': Setting(('fp32',), 'precisions', low=1, choices=VARIANTS),
+        'target': Setting('cpu', 'what it runs on', choices=TARGETS),
+        'held_out': Setting('', 'data that quantised variants are judged on'),
+        'max_loss': Setting(None, "what they may lose, in the kind's metric", 0, kind=float),
+        'licence': Setting(''),
+        'training_data': Setting((), 'sources, with their licences'),
+        'options': Setting({}, 'what only this kind understands'),
+        'measured': Setting({}, 'what an evaluation found, for the card'),
+    },
+    example='write [[model]] above its settings',
+)
+"""One [[model]]."""
+_MANIFEST = Table({'model': Rows(Anything(), 1)})  # each row on its own: one that is wrong stops no other
 
 
 @dataclass(frozen=True)
@@ -73,18 +87,12 @@ def read_manifest(path: str | Path) -> tuple[list[Job], list[Fault]]:
         If the manifest itself cannot be read, or names no model.
     """
     path = Path(path)
-    content = read_toml(path, 'manifest')
-    for key in content:
-        if key != 'model':
-            raise GenaudioError(f"{path}: unknown key '{key}'.{did_you_mean(key, ['model'])} Models are [[model]].")
-    rows = content.get('model', [])
-    if not isinstance(rows, list) or not rows:
-        raise GenaudioError(f'{path} names no model; each is a table [[model]].')
+    rows = read_checked(path, 'manifest', lambda table: _MANIFEST.check('', table))['model']
     jobs: list[Job] = []
     faults: list[Fault] = []
     taken: dict[Path, str] = {}
     for number, row in enumerate(rows, start=1):
-        label = str(row.get('name', f'model {number}')) if isinstance(row, dict) else f'model {number}'
+        label = str(row.get('name', f'model {number}'))
         try:
             made = _jobs(row, path.parent)
             for job in made:
@@ -98,40 +106,16 @@ def read_manifest(path: str | Path) -> tuple[list[Job], list[Fault]]:
 
 
 def _jobs(row: Any, folder: Path) -> list[Job]:
-    if not isinstance(row, dict):
-        raise GenaudioError('must be a table [[model]]')
-    for key, value in row.items():
-        if key not in _TYPES:
-            raise GenaudioError(f"unknown key '{key}'.{did_you_mean(key, _TYPES)}")
-        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
-            raise GenaudioError(f"'{key}' has the wrong type: {value!r}")
-    for key in ('name', 'kind', 'checkpoint'):
-        if key not in row:
-            raise GenaudioError(f"'{key}' is missing")
-    if row['kind'] not in KINDS:
-        raise GenaudioError(
-            f"unknown kind '{row['kind']}'.{did_you_mean(row['kind'], KINDS)} There are: {', '.join(KINDS)}"
-        )
-    variants, target = row.get('variants', ['fp32']), row.get('target', 'cpu')
-    for word, options in [(v, VARIANTS) for v in variants] + [(target, TARGETS)]:
-        if word not in options:
-            raise GenaudioError(f"'{word}' is none of {', '.join(options)}.{did_you_mean(str(word), options)}")
-    if not variants or len(set(variants)) != len(variants):
-        raise GenaudioError("'variants' must name each variant once")
-    if 'file' in row and len(variants) != 1:
-        raise GenaudioError("'file' goes with one variant; leave it out, and the files are NAME-VARIANT.onnx")
-    name = row['name']
-    jobs = []
-    for variant in variants:
-        output = folder / row.get('file', f'{name}-{variant}.onnx')
-        if output.suffix != '.onnx':
-            raise GenaudioError(f"'file' must end in .onnx, not {output.name}")
-        job = Job(
-            name=name, kind=row['kind'], checkpoint=folder / row['checkpoint'], output=output, variant=variant,
-            target=target, held_out=folder / row['held_out'] if 'held_out' in row else None,
-            max_loss=row.get('max_loss'), licence=row.get('licence', ''),
-            training_data=[str(item) for item in row.get('training_data', [])], options=row.get('options', {}),
-            measured=row.get('measured', {}),
-        )  # fmt: skip
-        jobs.append(job)
-    return jobs
+    told = ROW.check('model', row)
+    variants, file = told.pop('variants'), told.pop('file')
+    if file and len(variants) != 1:
+        raise GenaudioError("'file' goes with one variant; leave it out, and the files are NAME-VARIANT.onnx.")
+    if file and not file.endswith('.onnx'):
+        raise GenaudioError(f"'file' must end in .onnx, not {file}.")
+    told |= {
+        'checkpoint': folder / told['checkpoint'], 'training_data': list(told['training_data']),
+        'held_out': folder / told['held_out'] if told['held_out'] else None,
+    }  # fmt: skip
+    return [
+        Job(**told, output=folder / (file or f'{told["name"]}-{variant}.onnx'), variant=variant) for variant in variants
+    ]

@@ -19,11 +19,11 @@ import argparse
 import codecs
 import contextlib
 import errno
+import functools
 import importlib
 import importlib.util
 import json
 import logging
-import math
 import os
 import pkgutil
 import re
@@ -35,6 +35,7 @@ from typing import Any, TextIO
 
 from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.tables import Setting
 
 MAX_SECONDS = 366 * 24 * 3600  # that anything runs for
 _TRAIN_PACKAGES = ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'miditok', 'music21')
@@ -54,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def number(
-    option: str, low: float = -math.inf, high: float = math.inf, *, above: float | None = None, unit: str = ''
+    option: str, low: float | None = None, high: float | None = None, *, above: float | None = None, unit: str = ''
 ) -> Callable[[str], float]:
     """Return an argparse type for a finite number.
 
@@ -74,38 +75,17 @@ def number(
     callable
         Raises GenaudioError, in one line that names option and range, for everything else (NaN too).
     """
-
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if math.isfinite(value) and low <= value <= high and (above is None or value > above):
-            return value
-        raise GenaudioError(f'{option} must be {_range("a number", low, high, above, unit)}, not {text}.')
-
-    return read
-
-
-def decibels(option: str) -> Callable[[str], float]:
-    """Return an argparse type for a level in dB, as `number`; -inf is silence."""
-    level = number(option, -200, 60, unit='dB')
-    return lambda text: -math.inf if text.strip().lower() in ('-inf', '-infinity') else level(text)
+    return taken(option, Setting(kind=float, low=low, high=high, above=above, unit=unit))
 
 
 def whole(option: str, low: int = 0, high: int = 2**31 - 1, *, unit: str = '') -> Callable[[str], int]:
     """Return an argparse type for a whole number from `low` to `high`; as `number`."""
+    return taken(option, Setting(kind=int, low=low, high=high, unit=unit))
 
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if low <= value <= high:
-            return value
-        raise GenaudioError(f'{option} must be {_range("a whole number", low, high, None, unit)}, not {text}.')
 
-    return read
+def taken(option: str, setting: Setting) -> Callable[[str], Any]:
+    """Return an argparse type for what a setting takes, such as a level in dB; as `number`."""
+    return functools.partial(setting.check, option)
 
 
 def seed(option: str = '--seed') -> Callable[[str], int]:
@@ -116,20 +96,6 @@ def seed(option: str = '--seed') -> Callable[[str], int]:
 def threads(option: str = '--threads') -> Callable[[str], int]:
     """Return an argparse type for a number of threads."""
     return whole(option, 1, 1024)
-
-
-def _range(what: str, low: float, high: float, above: float | None, unit: str) -> str:
-    def text(value: float) -> str:
-        return str(int(value)) if value == int(value) else f'{value:g}'
-
-    unit = f' {unit}' if unit else ''
-    if above is not None:
-        return f'{what} over {text(above)}' + (f', at most {text(high)}' if math.isfinite(high) else '') + unit
-    if math.isfinite(low) and math.isfinite(high):
-        return f'{what} from {text(low)} to {text(high)}{unit}'
-    if math.isfinite(low):
-        return f'{what}, {text(low)} or more{unit}'
-    return what + (f', at most {text(high)}' if math.isfinite(high) else '') + unit
 
 
 class Stopped(KeyboardInterrupt):

@@ -25,16 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
 
 
-def _value(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from bridge.commands.live import parse_changes
     from bridge.plugins import instrument
+    from bridge.settings.parameters import parse_changes
+    from bridge.settings.stem_knobs import number_or_text
     from bridge.system.signals import Told
 
     if args.plugin.suffix == '.toml':
@@ -46,8 +40,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         table = {
             'plugin': str(args.plugin), 'gain_db': args.gain, 'connect': args.connect,
-            'parameters': {key: _value(value) for key, value in parse_changes(args.set).items()},
-            'cc': parse_changes(args.cc),
+            'parameters': {key: number_or_text(value) for key, value in parse_changes(args.set).items()},
+            'cc': parse_changes(args.cc, '--cc'),
         }  # fmt: skip
         table |= {key: value for key in ('channel', 'state') if (value := getattr(args, key)) is not None}
         found = instrument_table.parse_instrument(table, Path())

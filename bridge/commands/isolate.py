@@ -5,7 +5,8 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from genaudio_core.command_line import MAX_SECONDS, decibels, number, whole
+from bridge.settings.stem_knobs import OF_MONITOR, OF_REST, OF_STEM, number_or_text
+from genaudio_core.command_line import MAX_SECONDS, number, taken, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'pull sounds out of a live input while they play'
@@ -29,10 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='half the delay (6 ms and a block) for a little less quality',
     )
-    parser.add_argument('--gain', type=decibels('--gain'), action='append', metavar='DB',
+    parser.add_argument('--gain', type=taken('--gain', OF_STEM['gain']), action='append', metavar='DB',
                         help='level of each stem in the monitor')  # fmt: skip
-    parser.add_argument('--rest', type=decibels('--rest'), metavar='DB', help='level of all else there (default: off)')
-    parser.add_argument('--wet', type=number('--wet', 0, 1), help='0 is the input, 1 the mix (default: 1)')
+    parser.add_argument('--rest', type=taken('--rest', OF_REST['gain']), metavar='DB',
+                        help='level of everything else there (default: off)')  # fmt: skip
+    parser.add_argument('--wet', type=taken('--wet', OF_MONITOR['wet']), help=f'{OF_MONITOR["wet"].help} (default: 1)')
     parser.add_argument(
         '--effect',
         action='append',
@@ -80,7 +82,7 @@ def effects(items: list[str], names: list[str]) -> dict[int, tuple[Any, ...]]:
         If an item is malformed or names no pair.
     """
     from bridge.settings.effects_table import EffectSpec
-    from genaudio_core.errors import did_you_mean
+    from genaudio_core.tables import unknown
 
     chains: dict[int, tuple[Any, ...]] = {}
     for item in items:
@@ -91,15 +93,8 @@ def effects(items: list[str], names: list[str]) -> dict[int, tuple[Any, ...]]:
                 f"--effect takes PAIR=EFFECT,NAME=VALUE, such as drums=Reverb,room_size=0.4, not '{item}'."
             )
         if pair not in names:
-            there = f'{did_you_mean(pair, names)} There are: {", ".join(names)}.'
-            raise GenaudioError(f"There is no output '{pair}'.{there}")
-        parameters: dict[str, Any] = {}
-        for setting in settings:
-            name, _, value = setting.partition('=')
-            try:
-                parameters[name] = float(value)
-            except ValueError:
-                parameters[name] = value
+            raise unknown('output', '', pair, names)
+        parameters = {name: number_or_text(value) for name, _, value in (one.partition('=') for one in settings)}
         is_file = '/' in what or '\\' in what or what.endswith(('.vst3', '.component'))
         link = (
             EffectSpec(path=what, parameters=parameters) if is_file else EffectSpec(effect=what, parameters=parameters)
@@ -117,7 +112,7 @@ def preset_of(args: argparse.Namespace) -> Any:
     GenaudioError
         If a name or value is wrong.
     """
-    from bridge.commands.live import parse_changes
+    from bridge.settings.parameters import parse_changes
     from bridge.settings.stems_preset import StemsPreset, load
 
     preset = load(args.preset) if args.preset else StemsPreset()

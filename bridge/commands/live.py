@@ -10,6 +10,7 @@ from typing import Any
 
 from bridge.live.osc import OscServer
 from bridge.live.port_process import COUNTED
+from bridge.live.preset_reload import Reloader
 from bridge.live.supervisor import Supervisor
 from bridge.live.terminal_view import View, message_for_key
 from bridge.pads.jack_pads import PadsProcess
@@ -17,20 +18,20 @@ from bridge.plugins.instrument import InstrumentProcess
 from bridge.settings.band_preset import Preset, find_preset, load_preset
 from bridge.settings.instrument_table import with_session
 from bridge.settings.learned_controllers import Learned
+from bridge.settings.parameters import parse_changes
 from bridge.system.real_time import REAL_TIME_ADVICE, may_be_real_time
 from bridge.system.signals import Told
 from genaudio_core.command_line import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'play with a band that answers in time, inside a DAW session'
-GONE = 20  # looks without a preset file after which the person is told
 LOOK = 0.05  # seconds between two looks at the keys, the preset file and the rest
 EXAMPLE = 'genaudio live duet --set temperature=0.9 --set bars_heard=4'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('preset', help="name of a preset (see 'genaudio presets') or path of a .toml file")
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='change a setting')
+    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='change a setting')
     parser.add_argument('--osc', type=whole('--osc', 1, 65535), metavar='PORT',
                         help='listen for OSC on this UDP port of 127.0.0.1')  # fmt: skip
     parser.add_argument('--folder', default='.', help='where takes you keep are written (default: here)')
@@ -38,56 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
     parser.add_argument('--forget', action='store_true', help='drop the controllers learned for this preset')
     parser.add_argument('--no-view', action='store_true', help='only print what happens')
-
-
-def parse_changes(items: list[str]) -> dict[str, Any]:
-    """Return KEY=VALUE items as a mapping; values stay texts, settings know their types.
-
-    Raises
-    ------
-    GenaudioError
-        If an item has no '='.
-    """
-    changes = {}
-    for item in items:
-        key, equals, value = item.partition('=')
-        if not equals:
-            raise GenaudioError(f"--set takes KEY=VALUE, such as temperature=0.9, not '{item}'.")
-        changes[key.strip()] = value.strip()
-    return changes
-
-
-class Reloader:
-    """Reloads a preset file when it changes; one with errors is told, and what plays goes on."""
-
-    def __init__(self, path: Path, changes: dict[str, Any]) -> None:
-        self._path, self._changes = path, changes
-        self._seen = self._stamp()
-        self._gone = 0  # looks since which it is not there
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            state = self._path.stat()
-        except OSError:
-            return None
-        return state.st_mtime_ns, state.st_size
-
-    def look(self, view: View) -> Preset | None:
-        stamp = self._stamp()
-        self._gone = self._gone + 1 if stamp is None else 0
-        if self._gone == GONE:  # editors put a new file into the place of the old one, and are quicker
-            view.say(f'{self._path} is gone. Playing on with the preset as it was.')
-            self._seen = None
-        if stamp is None or stamp == self._seen:
-            return None
-        self._seen = stamp
-        try:
-            preset = load_preset(self._path, self._changes)
-        except GenaudioError as error:
-            view.say(f'{error} Playing on with the preset as it was.')
-            return None
-        view.say(f'{self._path} is reloaded.')
-        return preset
 
 
 class _Instrument(InstrumentProcess):
@@ -174,7 +125,7 @@ class _Band:
                 supervisor.send(**message)
         if view.gone:
             told.end('the terminal is gone')
-        if (reloaded := self.reloader.look(view)) is not None:
+        if (reloaded := self.reloader.look(view.say)) is not None:
             self._use(reloaded)
 
     def _use(self, preset: Preset) -> None:

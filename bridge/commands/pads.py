@@ -7,7 +7,7 @@ from typing import Any
 
 from genaudio_core.command_line import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import read_toml
+from genaudio_core.tables import read_checked
 
 HELP = 'play sound files by MIDI notes; what appears in a folder goes to the next pad'
 EXAMPLE = 'genaudio pads takes/ 36=kick.wav --connect "MPK mini" --connect system:playback'
@@ -44,10 +44,12 @@ def read_pads(path: Path) -> list[Any]:
     """
     from bridge.settings.pads_table import parse_pads
 
-    table = read_toml(path, 'preset')
-    if 'pads' not in table:
-        raise GenaudioError(f'{path} has no [pads] table.')
-    return list(parse_pads(table['pads'], path.parent).values())
+    def pads(table: dict[str, Any]) -> list[Any]:
+        if 'pads' not in table:
+            raise GenaudioError('there is no [pads] table in it.')
+        return list(parse_pads(table['pads'], path.parent))
+
+    return read_checked(path, 'preset', pads)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from bridge.settings import stems_preset
 from bridge.settings.band_preset import available, find_preset, load_preset
 from bridge.settings.parameters import COMMANDS, PARAMETERS
+from bridge.settings.stem_knobs import mix_knobs
 from genaudio_core.command_line import notice
 
 HELP = 'list the presets, or check and show one'
@@ -21,14 +22,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.settings:
         told = {}
         for name, parameter in PARAMETERS.items():
-            if parameter.choices:
-                span = f' ({", ".join(parameter.choices)})'
-            elif parameter.low is not None and parameter.high is not None:
-                span = f' ({parameter.low:g}..{parameter.high:g})'
-            else:
-                span = ''
-            told[name] = f'{parameter.help}{span}; default {parameter.default!r}'
-        return told | {f'command {name}': text for name, text in COMMANDS.items()}
+            told[name] = f'{parameter.help}; {parameter.right} (default: {parameter.default!r})'
+        told |= {f'command {name}': text for name, text in COMMANDS.items()}
+        knobs = mix_knobs(['STEM', 'rest', 'monitor']) | stems_preset.SETTINGS
+        return told | {
+            f'isolate {name}': f'{one.help}; {one.right} (default: {one.default!r})' for name, one in knobs.items()
+        }
     if args.preset and (args.preset in stems_preset.available() or args.preset.startswith(stems_preset.PREFIX)):
         stems = stems_preset.load(args.preset)
         effects = {

@@ -1,9 +1,16 @@
-"""Which effects a stem passes through, as plain data."""
+"""Effects that a sound passes through, as plain data."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.tables import Rows, Setting, Table
+
+PLUGIN_VALUE = Setting(None, kind=object)  # what a parameter of an effect or plug-in may be
+EFFECTS = Rows(Table({'effect': Setting('', 'a built-in one'), 'plugin': Setting('', 'file')}, others=PLUGIN_VALUE))
+"""[[stems.effects]] and the like; all keys but these two are parameters of the effect."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,24 @@ class Share:
 
 
 Chains = dict[int, tuple[EffectSpec, ...]]  # number of the output pair, from 0 -> its effects
+
+
+def chain_of(rows: Sequence[Mapping[str, Any]], folder: Path | None) -> tuple[EffectSpec, ...]:
+    """Return the effects of checked `EFFECTS`; paths count from `folder`.
+
+    Raises
+    ------
+    GenaudioError
+        If one is neither built in nor a file, or both.
+    """
+    chain = []
+    for row in rows:
+        path = row['plugin']
+        if path and folder is not None:
+            path = str(folder / Path(path).expanduser())
+        chain.append(EffectSpec(row['effect'], path, row['others']))
+        check_kind(chain[-1])
+    return tuple(chain)
 
 
 def check_link(link: EffectSpec) -> None:
@@ -49,4 +74,4 @@ def check_kind(link: EffectSpec) -> None:
         If it is not.
     """
     if bool(link.effect) == bool(link.path):
-        raise GenaudioError("An effect is either built in (effect = 'Reverb') or a plug-in (path = 'x.vst3').")
+        raise GenaudioError("An effect is either built in (effect = 'Reverb') or a plug-in (plugin = 'x.vst3').")

@@ -5,10 +5,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bridge.settings.effects_table import EffectSpec
+from bridge.settings.effects_table import EFFECTS, PLUGIN_VALUE, EffectSpec, chain_of
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.tables import Numbered, Setting, Table
 
-_KEYS = ('plugin', 'channel', 'gain_db', 'connect', 'state', 'parameters', 'cc', 'effects')
+INSTRUMENT = Table(
+    {
+        'plugin': Setting(kind=str, example='"Synth.vst3"'),
+        'channel': Setting(None, 'MIDI channel that it hears; all where it is left out', 1, 16, kind=int),
+        'gain_db': Setting(0.0, 'level', -60, 12, unit='dB'),
+        'connect': Setting((), 'JACK ports to connect to, by part of their names'),
+        'state': Setting('', 'file of the settings of the plug-in'),
+        'parameters': Table({}, PLUGIN_VALUE,
+                            example='write [instrument.parameters] and below it lines such as cutoff = 0.4'),
+        'cc': Numbered(Setting(kind=str), 'a controller number', 0, 119,
+                       'write [instrument.cc] and below it lines such as 74 = "cutoff"'),
+        'effects': EFFECTS,
+    },
+    example='write [instrument] and below it plugin = "Synth.vst3"', optional=True,
+)  # fmt: skip
+"""The table [instrument]."""
 
 
 @dataclass(frozen=True)
@@ -46,35 +62,16 @@ def parse_instrument(table: Any, folder: Path) -> Instrument:
     GenaudioError
         With the key and what would be right. That the plug-in is there is not checked: the band plays without it.
     """
-    from bridge.settings.stems_preset import effects_of
+    return instrument_of(INSTRUMENT.check('instrument', table), folder)
 
-    if not isinstance(table, Mapping) or not isinstance(table.get('plugin'), str):
-        raise GenaudioError('instrument: write [instrument] and below it plugin = "Synth.vst3".')
-    for key in table:
-        if key not in _KEYS:
-            raise GenaudioError(f"unknown key 'instrument.{key}'.{did_you_mean(key, _KEYS)} Known: {', '.join(_KEYS)}.")
-    channel, gain = table.get('channel'), table.get('gain_db', 0.0)
-    if channel is not None and (isinstance(channel, bool) or not isinstance(channel, int) or not 1 <= channel <= 16):
-        raise GenaudioError(f"'instrument.channel' is 1 to 16, not {channel!r}.")
-    if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not -60 <= gain <= 12:
-        raise GenaudioError(f"'instrument.gain_db' must be in range -60..12, not {gain!r}.")
-    connect = table.get('connect', [])
-    if not isinstance(connect, list) or not all(isinstance(part, str) and part for part in connect):
-        raise GenaudioError('\'instrument.connect\' is a list of names, such as ["system:playback"].')
-    state = table.get('state')
-    if state is not None and not isinstance(state, str):
-        raise GenaudioError(f"'instrument.state' is the name of a file, not {state!r}.")
-    parameters, controllers = table.get('parameters', {}), table.get('cc', {})
-    if not isinstance(parameters, Mapping) or not all(isinstance(v, (int, float, str)) for v in parameters.values()):
-        raise GenaudioError('instrument: below [instrument.parameters] stand lines such as cutoff = 0.4.')
-    if not isinstance(controllers, Mapping) or not all(
-        str(key).isdecimal() and int(key) < 120 and isinstance(value, str) for key, value in controllers.items()
-    ):
-        raise GenaudioError('instrument: below [instrument.cc] stand lines such as 74 = "cutoff" (0 to 119).')
+
+def instrument_of(table: Mapping[str, Any], folder: Path) -> Instrument:
+    """Return the instrument of a checked table."""
+    channel, state = table['channel'], table['state']
     return Instrument(
-        folder / Path(table['plugin']).expanduser(), None if channel is None else channel - 1, float(gain),
-        tuple(connect), folder / Path(state).expanduser() if state else None, dict(parameters),
-        {int(key): value for key, value in controllers.items()}, effects_of(table, folder),
+        folder / Path(table['plugin']).expanduser(), None if channel is None else channel - 1, table['gain_db'],
+        table['connect'], folder / Path(state).expanduser() if state else None, table['parameters']['others'],
+        table['cc'], chain_of(table['effects'], folder),
     )  # fmt: skip
 
 

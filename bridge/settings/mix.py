@@ -1,13 +1,13 @@
 """Levels of stems and rest, as plain data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from bridge.settings.stem_knobs import OF_MONITOR, OF_STEM, mix_knobs
 from genaudio_core.errors import GenaudioError
-
-MAX_GAIN_DB = 24.0
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,45 @@ class Mix:
         if len(mix.gains_db) != n:
             raise GenaudioError(f'There are {n} stems; give {n} gains, not {len(mix.gains_db)}.')
         for gain in (*mix.gains_db, mix.rest_db):
-            if not gain <= MAX_GAIN_DB:  # also catches NaN
-                raise GenaudioError(f'A gain must be at most {MAX_GAIN_DB:g} dB, not {gain:g}.')
-        if not 0 <= mix.wet <= 1:
-            raise GenaudioError(f'wet must be 0 to 1, not {mix.wet:g}.')
+            OF_STEM['gain'].check('gain', gain)
+        OF_MONITOR['wet'].check('wet', mix.wet)
         if any(not 0 <= i < n for i in (*mix.mute, *mix.solo)):
             raise GenaudioError(f'There are {n} stems, numbered from 0.')
         return mix
+
+    def with_knob(self, names: Sequence[str], target: str, value: Any) -> 'Mix':
+        """Return a copy with one knob turned.
+
+        Parameters
+        ----------
+        names
+            Of the output pairs, from `port_names`.
+        target
+            One of `mix_knobs(names)`, but not 'bypass'.
+
+        Raises
+        ------
+        GenaudioError
+            If the value is of another kind, or out of its range.
+        """
+        value = mix_knobs(names)[target].check(target, value)
+        knob, _, name = target.partition('.')
+        if knob == 'wet':
+            return replace(self, wet=value)
+        if name == names[-2]:
+            return replace(self, rest_db=value)
+        which = names.index(name)
+        if knob == 'gain':
+            return replace(self, gains_db=tuple(value if i == which else g for i, g in enumerate(self.gains_db)))
+        before: frozenset[int] = getattr(self, knob)
+        return replace(self, **{knob: before | {which} if value else before - {which}})
+
+    def knobs(self, names: Sequence[str]) -> dict[str, float | bool]:
+        """Return how each knob stands: one of `mix_knobs(names)` -> number or switch. All but 'bypass'."""
+        *stems, rest, _ = names
+        found: dict[str, float | bool] = {f'gain.{n}': gain for n, gain in zip(stems, self.gains_db, strict=True)}
+        found |= {f'{knob}.{n}': i in getattr(self, knob) for knob in ('mute', 'solo') for i, n in enumerate(stems)}
+        return found | {f'gain.{rest}': self.rest_db, 'wet': self.wet}
 
     def weights(self) -> np.ndarray:
         """Return the factors of each stem, of the rest and of the dry signal: (n + 2,) float32."""

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genaudio_core.errors import GenaudioError, did_you_mean
-
-_KEYS = ('file', 'gain_db', 'choke', 'hold')
+from genaudio_core.tables import Numbered, Setting, Table
 
 
 @dataclass(frozen=True)
@@ -24,45 +22,43 @@ class Pad:
     audio: np.ndarray = field(default_factory=lambda: np.zeros((2, 0), np.float32), compare=False, repr=False)
 
 
-def parse_pads(table: Any, folder: Path) -> dict[int, Pad]:
-    """Read a ``[pads]`` table; its paths count from `folder`. Two ways to write a pad::
+PADS = Numbered(
+    Table(
+        {
+            'file': Setting(kind=str, example='"kick.wav"'),
+            'gain_db': Setting(0.0, 'level', -60, 12, unit='dB'),
+            'choke': Setting(0, 'number of a group; its pads cut each other off, 0 is none', 0, 127),
+            'hold': Setting(False, 'sound only while the note is held'),
+        },
+        short='file',
+    ),
+    'a MIDI note', 0, 127, 'write [pads] and below it lines such as 36 = "kick.wav"',
+)  # fmt: skip
+"""The table [pads]. Two ways to write a pad::
 
-        36 = "kick.wav"
-        42 = {file = "hat.wav", choke = 1, gain_db = -3, hold = true}
+    36 = "kick.wav"
+    42 = {file = "hat.wav", choke = 1, gain_db = -3, hold = true}
+"""
+
+
+def parse_pads(table: Any, folder: Path) -> tuple[Pad, ...]:
+    """Read a ``[pads]`` table; its paths count from `folder`.
 
     Raises
     ------
     GenaudioError
         With the key and what would be right.
     """
-    if not isinstance(table, Mapping):
-        raise GenaudioError('pads: write [pads] and below it lines such as 36 = "kick.wav".')
-    pads: dict[int, Pad] = {}
-    for key, value in table.items():
-        note = check_note(key)
-        settings = {'file': value} if isinstance(value, str) else value
-        if not isinstance(settings, Mapping) or not isinstance(settings.get('file'), str):
-            raise GenaudioError(f'pads: {key} needs a file, such as {key} = "kick.wav".')
-        for name in settings:
-            if name not in _KEYS:
-                hint = did_you_mean(name, _KEYS)
-                raise GenaudioError(f"unknown key 'pads.{key}.{name}'.{hint} Known: {', '.join(_KEYS)}.")
-        gain, choke, hold = settings.get('gain_db', 0.0), settings.get('choke', 0), settings.get('hold', False)
-        if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not -60 <= gain <= 12:
-            raise GenaudioError(f"'pads.{key}.gain_db' must be in range -60..12, not {gain!r}.")
-        if isinstance(choke, bool) or not isinstance(choke, int) or not 0 <= choke <= 127:
-            raise GenaudioError(f"'pads.{key}.choke' is the number of a group, 1..127, or 0 for none, not {choke!r}.")
-        if not isinstance(hold, bool):
-            raise GenaudioError(f"'pads.{key}.hold' is true or false, not {hold!r}.")
-        pads[note] = Pad(note, folder / settings['file'], float(gain), choke, hold)
-    return pads
+    return pads_of(PADS.check('pads', table), folder)
+
+
+def pads_of(table: Mapping[int, Mapping[str, Any]], folder: Path) -> tuple[Pad, ...]:
+    """Return the pads of a checked table."""
+    return tuple(
+        Pad(note, folder / pad['file'], pad['gain_db'], pad['choke'], pad['hold']) for note, pad in table.items()
+    )
 
 
 def check_note(text: Any) -> int:
-    """Return a MIDI note 0..127; raises GenaudioError for anything else."""
-    is_number = (isinstance(text, int) and not isinstance(text, bool)) or (
-        isinstance(text, str) and text.strip().isdecimal() and len(text.strip()) < 9
-    )
-    if not is_number or not 0 <= int(text) <= 127:
-        raise GenaudioError(f"'{text}' is not a MIDI note; write 0 to 127 (36 is the lowest of most pads).")
-    return int(text)
+    """Return a MIDI note 0..127 from a number or text; raises GenaudioError for anything else."""
+    return Setting(kind=int, low=0, high=127).check('The MIDI note of a pad', text)

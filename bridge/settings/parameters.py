@@ -1,85 +1,69 @@
 """Every setting of the live side in one table: presets, --set, MIDI controllers, OSC and keys all read it."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.midi.sounding_notes import MAX_OUTPUTS
+from bridge.settings.key import wanted_key
 from bridge.system.clock import MAX_TEMPO, MIN_TEMPO
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.music.keys import parse_chart
+from genaudio_core.score.instruments import find_instrument
+from genaudio_core.tables import Setting
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One setting: its default tells its type."""
+@dataclass(frozen=True)
+class Parameter(Setting):
+    """A setting that MIDI controllers, OSC and keys can move, too.
 
-    default: Any
-    help: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    live: bool = True  # may change while the music plays
+    Parameters
+    ----------
+    live
+        Whether it may change while the music plays.
+    fader
+        What a controller covers, where that is less than `low` to `high`; below it, silence.
+    """
+
+    live: bool = True
+    fader: tuple[float, float] | None = None
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Numbers that a controller covers from its lowest to its highest position; None where it has no range."""
+        if self.fader is not None:
+            return self.fader
+        return None if self.low is None or self.high is None or self.kind is tuple else (self.low, self.high)
 
     @property
     def movable(self) -> bool:
         """Whether a controller 0..127 can cover its range."""
-        return bool(isinstance(self.default, bool) or self.choices or (self.low is not None and self.high is not None))
+        return self.kind is bool or bool(self.choices) or self.span is not None
 
     def check(self, name: str, value: Any) -> Any:
-        """Return `value` in the right type.
+        """Return `value` in the right type, as `Setting.check`; a list may also be text with commas, as --set gives."""
+        if self.kind is tuple and isinstance(value, str):
+            value = [part.strip() for part in value.split(',') if part.strip()]
+        return super().check(name, value)
 
-        Raises
-        ------
-        GenaudioError
-            If type, range or choice are wrong; the message names what would be right.
-        """
-        if isinstance(self.default, bool):
-            if isinstance(value, str) and value.lower() in ('true', 'false', 'on', 'off', 'yes', 'no'):
-                value = value.lower() in ('true', 'on', 'yes')
-            if not isinstance(value, bool):
-                raise GenaudioError(f"'{name}' is true or false, not {value!r}.")
-            return value
-        if isinstance(self.default, (int, float)):
-            return self._number(name, value)
-        if isinstance(self.default, tuple):
-            if isinstance(value, str):
-                value = [part.strip() for part in value.split(',') if part.strip()]
-            if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-                raise GenaudioError(f"'{name}' is a list of names, not {value!r}.")
-            return tuple(value)
-        if not isinstance(value, str):
-            raise GenaudioError(f"'{name}' is a text, not {value!r}.")
-        if self.choices and value not in self.choices:
-            hint = did_you_mean(value, self.choices)
-            raise GenaudioError(f"'{name}' cannot be '{value}'.{hint} Known are: {', '.join(self.choices)}.")
-        return value
-
-    def _number(self, name: str, value: Any) -> int | float:
-        kind = type(self.default)
-        try:
-            if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-                raise ValueError
-            number = float(value)
-            if number != number or (kind is int and not number.is_integer()):  # not a number, or not a whole one
-                raise ValueError
-            number = kind(number)
-        except (ValueError, OverflowError):
-            what = 'a whole number' if kind is int else 'a number'
-            raise GenaudioError(f"'{name}' is {what}, not {value!r}.") from None
-        if not (self.low is None or self.low <= number) or not (self.high is None or number <= self.high):
-            raise GenaudioError(f"'{name}' must be in range {self.low:g}..{self.high:g}, not {number:g}.")
-        return number
-
-    def from_controller(self, value: int) -> Any:
-        """Return the setting that a controller value 0..127 stands for."""
+    def from_controller(self, value: int, span: tuple[float, float] | None = None) -> Any:
+        """Return the setting that a controller value 0..127 stands for; `span` instead of its own."""
         share = value / 127
-        if isinstance(self.default, bool):
+        if self.kind is bool:
             return value >= 64
         if self.choices:
             return self.choices[min(int(share * len(self.choices)), len(self.choices) - 1)]
-        if self.low is None or self.high is None:
-            raise GenaudioError('This setting has no range that a controller could cover.')
-        number = self.low + share * (self.high - self.low)
-        return round(number) if isinstance(self.default, int) else number
+        if span is None and self.fader is not None and not value:
+            return -math.inf
+        low, high = span or self.span or (0.0, 1.0)
+        number = low + share * (high - low)
+        return round(number) if self.kind is int else number
+
+
+def _chart(chords: str) -> None:
+    if chords.strip():
+        parse_chart(chords)
 
 
 MODES = ('respond', 'take_over', 'accompany', 'free', 'arrange')
@@ -93,7 +77,7 @@ PARAMETERS: dict[str, Parameter] = {
     'ports.inputs': Parameter(
         ('genaudio in',), 'part of a port name, or the name of a virtual port to make', live=False
     ),
-    'ports.outputs': Parameter(('genaudio out',), 'the same for outputs', live=False),
+    'ports.outputs': Parameter(('genaudio out',), 'the same for outputs', 1, MAX_OUTPUTS, live=False),
     'ports.connect': Parameter((), 'JACK ports to connect to, by part of their names', live=False),
     'transport.leader': Parameter(
         'auto',
@@ -101,10 +85,10 @@ PARAMETERS: dict[str, Parameter] = {
         choices=('auto', 'midi', 'jack', 'link', 'internal'),
         live=False,
     ),
-    'transport.tempo': Parameter(120.0, 'quarter notes a minute where nobody else tells', MIN_TEMPO, MAX_TEMPO),
+    'transport.tempo': Parameter(120.0, 'quarter notes a minute, unless followed', MIN_TEMPO, MAX_TEMPO, unit='BPM'),
     'transport.beats_per_bar': Parameter(4, 'upper figure of the meter', 1, 32, live=False),
-    'transport.beat_unit': Parameter(4, 'lower figure of the meter', 1, 16, live=False),
-    'transport.latency_ms': Parameter(0.0, 'send this much early', -100, 500),
+    'transport.beat_unit': Parameter(4, 'lower figure of the meter', choices=(1, 2, 4, 8, 16), live=False),
+    'transport.latency_ms': Parameter(0.0, 'send this much early', -100, 500, unit='ms'),
     'transport.song_position': Parameter(
         'auto',
         'how song position is counted; Ardour 7 sends beats times 24',
@@ -112,10 +96,12 @@ PARAMETERS: dict[str, Parameter] = {
         live=False,
     ),
     'player.mode': Parameter('respond', 'how the band plays with you', choices=MODES),
-    'player.instrument': Parameter('piano', 'what you play, as the music model hears it', live=False),
-    'player.bars_heard': Parameter(2, 'respond: bars you play', 1, 64),
-    'player.bars_answered': Parameter(2, 'respond, take_over: bars of an answer', 1, 64),
-    'player.pause_beats': Parameter(1.0, 'take_over: silence after which the band goes on', 0.25, 16),
+    'player.instrument': Parameter(
+        'piano', 'what you play, as the music model hears it', valid=find_instrument, live=False
+    ),
+    'player.bars_heard': Parameter(2, 'respond: bars you play', 1, 64, unit='bars'),
+    'player.bars_answered': Parameter(2, 'respond, take_over: bars of an answer', 1, 64, unit='bars'),
+    'player.pause_beats': Parameter(1.0, 'take_over: silence after which the band goes on', 0.25, 16, unit='beats'),
     'player.yields': Parameter(True, 'take_over: fall silent when you play again'),
     'player.programs': Parameter(False, 'send program changes for the parts'),
     'player.thru': Parameter(False, 'send what you play to the first part as well'),
@@ -123,8 +109,10 @@ PARAMETERS: dict[str, Parameter] = {
     'music.temperature': Parameter(1.0, 'how adventurous', 0.1, 2),
     'music.top_p': Parameter(0.95, 'share of the likely choices that stay open', 0.1, 1),
     'music.density': Parameter(0.5, '0 sparse, 0.5 as it comes, 1 dense', 0, 1),
-    'music.key': Parameter('auto', "'auto', 'off' or a key such as 'D dorian'"),
-    'music.chords': Parameter('', "chords to play over, round and round, such as 'C Am F G' or 'C | Am D7 | G'"),
+    'music.key': Parameter('auto', "'auto', 'off' or a key such as 'D dorian'", valid=wanted_key),
+    'music.chords': Parameter(
+        '', "chords to play over, round and round, such as 'C Am F G' or 'C | Am D7 | G'", valid=_chart
+    ),
     'music.low': Parameter(0, 'lowest note', 0, 127),
     'music.high': Parameter(127, 'highest note', 0, 127),
     'music.velocity': Parameter(1.0, 'loudness of the band', 0.1, 2),
@@ -132,7 +120,7 @@ PARAMETERS: dict[str, Parameter] = {
     'music.timing': Parameter(0.7, 'how much your micro-timing shapes the answer', 0, 1),
     'music.takes': Parameter(1, 'takes of each answer to choose from', 1, 8),
     'music.seed': Parameter(0, 'same seed, same notes', 0, 2**31 - 1),
-    'engine.margin_ms': Parameter(30.0, 'how long before its bar the music must be ready', 0, 500),
+    'engine.margin_ms': Parameter(30.0, 'how long before its bar the music must be ready', 0, 500, unit='ms'),
 }
 """Full name -> parameter. The part before the dot is the section of the preset file."""
 
@@ -159,23 +147,87 @@ def find_parameter(name: str) -> tuple[str, Parameter]:
     GenaudioError
         If there is none; the message offers the nearest.
     """
-    if name in PARAMETERS:
-        return name, PARAMETERS[name]
-    short = [full for full in PARAMETERS if full.split('.')[1] == name]
-    if len(short) == 1:
-        return short[0], PARAMETERS[short[0]]
-    nearest = did_you_mean(name, [*PARAMETERS, *(full.split('.')[1] for full in PARAMETERS)])
-    raise GenaudioError(f"unknown setting '{name}'.{nearest}")
+    full = name if name in PARAMETERS else _BY_SHORT_NAME.get(name, '')
+    if not full:
+        raise GenaudioError(f"unknown setting '{name}'.{did_you_mean(name, [*PARAMETERS, *_BY_SHORT_NAME])}")
+    return full, PARAMETERS[full]
+
+
+_SHORT = [name.split('.')[1] for name in PARAMETERS]
+_BY_SHORT_NAME = {short: full for short, full in zip(_SHORT, PARAMETERS, strict=True) if _SHORT.count(short) == 1}
+
+
+def find_target(name: Any) -> str:
+    """Return the full name of what a controller, OSC address or key may move: a live parameter or a command.
+
+    Raises
+    ------
+    GenaudioError
+        If there is none of this name, it needs a restart, or no controller can move it.
+    """
+    if not isinstance(name, str):
+        raise GenaudioError(f'{name!r} is not the name of a setting or command.')
+    if name in COMMANDS:
+        return name
+    try:
+        full, parameter = find_parameter(name)
+    except GenaudioError:
+        live = [full.split('.')[1] for full, parameter in PARAMETERS.items() if parameter.live]
+        raise GenaudioError(f"unknown setting or command '{name}'.{did_you_mean(name, [*live, *COMMANDS])}") from None
+    check_live(full, parameter)
+    if not parameter.movable:
+        raise GenaudioError(f"'{full}' has no range, so a controller cannot move it.")
+    return full
+
+
+def check_live(name: str, parameter: Parameter) -> None:
+    """Refuse a setting that needs a restart.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot change while the music plays.
+    """
+    if not parameter.live:
+        raise GenaudioError(f"'{name}' cannot change while the music plays: set it in the preset and restart genaudio.")
 
 
 def defaults() -> dict[str, Any]:
+    """Return every setting as it is where nothing is set: full name -> value."""
     return {name: parameter.default for name, parameter in PARAMETERS.items()}
 
 
-def set_checked(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with `changes` (full or short names) checked and applied."""
+def set_checked(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with `changes` (full or short names) checked and applied.
+
+    Raises
+    ------
+    GenaudioError
+        If a name or value is wrong, or two settings contradict each other.
+    """
     result = dict(values)
     for name, value in changes.items():
         full, parameter = find_parameter(name)
         result[full] = parameter.check(full, value)
+    if result['music.low'] > result['music.high']:
+        raise GenaudioError(
+            f'music.low ({result["music.low"]}) is above music.high ({result["music.high"]}): it is the lowest note.'
+        )
     return result
+
+
+def parse_changes(items: Sequence[str], option: str = '--set') -> dict[str, Any]:
+    """Return NAME=VALUE items of an option as a mapping; values stay text, settings know their types.
+
+    Raises
+    ------
+    GenaudioError
+        If an item has no '='.
+    """
+    changes = {}
+    for item in items:
+        name, equals, value = item.partition('=')
+        if not equals:
+            raise GenaudioError(f"{option} takes NAME=VALUE, such as temperature=0.9, not '{item}'.")
+        changes[name.strip()] = value.strip()
+    return changes

@@ -16,7 +16,8 @@ import numpy as np
 from bridge.audio.callback_process import AudioProcess
 from bridge.audio.jack_device import OtherRate
 from bridge.settings.learned_controllers import Learned
-from bridge.settings.stems_preset import StemsPreset, port_names
+from bridge.settings.stem_knobs import port_names
+from bridge.settings.stems_preset import StemsPreset
 from bridge.stems.audio_host import AudioHost
 from bridge.stems.knobs import Knobs, MidiIn
 from bridge.stems.line_commands import LineCommands, obey_lines

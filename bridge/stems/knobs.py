@@ -1,6 +1,6 @@
 """Knobs of live isolation: MIDI controllers and lines set gain, mute, solo, dry/wet and effects while it plays.
 
-* `Knobs` sets by name (`stems_preset.check_target`) and turns controller values 0..127 into settings.
+* `Knobs` sets by name (`stem_knobs.check_target`) and turns controller values 0..127 into settings.
 * `MidiIn` takes bytes from the audio callback (JACK) or from rtmidi's thread, and hands them over in the main loop.
 * `save_state` and `restore` keep everything that was turned, and what the plug-ins know of themselves, in one file.
 """
@@ -13,19 +13,8 @@ from bridge.midi import messages
 from bridge.midi.messages import Control
 from bridge.settings.controllers import Controllers
 from bridge.settings.effects_table import Share
-from bridge.settings.stems_preset import changed_mix, check_target, number_or_text, renamed
+from bridge.settings.stem_knobs import OF_MONITOR, check_target, from_controller, number_or_text, renamed
 from genaudio_core.errors import GenaudioError
-
-FADER = (-48.0, 6.0)  # dB from the lowest step of a controller to the highest; at 0 it is silent
-_SPANS: dict[str, tuple[float, float]] = {
-    'threshold_db': (-60, 0), 'gain_db': (-40, 12), 'ratio': (1, 20), 'attack_ms': (0.1, 200), 'drive_db': (0, 40),
-    'release_ms': (10, 1000), 'room_size': (0, 1), 'damping': (0, 1), 'wet_level': (0, 1), 'dry_level': (0, 1),
-    'width': (0, 1), 'freeze_mode': (0, 1), 'mix': (0, 1), 'feedback': (0, 0.95), 'depth': (0, 1),
-    'rate_hz': (0.1, 10), 'centre_delay_ms': (1, 50), 'delay_seconds': (0, 2), 'q': (0.1, 10), 'resonance': (0, 1),
-    'drive': (1, 20), 'semitones': (-12, 12), 'bit_depth': (1, 32), 'centre_frequency_hz': (200, 5000),
-    'cutoff_frequency_hz': (20, 20000), 'cutoff_hz': (20, 20000),
-}  # fmt: skip
-"""Of the built-in effects, which do not tell theirs."""
 
 
 class Knobs(Controllers):
@@ -80,23 +69,12 @@ class Knobs(Controllers):
         return False
 
     def value_of(self, name: str, control: int, value: int) -> Any:
-        verb, parameter, share = name.split('.')[0], name.split('.')[-1], value / 127
-        if verb in ('mute', 'solo', 'bypass'):
-            return value >= 64
         span = self.spans.get(control) if self._own.get(control) == name else None
-        if span is None and verb == 'effect':
+        if span is None and name.startswith('effect.'):
             pair, index, _ = self._effect(name)
             if self.plugins.chains[pair][index].path:
-                return Share(share)
-            span = _SPANS.get(parameter, (0.0, 1.0))
-        if verb == 'gain' and span is None:
-            if not value:
-                return float('-inf')
-            span = FADER
-        low, high = span or (0.0, 1.0)
-        if low > 0 and parameter.endswith('_hz'):
-            return low * (high / low) ** share  # as the ear counts
-        return low + share * (high - low)
+                return Share(value / 127)
+        return from_controller(name, self.names, value, span)
 
     def _effect(self, name: str) -> tuple[int, int, str]:
         _, pair, number, parameter = name.split('.', 3)
@@ -115,9 +93,9 @@ class Knobs(Controllers):
         if name.startswith('effect.'):
             self.plugins.set_parameter(*self._effect(name), number_or_text(value))
         elif name == 'bypass':
-            host.core.bypass = value in (True, 1, '1', 'on', 'true', 'yes')
+            host.core.bypass = OF_MONITOR[name].check(name, value)
         else:
-            self.controls.mix = changed_mix(self.controls.mix, self.names, name, value)
+            self.controls.mix = self.controls.mix.with_knob(self.names, name, value)
             host.set_mix(self.controls.mix)
 
     def take(self, events: Sequence[Control], notify: Callable[[str], None]) -> None:

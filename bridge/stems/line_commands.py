@@ -2,13 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bridge.settings.mix import Mix
-from bridge.settings.stems_preset import port_names
+from bridge.settings.stem_knobs import port_names
 from bridge.stems.audio_host import AudioHost
 from bridge.stems.knobs import Knobs
 from bridge.stems.lookup import Lookup
@@ -17,8 +17,9 @@ from bridge.system.line_input import Lines, reader_of
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 
 HELP_LINE = (
-    'Lines that change what is heard: query N WORDS, gain N DB, rest DB, mute N, solo N, wet 0..1, bypass, '
-    'model FILE, set NAME VALUE, learn NAME, status, quit.'
+    'Lines that change what is heard: NAME VALUE (gain.drums -6, gain.rest -12, mute.drums on, solo.drums on, wet 0.5, '
+    'bypass on), query N WORDS, model FILE, learn NAME, status, quit. Short: gain N DB, rest DB, and mute N, solo N '
+    'or bypass to switch over.'
 )  # fmt: skip
 
 
@@ -31,9 +32,10 @@ class LineCommands:
     names: list[str]
     mix: Mix
     ended: bool = False
-    knobs: Knobs | None = None
+    knobs: Knobs = field(init=False)
 
     def __post_init__(self) -> None:
+        self.knobs = Knobs(port_names(self.names), self)
         self._lines: deque[str] = deque()  # that are still to be done, in order
         self._lookup: Lookup | None = None
 
@@ -97,21 +99,12 @@ class LineCommands:
         if verb == 'status':
             figures = self.host.status().items()
             return ', '.join(f'{k} {v:.3g}' if isinstance(v, float) else f'{k} {v}' for k, v in figures)
-        if verb == 'bypass':
-            self.host.core.bypass = not self.host.core.bypass
-            return f'bypass {"on" if self.host.core.bypass else "off"}'
         if verb == 'model':
             self.host.set_model(rest)
             return f'changing to {rest}'
-        if verb in ('set', 'learn') and self.knobs is not None:
-            name, _, value = rest.partition(' ')
-            if verb == 'learn':
-                self.knobs.learn(name)
-                return f'Move a controller: it will move {name}.'
-            if not value.strip():
-                raise GenaudioError(f"'{line.strip()}' lacks a value, as in: set gain.rest -6")
-            self.knobs.set(name, value.strip())
-            return line.strip()
+        if verb == 'learn':
+            self.knobs.learn(rest)
+            return f'Move a controller: it will move {rest}.'
         if verb == 'query':
             which, _, text = rest.partition(' ')
             i = self._stem(which)
@@ -119,31 +112,31 @@ class LineCommands:
             queries[i] = self._vector(text)
             self.host.set_queries(queries)
             self.names[i] = text
-            if self.knobs is not None:
-                self.knobs.rename(port_names(self.names))
+            self.knobs.rename(port_names(self.names))
             return f'stem {i + 1} is now {text}'
-        try:
-            self.mix = self._mixed(verb, rest)
-        except ValueError:
-            raise GenaudioError(f"'{line.strip()}' lacks a number. {HELP_LINE}") from None
-        self.host.set_mix(self.mix)
-        return line.strip()
+        name, value = self._knob(verb, rest)
+        if not value:
+            raise GenaudioError(f"'{line.strip()}' has no value, as in: {name} -6")
+        self.knobs.set(name, value)
+        return line.strip() if verb != 'bypass' else f'bypass {value}'
 
-    def _mixed(self, verb: str, rest: str) -> Mix:
-        mix = self.mix
+    def _knob(self, verb: str, rest: str) -> tuple[str, str]:
+        """The knob that a line turns, and to what; the short forms first."""
+        names, now = self.knobs.names, self.mix.knobs(self.knobs.names)
         if verb == 'gain':
             which, _, value = rest.rpartition(' ')
-            gains = list(mix.gains_db)
-            gains[self._stem(which)] = float(value)
-            return mix.changed(gains_db=tuple(gains))
+            return f'gain.{names[self._stem(which)]}', value
         if verb == 'rest':
-            return mix.changed(rest_db=float(rest))
-        if verb == 'wet':
-            return mix.changed(wet=float(rest))
+            return f'gain.{names[-2]}', rest
         if verb in ('mute', 'solo'):
-            before = getattr(mix, verb)
-            return mix.changed(**{verb: before ^ {self._stem(rest)}})
-        raise GenaudioError(f"I do not know '{verb}'. {HELP_LINE}")
+            name = f'{verb}.{names[self._stem(rest)]}'
+            return name, 'off' if now[name] else 'on'
+        if verb == 'bypass' and not rest:
+            return verb, 'off' if self.host.core.bypass else 'on'
+        name, _, value = rest.partition(' ') if verb == 'set' else (verb, '', rest)
+        if verb != 'set' and name not in ('wet', 'bypass') and '.' not in name:
+            raise GenaudioError(f"unknown command '{verb}'. {HELP_LINE}")
+        return name, value.strip()
 
 
 def obey_lines(lines: Any, controls: LineCommands, on_notice: Callable[[str], None]) -> None:

@@ -22,11 +22,9 @@ def save_state(path: str | Path, knobs: Knobs) -> str | None:
     GenaudioError
         If the file cannot be written.
     """
-    mix, names = knobs.controls.mix, knobs.names
-    stems, words = names[:-2], getattr(knobs.controls, 'names', None)
-    settings: dict[str, Any] = {f'gain.{n}': str(gain) for n, gain in zip(stems, mix.gains_db, strict=True)}
-    settings |= {'gain.rest': str(mix.rest_db), 'wet': mix.wet}  # as texts: JSON has no -inf
-    settings |= {f'{v}.{n}': i in getattr(mix, v) for v in ('mute', 'solo') for i, n in enumerate(stems)}
+    names, words = knobs.names, getattr(knobs.controls, 'names', None)
+    turned = knobs.controls.mix.knobs(names)
+    settings = {name: str(value) if name.startswith('gain.') else value for name, value in turned.items()}  # -inf
     effects: dict[str, list[dict[str, Any]]] = {}
     told, chains, states = None, knobs.plugins.chains if knobs.plugins else {}, {}
     if knobs.plugins:

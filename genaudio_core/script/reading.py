@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.errors import GenaudioError
 from genaudio_core.script.table import COLUMNS, MAX_BYTES, SHOWN, Faults, Script, parse_rows, plain_name
+from genaudio_core.tables import unknown
 
 
 def read_script(path: str | Path, extra_check: Callable[[Script, Faults], None] | None = None) -> Script:
@@ -47,10 +48,8 @@ def read_script(path: str | Path, extra_check: Callable[[Script, Faults], None] 
             raise GenaudioError(f'{path}: not a {suffix[1:].upper()} file: {error}.') from error
         if isinstance(tree, dict):
             voices = tree.get('voices', {})
-            unknown = set(tree) - {'rows', 'voices'}
-            faults_at_top = [
-                f"unknown section '{key}'.{did_you_mean(key, ('rows', 'voices'))}" for key in sorted(unknown)
-            ]
+            strange = sorted(set(tree) - {'rows', 'voices'})
+            faults_at_top = [str(unknown('section', '', key, ('rows', 'voices'))) for key in strange]
             tree = tree.get('rows', [])
         raw = tree
         if not isinstance(raw, list) or not all(isinstance(row, dict) for row in raw):
@@ -67,7 +66,7 @@ def read_script(path: str | Path, extra_check: Callable[[Script, Faults], None] 
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f'{name} is no JSON')
+    raise ValueError(f'{name} is not JSON')
 
 
 def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

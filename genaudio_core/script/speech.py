@@ -17,6 +17,7 @@ import numpy as np
 
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.programs import run_program
+from genaudio_core.script.table import VOICE
 from genaudio_core.sound.audio_files import read_audio
 
 SAMPLE_RATE = 44100
@@ -43,11 +44,7 @@ class SpeechVoice:
     speed: int = 160  # words a minute
 
     def __post_init__(self):
-        for what, value, low, high in (('pitch', self.pitch, 0, 99), ('speed', self.speed, 60, 450)):
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise GenaudioError(f"a voice's {what} is a whole number in range {low}..{high}, not {value!r}.")
-        if not isinstance(self.name, str) or not self.name or self.name.startswith('-'):
-            raise GenaudioError(f"a voice is a name such as 'en-gb', not {self.name!r}.")
+        VOICE.check('voice', {'voice': self.name, 'pitch': self.pitch, 'speed': self.speed})
 
     def describe(self) -> str:
         """One line for a person."""
@@ -93,23 +90,17 @@ def cast(
         If `wanted` names nobody, or what a voice does not have.
     """
     names = list(dict.fromkeys(characters))
-    for name, settings in wanted.items():
+    told = {name: VOICE.check(f'voices.{name}', settings) for name, settings in wanted.items()}
+    for name in told:
         if name not in names:
             raise GenaudioError(f"voices: nobody is called '{name}'.{did_you_mean(name, names)}")
-        for key in settings:
-            if key not in ('voice', 'pitch', 'speed'):
-                hint = did_you_mean(key, ('voice', 'pitch', 'speed'))
-                raise GenaudioError(f"voices.{name}: unknown setting '{key}'.{hint} Known: voice, pitch, speed.")
     voices: dict[str, SpeechVoice] = {}
     for name in names:
         own = voice_of(name, language, voices.values())
-        settings = wanted.get(name, {})
-        try:
-            voices[name] = SpeechVoice(
-                settings.get('voice', own.name), settings.get('pitch', own.pitch), settings.get('speed', own.speed)
-            )
-        except GenaudioError as error:
-            raise GenaudioError(f'voices.{name}: {error}') from None
+        said = {key: value for key, value in told.get(name, {}).items() if value is not None}
+        voices[name] = SpeechVoice(
+            said.get('voice', own.name), said.get('pitch', own.pitch), said.get('speed', own.speed)
+        )
     return voices
 
 

@@ -19,7 +19,6 @@ Fade in, Fade out         seconds; optional
 mends it in one go; `timeline` places the rows, to the sample. Nothing is made here.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from typing import Any
 
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.sound.audio_files import READABLE
+from genaudio_core.tables import Setting, Table, unknown
 
 MUSIC, SPEECH, EFFECT = 'music', 'speech', 'sound effect'
 FOREGROUND, BACKGROUND = 'foreground', 'background'
@@ -39,10 +39,10 @@ USUAL_VOLUME = {
     (EFFECT, BACKGROUND): -34.0, (MUSIC, BACKGROUND): -32.0,
 }  # fmt: skip
 """Volume (LUFS) of a row whose Volume is empty."""
-MIN_VOLUME, MAX_VOLUME = -70.0, 0.0  # LUFS; what is under -70 the measurement calls silence
-MAX_SECONDS = 600.0  # of one row
+VOLUME = Setting(kind=float, low=-70, high=0, unit='dB')  # what is under -70 LUFS the measurement calls silence
+DURATION = Setting(kind=float, above=0, high=600, unit='s')  # of one row
+FADE = Setting(kind=float, low=0, high=60, unit='s')
 MAX_TOTAL = 3600.0  # seconds of a mix: half an hour of stereo takes 635 MB, and as much again for its rows
-MAX_FADE = 60.0  # seconds
 MAX_ROWS, MAX_BYTES = 2000, 4 << 20
 SUFFIXES = (*READABLE, '.mid', '.midi')
 # Recordings of kinds that are not read; a content that ends like that and is one word means the file.
@@ -66,6 +66,22 @@ _KINDS: dict[str, str] = {
     'music': MUSIC, 'speech': SPEECH, 'sound effect': EFFECT, 'soundeffect': EFFECT, 'sfx': EFFECT, 'effect': EFFECT,
     'sound effects': EFFECT,
 }  # fmt: skip
+
+
+def _check_name(name: str) -> None:
+    if not name or name.startswith('-'):
+        raise GenaudioError(f"'{name}' is not the name of a voice; write one such as 'en-gb'.")
+
+
+VOICE = Table(
+    {
+        'voice': Setting(None, 'language, or a voice that the engine knows', kind=str, valid=_check_name),
+        'pitch': Setting(None, kind=int, low=0, high=99),
+        'speed': Setting(None, kind=int, low=60, high=450, unit='words a minute'),
+    },
+    example="write [voices.NAME] and below it voice = 'en-gb', pitch = 50, speed = 160",
+)
+"""How somebody speaks, in a script; what is left out is chosen."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +210,7 @@ def _cells(number: int, raw: Mapping[str, Any], faults: Faults) -> dict[str, Any
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
         if key is None:
-            known = f' Known: {", ".join(SHOWN)}.'
-            faults.add(number, f"unknown column '{name}'.{did_you_mean(str(name), SHOWN) or known}")
+            faults.add(number, str(unknown('column', '', str(name), SHOWN)))
             continue
         if isinstance(value, (dict, list)):
             faults.add(number, f"'{name}' is one value, not a list or table.")
@@ -242,10 +257,10 @@ def _parse_row(number: int, raw: Mapping[str, Any], folder: Path, faults: Faults
         faults.add(number, f'Content or Description is missing: write {wanted}.')
     volume = USUAL_VOLUME.get((kind, layout), -24.0)
     if 'volume' in cells:
-        volume = _number(number, cells['volume'], 'Volume dB', MIN_VOLUME, MAX_VOLUME, 'dB', faults, volume)
+        volume = _number(number, cells['volume'], 'Volume dB', VOLUME, faults, volume)
     seconds = _seconds(number, cells, kind, layout, faults)
     fades = {
-        key: _number(number, cells[key], shown, 0.0, MAX_FADE, 's', faults, None)
+        key: _number(number, cells[key], shown, FADE, faults, None)
         for key, shown in (('fade_in', 'Fade in'), ('fade_out', 'Fade out'))
         if key in cells
     }
@@ -266,23 +281,19 @@ def _word(
     return None
 
 
-def _number(
-    number: int, value: Any, column: str, low: float, high: float, unit: str, faults: Faults, default: Any
-) -> Any:
+def _number(number: int, value: Any, column: str, setting: Setting, faults: Faults, default: Any) -> Any:
+    """The number in a cell, as spreadsheets write it: with a unit, a decimal comma, a minus sign of typography."""
     text = str(value).strip().replace('\N{MINUS SIGN}', '-')
     found = re.fullmatch(r'([+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(db|lufs|s|sec|seconds)?', text, re.IGNORECASE)
-    if isinstance(value, bool) or found is None:
-        faults.add(number, f"{column} is a number, not '{value}'.")
-        return default
-    if re.fullmatch(r'[+-]?[1-9]\d{0,2},\d{3}', found[1]):
+    if found and re.fullmatch(r'[+-]?[1-9]\d{0,2},\d{3}', found[1]):
         faults.add(number, f"{column} '{value}' may mean two numbers; write {found[1].replace(',', '.')} or "
                            f'{found[1].replace(",", "")}.')  # fmt: skip
         return default
-    result = float(found[1].replace(',', '.'))
-    if not (math.isfinite(result) and low <= result <= high):
-        faults.add(number, f'{column} must be in range {low:g}..{high:g} {unit}, not {result:g}.')
+    try:
+        return setting.check(column, found[1].replace(',', '.') if found and not isinstance(value, bool) else value)
+    except GenaudioError as error:
+        faults.add(number, str(error))
         return default
-    return result
 
 
 def _seconds(number: int, cells: Mapping[str, Any], kind: str, layout: str, faults: Faults) -> float | None:
@@ -297,11 +308,7 @@ def _seconds(number: int, cells: Mapping[str, Any], kind: str, layout: str, faul
             number, 'speech lasts as long as it takes: its Duration is Auto. (Sound effect "silence" is a pause.)'
         )
         return None
-    seconds = _number(number, value, 'Duration', 0.0, MAX_SECONDS, 's', faults, None)
-    if seconds == 0:
-        faults.add(number, 'Duration must be more than 0 s, or Auto.')
-        return None
-    return seconds
+    return _number(number, value, 'Duration', DURATION, faults, None)
 
 
 def _file(number: int, cells: Mapping[str, Any], content: str, folder: Path, faults: Faults) -> Path | None:
@@ -313,8 +320,8 @@ def _file(number: int, cells: Mapping[str, Any], content: str, folder: Path, fau
     if not name.lower().endswith(SUFFIXES):
         faults.add(
             number,
-            f"'{name}' is no sound file of a kind that is read ({', '.join(SUFFIXES)}); convert it first, such as "
-            'by ffmpeg.',
+            f"'{name}' is not a sound file of a kind that can be read ({', '.join(SUFFIXES)}); convert it "
+            'first, with ffmpeg for example.',
         )
         return None
     file = folder / name
@@ -328,10 +335,13 @@ def _file(number: int, cells: Mapping[str, Any], content: str, folder: Path, fau
 
 
 def _checked_voices(voices: Any, faults: Faults) -> dict[str, dict[str, Any]]:
-    if not isinstance(voices, dict) or not all(isinstance(voice, dict) for voice in voices.values()):
-        faults.add(0, "voices: write [voices.NAME] and below it voice = 'en-gb', pitch = 50, speed = 160.")
+    """What was written of each voice, and nothing of what was not."""
+    try:
+        told = Table({}, VOICE, example=VOICE.example).check('voices', voices)['others']
+    except GenaudioError as error:
+        faults.add(0, str(error))
         return {}
-    return voices
+    return {who: {key: value for key, value in said.items() if value is not None} for who, said in told.items()}
 
 
 def _check_order(rows: Sequence[Row], vague: set[str], faults: Faults) -> None:

@@ -10,7 +10,7 @@ from stream_models import music
 
 from bridge.audio.callback import total_latency
 from bridge.settings.mix import Mix
-from bridge.settings.stems_preset import port_names, slug
+from bridge.settings.stem_knobs import port_names, slug
 from bridge.stems.audio_host import first_margin
 from bridge.stems.inference_process import Gauges
 from bridge.stems.line_commands import LineCommands
@@ -186,9 +186,9 @@ def test_lines_change_what_is_heard():
     ('line', 'message'),
     [
         ('gain drumz 3', "no stem 'drumz'. Did you mean 'drums'"),
-        ('gain drums loud', 'lacks a number'),
-        ('jump', "I do not know 'jump'"),
-        ('wet 7', 'wet must be 0 to 1'),
+        ('gain drums loud', 'gain.drums must be a number from -200 to 24 dB'),
+        ('jump', "unknown command 'jump'"),
+        ('wet 7', 'wet must be a number from 0 to 1, not 7'),
         ('query 9 bass', "no stem '9'"),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 
 from bridge.bench import BENCHES
 from bridge.cli import COMMANDS, main
-from genaudio_core.command_line import decibels, place_of
+from bridge.settings.stem_knobs import OF_REST
+from genaudio_core.command_line import place_of, taken
 from genaudio_core.errors import GenaudioError
 
 NONSENSE = ['nan', 'inf', '-1e999', '1e999', f'-{10**20}', str(10**20), 'x', '', ' ', '1,5', '0x10']
@@ -55,7 +56,7 @@ def test_nothing_starts_with_a_number_that_cannot_be(command, capsys):
 
 
 def test_a_level_may_be_silence():
-    level = decibels('--rest')
+    level = taken('--rest', OF_REST['gain'])
     assert level('-inf') == float('-inf') and level('-12.5') == -12.5
     with pytest.raises(GenaudioError):
         level('inf')

@@ -253,7 +253,7 @@ def test_a_part_that_cannot_be_played_costs_one_line(capsys, tmp_path, kind, sai
 @pytest.mark.parametrize(
     ('argv', 'said'),
     [(['bnd'], "Did you mean 'band'"), (['band', '--set', 'temprature=1'], "Did you mean 'temperature'"),
-     (['band', '--set', 'temperature'], 'KEY=VALUE'), (['band', '--seed', '-1'], '--seed must be'),
+     (['band', '--set', 'temperature'], 'NAME=VALUE'), (['band', '--seed', '-1'], '--seed must be'),
      (['band', '--plan-ms', 'nan'], '--plan-ms must be'), (['band', '--set', 'model=gone.onnx'], 'gone.onnx'),
      (['band', '--picture', 'roll.jpg'], '.png, .svg or .pdf'), (['isolate-remix'], 'No preset')],
 )  # fmt: skip

@@ -6,7 +6,8 @@ import types
 import pytest
 from live_band import preset
 
-from bridge.commands.live import GONE, Reloader, _Instrument
+from bridge.commands.live import _Instrument
+from bridge.live.preset_reload import GONE, Reloader
 
 
 def test_the_delay_of_the_instrument_is_still_made_up_for_after_a_reload(monkeypatch):
@@ -44,7 +45,7 @@ def test_whatever_becomes_of_the_preset_file_costs_one_line_and_it_is_read_when_
     reloader = Reloader(path, {})
 
     def look():
-        found = [reloader.look(view) for _ in range(2 * GONE)]  # type: ignore
+        found = [reloader.look(view.say) for _ in range(2 * GONE)]  # type: ignore
         lines, view.lines = view.lines, []
         return [preset for preset in found if preset is not None], lines
 

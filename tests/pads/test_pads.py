@@ -183,9 +183,11 @@ def test_what_appears_in_the_folder_goes_to_the_next_pad(tmp_path):
 @pytest.mark.parametrize(
     ('table', 'told'),
     [
-        ({'36': {}}, 'needs a file'), ({'x': 'a.wav'}, 'is not a MIDI note'), ({'128': 'a.wav'}, 'is not a MIDI note'),
-        ({'36': {'file': 'a', 'chok': 1}}, "Did you mean 'choke'"), ({'36': {'file': 'a', 'gain_db': 99}}, '-60..12'),
-        ({'36': {'file': 'a', 'choke': True}}, 'number of a group'),
+        ({'36': {}}, 'pads.36.file is missing'),
+        ({'x': 'a.wav'}, 'is not a MIDI note'), ({'128': 'a.wav'}, 'is not a MIDI note'),
+        ({'36': {'file': 'a', 'chok': 1}}, "Did you mean 'choke'"),
+        ({'36': {'file': 'a', 'gain_db': 99}}, 'from -60 to 12 dB'),
+        ({'36': {'file': 'a', 'choke': True}}, 'a whole number from 0 to 127'),
         ({'36': {'file': 'a', 'hold': 1}}, 'true or false'),
         (3, 'write'),
     ],

@@ -74,10 +74,11 @@ def test_the_table_of_a_preset(tmp_path):
     assert (found.plugin, found.channel, found.state) == (tmp_path / 'S.vst3', 1, tmp_path / 's.state')
     assert found.controllers == {74: 'cutoff'} and found.effects[0].effect == 'Reverb'
     for wrong, says in (
-        ({}, 'plugin = '), ({'plugin': 'x', 'chanel': 1}, "Did you mean 'channel'"),
-        ({'plugin': 'x', 'channel': 17}, '1 to'),
-        ({'plugin': 'x', 'gain_db': 99}, 'range'), ({'plugin': 'x', 'cc': {'200': 'a'}}, '0 to 119'),
-        ({'plugin': 'x', 'connect': 'system'}, 'list'), ({'plugin': 'x', 'parameters': {'a': []}}, 'lines such as'),
+        ({}, 'plugin is missing; write plugin = '), ({'plugin': 'x', 'chanel': 1}, "Did you mean 'channel'"),
+        ({'plugin': 'x', 'channel': 17}, 'from 1 to 16'),
+        ({'plugin': 'x', 'gain_db': 99}, 'from -60 to 12 dB'), ({'plugin': 'x', 'cc': {'200': 'a'}}, '0 to 119'),
+        ({'plugin': 'x', 'connect': 'system'}, 'list'),
+        ({'plugin': 'x', 'parameters': {'a': []}}, 'must be a number, text'),
     ):  # fmt: skip
         with pytest.raises(GenaudioError, match=says):
             parse_instrument(wrong, tmp_path)

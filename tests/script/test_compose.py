@@ -190,7 +190,11 @@ def test_a_broken_script_is_told_before_any_work(play, capsys):
     assert command(play / 'play.csv', '-o', play / 'mix.wav', '--stems', '--session') == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == 'error: play.csv has 3 faults; nothing was made:'
-    assert lines[1].startswith("  row 2 (line 3): 'rain' never ends") and 'Musik' in lines[2] and '-70..0' in lines[3]
+    assert (
+        lines[1].startswith("  row 2 (line 3): 'rain' never ends")
+        and 'Musik' in lines[2]
+        and 'from -70 to 0 dB' in lines[3]
+    )
     assert sorted(play.iterdir()) == before
 
 

@@ -84,9 +84,9 @@ def test_a_wrong_name_is_one_line_with_the_nearest():
     knobs = Knobs(preset.names, Held(Silent(), preset.mix))
     with pytest.raises(GenaudioError, match=re.escape("'gain.dums' to set. Did you mean 'gain.drums'")):
         knobs.set('gain.dums', 1)
-    with pytest.raises(GenaudioError, match=re.escape("'mute.drums' is true or false, not 'perhaps'")):
+    with pytest.raises(GenaudioError, match=re.escape("mute.drums must be true or false, not 'perhaps'")):
         knobs.set('mute.drums', 'perhaps')
-    with pytest.raises(GenaudioError, match='at most 24 dB'):
+    with pytest.raises(GenaudioError, match='from -200 to 24 dB, or -inf'):
         knobs.set('gain.drums', '30')
 
 

@@ -52,15 +52,15 @@ def test_a_preset_says_stems_levels_effects_and_controllers():
     ('wrong', 'right', 'message'),
     [
         ('[rest]', '[rset]', "unknown section 'rset'. Did you mean 'rest'"),
-        ('query = "drums"', 'qeury = "drums"', "unknown key 'stems.qeury'. Did you mean 'query'"),
-        ('wet = 0.5', 'wet = 2', 'wet must be 0 to 1, not 2'),
-        ('wet = 0.5', 'wet = "half"', "'isolate.wet' is a number, not 'half'"),
+        ('query = "drums"', 'qeury = "drums"', "unknown key 'stems.1.qeury'. Did you mean 'query'"),
+        ('wet = 0.5', 'wet = 2', 'isolate.wet must be a number from 0 to 1, not 2'),
+        ('wet = 0.5', 'wet = "half"', "isolate.wet must be a number from 0 to 1, not 'half'"),
         ('gain.electric_bass', 'gain.electric_bas', "'gain.electric_bas' to set. Did you mean 'gain.electric_bass'"),
         ('drums.1.thr', 'drums.2.thr', 'drums has 1 effects, counted from 1'),
-        ('mute = true', 'mute = 1', "'stems.mute' is true or false, not 1"),
+        ('mute = true', 'mute = 1', 'stems.2.mute must be true or false, not 1'),
         ('effect = "Gain"', 'gain_db = 1', 'either built in'),
-        ('74 =', 'x =', "'x' is no controller number"),
-        ('low = -40, ', '', "'cc.74.low' is a number"),
+        ('74 =', 'x =', "'x' is not a controller number (0 to 119)"),
+        ('low = -40, ', '', 'cc.74 needs both low and high'),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_is_right(wrong, right, message):

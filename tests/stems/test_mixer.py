@@ -41,11 +41,11 @@ def test_a_change_takes_a_hop_and_leaves_no_step():
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'wet': 1.5}, 'wet must be 0 to 1'),
-        ({'wet': float('nan')}, 'wet must be 0 to 1'),
+        ({'wet': 1.5}, 'wet must be a number from 0 to 1'),
+        ({'wet': float('nan')}, 'wet must be a number from 0 to 1'),
         ({'gains_db': (0.0,)}, '2 stems'),
-        ({'gains_db': (0.0, 60.0)}, 'at most 24 dB'),
-        ({'gains_db': (0.0, float('nan'))}, 'at most 24 dB'),
+        ({'gains_db': (0.0, 60.0)}, 'from -200 to 24 dB, or -inf'),
+        ({'gains_db': (0.0, float('nan'))}, 'from -200 to 24 dB, or -inf'),
         ({'mute': frozenset({2})}, 'numbered from 0'),
     ],
 )

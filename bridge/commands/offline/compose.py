@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.commands.offline._progress import progress_bar
 from genaudio_core.command_line import notice, number, seed, threads
-from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_targets, check_writable
 
 HELP = 'Make a mix from an audio script: a table of music, speech and sound effects.'
@@ -58,22 +58,16 @@ def wanted_voices(items: list[str]) -> dict[str, dict[str, Any]]:
     GenaudioError
         If an item makes no sense.
     """
+    from genaudio_core.script.table import VOICE
+
     voices: dict[str, dict[str, Any]] = {}
     for item in items:
         who, equals, rest = item.partition('=')
-        settings: dict[str, Any] = {}
-        for part in rest.split(','):
-            name, has_value, value = part.partition('=')
-            if not has_value:
-                settings['voice'] = name.strip()
-                continue
-            name = name.strip()
-            if name not in ('pitch', 'speed') or not value.strip().isdecimal():
-                hint = did_you_mean(name, ('pitch', 'speed'))
-                raise GenaudioError(f"--voice {who}: '{part}' is no setting.{hint} Write pitch=40 or speed=150.")
-            settings[name] = int(value)
         if not (who and equals and rest.strip()):
             raise GenaudioError(f"--voice takes WHO=VOICE, such as 'Host=en-gb,pitch=40', not '{item}'.")
+        said = [part.partition('=') for part in rest.split(',')]
+        settings = {name.strip() if has_value else 'voice': (value or name).strip() for name, has_value, value in said}
+        VOICE.check(f'--voice {who.strip()}', settings)
         voices[who.strip()] = settings
     return voices
 

@@ -30,11 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
-    from bridge.commands.live import parse_changes
     from bridge.live.preset_rehearsal import fitted, rehearse
     from bridge.musicians.choose import make_musician, model_path
     from bridge.settings.band_preset import find_preset, load_preset
-    from bridge.settings.parameters import find_parameter
+    from bridge.settings.parameters import find_parameter, parse_changes
 
     began = time.monotonic()
     generating.check_output(args)
