@@ -50,6 +50,12 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self._negative_number_matcher = _NEGATIVE
 
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """As argparse does it, but no number that is typed is NaN or infinite, and what is wrong names the option."""
+        if options.get('type') in (int, float):
+            options['type'] = taken(names[-1], Setting(kind=options['type']))
+        return super().add_argument(*names, **options)
+
     def error(self, message: str):
         self.exit(2, f'error: {message}. See: {self.prog} --help\n')
 

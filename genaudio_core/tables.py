@@ -226,14 +226,14 @@ def _section(name: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """Keys and what may stand for them; other keys are refused.
+    """Keys and what each may hold.
 
     Parameters
     ----------
     settings
         Key -> what checks it.
     others
-        Checks keys that are not among them; what they hold comes back under ``others``.
+        Checks what other keys hold; without it, other keys are refused.
     short
         Key that a bare value stands for: ``36 = "kick.wav"`` instead of ``36 = {file = "kick.wav"}``.
     example
@@ -265,9 +265,9 @@ class Table:
         found: dict[str, Any] = {}
         for key, checker in self.settings.items():
             full = _within(name, key)
-            found[key] = checker.check(full, value[key]) if key in value else checker.missing(full)
-        if self.others is not None:
-            found['others'] = {key: self.others.check(_within(name, key), value[key]) for key in strange}
+            found[key] = checker.check(full, value[key]) if value.get(key) is not None else checker.missing(full)
+        for key in strange:
+            found[key] = self.others.check(_within(name, key), value[key])  # type: ignore[union-attr]
         return found
 
 
@@ -308,7 +308,7 @@ class Numbered:
 
     def check(self, name: str, value: Any) -> dict[int, Any]:
         """Return number -> checked value; see `Checker`."""
-        content = Table({}, Anything(), example=self.example).check(name, value)['others']
+        content = Table({}, Anything(), example=self.example).check(name, value)
         found: dict[int, Any] = {}
         for key, one in content.items():
             number = int(key) if str(key).isdecimal() and len(str(key)) < 9 else -1

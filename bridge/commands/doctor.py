@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bridge.bench.live_run import percentile
+from bridge.bench.live import percentile
 from bridge.commands.devices import audio_devices
 from bridge.midi.messages import note_off
 from bridge.midi.rtmidi_library import describe

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bridge.midi.sounding_notes import MAX_OUTPUTS
-from bridge.settings.instrument_table import INSTRUMENT, Instrument, instrument_of
-from bridge.settings.pads_table import PADS, Pad, pads_of
+from bridge.settings.instrument_table import INSTRUMENT, Instrument, parse_instrument
+from bridge.settings.pads_table import PADS, Pad, parse_pads
 from bridge.settings.parameters import PARAMETERS, check_live, defaults, find_parameter, find_target, set_checked
 from bridge.settings.voice import PartVoice
 from genaudio_core.errors import GenaudioError, did_you_mean
@@ -147,7 +147,7 @@ def parse_preset(
             raise GenaudioError(f'cc.{number}: {error}') from None
     return Preset(
         name, values, _voices(found['parts'] or _PARTS.check('parts', [{'instrument': 'piano'}]), values), controllers,
-        path, pads_of(found['pads'], folder), found['instrument'] and instrument_of(found['instrument'], folder),
+        path, parse_pads(found['pads'], folder), found['instrument'] and parse_instrument(found['instrument'], folder),
     )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def chain_of(rows: Sequence[Mapping[str, Any]], folder: Path | None) -> tuple[Ef
         path = row['plugin']
         if path and folder is not None:
             path = str(folder / Path(path).expanduser())
-        chain.append(EffectSpec(row['effect'], path, row['others']))
+        chain.append(EffectSpec(row['effect'], path, {k: v for k, v in row.items() if k not in ('effect', 'plugin')}))
         check_kind(chain[-1])
     return tuple(chain)
 

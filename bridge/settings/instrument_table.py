@@ -62,15 +62,11 @@ def parse_instrument(table: Any, folder: Path) -> Instrument:
     GenaudioError
         With the key and what would be right. That the plug-in is there is not checked: the band plays without it.
     """
-    return instrument_of(INSTRUMENT.check('instrument', table), folder)
-
-
-def instrument_of(table: Mapping[str, Any], folder: Path) -> Instrument:
-    """Return the instrument of a checked table."""
+    table = INSTRUMENT.check('instrument', table)
     channel, state = table['channel'], table['state']
     return Instrument(
         folder / Path(table['plugin']).expanduser(), None if channel is None else channel - 1, table['gain_db'],
-        table['connect'], folder / Path(state).expanduser() if state else None, table['parameters']['others'],
+        table['connect'], folder / Path(state).expanduser() if state else None, table['parameters'],
         table['cc'], chain_of(table['effects'], folder),
     )  # fmt: skip
 

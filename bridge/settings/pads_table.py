@@ -1,6 +1,5 @@
 """The sections [[pads]] of a preset, as plain data."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,13 +48,9 @@ def parse_pads(table: Any, folder: Path) -> tuple[Pad, ...]:
     GenaudioError
         With the key and what would be right.
     """
-    return pads_of(PADS.check('pads', table), folder)
-
-
-def pads_of(table: Mapping[int, Mapping[str, Any]], folder: Path) -> tuple[Pad, ...]:
-    """Return the pads of a checked table."""
     return tuple(
-        Pad(note, folder / pad['file'], pad['gain_db'], pad['choke'], pad['hold']) for note, pad in table.items()
+        Pad(note, folder / pad['file'], pad['gain_db'], pad['choke'], pad['hold'])
+        for note, pad in PADS.check('pads', table).items()
     )
 
 

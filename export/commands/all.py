@@ -6,6 +6,7 @@ from typing import Any
 
 from export.batch import export_all, report
 from export.manifest import read_manifest
+from genaudio_core.command_line import whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 HELP = 'Export every model of a manifest; what is up to date is skipped, a failure stops nothing but itself.'
@@ -15,7 +16,7 @@ EXAMPLE = 'genaudio-export all presets/models/manifest.toml --json'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('manifest', type=Path, help='TOML file; see export/manifest.py for its keys')
     parser.add_argument('--only', default='', help='names of models, comma-separated')
-    parser.add_argument('--workers', type=int, help='parallel processes (default: one per CPU)')
+    parser.add_argument('--workers', type=whole('--workers', 1), help='parallel processes (default: one per CPU)')
     parser.add_argument('--force', action='store_true', help='export also what is up to date')
 
 
@@ -29,6 +30,4 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if only:
         jobs = [job for job in jobs if job.name in only]
         faults = [fault for fault in faults if fault.label in only]
-    if args.workers is not None and args.workers < 1:
-        raise GenaudioError('--workers must be at least 1.')
     return report(export_all(jobs, faults, workers=args.workers, force=args.force), as_json=args.json)

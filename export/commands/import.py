@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from export.commands.one import add_job_arguments
 from export.job import export
-from export.manifest import TARGETS, VARIANTS, Job
+from export.manifest import Job
 from export.up_to_date import source_hash
 from genaudio_core.files import check_writable
 
@@ -24,11 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', choices=IMPORTERS, help='whose checkpoint it is')
     parser.add_argument('checkpoint', type=Path, help="the authors' file (.pt)")
     parser.add_argument('output', type=Path, nargs='?', help='.onnx file to write (default: beside the checkpoint)')
-    parser.add_argument('--variant', choices=VARIANTS, default='fp32')
-    parser.add_argument('--target', choices=TARGETS, default='cpu')
-    parser.add_argument('--held-out', type=Path, help='data file that int8 is judged on')
-    parser.add_argument('--max-loss', type=float, help='what int8 may lose, in the metric of the kind')
-    parser.add_argument('--licence', default="the authors' own", help='licence of the weights, for the card')
+    add_job_arguments(parser, licence="the authors' own")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -19,11 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('output', type=Path, help='.onnx file to write')
     parser.add_argument('--kind', required=True, help=', '.join(KINDS))
     parser.add_argument('--name', help='name in the model card (default: that of the file)')
+    add_job_arguments(parser)
+
+
+def add_job_arguments(parser: argparse.ArgumentParser, licence: str = '') -> None:
+    """Add what `one` and `import` share; `licence` is the default."""
     parser.add_argument('--variant', choices=VARIANTS, default='fp32')
     parser.add_argument('--target', choices=TARGETS, default='cpu')
     parser.add_argument('--held-out', type=Path, help='data file that int8 is judged on')
     parser.add_argument('--max-loss', type=float, help='what int8 may lose, in the metric of the kind')
-    parser.add_argument('--licence', default='', help='licence of the weights, for the card')
+    parser.add_argument('--licence', default=licence, help='licence of the weights, for the card')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from genaudio_core.command_line import whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'Draw what each attention head of a music model looks at: by beat, position, pitch, duration, instrument.'
@@ -14,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='file made by genaudio-train prepare')
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder for the figures')
     parser.add_argument('--split', choices=('valid', 'test', 'train'), default='test')
-    parser.add_argument('--pieces', type=int, default=8, help='held-out pieces per source')
-    parser.add_argument('--length', type=int, default=512, help='events of each piece')
+    parser.add_argument('--pieces', type=whole('--pieces', 1), default=8, help='held-out pieces per source')
+    parser.add_argument('--length', type=whole('--length', 16), default=512, help='events of each piece')
     parser.add_argument('--format', choices=('png', 'svg', 'pdf'), default='png')
     parser.add_argument('--threads', type=int, default=1)
 
@@ -27,8 +28,6 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.training.scores.batches import fixed_windows
     from genaudio_core.training.scores.packed_scores import ScoreData
 
-    if args.pieces < 1 or args.length < 16:
-        raise GenaudioError('--pieces must be 1 or more, --length 16 or more.')
     limit_threads(args.threads)
     model, _ = load_mmt(args.model)
     length = min(args.length, model.config.context)

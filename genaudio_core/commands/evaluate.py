@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from genaudio_core.analysis.tables import print_rows, show_count
+from genaudio_core.command_line import number, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, check_writable, find_model
 
@@ -17,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', help='.onnx file, name of a bundled model, or best.safetensors of a run')
     parser.add_argument('--data', type=Path, required=True, help='file made by genaudio-train prepare')
     parser.add_argument('--split', choices=('valid', 'test', 'train'), default='test')
-    parser.add_argument('--samples', type=int, default=20, help='pieces of each kind to make (0: likelihood alone)')
-    parser.add_argument('--pieces', type=int, default=8, help='held-out pieces per source for the likelihood')
-    parser.add_argument('--length', type=int, default=512, help='events of a piece that are scored')
-    parser.add_argument('--given', type=float, default=16, help='beats given to a continuation')
-    parser.add_argument('--beats', type=float, default=16, help='beats asked of a continuation')
+    parser.add_argument('--samples', type=whole('--samples'), default=20, help='pieces of each kind to make; may be 0')
+    parser.add_argument('--pieces', type=whole('--pieces', 1), default=8, help='held-out pieces per source')
+    parser.add_argument('--length', type=whole('--length', 16), default=512, help='events of a piece that are scored')
+    parser.add_argument('--given', type=number('--given', above=0), default=16, help='beats given to a continuation')
+    parser.add_argument('--beats', type=number('--beats', above=0), default=16, help='beats asked of a continuation')
     parser.add_argument('--published-sampling', action='store_true', help="the paper's top-k instead of our defaults")
     parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
     parser.add_argument(
@@ -39,10 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict | None:
     from genaudio_core.training.scores.packed_scores import ScoreData
 
-    if args.samples < 0 or args.pieces < 1 or args.length < 16:
-        raise GenaudioError('--samples must be 0 or more, --pieces 1 or more, --length 16 or more.')
-    if not (args.given > 0 and args.beats > 0):
-        raise GenaudioError('--given and --beats must be more than 0.')
     if args.out:
         check_writable(args.out)
     data = ScoreData(args.data)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from genaudio_core.command_line import whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'measure made sounds against held-out ones: Frechet distance, query match, samplers, vocoders, a figure'
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='made by prepare-synthesis')
     parser.add_argument('--model', type=Path, help='.onnx file of a denoiser (default: the bundled one)')
     parser.add_argument('--ways', default='IQ,ZS,PD,words', help='ways of asking, comma-separated')
-    parser.add_argument('--per-label', type=int, default=2, help='sounds of each label and way')
+    parser.add_argument('--per-label', type=whole('--per-label', 1), default=2, help='sounds of each label and way')
     parser.add_argument('--guidance', type=float, default=3.0)
     parser.add_argument('--steps', type=int, help='of the sampler')
     parser.add_argument('--seed', type=int, default=1)
@@ -43,9 +44,7 @@ def run(args: argparse.Namespace) -> dict:
 
     ways = [way for way in args.ways.split(',') if way]
     if unknown := [way for way in ways if way not in analysis.WAYS]:
-        raise GenaudioError(f"'{unknown[0]}' is no way of asking; there are: {', '.join(analysis.WAYS)}.")
-    if args.per_label < 1:
-        raise GenaudioError('--per-label must be at least 1.')
+        raise GenaudioError(f"'{unknown[0]}' is not a way of asking; there are: {', '.join(analysis.WAYS)}.")
     for path in (args.out, args.figure):
         if path:
             check_writable(path)

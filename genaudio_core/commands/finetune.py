@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.command_line import number, whole
 
 HELP = 'Make a personal model from a handful of your own files. Part of them is held out; only what helps is kept.'
 EXAMPLE = 'genaudio-train finetune --files my/*.mid --out runs/mine --minutes 10'
@@ -13,15 +13,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='live', help='checkpoint to begin from, or a bundled name (default: live)')
     parser.add_argument('--files', nargs='+', type=Path, required=True, help='MIDI, MusicXML or Humdrum, or folders')
     parser.add_argument('--out', type=Path, required=True, help='run folder; a run in it goes on')
-    parser.add_argument('--minutes', type=float, default=10.0, help='at most (default: 10)')
+    parser.add_argument('--minutes', type=number('--minutes', above=0), default=10.0, help='at most (default: 10)')
     parser.add_argument('--steps', type=int, default=5000, help='at most')
     parser.add_argument('--rate', type=float, default=3e-4, help='learning rate (default: 3e-4)')
-    parser.add_argument('--batch', type=int, default=8, help='sequences in a batch')
-    parser.add_argument('--length', type=int, default=512, help='events in a sequence')
-    parser.add_argument('--patience', type=int, default=6, help='validations without gain before it stops')
-    parser.add_argument('--validate-every', type=int, default=20, help='steps')
+    parser.add_argument('--batch', type=whole('--batch', 1), default=8, help='sequences in a batch')
+    parser.add_argument('--length', type=whole('--length', 16), default=512, help='events in a sequence')
+    parser.add_argument(
+        '--patience', type=whole('--patience', 1), default=6, help='validations without gain, then it stops'
+    )
+    parser.add_argument('--validate-every', type=whole('--validate-every', 1), default=20, help='steps')
     parser.add_argument('--replay', type=Path, help='prepared data to mix in, so that nothing is forgotten')
-    parser.add_argument('--replay-share', type=float, default=0.25, help='share of each batch (default: 0.25)')
+    parser.add_argument(
+        '--replay-share',
+        type=number('--replay-share', 0, 0.99),
+        default=0.25,
+        help='share of each batch (default: 0.25)',
+    )
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--threads', type=int)
     parser.add_argument('--accelerator', default='auto', choices=('auto', 'cpu', 'cuda'))
@@ -29,10 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    if not 0 <= args.replay_share < 1:
-        raise GenaudioError('--replay-share must be 0 or more, and less than 1.')
-    if args.batch < 1 or args.patience < 1 or args.validate_every < 1 or args.length < 16:
-        raise GenaudioError('--batch, --patience and --validate-every must be 1 or more, --length 16 or more.')
     from genaudio_core.training.fit.finetune import finetune
 
     return finetune(args)

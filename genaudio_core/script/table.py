@@ -337,7 +337,7 @@ def _file(number: int, cells: Mapping[str, Any], content: str, folder: Path, fau
 def _checked_voices(voices: Any, faults: Faults) -> dict[str, dict[str, Any]]:
     """What was written of each voice, and nothing of what was not."""
     try:
-        told = Table({}, VOICE, example=VOICE.example).check('voices', voices)['others']
+        told = Table({}, VOICE, example=VOICE.example).check('voices', voices)
     except GenaudioError as error:
         faults.add(0, str(error))
         return {}

@@ -60,3 +60,21 @@ def test_a_level_may_be_silence():
     assert level('-inf') == float('-inf') and level('-12.5') == -12.5
     with pytest.raises(GenaudioError):
         level('inf')
+
+
+@pytest.mark.parametrize(
+    ('words', 'says'),
+    [
+        (['finetune', '--files', 'x.mid', '--out', 'x', '--minutes', 'nan'], '--minutes must be a number over 0, not '),
+        (['finetune', '--files', 'x.mid', '--out', 'x', '--rate', 'nan'], "--rate must be a number, not 'nan'"),
+        (['fit', 'mmt', '--data', 'x', '--out', 'x', '--seed', '1.5'], '--seed must be a whole number, not 1.5'),
+        (['fit', 'stems', '--sounds', 'x', '--out', 'x', '--minutes', 'inf'], "--minutes must be a number, not 'inf'"),
+        (['attention', 'x', '--data', 'x', '-o', 'x', '--pieces', '0'], '--pieces must be a whole number from 1'),
+    ],
+)  # fmt: skip
+def test_no_training_starts_with_a_number_that_cannot_be(words, says, capsys):
+    from genaudio_core.commands.cli import main as train
+
+    assert train(words) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err.count('\n') == 1 and f'error: {says}' in err

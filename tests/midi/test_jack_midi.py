@@ -138,7 +138,7 @@ def test_a_missing_server_is_told(jack_running, monkeypatch):
 
 
 def test_the_bench_over_jack_finds_every_message(jack_running):
-    from bridge.bench.live_run import bench_live
+    from bridge.bench.live import bench_live
 
     result = bench_live(0.12, 240, 3, 0.002, 'jack', 'rules', 0)
     assert result['hung_notes'] == 0 and result['struck_twice'] == 0 and result['messages'] > 20

@@ -222,8 +222,8 @@ def test_solos_vary_in_training_only(tmp_path, monkeypatch):
 
     seen = []
 
-    def render_solos(writer, pieces, split, fonts, rng, *, vary, **options):
-        seen.append((split, vary))
+    def render_solos(to, *, vary, **options):
+        seen.append((to.split, vary))
         return 0.0
 
     monkeypatch.setattr(prepare, 'render_solos', render_solos)

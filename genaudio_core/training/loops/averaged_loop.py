@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from genaudio_core.command_line import notice
+from genaudio_core.command_line import notice, number
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 from genaudio_core.training.loops.run_folder import Optimizers, Run, learning_rate, limit_threads, save_checkpoint
@@ -25,7 +25,7 @@ def add_run_arguments(
 ) -> None:
     """The options that these runs share."""
     parser.add_argument('--out', type=Path, required=True, help='run folder; a run in it goes on')
-    parser.add_argument('--minutes', type=float, help='stop, saved, after this many minutes')
+    parser.add_argument('--minutes', type=number('--minutes', above=0), help='stop, saved, after this many minutes')
     parser.add_argument('--steps', type=int, default=1_000_000, help='stop after this many steps')
     parser.add_argument('--batch', type=int, default=batch)
     parser.add_argument('--rate', type=float, default=rate, help=f'peak learning rate (default: {rate:g})')
@@ -85,10 +85,8 @@ def train(
     Raises
     ------
     GenaudioError
-        If the folder holds a run with other settings, or the time is not positive.
+        If the folder holds a run with other settings.
     """
-    if args.minutes is not None and args.minutes <= 0:
-        raise GenaudioError('--minutes must be more than 0.')
     limit_threads(args.threads)
     model.to(args.device)
     run = Run(args.out, settings, minutes=args.minutes)

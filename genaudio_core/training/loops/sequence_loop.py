@@ -15,8 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
-from genaudio_core.command_line import notice
-from genaudio_core.errors import GenaudioError
+from genaudio_core.command_line import notice, number
 from genaudio_core.training.loops.run_folder import Optimizers, Run, learning_rate, limit_threads
 
 
@@ -36,7 +35,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, rate: float) -> None:
     """The options of every run: where, how long, how fast, on what."""
     parser.add_argument('--out', type=Path, required=True, help='run folder; a run in it goes on')
     parser.add_argument('--steps', type=int, default=200_000, help='stop after this many steps')
-    parser.add_argument('--minutes', type=float, help='stop, saved, after this many minutes')
+    parser.add_argument('--minutes', type=number('--minutes', above=0), help='stop, saved, after this many minutes')
     parser.add_argument('--decay-at', type=int, help='step at which the learning rate begins to fall to zero')
     parser.add_argument('--decay-steps', type=int, default=500)
     parser.add_argument('--batch', type=int, default=8, help='sequences in a batch, per process')
@@ -54,15 +53,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, rate: float) -> None:
 
 
 def launch(args: argparse.Namespace) -> Fabric:
-    """Start the processes that `add_run_arguments` asks for; each goes on from here.
-
-    Raises
-    ------
-    GenaudioError
-        If the time budget is not positive.
-    """
-    if args.minutes is not None and args.minutes <= 0:
-        raise GenaudioError('--minutes must be more than 0.')
+    """Start the processes that `add_run_arguments` asks for; each goes on from here."""
     limit_threads(args.threads)
     accelerator = args.accelerator if args.accelerator != 'auto' else ('cuda' if torch.cuda.is_available() else 'cpu')
     bf16 = args.bf16 == 'yes' or (args.bf16 == 'auto' and accelerator == 'cuda')

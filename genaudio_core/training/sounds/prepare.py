@@ -6,6 +6,7 @@ Every random choice comes from `seed` and the piece, so the same command makes t
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -71,23 +72,31 @@ def _finish(audio: np.ndarray, concept: str, rng: random.Random, channels: int) 
     return level(add_effects(audio, SAMPLE_RATE, concept, rng))
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """What the sounds of a split are made of, and where they go."""
+
+    writer: SoundWriter
+    pieces: dict[str, list[Phrase]]  # name of the piece -> its phrases, of every split
+    split: str
+    fonts: dict[str, FontSampler]
+    rng: random.Random
+    progress: Progress = _quiet
+
+
 def render_solos(
-    writer: SoundWriter,
-    pieces: dict[str, list[Phrase]],
-    split: str,
-    fonts: dict[str, FontSampler],
-    rng: random.Random,
+    to: Rendering,
     *,
     clips_per_weight: float,
     seconds: float,
     vary: bool = False,
-    progress: Progress = _quiet,
 ) -> float:
     """Add mono 'solo' clips of every concept that General MIDI has; return the seconds made.
 
     With `vary` every clip gets an instrument of its own (``altered_voices.py``).
     """
-    book = PhraseBook(p for name, phrases in pieces.items() if split_of(name) == split for p in phrases)
+    split, fonts, rng = to.split, to.fonts, to.rng
+    book = PhraseBook(p for name, phrases in to.pieces.items() if split_of(name) == split for p in phrases)
     if not book.mono or not book.poly or not book.drums:
         raise GenaudioError(f"Too few scores for the split '{split}': melodies, chords and drums are all needed.")
     plan = [
@@ -98,7 +107,7 @@ def render_solos(
     made = 0.0
     names = sorted(fonts)
     for index, concept in enumerate(plan):
-        progress(f'rendering solos ({split})', index, len(plan))
+        to.progress(f'rendering solos ({split})', index, len(plan))
         font = rng.choice(names)
         for _ in range(5):
             phrase = book.choose(concept, rng)
@@ -117,7 +126,7 @@ def render_solos(
         if np.abs(audio).max() < 1e-3:  # a program this font does not have
             continue
         audio = _finish(audio, concept.name, rng, channels=1)
-        writer.add(audio, SAMPLE_RATE, label=concept.name, kind='solo', split=split, source=font, group=phrase.piece)
+        to.writer.add(audio, SAMPLE_RATE, label=concept.name, kind='solo', split=split, source=font, group=phrase.piece)
         made += seconds
     return made
 
@@ -185,27 +194,23 @@ def _band(phrases: list[Phrase], grooves: list[Phrase], rng: random.Random) -> d
 
 
 def render_bands(
-    writer: SoundWriter,
-    pieces: dict[str, list[Phrase]],
-    split: str,
-    fonts: dict[str, FontSampler],
-    rng: random.Random,
+    to: Rendering,
     *,
     n_bands: int,
     seconds: float,
-    progress: Progress = _quiet,
 ) -> float:
     """Add stereo bands of four sample-aligned stems; return the seconds made (of all stems)."""
-    names = sorted(name for name in pieces if split_of(name) == split)
-    grooves = [p for name in names for p in pieces[name] if p.concept == 'drums' and len(p.notes) > 150]
-    candidates = [n for n in names if len(pieces[n]) >= 3]
+    split, fonts, rng = to.split, to.fonts, to.rng
+    names = sorted(name for name in to.pieces if split_of(name) == split)
+    grooves = [p for name in names for p in to.pieces[name] if p.concept == 'drums' and len(p.notes) > 150]
+    candidates = [n for n in names if len(to.pieces[n]) >= 3]
     favoured = [n for n in candidates if n.split('/')[0] in BAND_SOURCES or 'midi' in n.split('/')[0]]
     made, done, tries = 0.0, 0, 0
     while done < n_bands and tries < n_bands * 20 and candidates and grooves:
         tries += 1
-        progress(f'rendering bands ({split})', done, n_bands)
+        to.progress(f'rendering bands ({split})', done, n_bands)
         piece = rng.choice(favoured if favoured and rng.random() < 0.7 else candidates)
-        band = _band(pieces[piece], grooves, rng)
+        band = _band(to.pieces[piece], grooves, rng)
         if band is None:
             continue
         end = min(max(n.end for n in phrase.notes[-5:]) for role, (_, phrase) in band.items() if role != 'drums')
@@ -236,7 +241,7 @@ def render_bands(
         top = float(np.abs(sum(stems.values())).max())
         top = max(top, *(float(np.abs(s).max()) for s in stems.values()))
         for role, audio in stems.items():
-            writer.add(audio * min(1.0, 0.95 / top), SAMPLE_RATE, label=band[role][0], kind='stem', split=split,
+            to.writer.add(audio * min(1.0, 0.95 / top), SAMPLE_RATE, label=band[role][0], kind='stem', split=split,
                        source='band', group=f'{piece}#{done}', role=role)  # fmt: skip
             made += seconds
         done += 1
@@ -325,12 +330,13 @@ def prepare_sounds(
     with SoundWriter(out) as writer:
 
         def solos(split: str, players: dict[str, FontSampler], amount: float, seconds: float) -> float:
-            return render_solos(writer, pieces, split, players, rng, clips_per_weight=amount * size, seconds=seconds,
-                                vary=vary and split == 'train', progress=progress)  # fmt: skip
+            return render_solos(Rendering(writer, pieces, split, players, rng, progress), seconds=seconds,
+                                clips_per_weight=amount * size, vary=vary and split == 'train')  # fmt: skip
 
         def bands(split: str, players: dict[str, FontSampler], amount: float) -> float:
-            return render_bands(writer, pieces, split, players, rng, n_bands=round(amount * size), seconds=24,
-                                progress=progress)  # fmt: skip
+            return render_bands(
+                Rendering(writer, pieces, split, players, rng, progress), n_bands=round(amount * size), seconds=24
+            )
 
         made = solos('train', fonts, 3, 16)
         hours['bands'] = bands('train', fonts, 120)
