@@ -217,7 +217,17 @@ def as_options(text: str) -> str:
 
 def notice(text: str) -> None:
     """Tell the person something that is no result and no error (on stderr), in terms of the command line."""
-    print(as_options(text), file=sys.stderr, flush=True)
+    say(as_options(text))
+
+
+def say(line: str) -> None:
+    """Print `line` on stderr. Where that takes nothing, the line is lost, and nothing else."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:  # its reader is gone for good
+        lead_nowhere(sys.stderr)
+    except OSError:  # a log on a full disk, say, and there may be room again
+        pass
 
 
 class _Notices(logging.Handler):

@@ -15,41 +15,47 @@ REPEATED = (0.03, 0.12)  # seconds after a note-off within which JackMidi sends 
 
 
 class DeskKeys:
-    """A JACK client with one MIDI output that sends bytes at their frames."""
+    """A JACK client with two MIDI outputs, ``out`` and ``clock``, that sends bytes at their frames."""
 
     def __init__(self, name: str) -> None:
         self._client = open_client(name)
         self.rate = int(self._client.samplerate)
-        self.port = self._client.midi_outports.register('out')
-        self.name = self.port.name
-        self._plan: list[tuple[int, int, bytes]] = []
-        self._new: deque[tuple[int, bytes]] = deque()
+        self.ports: dict[str, Any] = {port: self._client.midi_outports.register(port) for port in ('out', 'clock')}
+        self.name = self.ports['out'].name
+        self._plan: list[tuple[int, int, str, bytes]] = []
+        self._new: deque[tuple[int, str, bytes]] = deque()
         self._number = 0
-        self.down: dict[tuple[int, int], int] = {}
+        self.down: set[tuple[str, int, int]] = set()  # (output, channel, note) of keys that were ever pressed
         self._client.set_process_callback(self._process)
         self._client.activate()
 
-    def send(self, after: float, message: bytes) -> None:
+    def send(self, after: float, message: bytes, output: str = 'out') -> None:
         """Send `message` in `after` seconds."""
-        self._new.append((self._client.frame_time + int(after * self.rate), message))
+        self._new.append((self._client.frame_time + int(after * self.rate), output, message))
+
+    def lift(self, channel: int, note: int, after: float, output: str = 'out') -> None:
+        """Let a key go in `after` seconds, and once more whenever all are let go: the note-off may be lost."""
+        self.send(after, note_off(channel, note), output)
+        self.down.add((output, channel, note))
 
     def lift_all(self) -> None:
         """Let every key go that was ever pressed: one that a phrase presses later needs it again."""
-        for number, (channel, note) in enumerate(list(self.down)):
-            self.send(0.02 + 0.0005 * number, note_off(channel, note))
+        for number, (output, channel, note) in enumerate(sorted(self.down)):
+            self.send(0.02 + 0.0002 * number, note_off(channel, note), output)
 
     def _process(self, frames: int) -> None:
         with contextlib.suppress(Exception):  # garbage that JACK refuses must not end the client
             start = self._client.last_frame_time
-            self.port.clear_buffer()
+            for port in self.ports.values():
+                port.clear_buffer()
             while self._new:
-                frame, message = self._new.popleft()
+                frame, output, message = self._new.popleft()
                 self._number += 1
-                heapq.heappush(self._plan, (frame, self._number, message))
+                heapq.heappush(self._plan, (frame, self._number, output, message))
             while self._plan and self._plan[0][0] < start + frames:
-                frame, _, message = heapq.heappop(self._plan)
+                frame, _, output, message = heapq.heappop(self._plan)
                 with contextlib.suppress(Exception):
-                    self.port.write_midi_event(min(max(frame - start, 0), frames - 1), message)
+                    self.ports[output].write_midi_event(min(max(frame - start, 0), frames - 1), message)
 
     def close(self) -> None:
         """Vanish, whatever is down."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from bridge.live.kept_takes import Piece, to_pieces
 from bridge.live.session import Session
-from bridge.midi.input_queue import LOST, Inbox, ends_a_note
+from bridge.midi.input_queue import LOST, Inbox, ends_a_note, starts_a_note
 from bridge.midi.jack_ports import JackMidi
 from bridge.midi.rtmidi_ports import PortSet, why_no_virtual
 from bridge.midi.sender import PrecisionSender, Sender
@@ -38,6 +38,7 @@ from genaudio_core.errors import GenaudioError
 
 SHOW = 0.1  # seconds between two snapshots for the view
 MOST_AT_ONCE = 500  # messages that come in, between two steps: a flood must not keep the notes from their ends
+TOO_LATE = 1.0  # seconds after which a key is not played any more: after a flood, the band goes on with what is new
 MAX_FAULTS, FAULTS_WITHIN = 20, 30.0  # so many exceptions in so many seconds: the process is started anew
 COUNTED = ('heard', 'played', 'missed', 'units', 'late', 'bad_bytes', 'xruns', 'port_errors', 'lost_in', 'lost_out',
            'faults')  # fmt: skip
@@ -222,6 +223,7 @@ class Loop:
         self.orphaned = False  # the parent went away without a word
         self._recent: deque[float] = deque(maxlen=MAX_FAULTS)
         self._applied = 0  # messages of the parent
+        self._lost = 0  # messages of a flood that the person knows of
         self._paused = False
         self._next_show = 0.0
         self._pieces: deque[Piece] = deque()  # of takes that are kept, on their way to the parent
@@ -230,10 +232,7 @@ class Loop:
         """Turn until something is in `stop`, the parent says so, or is gone."""
         clock = self.session.clock
         while not stop:
-            for source, message, at in self.inbox.drain(MOST_AT_ONCE):
-                # Of what comes in while it is paused, ends of notes count, and clock and position, which go on.
-                if not self._paused or message == LOST or ends_a_note(message) or message[0] >= 0xF0:
-                    self._guard(self.session.receive, source, message, at)
+            self.take_in()
             wake = self._guard(self._step)
             if clock.now() >= self._next_show:
                 self._next_show = clock.now() + SHOW
@@ -255,6 +254,15 @@ class Loop:
                         continue
                     self._applied += 1
                     self._guard(self.session.apply, order)
+
+    def take_in(self) -> None:
+        """Hand on what came in, as much as may hold up the rest."""
+        for source, message, at in self.inbox.drain(MOST_AT_ONCE):
+            if starts_a_note(message) and self.session.clock.now() - at > TOO_LATE:
+                self.inbox.lost += 1
+            # Of what comes in while it is paused, ends of notes count, and clock and position, which go on.
+            elif not self._paused or message == LOST or ends_a_note(message) or message[0] >= 0xF0:
+                self._guard(self.session.receive, source, message, at)
 
     def _guard(self, do: Callable[..., Any], *arguments: Any) -> Any:
         """Do it; a fault of ours must not leave a note hanging, nor end the music. None then."""
@@ -295,6 +303,9 @@ class Loop:
         for output in backend.outputs_back():
             session.output_back(output)
         self._hand_on_takes()
+        if (lost := self.inbox.lost) > self._lost:
+            self.parent.notify(f'Too much MIDI comes in at once: {lost - self._lost} messages are left out.')
+            self._lost = lost
         self.parent.hand_on()
         self.parent.notify.look()
         if backend.jack:

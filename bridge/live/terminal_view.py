@@ -19,6 +19,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from genaudio_core.command_line import say
+
 KEYS: dict[str, tuple[dict[str, Any], str]] = {
     ' ': ({'command': 'play'}, 'continue'),
     'h': ({'command': 'hush'}, 'hush'),
@@ -204,7 +206,7 @@ class View:
         line = printable(line)
         self.lines.append(line)
         if self._live is None:
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
     def show(self, snapshot: Mapping[str, Any]) -> None:
         """Show a snapshot of the session, where there is a terminal."""

@@ -4,8 +4,10 @@ import contextlib
 from collections import deque
 from multiprocessing import Pipe
 
+from bridge.midi.messages import ENDS_NOTES, RESET_CONTROLLERS, SUSTAIN
+
 LOST = b''  # in place of a message: others before it were lost, nobody knows which
-MAX_WAITING = 20_000  # messages; beyond it a flood loses everything but note-offs, and beyond ten times that, these
+MAX_WAITING = 20_000  # messages; beyond it a flood loses everything but ends of notes, and beyond ten times that, these
 
 
 class Inbox:
@@ -51,7 +53,7 @@ class Inbox:
         return found
 
     def missed_ends(self) -> set[int]:
-        """Inputs of which a note-off was lost since the last call: what they hold must be let go."""
+        """Inputs of which the end of a note was lost since the last call: what they hold must be let go."""
         missed, self._missed_ends = self._missed_ends, set()
         return missed
 
@@ -62,6 +64,14 @@ class Inbox:
 
 
 def ends_a_note(message: bytes) -> bool:
-    """Whether it is a note-off."""
+    """Whether it is a note-off, lifts the pedal, or is a controller that ends notes."""
     kind = message[0] & 0xF0 if message else 0
+    if kind == 0xB0 and len(message) > 2:
+        lifts = message[1] == SUSTAIN and message[2] < 64
+        return lifts or message[1] == RESET_CONTROLLERS or message[1] in ENDS_NOTES
     return kind == 0x80 or (kind == 0x90 and len(message) > 2 and not message[2])
+
+
+def starts_a_note(message: bytes) -> bool:
+    """Whether it is a note-on."""
+    return len(message) > 2 and message[0] & 0xF0 == 0x90 and message[2] > 0

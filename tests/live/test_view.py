@@ -1,6 +1,10 @@
 """The view: whatever names of files, ports and settings hold, and however small the terminal is."""
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -46,3 +50,27 @@ def test_a_line_holds_nothing_that_a_terminal_obeys(capsys):
     first, second = capsys.readouterr().err.splitlines()
     assert first == 'The port \\x1b[2J\\x07 is gone.\\nReally.'
     assert len(second) < 3000
+
+
+SAYS = """
+from bridge.live.terminal_view import View
+from genaudio_core.command_line import notice
+for _ in range(3):
+    View(terminal=False).say('a line')
+    notice('another')
+print('plays on', flush=True)
+"""
+
+
+@pytest.mark.parametrize('log', ['full disk', 'pipe without a reader'])
+def test_lines_that_nobody_takes_are_lost_and_nothing_else(log):
+    if log == 'full disk' and not Path('/dev/full').exists():
+        pytest.skip('needs /dev/full')
+    reader, writer = os.pipe()
+    os.close(reader)
+    nowhere = writer if log.startswith('pipe') else os.open('/dev/full', os.O_WRONLY)
+    done = subprocess.run([sys.executable, '-c', SAYS], stdout=subprocess.PIPE, stderr=nowhere, text=True)
+    for end in {writer, nowhere}:
+        os.close(end)
+    assert done.stdout == 'plays on\n'
+    assert done.returncode == 0 or log == 'full disk'  # what Python still holds there is not taken at its end either
