@@ -20,6 +20,7 @@ from bridge.system.jack_client import open_midi_client
 
 MAX_UNSENT = 2000  # messages that wait for room in the buffers; more than that no port takes any more
 LATELY = 0.5  # seconds before an xrun whose note-offs are sent again
+TOLD_LATE = 2.0  # seconds by which JACK, on a busy machine, tells that a cable was pulled
 SAFETY = 0.060  # seconds after a note-off at which it is sent again
 FRAME_WRAP = 1 << 32  # JACK counts frames in 32 bits
 
@@ -72,6 +73,7 @@ class JackMidi:
         self._sources: list[set[str]] = []  # who is heard on each input
         self._sinks: dict[int, set[str]] = {}  # output -> who hears it
         self._cut: deque[tuple[str, str]] = deque()  # (our output, who no longer hears it), from JACK's thread
+        self._ended: deque[tuple[float, int, bytes]] = deque()  # (time, output, note-off) of those that left lately
         self._away: dict[int, set[str]] = {}  # output -> who heard it and is gone
         self._missed: dict[int, set[bytes]] = {}  # output -> note-offs that those who are away did not get
         self._back: set[int] = set()
@@ -303,7 +305,10 @@ class JackMidi:
     def _watch(self, sinks: Sequence[set[str]]) -> None:
         """Notice who no longer hears an output, and who hears it again: note-offs that it missed are sent anew."""
         cut = {self._cut.popleft() for _ in range(len(self._cut))}
-        ended = [self.outbox.ended.popleft() for _ in range(len(self.outbox.ended))]
+        now = self.now()
+        self._ended += [(now, *self.outbox.ended.popleft()) for _ in range(len(self.outbox.ended))]
+        while self._ended and now - self._ended[0][0] > TOLD_LATE:
+            self._ended.popleft()
         for output, present in enumerate(sinks):
             away = self._away.setdefault(output, set())
             away |= self._sinks.get(output, set()) - present
@@ -312,12 +317,12 @@ class JackMidi:
             if not away:
                 continue
             missed = self._missed.setdefault(output, set())
-            missed |= {message for number, message in ended if number == output}
+            missed |= {message for _, number, message in self._ended if number == output}
             if away & present:
                 away -= present
                 self._back.add(output)
                 for message in missed:  # of nobody: where the key is held again, it stays down
-                    self.send_at(self.now(), output, message)
+                    self.send_at(now, output, message)
                 if not away:
                     missed.clear()
 
