@@ -22,9 +22,16 @@ from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.generation import continue_score, generate
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.events import DRUM_PROGRAM, decode_table, encode_table, note_table, table_to_tracks
+from genaudio_core.music.events import (
+    DRUM_PROGRAM,
+    decode_table,
+    encode_table,
+    first_beat,
+    note_table,
+    table_to_tracks,
+)
 from genaudio_core.music.layouts import METERS, NOTE, RESOLUTION, Encoding
-from genaudio_core.music.metrics import PUBLISHED_BEATS, Interval, interval, repeated_share, summary, trim
+from genaudio_core.music.metrics import PUBLISHED_BEATS, Interval, begun_before, interval, repeated_share, summary
 from genaudio_core.score.notes import Meter, Score, Tempo
 from genaudio_core.training.scores.batches import bar_line
 from genaudio_core.training.scores.packed_scores import ScoreData
@@ -112,16 +119,18 @@ def excerpts(
 
 
 def _excerpt(data: ScoreData, index: int, encoding: Encoding, beats: float) -> Excerpt | None:
-    table = data.notes(index)
+    table = data.notes(index, as_published=encoding.is_published)
     if not encoding.has_drums:
         table = table[table['program'] != DRUM_PROGRAM]
     if not len(table):
         return None
     meters = data.meters(index)
-    begin = bar_line(int(table['step'][0]), meters)
+    begin = first_beat(table) if encoding.is_published else bar_line(int(table['step'][0]), meters)
     table['step'] -= begin
     code = next((code for at, code in reversed(meters) if at <= begin), 1)
-    events = encode_table(trim(table, max(beats, PUBLISHED_BEATS) + EARLY), encoding, meters=[(0, code)], end=False)
+    events = encode_table(
+        begun_before(table, max(beats, PUBLISHED_BEATS) + EARLY), encoding, meters=[(0, code)], end=False
+    )
     heard = decode_table(events, encoding)
     # A piece must go on behind the time that is asked for, or an early end of it would be the composer's.
     if len(heard) < 8 or heard['step'].max() < beats * RESOLUTION:
@@ -186,7 +195,7 @@ def continuations(
     """What the model plays after the first `given_beats` of each excerpt; step 0 is the beginning of the excerpt."""
     began, tables = time.perf_counter(), []
     for i, excerpt in enumerate(given):
-        tracks = table_to_tracks(trim(excerpt.table, given_beats))
+        tracks = table_to_tracks(begun_before(excerpt.table, given_beats))
         score = Score(tracks, [Tempo(0.0, 100.0)], [Meter(0.0, *excerpt.meter)])
         made = continue_score(decoder, score, beats, controls=controls, seed=seed + i, start=given_beats)
         tables.append(_sorted_table(made.score))

@@ -16,7 +16,16 @@ from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.sampling import Controls, EventSampler, sample
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.descriptions import Told, chart_changes, chord_of, tell_chords
-from genaudio_core.music.events import bar_steps, decode_table, encode, header, meter_code, table_to_tracks
+from genaudio_core.music.events import (
+    bar_steps,
+    decode_table,
+    encode,
+    first_beat,
+    header,
+    meter_code,
+    note_table,
+    table_to_tracks,
+)
 from genaudio_core.music.keys import Chord
 from genaudio_core.music.layouts import (
     INSTRUMENT,
@@ -79,11 +88,11 @@ def prompt_events(score: Score, encoding: Encoding, room: int) -> tuple[np.ndarr
     """
     if not score.n_notes:
         raise GenaudioError('There is no note to continue. Give a MIDI file with notes in it.')
-    first = min(note.beat for track in score.tracks for note in track.notes)
     if encoding.has_meter:
-        origin = score.bar_start(first)
+        origin = score.bar_start(min(note.beat for track in score.tracks for note in track.notes))
     else:
         # Absolute beats end: a long score is taken from its last beats, half of what a song may hold.
+        first = first_beat(note_table(score, as_published=True)) / RESOLUTION
         origin = math.floor(max(first, score.end - encoding.max_beat / 2))
     events = encode(score, encoding, start=origin, end=False)
     if not (events[:, 0] == NOTE).any():

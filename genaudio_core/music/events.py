@@ -82,10 +82,16 @@ _BAR_STEPS = np.array([4 * RESOLUTION] + [n * 4 * RESOLUTION // d for n, d in ME
 # --- score -> events -------------------------------------------------------------------------------------------------
 
 
-def note_table(score: Score, *, tracks: bool = False) -> np.ndarray:
+def note_table(score: Score, *, tracks: bool = False, as_published: bool = False) -> np.ndarray:
     """All notes of a score as a table (n,) of `NOTE_TYPE`, unsorted. Drums get program 128.
 
-    With `tracks` it is of `TRACKED_NOTE_TYPE`; tracks beyond the 255th count as that.
+    Parameters
+    ----------
+    tracks : bool
+        Whether it is of `TRACKED_NOTE_TYPE`; tracks beyond the 255th count as that.
+    as_published : bool
+        Whether a note is as long as from its rounded onset to its rounded end (muspy's rule, which the published
+        layout was trained with). Ours rounds the length itself: a quarter stays a quarter wherever it begins.
     """
     tables, kind = [], TRACKED_NOTE_TYPE if tracks else NOTE_TYPE
     for number, track in enumerate(score.tracks):
@@ -95,14 +101,27 @@ def note_table(score: Score, *, tracks: bool = False) -> np.ndarray:
         table = np.empty(len(beat), kind)
         if tracks:
             table['track'] = min(number, 255)
-        table['step'] = np.rint(beat * RESOLUTION)
-        # Durations are rounded as ends minus onsets would not be: a quarter stays a quarter wherever it starts.
-        table['duration'] = np.rint(duration * RESOLUTION)
+        if as_published:
+            table['step'] = _published_step(beat, score.ticks_per_beat)
+            table['duration'] = _published_step(beat + duration, score.ticks_per_beat) - table['step']
+        else:
+            table['step'] = np.rint(beat * RESOLUTION)
+            table['duration'] = np.rint(duration * RESOLUTION)
         table['pitch'] = pitch
         table['velocity'] = velocity
         table['program'] = DRUM_PROGRAM if track.is_drum else track.program
         tables.append(table)
     return np.concatenate(tables) if tables else np.empty(0, kind)
+
+
+def _published_step(beat: np.ndarray, ticks_per_beat: int) -> np.ndarray:
+    """Steps of beats (n,): ticks times the ratio of the resolutions, a half to the even one, as muspy computes it.
+
+    Where halves fall depends on the very products, so times that lie on ticks go by them.
+    """
+    ticks = np.rint(beat * ticks_per_beat)
+    on_ticks = np.abs(beat * ticks_per_beat - ticks) < 1e-6 * np.maximum(ticks, 1)
+    return np.rint(np.where(on_ticks, ticks * (RESOLUTION / ticks_per_beat), beat * RESOLUTION))
 
 
 _LIVE_CODES = np.array([*PROGRAM_TO_LIVE_CODE, DRUMS_CODE])
@@ -125,8 +144,9 @@ def encode(
     Parameters
     ----------
     start : float, optional
-        Beat that becomes beat 0. By default the beat (MMT) or the bar line (LIVE) at or before the first note.
-        Notes before it are left out.
+        Beat that becomes beat 0. By default the bar line at or before the first note (LIVE), or the beat of the first
+        note that the layout keeps (MMT: neither drums nor programs without a class count). Notes before it are left
+        out.
     end : bool
         Whether to close with end-of-song. A prompt to be continued is left open.
     told : arrays, optional
@@ -139,13 +159,13 @@ def encode(
     meters = [
         (round(meter.beat * RESOLUTION), meter_code(meter.numerator, meter.denominator)) for meter in score.meters
     ]
-    table = note_table(score, tracks=encoding.has_descriptions)
+    table = note_table(score, tracks=encoding.has_descriptions, as_published=encoding.is_published)
     if start is None:
-        first = int(table['step'].min()) if len(table) else 0
-        if encoding.has_meter:
-            origin = round(score.bar_start(first / RESOLUTION) * RESOLUTION)
+        if encoding.is_published:
+            origin = first_beat(table)
         else:
-            origin = first // RESOLUTION * RESOLUTION
+            first = int(table['step'].min()) if len(table) else 0
+            origin = round(score.bar_start(first / RESOLUTION) * RESOLUTION)
     else:
         origin = round(start * RESOLUTION)
     parts = part_codes(table) if encoding.has_descriptions else None
@@ -189,6 +209,12 @@ def encode_table(
     return np.concatenate(blocks)
 
 
+def first_beat(table: np.ndarray) -> int:
+    """Step of the beat that the published layout begins with: that of the first note it keeps; 0 without any."""
+    kept = table['step'][_MMT_CODES[table['program']] > 0]
+    return int(kept.min()) // RESOLUTION * RESOLUTION if len(kept) else 0
+
+
 def part_codes(table: np.ndarray) -> np.ndarray:
     """Which part of its instrument each note belongs to, (n,) 1 to `N_PARTS`, for a table of `TRACKED_NOTE_TYPE`.
 
@@ -205,8 +231,9 @@ def part_codes(table: np.ndarray) -> np.ndarray:
 def _encode_mmt_notes(table: np.ndarray, origin: int) -> tuple[np.ndarray, np.ndarray]:
     table = table[(table['program'] != DRUM_PROGRAM) & (table['step'] >= origin)]
     step = table['step'].astype(np.int64) - origin
-    # The published order: beat, position, pitch, duration (not yet a class), program; equal notes count once.
-    key = ((step * 128 + table['pitch']) * (1 << 20) + np.minimum(table['duration'], (1 << 20) - 1)) * 128
+    # The published order: beat, position, pitch, duration (not yet a class), program; equal notes count once, and
+    # notes without length have been made one step long by then.
+    key = ((step * 128 + table['pitch']) * (1 << 20) + np.clip(table['duration'], 1, (1 << 20) - 1)) * 128
     key = np.unique(key + table['program'])
     program, key = key % 128, key // 128
     duration, key = key % (1 << 20), key // (1 << 20)

@@ -5,11 +5,17 @@ An event array is ``(n, fields)`` int16; 0 means undefined in every field but ``
 ``MMT`` (Dong et al., ICASSP 2023, section 3; the rules are those of the published code)
     Six fields: type, beat, position, pitch, duration, instrument. Beats are absolute, 0..255; there are no drums,
     no velocity, no meter. Sequence: start-of-song, instruments in order, start-of-notes, notes, end-of-song.
+    A duration runs from the rounded onset to the rounded end, beat 0 is that of the first note kept, and notes without
+    length count as one step before equal notes are merged. What differs lies in reading, not here: a program change
+    holds for its channel in every track of a MIDI file (muspy: in its own track), and files that muspy refuses are
+    read.
 
 ``LIVE`` (ours)
     Adds velocity and meter fields, drums as instrument 65, and a ``meter`` event. ``beat`` counts from the beat of
-    the event before, so that a session has no last beat. The first event after start-of-notes is a meter event on a
-    bar line; it is repeated where the meter changes and where a rest is longer than a beat code can say.
+    the event before, so that a session has no last beat. A duration is the rounded length: a quarter stays a quarter
+    wherever it begins, where the published rule makes it a step longer or shorter now and then. The first event after
+    start-of-notes is a meter event on a bar line; it is repeated where the meter changes and where a rest is longer
+    than a beat code can say.
 
 ``DESCRIBED`` (ours; after FIGARO, von Rütte et al., ICLR 2023)
     LIVE, and on bar lines, before the notes of the bar, what the bar is to be: ``chord`` events (place, root, quality,
@@ -78,6 +84,11 @@ class Encoding:
     @cached_property
     def columns(self) -> dict[str, int]:
         return {field: i for i, field in enumerate(self.fields)}
+
+    @property
+    def is_published(self) -> bool:
+        """Whether this is the layout of the published model, whose rules of rounding and of beat 0 hold in it."""
+        return not self.relative_beat
 
     @property
     def has_drums(self) -> bool:

@@ -32,7 +32,17 @@ class Interval(NamedTuple):
 
 
 def trim(table: np.ndarray, beats: float = PUBLISHED_BEATS) -> np.ndarray:
-    """Notes of a table (n,) that begin before `beats`; they keep their length, as in the published evaluation."""
+    """Notes of a table (n,) that begin before `beats`, none longer than to there: muspy's trim, as published.
+
+    It matters to the groove alone, whose last measure is that of the last end.
+    """
+    trimmed = begun_before(table, beats)
+    trimmed['duration'] = np.minimum(trimmed['duration'], math.ceil(beats * RESOLUTION) - trimmed['step'])
+    return trimmed
+
+
+def begun_before(table: np.ndarray, beats: float) -> np.ndarray:
+    """Copies of the notes of a table (n,) that begin before `beats`, as long as they are."""
     return table[table['step'] < beats * RESOLUTION]
 
 
@@ -103,7 +113,7 @@ def interval(values: Iterable[float]) -> Interval:
 
 
 def summary(tables: Iterable[np.ndarray], beats: float = PUBLISHED_BEATS) -> dict[str, Interval]:
-    """Every metric over the tables (n,) of a set of pieces, each trimmed to `beats`."""
+    """Every metric over the tables (n,) of a set of pieces, each trimmed to `beats` (`trim`), whoever wrote it."""
     trimmed = [trim(table, beats) for table in tables]
     return {name: interval(metric(table) for table in trimmed) for name, metric in METRICS.items()}
 

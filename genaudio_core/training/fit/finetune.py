@@ -11,6 +11,7 @@ Notable choices
 
 import argparse
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,13 @@ def _cut(piece: PackedPiece) -> tuple[PackedPiece, PackedPiece | None]:
     at = int(np.searchsorted(notes['step'], line))
     if at == 0 or len(notes) - at < MIN_FILE_NOTES:
         return piece, None
-    head = PackedPiece(piece.source, piece.name, notes[:at], piece.meters)
-    return head, PackedPiece(piece.source, f'{piece.name}, from beat {line / RESOLUTION:g}', notes[at:], piece.meters)
+    head = replace(piece, notes=notes[:at], published=_part(piece.published, slice(at)))
+    name = f'{piece.name}, from beat {line / RESOLUTION:g}'
+    return head, replace(piece, name=name, notes=notes[at:], published=_part(piece.published, slice(at, None)))
+
+
+def _part(rows: np.ndarray | None, part: slice) -> np.ndarray | None:
+    return None if rows is None else rows[part]
 
 
 def finetune(args: argparse.Namespace) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class PackedPiece:
     notes: np.ndarray  # NOTE_TYPE or TRACKED_NOTE_TYPE, sorted by step
     meters: np.ndarray  # (n, 2): step, meter code
     chords: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int32))  # (n, 2): step, chord code
+    # (n, 2): onset and length less those of `notes`, in steps, by the rules of the published layout; None: alike
+    published: np.ndarray | None = None
 
 
 def read_piece(file: ScoreFile, min_notes: int = MIN_NOTES) -> PackedPiece | tuple[str, str, str]:
@@ -54,11 +56,15 @@ def read_piece(file: ScoreFile, min_notes: int = MIN_NOTES) -> PackedPiece | tup
     drums = int((table['program'] == DRUM_PROGRAM).sum())
     if len(table) < (min(MIN_DRUM_NOTES, min_notes) if drums == len(table) else min_notes):
         return file.source, file.name, f'only {len(table)} notes'
-    table = table[(table['step'] < MAX_STEP) & (table['step'] >= 0)]
-    table = table[np.lexsort((table['pitch'], table['step']))]
+    other = note_table(score, as_published=True)
+    published = np.stack([other[name] - table[name] for name in ('step', 'duration')], axis=1).astype(np.int8)
+    kept = (table['step'] < MAX_STEP) & (table['step'] >= 0)
+    table, published = table[kept], published[kept]
+    order = np.lexsort((table['pitch'], table['step']))
+    table, published = table[order], published[order]
     meters = [(round(m.beat * RESOLUTION), meter_code(m.numerator, m.denominator)) for m in score.meters]
     chords = chords_of(score, file.facts)
-    return PackedPiece(file.source, file.name, table, np.array(meters, np.int32).reshape(-1, 2), chords)
+    return PackedPiece(file.source, file.name, table, np.array(meters, np.int32).reshape(-1, 2), chords, published)
 
 
 def chords_of(score: Score, facts: dict | None = None) -> np.ndarray:
@@ -162,6 +168,10 @@ def plain(table: np.ndarray) -> np.ndarray:
     return result
 
 
+def _published(piece: PackedPiece) -> np.ndarray:
+    return np.zeros((len(piece.notes), 2), np.int8) if piece.published is None else piece.published
+
+
 def _tracks(table: np.ndarray) -> np.ndarray:
     """The column of tracks; a table without one has a track for every program."""
     if 'track' in (table.dtype.names or ()):
@@ -183,6 +193,7 @@ def pack(pieces: list[PackedPiece], splits: np.ndarray, out: Path, skipped: list
         'velocity': notes['velocity'],
         'program': notes['program'],
         'track': np.concatenate([_tracks(piece.notes) for piece in pieces]),
+        'published': np.concatenate([_published(piece) for piece in pieces]),
         'note_offset': np.cumsum([0] + [len(piece.notes) for piece in pieces]),
         'meter': np.concatenate([piece.meters for piece in pieces]),
         'meter_offset': np.cumsum([0] + [len(piece.meters) for piece in pieces]),
@@ -255,7 +266,7 @@ class ScoreData:
         if metadata.get('genaudio_scores') != FORMAT_VERSION:
             raise GenaudioError(f'{path} is no score data of this version. Make it again: genaudio-train prepare')
         # safetensors' own numpy loader copies; mapping its plain layout shares the pages.
-        types = {'I32': '<i4', 'U16': '<u2', 'U8': 'u1', 'I64': '<i8'}
+        types = {'I32': '<i4', 'U16': '<u2', 'U8': 'u1', 'I8': 'i1', 'I64': '<i8'}
         raw = np.memmap(path, mode='r')
         columns = {
             name: raw[8 + size + begin : 8 + size + end].view(types[entry['dtype']]).reshape(entry['shape'])
@@ -263,6 +274,7 @@ class ScoreData:
             for begin, end in [entry['data_offsets']]
         }
         self._notes = {name: columns[name] for name in TRACKED_NOTE_TYPE.names or ()}
+        self._published = columns.get('published')  # files of before it was kept have none
         self._chords, self._chord_offset = columns['chord'], columns['chord_offset']
         self._meters, self._meter_offset = columns['meter'], columns['meter_offset']
         self.offset = columns['note_offset']
@@ -282,13 +294,32 @@ class ScoreData:
     def n_notes(self, index: int) -> int:
         return int(self.offset[index + 1] - self.offset[index])
 
-    def notes(self, index: int, begin: int = 0, end: int | None = None, *, tracks: bool = False) -> np.ndarray:
-        """Note table of a piece (its notes `begin` to `end`, sorted by step); with `tracks` of TRACKED_NOTE_TYPE."""
+    def notes(
+        self, index: int, begin: int = 0, end: int | None = None, *, tracks: bool = False, as_published: bool = False
+    ) -> np.ndarray:
+        """Note table of a piece (its notes `begin` to `end`, sorted by step).
+
+        With `tracks` it is of TRACKED_NOTE_TYPE; `as_published` rounds as the published layout does.
+
+        Raises
+        ------
+        GenaudioError
+            If the file was prepared before that was kept.
+        """
         first, last = int(self.offset[index]), int(self.offset[index + 1])
         piece = slice(first + begin, last if end is None else min(first + end, last))
         table = np.empty(max(piece.stop - piece.start, 0), TRACKED_NOTE_TYPE if tracks else NOTE_TYPE)
         for name in table.dtype.names or ():
             table[name] = self._notes[name][piece]
+        if as_published:
+            if self._published is None:
+                raise GenaudioError(
+                    f'{self.path} was prepared before the published rounding was kept. Make it again: genaudio-train '
+                    'prepare'
+                )
+            for i, name in enumerate(('step', 'duration')):
+                table[name] += self._published[piece, i]
+            table = table[np.argsort(table['step'], kind='stable')]
         return table
 
     def meters(self, index: int) -> list[tuple[int, int]]:
