@@ -1,10 +1,9 @@
 """Many jobs at once, in processes of their own; a failure stops nothing but itself."""
 
-import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +12,7 @@ from export.manifest import Fault, Job
 from export.up_to_date import is_up_to_date, source_hash
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError
+from genaudio_core.processes.worker_pool import WorkerPool
 
 
 def export_all(
@@ -53,9 +53,7 @@ def _run(todo: Sequence[tuple[Job, str]], workers: int):
     """Yield a result for each job as it is done."""
     if not todo:
         return
-    # Torch with its threads does not survive a fork.
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context, initializer=_begin_worker) as pool:
+    with WorkerPool(min(workers, len(todo)), _begin_worker) as pool:
         futures = {pool.submit(_work, job, wanted): job for job, wanted in todo}
         for done, future in enumerate(as_completed(futures), start=1):
             job = futures[future]

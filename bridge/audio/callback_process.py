@@ -25,10 +25,10 @@ from typing import Any
 
 from bridge.audio.callback import AudioCore, Panel
 from bridge.audio.shared_ring import Ring
-from bridge.system.child_process import ChildProcess, begin, messages
-from bridge.system.child_watch import RestartLimit, send_now
 from bridge.system.real_time import SWITCH, keep_what_is_loaded
 from genaudio_core.errors import GenaudioError
+from genaudio_core.processes.child_process import ChildProcess, begin, messages
+from genaudio_core.processes.child_watch import RestartLimit, send_now
 
 TURN = 0.005  # seconds of sleep in the loop
 RARELY = 30.0  # seconds between two tries, where the process keeps ending
@@ -54,9 +54,9 @@ class AudioSpec:
     again: bool = False  # it takes the place of one that died: wait for the device
 
 
-def run_audio(spec: AudioSpec, wake: Any, heart_name: str, pipe: Connection) -> None:
-    """Body of the process (child_process.py). `wake` is released after every block."""
-    heart = begin(heart_name)
+def run_audio(spec: AudioSpec, wake: Any, cells: Any, pipe: Connection) -> None:
+    """Body of the process (`ChildProcess`). `wake` is released after every block."""
+    heart = begin(cells)
     ended: list[int] = []  # SIGTERM, perhaps sent to all of us at once (systemd): the sound ends softly
     signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
     sys.setswitchinterval(SWITCH)  # the callback must get the interpreter soon (reference/linux-stack.md)
@@ -222,7 +222,7 @@ class AudioProcess:
         self._why, self._ready = '', False
         self._host.core.ending = False  # the one before may have ended softly
         self._child = ChildProcess(
-            self._host._context, run_audio, (self.spec, self._host._wake), name='genaudio-audio', loading=self._timeout
+            run_audio, (self.spec, self._host._wake), name='genaudio-audio', loading=self._timeout
         )
 
     def _hear(self) -> None:

@@ -8,16 +8,17 @@ import argparse
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 import time
 from typing import Any
 
 from genaudio_core.command_line import threads, whole
+from genaudio_core.processes.programs import run_program
 
 HELP = 'Cost of one event of the continuer, at a context of 16 and at a full one.'
 EXAMPLE = 'genaudio bench continue --json'
 REFERENCE = 'genaudio_core.analysis.recompute'  # torch, so in a process of its own
+REFERENCE_SECONDS = 1800.0  # that it may take
 SHORT = 16  # events
 
 
@@ -128,7 +129,7 @@ def recompute(config: dict, context: int, threads: int) -> dict | None:
     if importlib.util.find_spec('torch') is None:
         return None
     command = [sys.executable, '-m', REFERENCE, json.dumps(config), str(context), str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(command, timeout=REFERENCE_SECONDS)
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 and done.stdout else None
 
 

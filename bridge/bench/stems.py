@@ -99,14 +99,13 @@ def costs(seconds: Iterable[float], hop_seconds: float, low_latency: bool) -> di
             'rtf': typical / 1000 / hop_seconds}  # fmt: skip
 
 
-def busy(stop: Any) -> None:
+def busy(cells: Any, pipe: Any) -> None:
     """A MIDI side that is always thinking: an endless computation in pure Python, at ordinary priority."""
-    from bridge.system.child_watch import end_with_parent
-    from bridge.system.signals import leave_to_parent
+    from genaudio_core.processes.child_process import begin
 
-    leave_to_parent()
-    end_with_parent(grace=0.0)
-    while not stop.is_set():
+    heart = begin(cells, grace=0.0)
+    while not pipe.poll():
+        heart.beat()
         sum(i * i for i in range(20_000))
 
 
@@ -115,20 +114,15 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
 
     The first two seconds do not count: the worker's first hops fill caches.
     """
-    import multiprocessing
-
     import numpy as np
 
     from bridge.stems.audio_host import AudioHost
     from bridge.stems.inference_process import Gauges
     from bridge.system.cpu_wakeup import awake
     from bridge.system.real_time import keep_what_is_loaded, real_time_or_preferred
-    from bridge.system.signals import born_deaf
     from genaudio_core.command_line import notice
+    from genaudio_core.processes.child_process import ChildProcess
 
-    context = multiprocessing.get_context('spawn')
-    stop = context.Event()
-    beside = context.Process(target=busy, args=(stop,), daemon=True)
     rate, block = args.sample_rate, args.block_size
     period = block / rate
     rng = np.random.default_rng(1)
@@ -142,8 +136,8 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
         kept_awake = stack.enter_context(awake())  # as live isolation does
         host.start()
         if not args.no_busy:
-            with born_deaf():
-                beside.start()
+            beside = ChildProcess(busy, name='genaudio busy')
+            stack.callback(beside.close)
         sys.setswitchinterval(0.0005)
         keep_what_is_loaded()
         out = np.empty((host.outbox.n_channels, block), np.float32)
@@ -183,7 +177,4 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
         }  # fmt: skip
     finally:
         stack.close()
-        stop.set()
-        if beside.is_alive():
-            beside.join(2.0)
         host.stop()

@@ -7,52 +7,46 @@ may.
 """
 
 import contextlib
-import multiprocessing
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from typing import Any
 
-from bridge.system.child_watch import end_with_parent
 from bridge.system.real_time import real_time
-from bridge.system.signals import born_deaf, leave_to_parent
+from genaudio_core.processes.child_process import ChildProcess, begin
 
 PERIOD = 0.001  # seconds
+START, LAST_WORDS = 60.0, 10.0  # seconds that are waited for it at most
 KEPT = 1_000_000  # the last values: over a quarter of an hour
 
 
-def _watch(connection: Connection) -> None:
-    leave_to_parent()
-    end_with_parent(grace=0.0)
+def _watch(cells: Any, pipe: Connection) -> None:
+    begin(cells, grace=0.0)
     real_time()
     late: list[float] = []
-    connection.send(None)
-    while not connection.poll(0):
+    pipe.send(('ready', None))
+    while not pipe.poll(0):
         due = time.perf_counter() + PERIOD
         time.sleep(PERIOD)
         late.append(time.perf_counter() - due)
         if len(late) > 2 * KEPT:
             del late[:-KEPT]
-    connection.send(late)
+    with contextlib.suppress(OSError):  # there is nobody any more
+        pipe.send(('late', late))
 
 
 @contextlib.contextmanager
 def probe() -> Iterator[list[float]]:
     """Watch the machine inside the block; the list holds seconds of lateness after it."""
-    context = multiprocessing.get_context('spawn')
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_watch, args=(theirs,), name='genaudio probe', daemon=True)
-    with born_deaf():
-        process.start()
-    theirs.close()
+    process = ChildProcess(_watch, name='genaudio probe')
     late: list[float] = []
-    with contextlib.suppress(EOFError, OSError):
-        ours.recv()
+    process.wait(START)
     try:
         yield late
     finally:
-        with contextlib.suppress(EOFError, OSError):
-            ours.send(None)
-            late += ours.recv()
-        process.join(timeout=2)
-        process.kill()
-        ours.close()
+        process.send('quit')
+        until = time.monotonic() + LAST_WORDS
+        while not late and process.is_alive() and time.monotonic() < until:
+            process.wait(0.1)
+            late += [one for kind, value in process.receive() if kind == 'late' for one in value]
+        process.close(0.0)

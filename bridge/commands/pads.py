@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from bridge.live.osc import OscServer
     from bridge.pads import jack_pads
     from bridge.settings.pads_table import Pad, check_note
-    from bridge.system.child_watch import send_now
     from bridge.system.signals import Told
     from genaudio_core.command_line import notice
+    from genaudio_core.processes.child_watch import send_now
 
     folder, pads = None, []
     for item in args.what:
@@ -79,9 +79,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     def send(**message: Any) -> None:
         if 'pad' in message:
-            send_now(theirs, f'load {message["pad"]} {message["file"]}')
+            send_now(theirs, ('line', f'load {message["pad"]} {message["file"]}'))
         elif message.get('command') == 'panic':
-            send_now(theirs, 'silence')
+            send_now(theirs, ('line', 'silence'))
 
     with Told() as told:
         osc = OscServer(args.osc, send, notice) if args.osc is not None else None

@@ -26,16 +26,17 @@ from bridge.midi.sounding_notes import Sounding
 from bridge.musicians.choose import make_musician
 from bridge.musicians.musician_process import ProcessEngine
 from bridge.settings.band_preset import Preset
-from bridge.system.child_watch import send_now
 from bridge.system.clock import Clock, RealClock
 from bridge.system.cpu_wakeup import awake
 from bridge.system.jack_client import is_running
 from bridge.system.real_time import SWITCH, in_real_time, raise_priority
-from bridge.system.signals import leave_to_parent
 from bridge.system.sparing import Sparing
 from bridge.transport.transport import JackLeader, Leader, LinkLeader
 from genaudio_core.errors import GenaudioError
+from genaudio_core.processes.child_process import begin
+from genaudio_core.processes.child_watch import Heartbeat, send_now
 
+ORPHANED = 10.0  # seconds in which it must have ended every note, once the parent is gone
 SHOW = 0.1  # seconds between two snapshots for the view
 MOST_AT_ONCE = 500  # messages that come in, between two steps: a flood must not keep the notes from their ends
 TOO_LATE = 1.0  # seconds after which a key is not played any more: after a flood, the band goes on with what is new
@@ -126,11 +127,11 @@ class Backend:
         self._close()
 
 
-def run_midi(connection: Connection, setup: Setup) -> None:
-    """Run the port process until the parent says so, or is gone."""
+def run_midi(setup: Setup, cells: Any, connection: Connection) -> None:
+    """Run the port process (`ChildProcess`) until the parent says so, or is gone."""
     sys.setswitchinterval(SWITCH)
     raise_priority(-15)
-    leave_to_parent()
+    heart = begin(cells, ORPHANED)
     stop: list[str] = []
     inbox = Inbox()
 
@@ -160,7 +161,7 @@ def run_midi(connection: Connection, setup: Setup) -> None:
     if backend.jack:
         session.leaders.alternatives.append(JackLeader(backend.jack.transport, setup.preset['transport.tempo']))
     parent.tell('started', {'backend': backend.name, 'pid': os.getpid()})
-    loop = Loop(parent, session, engine, backend, inbox)
+    loop = Loop(parent, session, engine, backend, inbox, heart)
     try:
         with awake(), in_real_time():
             loop.run(stop)
@@ -217,8 +218,12 @@ class Parent:
 class Loop:
     """What the port process does again and again. Whatever goes wrong in a turn costs a line."""
 
-    def __init__(self, parent: Parent, session: Session, engine: ProcessEngine, backend: Backend, inbox: Inbox) -> None:
+    def __init__(
+        self, parent: Parent, session: Session, engine: ProcessEngine, backend: Backend, inbox: Inbox,
+        heart: Heartbeat,
+    ) -> None:  # fmt: skip
         self.parent, self.session, self.engine, self.backend, self.inbox = parent, session, engine, backend, inbox
+        self._heart = heart
         self.faults = 0
         self.orphaned = False  # the parent went away without a word
         self._recent: deque[float] = deque(maxlen=MAX_FAULTS)
@@ -232,6 +237,7 @@ class Loop:
         """Turn until something is in `stop`, the parent says so, or is gone."""
         clock = self.session.clock
         while not stop:
+            self._heart.beat()
             self.take_in()
             wake = self._guard(self._step)
             if clock.now() >= self._next_show:

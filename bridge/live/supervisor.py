@@ -1,7 +1,6 @@
 """The parent's hand on the port process: starts it, hears from it, starts it again when it dies or hangs."""
 
 import contextlib
-import multiprocessing
 import os
 import tempfile
 import threading
@@ -17,13 +16,13 @@ from bridge.midi.input_queue import Inbox
 from bridge.midi.sounding_notes import Sounding
 from bridge.settings.band_preset import Preset
 from bridge.system.channel import Channel
-from bridge.system.child_watch import Patience, RestartLimit, end_process
-from bridge.system.signals import born_deaf
 from bridge.system.sparing import Sparing
 from genaudio_core.errors import GenaudioError
+from genaudio_core.processes.child_process import ChildProcess
+from genaudio_core.processes.child_watch import RestartLimit
 
 MAX_RESTARTS, WITHIN = 5, 30.0  # so many in so many seconds; more are of no use
-STUCK = 4.0  # seconds without a sign of life after which the port process is ended; it gives ten in a second
+STUCK = 4.0  # seconds without a sign of life after which the port process is ended; it gives fifty in a second
 STARTS = 60.0  # seconds that it may take to start, on a machine that is busy
 
 
@@ -51,7 +50,6 @@ class Supervisor:
         self._setup = Setup(preset, self._table, client_name)
         self._writer = TakeWriter(folder, notify)
         self._pieces = Pieces()
-        self._context = multiprocessing.get_context('spawn')
         self._limit = RestartLimit(MAX_RESTARTS, WITHIN)
         self._stopping = self._paused = False
         self._failed = ''  # why it could not start again
@@ -64,19 +62,16 @@ class Supervisor:
         self._start()
 
     def _start(self) -> None:
-        ours, theirs = self._context.Pipe()
-        # Not a daemon of multiprocessing: it has a child of its own, the engine.
         with self._lock:  # what other threads send from here on goes to the new process, and is counted anew
             waiting, self._sent = [message for _, message in self._open], 0
             self._open.clear()
-            self.channel = Channel(ours)
+            self._process = ChildProcess(
+                run_midi, (self._setup,), name='genaudio midi', loading=STARTS, stuck=STUCK, parent=True, start=False
+            )
+            self.channel = Channel(self._process.pipe)
         for message in waiting:  # sent, and not known to be taken
             self._setup.preset = _changed(_reloaded(self._setup.preset, message), message)
-        self._process = self._context.Process(target=run_midi, args=(theirs, self._setup), name='genaudio midi')
-        with born_deaf():
-            self._process.start()
-        theirs.close()
-        self._patience = Patience(STARTS)
+        self._process.start()
 
     @property
     def pid(self) -> int | None:
@@ -114,7 +109,7 @@ class Supervisor:
             self._sparing(f'Too many messages at once: {self.refused - self._refused_told} are left out.')
             self._refused_told = self.refused
         self._sparing.look()
-        if not self._stopping and self._patience.is_over():
+        if not self._stopping and self._process.is_hung():
             return self._revive('hangs')
         return self._stopping is False
 
@@ -125,7 +120,6 @@ class Supervisor:
                 self._take(*self.channel.receive(max(end - time.monotonic(), 0)))
 
     def _take(self, kind: str, value: Any) -> None:
-        self._patience.renew()
         if kind == 'snapshot':
             self.snapshot = {**value, 'kept': list(self._writer.kept)}
             for name in COUNTED:
@@ -138,7 +132,6 @@ class Supervisor:
             self.notify(value)
         elif kind == 'started':
             self.started = True
-            self._patience = Patience(STUCK)
             self.snapshot = {**self.snapshot, **value}
         elif kind == 'failed':
             if self.started:  # it did play before: what is in its way may pass
@@ -147,7 +140,7 @@ class Supervisor:
             self._end()
             raise GenaudioError(value)
         elif kind == 'ended':
-            self._process.join(timeout=2)
+            self._process.join(2)
         elif kind == 'paused':
             self._paused = True
 
@@ -180,7 +173,7 @@ class Supervisor:
 
     def _bury(self, patience: float = 2.0) -> None:
         """End what is left of the process; `patience` in seconds, for one that is about to end by itself."""
-        end_process(self._process, patience)
+        self._process.end(patience, ask=False)  # the channel's threads have the pipe
         self._refused_before += self.channel.refused
         self.channel.refused = 0
         self.channel.close()
@@ -213,7 +206,7 @@ class Supervisor:
 
     def resume(self) -> None:
         """Play again."""
-        self._patience.renew()
+        self._process.renew()
         self.channel.send({'pause': False})
 
     def stop(self) -> None:
@@ -227,9 +220,9 @@ class Supervisor:
                 if not self._process.is_alive():
                     self._listen(0.0)  # its last words
                     break
-        self._process.join(timeout=max(end - time.monotonic(), 0.2))
+        self._process.join(max(end - time.monotonic(), 0.2))
         if self._process.is_alive() or self._process.exitcode != 0:
-            end_process(self._process, 0.0)
+            self._process.kill()
             self._end_notes()
         self._end()
 

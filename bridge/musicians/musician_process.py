@@ -6,8 +6,6 @@ it had heard. `SimulatedEngine` runs one on the simulated clock, with a delay of
 
 import contextlib
 import multiprocessing
-import os
-import select
 import signal
 import time
 from collections import deque
@@ -18,12 +16,13 @@ from typing import Any, Protocol
 from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, Request
 from bridge.system.clock import Clock
 from bridge.system.real_time import ordinary, raise_priority, real_time
-from bridge.system.signals import born_deaf, leave_to_parent
+from genaudio_core.processes.child_process import ChildProcess, begin
+from genaudio_core.processes.child_watch import Heartbeat
 
 GRACE = 0.0003  # seconds to wait for the next message before the last ones are worked in: they come in pairs
-STUCK = 8.0  # seconds without a sign of life, while messages wait, after which the engine is killed
+STUCK = 8.0  # seconds without a sign of life after which the engine is killed
 LOADS = 60.0  # seconds that it may take to load; twice as long the next time, in case the machine is that slow
-PING = 2.0  # seconds of silence after which it is asked for a sign of life
+BEAT = 0.2  # seconds between two signs of life while there is nothing to do
 MAX_WAITING = 1000  # messages it has not taken, after which the engine counts as hanging
 TOLD_AT_ONCE = 100  # notes in one message: small enough to fit into a pipe that is writable
 MEMORY = 1500  # heard notes that a restarted engine is told again
@@ -146,28 +145,21 @@ class ProcessEngine:
         self._heard: deque[HeardNote] = deque(maxlen=MEMORY)
         self._pieces: list[PlannedMusic] = []
         self._expected: tuple[tuple[str, ...], float] | None = None
-        self._context = multiprocessing.get_context('spawn')
         self._next_start = 0.0
         self._failures = 0
         self._loads = LOADS
-        self._looked = clock.now()
         self._start()
 
     def _start(self) -> None:
-        self._connection, theirs = self._context.Pipe()
-        self._process = self._context.Process(
-            target=run_engine, args=(theirs, self._make, self._arguments), name='genaudio engine', daemon=True
+        self._child = ChildProcess(
+            run_engine, (self._make, self._arguments), name='genaudio engine', loading=self._loads, stuck=STUCK
         )
-        with born_deaf():
-            self._process.start()
-        theirs.close()
-        self._sent = self._read = 0
-        self._backlog: deque[tuple] = deque()
-        self._alive_at = self._began = self._looked = self._clock.now()
+        self._connection = self._child.pipe
+        self._backlog: deque[tuple[str, Any]] = deque()
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid
+        return self._child.pid
 
     @property
     def connection(self) -> Connection:
@@ -177,7 +169,7 @@ class ProcessEngine:
     def expect(self, instruments: Sequence[str], bar: float) -> None:
         self._expected = (tuple(instruments), bar)
         if self.ready:
-            self._send('expect', *self._expected)
+            self._send('expect', self._expected)
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
         self._heard.extend(note for note in notes if not note.held)
@@ -190,61 +182,57 @@ class ProcessEngine:
 
     def cancel(self, request: int, beat: float) -> None:
         if self.ready:
-            self._send('cancel', request, beat)
+            self._send('cancel', (request, beat))
 
     def choose(self, request: int, take: int) -> None:
         if self.ready:
-            self._send('choose', request, take)
+            self._send('choose', (request, take))
 
     def next_time(self) -> float | None:
         return None if self.ready else self._next_start or None
 
-    def _send(self, *message: Any) -> None:
-        self._backlog.append(message)
+    def _send(self, kind: str, value: Any = None) -> None:
+        self._backlog.append((kind, value))
         if len(self._backlog) > MAX_WAITING:
             self._died('does not answer')
-            return
-        try:
-            while self._backlog and self._may_write():
-                if self._sent == self._read:  # it owes us an answer from now on
-                    self._alive_at = self._clock.now()
-                self._connection.send(self._backlog.popleft())
-                self._sent += 1
-        except OSError:
-            self._died('ended')
+        self._hand_over()
 
-    def _may_write(self) -> bool:
-        """Whether a send would not block: the session must never wait for an engine that does not read."""
-        return os.name == 'nt' or bool(select.select([], [self._connection], [], 0)[1])
+    def _hand_over(self) -> None:
+        """Send what waits, as much as the engine takes: the session never waits for one that does not read."""
+        while self._backlog and self._child.send(*self._backlog[0]):
+            self._backlog.popleft()
 
     def _tell_all(self) -> None:
         """After a start: everything that the musician should know."""
         if self._expected:
-            self._send('expect', *self._expected)
+            self._send('expect', self._expected)
         heard = tuple(self._heard)
         for start in range(0, len(heard), TOLD_AT_ONCE):
             self._send('hear', heard[start : start + TOLD_AT_ONCE])
 
     def poll(self) -> list[PlannedMusic]:
-        try:
-            while self._connection.poll():
-                kind, value = self._connection.recv()
-                self._alive_at = self._clock.now()
+        if not self._next_start:
+            alive = self._child.is_alive()
+            for kind, value in self._child.receive():
                 if kind == 'piece':
                     self._pieces.append(value)
-                elif kind == 'read':
-                    self._read, self.stats = value
+                elif kind == 'stats':
+                    self.stats = value
                 elif kind == 'ready':
                     self.ready = True
                     self._failures = 0
                     self._tell_all()
                 elif kind == 'error':
                     self._notify(f'The music engine says: {value}')
-        except (EOFError, OSError):
-            self._died('ended')
-        if self._backlog:
-            self._send(*self._backlog.pop())
-        self._look_after(self._clock.now())
+            if not alive or not self._child.is_alive():
+                self._died('ended')
+            elif self._child.is_hung() and self.ready:
+                self._died('hangs')
+            elif self._child.is_hung():
+                self._loads *= 2
+                self._died('hangs while it loads')
+            else:
+                self._hand_over()
         now = self._clock.now()
         if self._next_start and now >= self._next_start:
             self._next_start = 0.0
@@ -252,60 +240,36 @@ class ProcessEngine:
         pieces, self._pieces = self._pieces, []
         return pieces
 
-    def _look_after(self, now: float) -> None:
-        """Find an engine that hangs: while it loads, while it owes an answer, and while nobody asks anything."""
-        away, self._looked = now - self._looked - 1.0, now
-        if away > 0:  # we were stopped ourselves: that is no fault of the engine
-            self._alive_at += away
-            self._began += away
-        if self._next_start:
-            return
-        if not self.ready:
-            if now - self._began > self._loads:
-                self._loads *= 2
-                self._died('hangs while it loads')
-        elif self._sent > self._read:
-            if now - self._alive_at > STUCK:
-                self._died('hangs')
-        elif now - self._alive_at > PING:
-            self._send('ping')
-
     def _died(self, how: str) -> None:
         if self._next_start:
             return
         self.ready = False
         self.restarts += 1
         self._failures += 1
-        self._process.kill()
-        with contextlib.suppress(OSError):
-            self._connection.close()
+        self._child.close(0.0)
+        self._backlog.clear()
         # A connection that waits forever stands in until the new process is there.
-        self._connection, self._parked = self._context.Pipe()
+        self._connection, self._parked = multiprocessing.Pipe()
         self._next_start = self._clock.now() + min(0.2 * 2 ** (self._failures - 1), 10.0)
         self._notify(f'The music engine {how}; the band plays on by itself while it starts again.')
 
     def close(self) -> None:
         self._next_start = 0.0
         self.ready = False
-        with contextlib.suppress(OSError, ValueError):
-            self._connection.send(('close',))
-        self._process.join(timeout=1)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join(timeout=1)
+        self._child.close()
         self._connection.close()
 
 
-def run_engine(connection: Connection, make: Callable[..., Musician], arguments: tuple) -> None:
-    """The engine process: reads messages, composes, sends pieces, until told to close or left alone."""
-    leave_to_parent()
+def run_engine(make: Callable[..., Musician], arguments: tuple, cells: Any, connection: Connection) -> None:
+    """The engine process (`ChildProcess`): reads messages, composes, sends pieces, until told to quit or left alone."""
+    heart = begin(cells)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # to the whole group: the port process ends us in its time
     raise_priority(-8)  # the port process comes first
     musician: Musician | None = None
     try:
         musician = make(*arguments)
         connection.send(('ready', None))
-        _serve(connection, musician)
+        _serve(connection, musician, heart)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the port process is gone: nobody listens any more
     except Exception as error:
@@ -317,48 +281,44 @@ def run_engine(connection: Connection, make: Callable[..., Musician], arguments:
             musician.close()
 
 
-def _serve(connection: Connection, musician: Musician) -> None:
+def _serve(connection: Connection, musician: Musician, heart: Heartbeat) -> None:
     """Take messages in and answer, in real time until the first note of an answer is out.
 
     From then on it composes ahead of the clock and leaves the processor to others.
     """
-    waiting: deque[tuple] = deque()
-    read = 0
+    waiting: deque[tuple[str, Any]] = deque()
     real_time()
 
-    def receive() -> None:
-        nonlocal read
-        message = connection.recv()
-        read += 1
-        waiting.append(message)
-
     while True:
+        heart.beat()
         while not waiting:
             if connection.poll(GRACE):
-                receive()
+                waiting.append(connection.recv())
             elif not musician.rest():
-                connection.poll(None)
-        message = waiting.popleft()
-        if message[0] == 'close':
+                connection.poll(BEAT)
+            heart.beat()
+        kind, value = waiting.popleft()
+        if kind == 'quit':
             return
-        if message[0] == 'hear':
-            musician.hear(message[1])
-        elif message[0] == 'expect':
-            musician.expect(message[1], message[2])
-        elif message[0] == 'choose':
-            musician.choose(message[1], message[2])
-        elif message[0] == 'cancel':
-            musician.forget(message[1], message[2])
-        elif message[0] == 'ask':
-            request: Request = message[1]
+        if kind == 'hear':
+            musician.hear(value)
+        elif kind == 'expect':
+            musician.expect(*value)
+        elif kind == 'choose':
+            musician.choose(*value)
+        elif kind == 'cancel':
+            musician.forget(*value)
+        elif kind == 'ask':
+            request: Request = value
             for piece in musician.answer(request):
                 connection.send(('piece', piece))
                 ordinary()
+                heart.beat()
                 while connection.poll(0):
-                    receive()
-                if any(item[0] == 'cancel' and item[1] == request.id for item in waiting):
+                    waiting.append(connection.recv())
+                if any(kind == 'cancel' and value[0] == request.id for kind, value in waiting):
                     break
-                if any(item[0] == 'close' for item in waiting):
+                if any(kind == 'quit' for kind, _ in waiting):
                     return
             real_time()
-        connection.send(('read', (read - len(waiting), musician.stats())))
+        connection.send(('stats', musician.stats()))

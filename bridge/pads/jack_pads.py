@@ -16,13 +16,13 @@ from bridge.audio.jack_sound_client import JackPlayer
 from bridge.pads.clip_store import Folder, PadBank
 from bridge.pads.pad_player import PadPlayer
 from bridge.settings.pads_table import Pad, check_note
-from bridge.system.child_process import begin
 from bridge.system.line_input import Lines
 from bridge.system.real_time import SWITCH, keep_what_is_loaded
 from bridge.system.signals import Told
 from bridge.system.sound_process import SoundProcess
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, one_line
+from genaudio_core.processes.child_process import begin
 
 HELP_LINE = 'Lines that change pads: load NOTE FILE, gain NOTE DB, choke NOTE GROUP, silence, status, quit.'
 
@@ -175,23 +175,23 @@ def run(
         jack.close()
 
 
-def _child(pads: Sequence[Pad], name: str, heart_name: str, orders: Connection, pipe: Connection) -> None:
-    heart = begin(heart_name)
+def _child(pads: Sequence[Pad], name: str, cells: Any, pipe: Connection) -> None:
+    heart = begin(cells)
 
-    def tell(what: Any) -> None:
+    def tell(kind: str, value: Any = None) -> None:
         with contextlib.suppress(OSError):
-            pipe.send(what)
+            pipe.send((kind, value))
 
     told = Told()
     signal.signal(signal.SIGTERM, lambda number, frame: told.end('SIGTERM'))
     try:
         status = run(
-            pads, name=name, orders=orders, told=told, beat=heart.beat, on_ready=lambda: tell(('ready', None)),
-            on_notice=tell,
+            pads, name=name, orders=pipe, told=told, beat=heart.beat, on_ready=lambda: tell('ready'),
+            on_notice=lambda line: tell('told', line),
         )  # fmt: skip
-        tell(('status', status))
+        tell('status', status)
     except GenaudioError as error:
-        tell(('failed', f'Pads: {error}'))
+        tell('failed', f'Pads: {error}')
 
 
 class PadsProcess(SoundProcess):

@@ -18,7 +18,6 @@ out; the rest of its chain plays. One that crashes, hangs, throws or returns no 
 knobs where they were; meanwhile the stems play dry. One that does so again and again is left out.
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,9 +27,9 @@ from bridge.audio.shared_ring import Ring
 from bridge.plugins.effects import CHUNK
 from bridge.plugins.effects_worker import PAIR, run_plugins
 from bridge.settings.effects_table import Chains, Share, check_kind
-from bridge.system.child_watch import Heartbeat, Patience, RestartLimit, end_process, send_now
-from bridge.system.signals import born_deaf
 from genaudio_core.errors import GenaudioError
+from genaudio_core.processes.child_process import ChildProcess
+from genaudio_core.processes.child_watch import RestartLimit
 
 LOAD_SECONDS = 60.0  # that one effect may take to load
 STUCK_SECONDS = 8.0  # without a sign of life, after which the process counts as hung
@@ -81,8 +80,7 @@ class PluginHost:
         self._faults: dict[tuple[int, int], RestartLimit] = {}
         self._limit = RestartLimit()
         self._wake = host.plugins_wake
-        self._heart = Heartbeat()
-        self._load_patience, self._stuck_patience = Patience(timeout), Patience(STUCK_SECONDS)
+        self._timeout = timeout
         self._extra = 0  # samples that were added to the margin of the host
         self._ready_once = self._ready_now = self._stopped = False
         self._launch()
@@ -100,8 +98,7 @@ class PluginHost:
                 return
             self._look()
             if self.process.is_alive():
-                with contextlib.suppress(OSError, EOFError):
-                    self._pipe.poll(0.02)
+                self.process.wait(0.02)
                 continue
             self._hear()  # its last words
             if self._ready_once:
@@ -110,35 +107,34 @@ class PluginHost:
                 if starts >= MAX_STARTS:
                     raise GenaudioError('The plug-in process ended before it had loaded anything.')
                 starts += 1
+            self.process.close(0.0)
             self._launch()
 
     def _hear(self) -> None:
         """Take in what the process says."""
-        with contextlib.suppress(EOFError, OSError):
-            while self._pipe.poll():
-                kind, value = self._pipe.recv()
-                if kind == 'loading':
-                    self._loading = value
-                    self._load_patience.renew()
-                elif kind == 'left out':
-                    self._leave_out(*value)
-                elif kind == 'known':
-                    self.known = value
-                elif kind == 'ready':
-                    self._loading = None
-                    self._ready(value)
-                elif kind == 'told':
-                    self.told.append(value)
-                elif kind == 'set':
-                    self._keep(*value)
-                elif kind == 'state':
-                    self._state = value
-                elif kind == 'fault':
-                    self._blamed, self._why = value[:2], value[2]
-                elif kind == 'failed' and not self._ready_once:
-                    raise GenaudioError(value)
-                elif kind == 'failed':
-                    self.told.append(value)
+        for kind, value in self.process.receive():
+            if kind == 'loading':
+                self._loading = value
+                self.process.renew()
+            elif kind == 'left out':
+                self._leave_out(*value)
+            elif kind == 'known':
+                self.known = value
+            elif kind == 'ready':
+                self._loading = None
+                self._ready(value)
+            elif kind == 'told':
+                self.told.append(value)
+            elif kind == 'set':
+                self._keep(*value)
+            elif kind == 'state':
+                self._state = value
+            elif kind == 'fault':
+                self._blamed, self._why = value[:2], value[2]
+            elif kind == 'failed' and not self._ready_once:
+                raise GenaudioError(value)
+            elif kind == 'failed':
+                self.told.append(value)
 
     def _leave_out(self, pair: int, index: int, why: str) -> None:
         for chains in (self.chains, self._first):
@@ -155,7 +151,7 @@ class PluginHost:
 
     def _who(self) -> tuple[int, int] | None:
         """Return which effect the process was at when it ended or stood still; None if it was none."""
-        at = self._heart.at
+        at = self.process.at
         blamed = self._blamed or (divmod(at - 1, PAIR) if at else None) or self._loading
         if blamed is None or not 0 <= blamed[1] < len(self.chains.get(blamed[0], ())):
             return None
@@ -176,27 +172,18 @@ class PluginHost:
         return True
 
     def _launch(self) -> None:
-        if hasattr(self, '_pipe'):
-            self._pipe.close()
         self._loading = self._blamed = None
-        self._why, self._heart.at, self._hung, self._ready_now = '', 0, False, False
+        self._why, self._hung, self._ready_now = '', False, False
         while self._wake.acquire(block=False):
             pass
-        self._pipe, theirs = self.host._context.Pipe()
-        self.process = self.host._context.Process(
-            target=run_plugins, name='genaudio-plugins', daemon=True,
-            args=(
+        self.process = ChildProcess(
+            run_plugins,
+            (
                 self.chains, self.host.core.sample_rate, self.finished.n_channels, self.host.outbox.name,
-                self.finished.name, self.host.panel.name, self._heart.name, self._wake, theirs,
-            ),
+                self.finished.name, self.host.panel.name, self._wake,
+            ), name='genaudio-plugins', loading=self._timeout, stuck=STUCK_SECONDS,
         )  # fmt: skip
-        with born_deaf():
-            self.process.start()
-        theirs.close()
         self._started = time.monotonic()
-        self._beats = -1
-        self._load_patience.renew()
-        self._stuck_patience.renew()
 
     def _ready(self, latency: int) -> None:
         core = self.host.core
@@ -225,17 +212,11 @@ class PluginHost:
         self._hear()
         if not self.process.is_alive():
             return
-        if not self._ready_now:
-            stuck, what = self._load_patience.is_over(), f'was not loaded after {self._load_patience.seconds:g} s'
-        else:
-            if self._heart.beats != self._beats:
-                self._beats = self._heart.beats
-                self._stuck_patience.renew()
-            stuck, what = self._stuck_patience.is_over(), 'hangs'
-        if stuck:
+        if self.process.is_hung():
+            what = 'hangs' if self._ready_now else f'was not loaded after {self._timeout:g} s'
             self._blamed = self._who()
             self._why, self._hung = f'{self._name(self._blamed)} {what}.', True
-            end_process(self.process, 0.0)
+            self.process.kill()
 
     def _revive(self) -> None:
         self._hear()
@@ -252,13 +233,14 @@ class PluginHost:
         elif loading:
             left_out = self._leave_out_blamed('crashed while it was loaded')
         self.restarts += 1
+        self.process.close(0.0)
         self._launch()
         if not left_out:
             self.told.append(f'{crashed} It is started again; the stems play without effects meanwhile.')
 
     def _give_up(self, why: str) -> None:
         self.given_up = True
-        end_process(self.process, 0.0)
+        self.process.kill()
         self._disconnect()
         if why:
             self.told.append(why)
@@ -280,7 +262,7 @@ class PluginHost:
         links = self.chains.get(pair, ())
         if not 0 <= index < len(links):
             raise GenaudioError(f'{self.host.output_names[pair]} has {len(links)} effects; there is no {index + 1}.')
-        send_now(self._pipe, ('parameter', (pair, index, name, value)))
+        self.process.send('parameter', (pair, index, name, value))
 
     def save_state(self, timeout: float = 5.0) -> dict[int, list[bytes]]:
         """Return the state of every plug-in by output pair, for `EffectSpec.state`.
@@ -294,10 +276,9 @@ class PluginHost:
         """
         self._state = None
         until = time.monotonic() + timeout
-        if send_now(self._pipe, ('state', None)):
+        if self.process.send('state'):
             while time.monotonic() < until and self.process.is_alive():
-                with contextlib.suppress(EOFError, OSError):
-                    self._pipe.poll(0.05)
+                self.process.wait(0.05)
                 self._hear()
                 if self._state is not None:
                     return self._state
@@ -309,7 +290,5 @@ class PluginHost:
             return
         self._stopped = True
         self._disconnect()
-        end_process(self.process, 2.0 if send_now(self._pipe, ('quit', None)) and self._ready_now else 0.0)
-        self._pipe.close()
+        self.process.close(2.0 if self._ready_now else 0.0)
         self.finished.close()
-        self._heart.close()

@@ -16,9 +16,9 @@ from bridge.audio.shared_ring import Ring
 from bridge.plugins.effects import CHUNK, Chain, EffectFault, moves_latency
 from bridge.plugins.loading import BadParameter, load_link, parameter_names, set_parameter
 from bridge.settings.effects_table import Chains, EffectSpec
-from bridge.system.child_watch import Heartbeat, die_with_parent, end_with_parent
-from bridge.system.signals import leave_to_parent
 from genaudio_core.errors import GenaudioError, one_line
+from genaudio_core.processes.child_process import begin, messages
+from genaudio_core.processes.child_watch import Heartbeat, die_with_parent
 
 BACKLOG = 0.25  # seconds of stems, beyond two blocks, left unworked before the process jumps to the newest
 TELL_SECONDS = 10.0  # between two lines about the same
@@ -32,18 +32,16 @@ def run_plugins(
     stems_name: str,
     finished_name: str,
     panel_name: str,
-    heart_name: str,
-    wake,
+    wake: Any,
+    cells: Any,
     pipe: Connection,
 ) -> None:
-    """Body of the process."""
+    """Body of the process (`ChildProcess`)."""
     import signal
 
-    leave_to_parent()
+    heart = begin(cells, grace=0.5)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(True)  # a plug-in that hangs in here hears nothing
-    end_with_parent(0.5)
-    heart = Heartbeat(heart_name)
     with contextlib.suppress(EOFError, OSError):  # the parent is gone, and so are we
         loaded = _load(chains, sample_rate, heart, pipe)
         if loaded is None:
@@ -135,8 +133,7 @@ def _work(stage: '_Stage', heart: Heartbeat, wake, pipe: Connection) -> None:
                 behind_at = now
                 pipe.send(('told', 'The effects are too slow for this machine: in part the stems play without them.'))
             skipped = stage.skipped
-        while pipe.poll():
-            message, value = pipe.recv()
+        for message, value in messages(pipe):
             if message == 'quit':
                 return
             if message == 'parameter':

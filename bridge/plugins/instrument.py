@@ -38,8 +38,6 @@ from bridge.plugins.effects import NO_NUMBERS, Chain, EffectFault
 from bridge.plugins.loading import load_link, set_parameter
 from bridge.settings.effects_table import EffectSpec, Share
 from bridge.settings.instrument_table import Instrument, check_plugin
-from bridge.system.child_process import begin
-from bridge.system.child_watch import Heartbeat, die_with_parent
 from bridge.system.line_input import Lines
 from bridge.system.real_time import SWITCH
 from bridge.system.signals import Told
@@ -47,6 +45,8 @@ from bridge.system.sound_process import LOAD_SECONDS, SoundProcess
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 from genaudio_core.files import atomic_write
+from genaudio_core.processes.child_process import begin
+from genaudio_core.processes.child_watch import Heartbeat, die_with_parent
 
 HUNG_SECONDS = 5.0  # in one block of sound, after which the plug-in counts as hung
 _DAMPER, _ALL_SOUND_OFF, _ALL_NOTES_OFF = 64, 120, 123
@@ -236,65 +236,65 @@ class JackInstrument(JackPlayer):
         }  # fmt: skip
 
 
-def _body(instrument: Instrument, name: str, heart_name: str, orders: Connection, told: Connection) -> None:
-    """The process: tells texts, ('ready', latency in s), ('failed', why), ('fault', what) and ('status', figures)."""
-    heart = begin(heart_name)
+def _body(instrument: Instrument, name: str, cells: Any, pipe: Connection) -> None:
+    """The process: says what a `SoundProcess` says, ('ready', latency in s), and ('fault', what)."""
+    heart = begin(cells)
     # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
     sys.setswitchinterval(SWITCH)
     ends: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: ends.append(number))
 
-    def tell(what: Any) -> None:
+    def tell(kind: str, value: Any = None) -> None:
         with contextlib.suppress(OSError):
-            told.send(what)
+            pipe.send((kind, value))
 
     die_with_parent(True)  # a plug-in that hangs while it is loaded hears of nothing
     try:
-        player = JackInstrument(instrument, name, tell)
+        player = JackInstrument(instrument, name, lambda line: tell('told', line))
     except Exception as error:
-        tell(('failed', one_line(error)))
+        tell('failed', one_line(error))
         return
     die_with_parent(False)  # from now on there is time to fall silent
     try:
         player.start()
-        tell(('ready', player.latency / player.sample_rate))
-        _play(player, Lines(None, orders), heart, tell, lambda: bool(ends))
+        tell('ready', player.latency / player.sample_rate)
+        _play(player, Lines(None, pipe), heart, tell, lambda: bool(ends))
     except GenaudioError as error:
-        tell(str(error))
+        tell('told', str(error))
     finally:
         player.close()
 
 
 def _play(
-    player: JackInstrument, lines: Lines, heart: Heartbeat, tell: Callable[[Any], None], ended: Callable[[], bool]
+    player: JackInstrument, lines: Lines, heart: Heartbeat, tell: Callable[..., None], ended: Callable[[], bool]
 ) -> None:
     wire_at, silenced, tell_at = 0.0, 0, 0.0
     while True:
         heart.beat()
         now = time.monotonic()
         if player.fault or player.stuck_for > HUNG_SECONDS:
-            tell(('fault', player.fault or 'hangs'))
+            tell('fault', player.fault or 'hangs')
             os._exit(1)  # the audio thread may never come back: nothing here can be closed
         if (line := player.poll()) is not None:
-            tell(line)
+            tell('told', line)
             if not player.lost:
-                tell(('ready', player.latency / player.sample_rate))  # the rate may be another
+                tell('ready', player.latency / player.sample_rate)  # the rate may be another
         if not player.lost and now > wire_at:  # the session's ports may come back
             wire_at = now + RETRY
             player.wire()
             if player.has_moved():
-                tell(('ready', player.latency / player.sample_rate))
+                tell('ready', player.latency / player.sample_rate)
         if (count := player.status()['silenced_blocks']) > silenced and now > tell_at:
             silenced, tell_at = count, now + TELL_SECONDS
-            tell(f'{player.instrument.plugin.name} returned samples that are not numbers; they became silence.')
-        player.turn(tell)
+            tell('told', f'{player.instrument.plugin.name} returned samples that are not numbers; they became silence.')
+        player.turn(lambda line: tell('told', line))
         for line in ['quit'] if ended() else lines.wait(0.02):
             if line == 'quit':
                 try:
                     player.save()
                 except GenaudioError as error:
-                    tell(str(error))
-                tell(('status', player.status()))
+                    tell('told', str(error))
+                tell('status', player.status())
                 return
             if line == 'silence':
                 player.silence()

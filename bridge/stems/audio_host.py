@@ -13,7 +13,6 @@
 """
 
 import math
-import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,8 +25,8 @@ from bridge.audio.callback import Counts as Counts  # one imports it with the ho
 from bridge.audio.shared_ring import Ring, capacity_for
 from bridge.settings.mix import Mix
 from bridge.stems.inference_process import FAILED, READY, Gauges, WorkerSpec, run_worker
-from bridge.system.child_process import STUCK, ChildProcess
 from genaudio_core.errors import GenaudioError
+from genaudio_core.processes.child_process import CONTEXT, STUCK, ChildProcess
 
 MAX_MARGIN = 0.05  # seconds of extra safety that are taken without being asked
 MAX_PINNED_MS = 1000.0  # of margin that may be asked for
@@ -107,9 +106,8 @@ class AudioHost:
         capacity = ring_capacity(block, self.hop, margin, sample_rate)
         self.inbox, self.outbox = Ring(2, capacity=capacity), Ring(2 * self.n_stems + 4, capacity=capacity)
         self.gauges, self.panel = Gauges(), Panel()
-        self._context = multiprocessing.get_context('spawn')
-        self._wake = self._context.Semaphore(0)
-        self.plugins_wake = self._context.Semaphore(0)  # released when stems are there
+        self._wake = CONTEXT.Semaphore(0)
+        self.plugins_wake = CONTEXT.Semaphore(0)  # released when stems are there
         self.plugin_delay = 0  # samples of the margin that are the plug-ins'
         self.core = AudioCore(
             self.inbox, self.outbox, sample_rate=sample_rate, block=block, hop=self.hop, margin=margin,
@@ -186,9 +184,8 @@ class AudioHost:
 
     def _spawn(self, *, standby: bool, loading: float = 60.0) -> ChildProcess:
         return ChildProcess(
-            self._context, run_worker, (self.spec, self._wake, self.plugins_wake, standby), name='genaudio-stems',
-            loading=loading,
-        )  # fmt: skip
+            run_worker, (self.spec, self._wake, self.plugins_wake, standby), name='genaudio-stems', loading=loading
+        )
 
     def _look_after_standby(self) -> None:
         if self._standby is None:

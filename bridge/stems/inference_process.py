@@ -19,10 +19,10 @@ from bridge.audio.callback import Panel
 from bridge.audio.shared_ring import Ring
 from bridge.settings.mix import Mix
 from bridge.stems.mixer import Mixer
-from bridge.system.child_process import begin, messages
-from bridge.system.child_watch import Heartbeat, send_now
 from bridge.system.real_time import keep_what_is_loaded, real_time_or_preferred
 from bridge.system.shared_memory import Shared
+from genaudio_core.processes.child_process import begin, messages
+from genaudio_core.processes.child_watch import Heartbeat, send_now
 
 READY, FAILED = 1, 2  # 0 while it starts
 HISTOGRAM_STEP = 10e-6  # seconds per bin of the compute times
@@ -200,13 +200,13 @@ class Worker:
         return None
 
 
-def run_worker(spec: WorkerSpec, wake, wake_plugins, standby: bool, heart_name: str, pipe: Connection) -> None:
-    """Body of the process (child_process.py). `wake` is released by the audio callback, `wake_plugins` when it has
+def run_worker(spec: WorkerSpec, wake, wake_plugins, standby: bool, cells: Any, pipe: Connection) -> None:
+    """Body of the process (`ChildProcess`). `wake` is released by the audio callback, `wake_plugins` when it has
     worked, if there are plug-ins: what they want is there then and not before.
 
     On `standby` it loads and warms up, says so, and waits to be told to go on in the place of one that died.
     """
-    heart = begin(heart_name)
+    heart = begin(cells)
     gauges = Gauges(spec.gauges)
     try:
         inbox, n_out = Ring(2, spec.input_ring), 2 * len(spec.queries) + 4

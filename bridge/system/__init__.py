@@ -1,5 +1,5 @@
-"""What the machine offers, in the words of the live side: clock, priorities, signals, child processes and pipes, JACK
-clients, memory that processes share. It knows nothing of music.
+"""What the machine offers, in the words of the live side: clock, priorities, signals, pipes, players in processes of
+their own, JACK clients, memory that processes share. It knows nothing of music.
 """
 
 from genaudio_core import lazily
@@ -8,8 +8,6 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         'clock': ('Clock', 'RealClock', 'SimulatedClock'),
-        'child_process': ('ChildProcess',),
-        'child_watch': ('Heartbeat', 'Patience', 'RestartLimit'),
         'jack_client': ('NoServer', 'open_client'),
         'line_input': ('Lines',),
         'signals': ('Told',),

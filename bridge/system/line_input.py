@@ -26,7 +26,7 @@ class Lines:
         A text stream, such as ``sys.stdin``; None for none. Make one reader only for each: two would take lines from
         each other (see `reader_of`).
     orders
-        A pipe end over which the parent sends lines; its end means 'quit'. None for none.
+        A pipe end over which the parent sends ('line', text); ('quit', None) or its end mean 'quit'. None for none.
     """
 
     def __init__(self, stream: Any = None, orders: Connection | None = None):
@@ -93,7 +93,8 @@ class Lines:
     def _hear(self, orders: Connection) -> None:
         try:
             while True:
-                self._put(str(orders.recv()))
+                kind, text = orders.recv()
+                self._put(str(text) if kind == 'line' else kind)
         except (EOFError, OSError):  # the parent is gone
             self._put('quit')
 

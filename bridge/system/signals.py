@@ -22,43 +22,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from genaudio_core.command_line import lead_nowhere
+from genaudio_core.processes.deafness import born_deaf, known_signals
 
 _ENDS = ('SIGINT', 'SIGTERM', 'SIGHUP')
-_PARENTS = (
-    'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGPIPE',
-)  # fmt: skip
 IMPATIENT = 3  # the same wish so many times: something hangs, and the system's own way of ending is given back
-
-
-def _numbers(names: tuple[str, ...]) -> list[signal.Signals]:
-    """Those of the signals that this system has."""
-    return [signal.Signals[name] for name in names if hasattr(signal, name)]
-
-
-def leave_to_parent() -> None:
-    """Let the parent decide what Ctrl-C, Ctrl-Z and a closed terminal mean; for the main thread of a child process.
-
-    SIGTERM is left as it is: whoever sends it means this very process.
-    """
-    for number in _numbers(_PARENTS):
-        signal.signal(number, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def born_deaf() -> Iterator[None]:
-    """A process that is started inside the block does not hear what is the parent's to decide, from its first moment.
-
-    It inherits what is blocked. Until `leave_to_parent` it would fall over Ctrl-C with a traceback, while it imports.
-    What comes to us meanwhile comes at the end of the block.
-    """
-    if os.name == 'nt':
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers(_PARENTS))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def keep_tracker() -> None:
@@ -143,14 +110,14 @@ class Told:
     def __enter__(self) -> 'Told':
         self._output.enter_context(lasting_output())
         if threading.current_thread() is threading.main_thread():  # elsewhere (a test, a library) nothing is sent to us
-            for number in _numbers(_ENDS):
+            for number in known_signals(_ENDS):
                 if number.name == 'SIGHUP' and signal.getsignal(number) is signal.SIG_IGN:
                     continue
                 self._before[number] = signal.signal(number, self._end)
-            for number in _numbers(('SIGTSTP',)):
+            for number in known_signals(('SIGTSTP',)):
                 if signal.getsignal(number) is signal.SIG_DFL:  # a shell without job control ignores it
                     self._before[number] = signal.signal(number, self._want_pause)
-            for number in _numbers(('SIGTTIN', 'SIGTTOU')):  # in the background: go without the terminal
+            for number in known_signals(('SIGTTIN', 'SIGTTOU')):  # in the background: go without the terminal
                 self._before[number] = signal.signal(number, signal.SIG_IGN)
             keep_tracker()
         return self

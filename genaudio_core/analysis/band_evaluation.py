@@ -14,7 +14,6 @@ Notable choices
 import itertools
 import json
 import math
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,12 +32,14 @@ from genaudio_core.music.events import note_table
 from genaudio_core.music.keys import SCALES, classes_of
 from genaudio_core.music.metrics import repeated_share
 from genaudio_core.music.piano_roll import Part, bar_lines, draw
+from genaudio_core.processes.programs import run_program
 from genaudio_core.score.instruments import DRUMS, FAMILY
 from genaudio_core.score.notes import Note, Score, Track
 from genaudio_core.score.reading import read_midi, write_midi
 
 COPIES = ('copied', 'copied from training')  # figures in bars: the others are shares
 MODES = ('accompany', 'continue', 'arrange', 'rehearse')
+COMMAND_SECONDS = 3600.0  # that one command may take
 WRITTEN = 'written'  # the mode of takes that nobody was asked for
 PRESET = 'band'  # the one that is rehearsed
 BARS = 8  # of a window, given and new
@@ -168,9 +169,9 @@ def run_command(words: Sequence[str]) -> dict:
     GenaudioError
         If it fails; with its last line.
     """
-    done = subprocess.run([sys.executable, '-m', 'bridge.cli', *words, '--json'], capture_output=True, text=True)
+    done = run_program([sys.executable, '-m', 'bridge.cli', *words, '--json'], timeout=COMMAND_SECONDS)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ['it says nothing'])[-1]
+        last = (done.stderr.decode(errors='replace').strip().splitlines() or ['it says nothing'])[-1]
         raise GenaudioError(f'genaudio {words[0]} failed: {last.removeprefix("error: ")}')
     return json.loads(done.stdout)
 

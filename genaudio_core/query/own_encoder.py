@@ -19,7 +19,7 @@ import numpy as np
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.inference.model_card import ModelCard
-from genaudio_core.programs import run_program
+from genaudio_core.processes.programs import run_program
 from genaudio_core.query.parsing import parse
 from genaudio_core.query.vector import Query
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.programs import run_program
+from genaudio_core.processes.programs import run_program
 from genaudio_core.script.table import VOICE
 from genaudio_core.sound.audio_files import read_audio
 

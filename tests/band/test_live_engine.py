@@ -57,8 +57,9 @@ def test_killed_it_returns_and_remembers(engine):
     assert engine.restarts == 1
 
 
-def test_hanging_it_is_replaced(engine, monkeypatch):
-    monkeypatch.setattr('bridge.musicians.musician_process.STUCK', 0.3)
+def test_hanging_it_is_replaced(engine):
+    engine._child.stuck = 1.0
+    engine._child.expect(1.0)
     first = engine.pid
     os.kill(first, signal.SIGSTOP)
     engine.ask(QUESTION)
@@ -76,11 +77,10 @@ def test_a_stopped_engine_never_blocks_the_session(engine):
 
 
 def test_it_ends_when_its_owner_is_gone(engine):
-    process = engine._process
+    process = engine._child
     engine._connection.close()
-    process.join(timeout=10)
+    process.join(10)
     assert process.exitcode == 0
-    engine._connection = engine._context.Pipe()[0]
 
 
 def broken(*arguments):
@@ -95,11 +95,10 @@ def test_an_engine_that_cannot_start_says_why():
     made.close()
 
 
-def test_hanging_while_nobody_asks_it_is_found(engine, monkeypatch):
-    monkeypatch.setattr('bridge.musicians.musician_process.STUCK', 0.3)
-    monkeypatch.setattr('bridge.musicians.musician_process.PING', 0.1)
+def test_hanging_while_nobody_asks_it_is_found(engine):
+    engine._child.stuck = 0.8
     first = engine.pid
-    assert not wait_until(lambda: (engine.poll(), engine.restarts > 0)[1], 1)  # an idle one answers each time
+    assert not wait_until(lambda: (engine.poll(), engine.restarts > 0)[1], 1)  # an idle one beats
     os.kill(first, signal.SIGSTOP)
     assert wait_until(lambda: (engine.poll(), engine.restarts == 1)[1], 20)
     assert engine.said == ['The music engine hangs; the band plays on by itself while it starts again.']

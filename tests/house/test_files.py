@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from genaudio_core.command_line import main
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, check_readable, check_targets, check_writable, find_model, fitting_name
-from genaudio_core.programs import run_program
+from genaudio_core.processes.programs import run_program
 
 
 def test_a_name_as_long_as_names_can_be_is_written(tmp_path):

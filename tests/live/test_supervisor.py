@@ -1,7 +1,6 @@
 """The parent's hand on the port process, with a port process that never was: what is sent while it starts again."""
 
 import queue
-import types
 from typing import ClassVar
 
 import pytest
@@ -45,25 +44,30 @@ class Process:
 
     on_start = staticmethod(lambda: None)
 
-    def __init__(self, target, args, name):
-        self.setup = args[1]
-        self.preset = args[1].preset
-        self.pid, self.exitcode = 1, 0
+    def __init__(self, body, arguments, **options):
+        (self.setup,) = arguments
+        self.pipe, self.pid, self.exitcode = None, 1, 0
 
     def start(self):
+        self.preset = self.setup.preset
         Process.on_start()
 
     def join(self, timeout=None):
         pass
 
+    def end(self, patience, ask=True):
+        pass
+
     def is_alive(self):
+        return False
+
+    def is_hung(self):
         return False
 
 
 @pytest.fixture
 def parent(monkeypatch):
-    context = types.SimpleNamespace(Pipe=lambda: (None, types.SimpleNamespace(close=lambda: None)), Process=Process)
-    monkeypatch.setattr(module.multiprocessing, 'get_context', lambda how: context)
+    monkeypatch.setattr(module, 'ChildProcess', Process)
     monkeypatch.setattr(module, 'Channel', Pipe)
     monkeypatch.setattr(Pipe, 'made', [])
     monkeypatch.setattr(Process, 'on_start', staticmethod(lambda: None))

@@ -26,7 +26,7 @@ def loop(inbox: Inbox) -> tuple[Any, SimulatedClock, list[bytes]]:
     clock, got = SimulatedClock(), []
     session: Any = SimpleNamespace(clock=clock, receive=lambda source, message, at: got.append(message))
     nobody: Any = None
-    return Loop(nobody, session, nobody, nobody, inbox), clock, got
+    return Loop(nobody, session, nobody, nobody, inbox, nobody), clock, got
 
 
 @pytest.mark.parametrize('end', ENDS)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from bridge.pads.clip_store import Folder, PadBank, load_take
 from bridge.pads.jack_pads import JackPads, PadsProcess
 from bridge.pads.pad_player import PadPlayer
 from bridge.settings.pads_table import Pad, check_note
-from bridge.system import sound_process
 from bridge.system.sound_process import SoundProcess
 from genaudio_core.errors import GenaudioError
 from genaudio_core.sound.audio_files import write_audio
@@ -228,11 +228,9 @@ def test_whatever_a_line_says_it_is_done_or_told(line):
 def test_pads_that_are_started_again_have_what_was_loaded_since(monkeypatch):
     launched = []
     monkeypatch.setattr(SoundProcess, '_launch', lambda self: launched.append(self._arguments))
-    monkeypatch.setattr(sound_process, 'send_now', lambda pipe, line: True)
     process = PadsProcess([Pad(36, Path('a.wav'), -6.0, choke=1)])
-    process._orders = None
+    process.process = SimpleNamespace(send=lambda kind, line: True)  # type: ignore
     process.load(36, 'b c.wav')
     process.load(40, 'd.wav')
     process.load('x', 'e.wav')
     assert process._arguments[0] == (Pad(36, Path('b c.wav'), -6.0, choke=1), Pad(40, Path('d.wav')))
-    process._heart.close()

@@ -27,8 +27,8 @@ from bridge.plugins.effects import NO_NUMBERS, Chain, EffectFault
 from bridge.plugins.effects_host import PluginHost
 from bridge.plugins.loading import load_link, set_parameter
 from bridge.settings.effects_table import EffectSpec
-from bridge.system.child_watch import Heartbeat, Patience, RestartLimit, send_now
 from genaudio_core.errors import GenaudioError
+from genaudio_core.processes.child_watch import Heartbeat, Patience, RestartLimit, send_now
 
 GAIN = EffectSpec(effect='Gain', parameters={'gain_db': 0.0})
 
@@ -55,8 +55,7 @@ def patient_unless(stands_still):
     class Patient(PluginHost):
         def _look(self):
             if not stands_still(self):
-                self._load_patience.renew()
-                self._stuck_patience.renew()
+                self.process.renew()
             super()._look()
 
     return Patient
@@ -454,10 +453,7 @@ def test_a_child_that_does_not_read_holds_nobody_up():
 
 def test_a_heartbeat_is_seen_from_elsewhere():
     ours = Heartbeat()
-    theirs = Heartbeat(ours.name)
+    theirs = Heartbeat(ours.cells)
     theirs.beat()
     theirs.at = 7
     assert (ours.beats, ours.at) == (1, 7)
-    theirs.close()
-    ours.close()
-    ours.close()

@@ -21,10 +21,10 @@ from bridge.audio.jack_sound_client import JackPlayer
 from bridge.plugins.effects import NO_NUMBERS
 from bridge.plugins.instrument import JackInstrument
 from bridge.settings.instrument_table import Instrument
-from bridge.system.child_process import begin
 from bridge.system.line_input import Lines
 from bridge.system.sound_process import SoundProcess
 from genaudio_core.errors import GenaudioError
+from genaudio_core.processes.child_process import begin
 
 RATE = 48000
 
@@ -252,21 +252,21 @@ def test_a_latency_that_changes_is_seen():
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
-def child(how, heart_name, orders, told):
+def child(how, cells, pipe):
     """A player without sound: 'dies', 'hangs', 'never ready' or 'good'."""
-    heart = begin(heart_name)
+    heart = begin(cells)
     if how == 'dies while loading':
         os._exit(3)
     while how == 'never ready':
         time.sleep(1)
-    told.send(('ready', None))
-    lines = Lines(None, orders)
+    pipe.send(('ready', None))
+    lines = Lines(None, pipe)
     while True:
         heart.beat()
         for line in lines.wait(0.01):
-            told.send(f'heard {line}')
+            pipe.send(('told', f'heard {line}'))
             if line == 'quit':
-                told.send(('status', {'fine': True}))
+                pipe.send(('status', {'fine': True}))
                 return
             if line == 'die':
                 os._exit(3)

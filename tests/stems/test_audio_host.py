@@ -163,7 +163,7 @@ def test_a_worker_that_hangs_is_found_ended_and_replaced_with_one_line(host):
     watch(host, lambda: host._standby is None or host._standby_ready)
     host.on_notice = told.append
     first = host.worker_pid
-    host._process._stuck = 1.0
+    host._process.stuck = 1.0
     play(host, music(0.1))
     os.kill(first, signal.SIGSTOP)
     watch(host, lambda: host.ready and host.worker_pid != first)

@@ -24,7 +24,7 @@ class Child:
 
     def __init__(self, *args, **options):
         self.alive, self.said = True, [('ready', {'client': 'c', 'ms': 0.0})]
-        self.arguments = args[2]
+        self.arguments = args[1]
         Child.made.append(self)
 
     def is_alive(self):
@@ -52,9 +52,9 @@ def audio(monkeypatch):
     now = types.SimpleNamespace(monotonic=lambda: now.time, sleep=lambda seconds: None, time=100.0)
     monkeypatch.setattr(callback_process, 'ChildProcess', Child)
     monkeypatch.setattr(callback_process, 'time', now)
-    monkeypatch.setattr('bridge.system.child_watch.time', now)
+    monkeypatch.setattr('genaudio_core.processes.child_watch.time', now)
     Child.made.clear()
-    host = types.SimpleNamespace(core=types.SimpleNamespace(ending=False), _context=None, _wake=None)
+    host = types.SimpleNamespace(core=types.SimpleNamespace(ending=False), _wake=None)
     audio = AudioProcess(host, SPEC)
     audio.now = now  # type: ignore[attr-defined]
     return audio

@@ -73,7 +73,7 @@ def test_orders_of_a_parent_come_too_and_its_end_means_quit(pipe):
     stream, say = pipe
     theirs, ours = multiprocessing.Pipe(duplex=False)
     lines = Lines(stream, theirs)
-    ours.send('load 36 kick.wav')
+    ours.send(('line', 'load 36 kick.wav'))
     say('status\n')
     assert sorted(collect(lines, 2)) == ['load 36 kick.wav', 'status']
     ours.close()

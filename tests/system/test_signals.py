@@ -33,7 +33,7 @@ print('the result')
 """
 CHILD = """
 import time
-from bridge.system.signals import leave_to_parent
+from genaudio_core.processes.deafness import leave_to_parent
 leave_to_parent()
 print('here', flush=True)
 time.sleep(60)

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import multiprocessing
 import random
 import tempfile
 import zipfile
@@ -13,6 +12,7 @@ from typing import Any
 
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import atomic_write
+from genaudio_core.processes.worker_pool import WorkerPool
 from genaudio_core.score.reading import write_midi
 from genaudio_core.training.band_writer.performances import Performances
 from genaudio_core.training.band_writer.styles import STYLES
@@ -93,10 +93,10 @@ def write_archives(
     done = n_pieces - sum(len(seeds) for _, seeds, *_ in jobs)
     counts: Counter[str] = Counter()
     progress(done)
-    with multiprocessing.get_context('spawn').Pool(max(1, min(workers, len(jobs)))) as pool:
-        results = [pool.apply_async(write_archive, job) for job in jobs]
+    with WorkerPool(min(workers, len(jobs))) as pool:
+        results = [pool.submit(write_archive, *job) for job in jobs]
         for (_, seeds, *_), result in zip(jobs, results, strict=True):
-            counts += result.get()
+            counts += result.result()
             done += len(seeds)
             progress(done)
     return {

@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import math
-import multiprocessing
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 from genaudio_core.models.dual_path import Block
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
+from genaudio_core.processes.child_process import CONTEXT, ChildProcess, begin
 from genaudio_core.sound.loudness import rms
 from genaudio_core.sound.low_delay_stft import windows
 from genaudio_core.sound.separation_metrics import si_sdr
@@ -53,6 +53,7 @@ HELP = 'the live separator, on stems of bands'
 EXAMPLE = 'genaudio-train fit stems --sounds data/bands --space runs/query/space.npz --out runs/stems --minutes 60'
 COLD = 8  # frames that a mixture begins with and that do not count: nobody hears the first 50 ms of a session
 AT_ONCE = 4  # mixtures that go through a processor together: more of them fall out of its cache, a third slower
+HUNG_SECONDS = 600.0  # without a mixture, after which the process that makes them hangs
 WORDS = 'query_words'  # the tensor of a checkpoint that holds the vectors of the words it was trained with
 # Mixture (B, 2, n), shares of its channels (B, 2), targets (B, Q, n), queries (B, Q, D).
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -309,9 +310,11 @@ def batches_from(
         yield make_batch(source, size, queries, seed, step)
 
 
-def _fill(out: Any, *wanted: Any) -> None:
-    """What the process beside training does."""
+def _fill(out: Any, wanted: tuple, cells: Any, pipe: Any) -> None:
+    """What the process beside training does (`ChildProcess`)."""
+    heart = begin(cells, grace=0.0)
     for batch in batches_from(*wanted):
+        heart.beat()
         out.put(batch)
 
 
@@ -428,10 +431,10 @@ class Batches:
     def __init__(self, beside: bool, *wanted: Any):
         self._process = None
         if beside:
-            context = multiprocessing.get_context('spawn')
-            self._queue: Any = context.Queue(maxsize=3)
-            self._process = context.Process(target=_fill, args=(self._queue, *wanted), daemon=True)
-            self._process.start()
+            self._queue: Any = CONTEXT.Queue(maxsize=3)
+            self._process = ChildProcess(
+                _fill, (self._queue, wanted), name='genaudio mixtures', loading=HUNG_SECONDS, stuck=HUNG_SECONDS
+            )
         else:
             self._steps = batches_from(*wanted)
 
@@ -440,18 +443,20 @@ class Batches:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            self._process.terminate()
-            self._process.join()
+            self._process.kill()
+            self._process.close()
 
     def __next__(self) -> Batch:
         if self._process is None:
             return next(self._steps)
         while True:
             try:
-                return self._queue.get(timeout=5)
+                return self._queue.get(timeout=0.5)
             except queue.Empty:
                 if not self._process.is_alive():
                     raise GenaudioError('The process that makes mixtures has ended; see what it printed.') from None
+                if self._process.is_hung():
+                    raise GenaudioError(f'No mixture was made in {HUNG_SECONDS:g} s; run again to go on.') from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

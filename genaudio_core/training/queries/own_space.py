@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.programs import run_program
+from genaudio_core.processes.programs import run_program
 from genaudio_core.query.own_encoder import PROBE, EncoderProcess, QuerySource, probe_of
 from genaudio_core.sound.audio_files import READABLE
 from genaudio_core.training.queries.space import QuerySpace, unit

@@ -6,7 +6,6 @@ columns. The header carries a JSON report (pieces, notes, instruments, what was 
 
 import hashlib
 import json
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from genaudio_core.music.descriptions import chord_code
 from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE, TRACKED_NOTE_TYPE, meter_code, note_table
 from genaudio_core.music.keys import parse_chord
 from genaudio_core.music.layouts import RESOLUTION
+from genaudio_core.processes.worker_pool import WorkerPool
 from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, PROGRAM_TO_LIVE_CODE, instrument_name
 from genaudio_core.score.notes import Score
 from genaudio_core.training.scores.score_files import ScoreFile, find_scores, read_score, work_of
@@ -132,8 +132,8 @@ def prepare(
     pieces: list[PackedPiece] = []
     skipped: list[tuple[str, str, str]] = []
     seen: set[bytes] = set()
-    with multiprocessing.get_context('spawn').Pool(workers) as pool:
-        for done, result in enumerate(pool.imap(read_piece, find_scores(folders), chunksize=4), 1):
+    with WorkerPool(workers) as pool:
+        for done, result in enumerate(pool.map(read_piece, find_scores(folders), chunksize=4), 1):
             if isinstance(result, PackedPiece):
                 digest = hashlib.sha256(plain(result.notes).tobytes()).digest()
                 if digest in seen:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.programs import run_program
+from genaudio_core.processes.programs import run_program
 from genaudio_core.sound.audio_files import READABLE, read_audio, to_mono
 from genaudio_core.sound.loudness import rms
 from genaudio_core.sound.soundfont import SAMPLE_RATE

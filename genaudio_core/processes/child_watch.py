@@ -8,6 +8,7 @@
 """
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import select
@@ -18,11 +19,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import RawArray
 from typing import Any
-
-import numpy as np
-
-from bridge.system.shared_memory import Shared
 
 STEP = 0.5  # seconds of one look that count at most: longer than that, the looker was away
 
@@ -30,46 +28,36 @@ STEP = 0.5  # seconds of one look that count at most: longer than that, the look
 class Heartbeat:
     """Shared numbers: how often the child went round, and what it is at (0: nothing that could hold it up).
 
+    The memory has no name: nothing is left of it, whoever is killed.
+
     Parameters
     ----------
-    name
-        Of an existing one, to attach to it.
+    cells
+        Those of another one, to beat for it; they travel to a child only with its arguments.
     """
 
-    _BEATS, _AT, _SIZE = 0, 1, 8
+    _BEATS, _AT, _SIZE = 0, 1, 2
 
-    def __init__(self, name: str | None = None) -> None:
-        self._shared = Shared(0 if name else 8 * self._SIZE, name)
-        self._cells = self._shared.array(np.int64, self._SIZE)
-
-    @property
-    def name(self) -> str:
-        """For the process that attaches."""
-        return self._shared.name
+    def __init__(self, cells: Any = None) -> None:
+        self.cells = RawArray(ctypes.c_int64, self._SIZE) if cells is None else cells
 
     @property
     def beats(self) -> int:
         """How often `beat` was called."""
-        return int(self._cells[self._BEATS])
+        return self.cells[self._BEATS]
 
     @property
     def at(self) -> int:
         """What the child is at."""
-        return int(self._cells[self._AT])
+        return self.cells[self._AT]
 
     @at.setter
     def at(self, number: int) -> None:
-        self._cells[self._AT] = number
+        self.cells[self._AT] = number
 
     def beat(self) -> None:
         """The child lives and moves."""
-        self._cells[self._BEATS] += 1
-
-    def close(self) -> None:
-        """Let go; the process that made it removes it. A second time does nothing."""
-        if hasattr(self, '_cells'):
-            del self._cells
-            self._shared.close()
+        self.cells[self._BEATS] += 1
 
 
 class Patience:
@@ -118,19 +106,9 @@ def send_now(pipe: Connection, message: Any) -> bool:
         return False
 
 
-def end_process(process: Any, seconds: float = 2.0) -> None:
-    """Wait so long for a child that was asked to end, then kill it."""
-    process.join(seconds)
-    if process.is_alive():
-        process.kill()
-        process.join(2.0)
-
-
 def die_with_parent(wanted: bool) -> None:
     """On Linux: have the system kill this process when its parent ends. For the time in which nothing else would."""
     if sys.platform == 'linux':
-        import ctypes
-
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL if wanted else 0)  # PR_SET_PDEATHSIG
 
