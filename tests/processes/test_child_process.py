@@ -179,7 +179,7 @@ def test_none_outlives_a_parent_that_is_killed_and_nothing_is_left_of_it(tmp_pat
 
 
 STARTS = ('Popen', 'Pool', 'Process', 'ProcessPoolExecutor', 'os.fork', 'os.posix_spawn', 'os.system')
-FROM_OUTSIDE = ('bridge/bench/chaos_run.py',)  # it starts servers and the daemon as a person does, and kills them
+FROM_OUTSIDE = ('bridge/bench/chaos_stage.py',)  # it starts servers and the daemon as a person does, and kills them
 
 
 def starts_of(tree):
