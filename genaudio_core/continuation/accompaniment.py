@@ -1,24 +1,33 @@
 """Writing beside music that is there: other instruments along with it, and bars that are missing in it (offline)."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from genaudio_core.continuation.continuer import LAST_BEAT, Continuer
 from genaudio_core.continuation.decoder import Decoder
+from genaudio_core.continuation.directing import DirectedSampler, may_listen
 from genaudio_core.continuation.generation import (
     Generated,
     Progress,
     Writer,
     announce,
     encodable,
+    lead,
     no_progress,
     prompt_events,
     without_notes,
 )
+from genaudio_core.continuation.leading import Leader
+from genaudio_core.continuation.roles import BarAt, accompanying_roles, bars_between, charted
 from genaudio_core.continuation.sampling import Controls, EventSampler
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.events import decode_table, encode, table_to_tracks, timeline
+from genaudio_core.music.grooves import Feel
+from genaudio_core.music.harmonising import harmonise, pitched
+from genaudio_core.music.keys import Chord
 from genaudio_core.music.layouts import METER, NOTE, RESOLUTION, Encoding
 from genaudio_core.score.instruments import instrument_code
 from genaudio_core.score.joining import append_notes
@@ -35,12 +44,22 @@ def accompany(
     *,
     controls: Controls | None = None,
     seed: int = 0,
+    listen: bool = False,
+    chart: Sequence[Sequence[Chord]] = (),
     progress: Progress = no_progress,
 ) -> Generated:
     """Write `instruments` beside a score, whose own notes stay.
 
     The given notes and the new ones are one sequence to the model. Whenever it would play a new note before the next
     given one, the note is taken; where it would play one of the given instruments, the given note comes instead.
+
+    Parameters
+    ----------
+    listen : bool
+        The new parts follow the harmony of what is given, keep off its semitones and play to its end (see `leading`);
+        otherwise they are what the model alone would play. The published layout, and published sampling, never listen.
+    chart : bars of chords (`keys.parse_chart`), optional
+        Instead of the chords that are found, from the first bar with notes on; it comes round.
 
     Raises
     ------
@@ -58,9 +77,30 @@ def accompany(
     origin = score.bar_start(first) if encoding.has_meter else float(int(first))
     header, given, steps = _events(score, encoding, origin)
     controls = (controls or Controls()).with_(instruments=(*given_names, *new_names))
-    session = _Session(decoder, announce(header, controls, encoding), controls, seed)
-    column = encoding.index('instrument')
-    new_codes = {instrument_code(name) for name in new_names}
+    head = announce(header, controls, encoding)
+    cued = by_rule = None
+    if listen and may_listen(decoder, controls):
+        session = _Session(
+            decoder, head, controls.with_(instruments=tuple(new_names)), seed, round(origin * RESOLUTION)
+        )
+        leader = _leader(score, given_names, new_names, origin, controls, seed, chart)
+        rows, onsets = _listening(session, score, given, steps, leader, progress)
+        cued, by_rule = session.sampler.shares()
+    else:
+        session = _Session(decoder, head, controls, seed)
+        rows, onsets = _free(session, given, steps, {instrument_code(name) for name in new_names}, progress)
+    table = decode_table(np.array(rows, np.int16).reshape(len(rows), len(encoding.fields)), encoding)
+    table['step'] = onsets
+    result, new = score.copy(), table_to_tracks(table, offset=origin)
+    notes = append_notes(result, new, max(score.end, 1.0), like=score)
+    return Generated(result, 0.0, notes, silent=without_notes(new_names, new), cued=cued, by_rule=by_rule)
+
+
+def _free(
+    session: '_Session', given: np.ndarray, steps: np.ndarray, new_codes: set[int], progress: Progress
+) -> tuple[list[np.ndarray], list[int]]:
+    """The new events that the model alone puts between the given ones, and their steps."""
+    column = session.encoding.index('instrument')
     rows, onsets = [], []
     for row, at in zip(given.astype(np.int64), steps.tolist(), strict=True):
         while row[0] == NOTE and session.started:
@@ -77,11 +117,63 @@ def accompany(
             onsets.append(onset)
         session.feed_at(row, at)
         progress(at / RESOLUTION)
-    table = decode_table(np.array(rows, np.int16).reshape(len(rows), len(encoding.fields)), encoding)
-    table['step'] = onsets
-    result, new = score.copy(), table_to_tracks(table, offset=origin)
-    notes = append_notes(result, new, max(score.end, 1.0), like=score)
-    return Generated(result, 0.0, notes, silent=without_notes(new_names, new))
+    return rows, onsets
+
+
+def _leader(
+    score: Score, given: list[str], names: list[str], origin: float, controls: Controls, seed: int,
+    chart: Sequence[Sequence[Chord]],
+) -> Leader:  # fmt: skip
+    """Who leads the new parts `names` beside all that is given."""
+    rng = np.random.default_rng([seed, 11])
+    harmony = charted(harmonise(score, seed=seed), chart, score, origin)
+    tune = pitched(score)
+    feel = Feel.of([note.beat for note in tune] or [note.beat for track in score.tracks for note in track.notes])
+    meter, tempo = score.meter_at(origin), score.tempo_at(origin)
+    who = [(instrument_code(name), 1) for name in names]
+    roles = accompanying_roles(names, given, tune, (meter.numerator, meter.denominator), feel, tempo, rng, who)
+    return Leader(roles, harmony, tune, feel, rng, controls.pitch_classes)
+
+
+def _listening(
+    session: '_Session', score: Score, given: np.ndarray, steps: np.ndarray, leader: Leader, progress: Progress
+) -> tuple[list[np.ndarray], list[int]]:
+    """The new events under direction, to the end of the last bar, and their steps."""
+    encoding, zero = session.encoding, session.zero
+    column = encoding.index('instrument')
+    waiting = deque(zip(given.astype(np.int64), steps.tolist(), strict=True))
+    others = frozenset(int(code) for code in given[given[:, 0] == NOTE, column])
+    rows, onsets = [], []
+    for bar in bars_between(score, zero / RESOLUTION, score.end):
+        begin, end = bar.begin - zero, bar.end - zero
+        while waiting and waiting[0][0][0] != NOTE and waiting[0][1] <= begin:
+            session.feed_at(*waiting.popleft())
+        since = begin
+        if not rows and waiting and waiting[0][1] - begin >= bar.length / 2:
+            since = waiting[0][1]  # an upbeat: nobody is there before it
+        session.tell(leader, bar)
+        session.sampler.direct(leader.direction(bar, zero + since, others))
+        while True:
+            row, at = waiting[0] if waiting and waiting[0][1] < end else (None, end)
+            if row is not None and row[0] != NOTE:
+                session.feed_at(*waiting.popleft())
+                continue
+            session.make_room()
+            event = session.draw(earliest=since, latest=at if row is None else at + 1)
+            if event[0] == NOTE:
+                onset = session.onset(event)
+                # At one moment instruments rise: what comes after the given note is drawn again after it.
+                if row is None or onset < at or event[column] < row[column]:
+                    session.take(event)
+                    rows.append(event)
+                    onsets.append(onset)
+                    leader.played(bar, *session.sampler.what(event), step=onset + zero)
+                    continue
+            if row is None:
+                break
+            session.feed_at(*waiting.popleft())
+        progress(end / RESOLUTION)
+    return rows, onsets
 
 
 def _events(score: Score, encoding: Encoding, origin: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,33 +193,54 @@ def _events(score: Score, encoding: Encoding, origin: float) -> tuple[np.ndarray
 
 
 class _Session:
-    """A continuer that is fed given and new events in turn, with absolute onsets."""
+    """A continuer that is fed given and new events in turn, with absolute onsets; `zero` is the score's step of 0."""
 
-    def __init__(self, decoder: Decoder, head: np.ndarray, controls: Controls, seed: int):
+    def __init__(self, decoder: Decoder, head: np.ndarray, controls: Controls, seed: int, zero: int | None = None):
         self.encoding = decoder.encoding
         self.continuer = Continuer(decoder)
         self.continuer.feed(head)
-        self.sampler = EventSampler(self.continuer, controls, [np.random.default_rng(seed)])
+        rngs = [np.random.default_rng(seed)]
+        self.zero = zero or 0
+        directed = DirectedSampler if zero is not None else EventSampler
+        self.sampler: Any = directed(self.continuer, controls, rngs)
         self.origin = 0
         self.started = False  # the first event, a meter or a note, must be the given one
+        self._met_parts = zero is None or not self.encoding.has_descriptions
 
-    def make_room(self) -> None:
-        self.origin += self.continuer.make_room(2)  # for a new event, and the given one after it
+    def make_room(self, events: int = 2) -> None:
+        self.origin += self.continuer.make_room(events)  # for a new event, and the given one after it
+        self.sampler.origin = self.zero + self.origin
 
-    def draw(self, latest: int) -> np.ndarray:
-        return self.sampler.next_events(latest=latest - self.origin)[0]
+    def draw(self, latest: int, earliest: int = 0) -> np.ndarray:
+        return self.sampler.next_events(earliest=earliest - self.origin, latest=latest - self.origin)[0]
 
     def onset(self, row: np.ndarray) -> int:
         return int(self.continuer.when(row)[0][0]) + self.origin
 
     def feed(self, row: np.ndarray) -> None:
         self.continuer.feed(row)
+        if row[0] == NOTE and not self._met_parts:
+            self.sampler.meet_parts()
+            self._met_parts = True
         self.started = True
+
+    def take(self, row: np.ndarray) -> None:
+        """Feed an event that was drawn under direction."""
+        self.sampler.advance(row[None])
 
     def feed_at(self, row: np.ndarray, onset: int) -> None:
         """Feed an event at an absolute onset: its beat code follows from the event before."""
         self.make_room()
         self.feed(self.continuer.placed(row, onset - self.origin))
+
+    def tell(self, leader: Leader, bar: BarAt) -> None:
+        """Tell a model that can be told the chords of a bar."""
+        if not self.encoding.has_descriptions:
+            return
+        rows = leader.told(bar)
+        self.make_room(len(rows) + 2)
+        for row in rows:
+            self.continuer.feed(self.continuer.placed(row.astype(np.int64), bar.begin - self.zero - self.origin))
 
 
 def beats_of_bars(score: Score, first: int, last: int) -> tuple[float, float]:
@@ -163,12 +276,14 @@ def infill(
     controls: Controls | None = None,
     candidates: int = 4,
     seed: int = 0,
+    listen: bool = False,
     progress: Progress = no_progress,
 ) -> Generated:
     """Write the beats from `begin` to `end` anew; what is before and after stays.
 
     The model hears only the past. So several candidates are written, and the one after which the given future is
-    likeliest (its first `LOOK_AHEAD` events) is taken.
+    likeliest (its first `LOOK_AHEAD` events) is taken. With `listen` each goes on with what the parts do on both sides:
+    their chords, rhythms and registers (see `leading`).
 
     Raises
     ------
@@ -194,13 +309,16 @@ def infill(
     prompt = announce(prompt, controls, encoding)
     start, stop = round((begin - origin) * RESOLUTION), round((end - origin) * RESOLUTION)
     ahead = encode(future, encoding, start=origin, end=False) if future.n_notes else np.empty((0, len(encoding.fields)))
-    best: tuple[float, np.ndarray] | None = None
+    best: tuple[float, np.ndarray, tuple[float | None, float | None]] | None = None
     for number in range(max(candidates, 1)):
-        writer = Writer(decoder, prompt, controls, seed * 1000 + number)
+        take, led = seed * 1000 + number, None
+        if listen and may_listen(decoder, controls):
+            led = lead(score, begin, end, controls, take, (), round(origin * RESOLUTION), encoding)
+        writer = Writer(decoder, prompt, controls, take, led=led)
         table, _ = writer.write(start, stop, no_progress)
         fit = _likelihood(writer, ahead, encoding) if len(ahead) else 0.0
         if best is None or fit > best[0]:
-            best = fit, table
+            best = fit, table, writer.shares()
         progress((end - begin) * (number + 1) / max(candidates, 1))
     assert best is not None
     result, new = score.copy(), table_to_tracks(best[1], offset=origin)
@@ -209,7 +327,8 @@ def infill(
     notes = append_notes(result, new, end, like=score)
     for track in result.tracks:
         track.notes.sort()
-    return Generated(result, begin, notes, silent=without_notes(asked, new))
+    cued, by_rule = best[2]
+    return Generated(result, begin, notes, silent=without_notes(asked, new), cued=cued, by_rule=by_rule)
 
 
 def _likelihood(writer: Writer, ahead: np.ndarray, encoding) -> float:

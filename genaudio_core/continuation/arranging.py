@@ -13,7 +13,10 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.music.events import DRUM_PROGRAM, encode_table, header, note_table
 from genaudio_core.music.layouts import NOTE, RESOLUTION
 from genaudio_core.score.instruments import CODE_TO_PROGRAM, DRUMS, RANGE, instrument_code, voices_of
+from genaudio_core.score.joining import struck_once
 from genaudio_core.score.notes import Note, Score, Track
+
+TOGETHER = 2  # steps between notes that count as begun together: neither makes way for the other
 
 
 def arrange(
@@ -23,6 +26,7 @@ def arrange(
     *,
     temperature: float = 0.5,
     seed: int = 0,
+    listen: bool = False,
     progress: Progress = no_progress,
 ) -> Generated:
     """Give every note of a score to one of `instruments`: automatic instrumentation.
@@ -31,6 +35,10 @@ def arrange(
     probability of the instrument at this time, times that of the note's pitch on it, among those that can play it
     (a note in nobody's range goes to the nearest). Wind, brass and bowed instruments take one or two notes at a time.
     Drums stay drums if there are any among `instruments`, and are left out otherwise.
+
+    With `listen` that is exact: a note in nobody's range comes in the nearest octave that somebody has, a note that is
+    held makes way for a new one where there is no hand free, and of notes that begin together those without a hand are
+    left out, inner ones first; how many is told. Otherwise every note stays as it is.
 
     The tracks of the score stay, without their notes; what shapes notes (pedal, bends, controllers) goes with them: to
     each instrument from the track that gave it most of its notes.
@@ -55,21 +63,39 @@ def arrange(
         raise GenaudioError('There is no note to arrange. Give a MIDI file with notes in it.')
     order = np.lexsort((table['pitch'], table['step']))
     table, is_drum = table[order], is_drum[order]
-    arranger = _Arranger(decoder, names, score, temperature, seed)
+    arranger = _Arranger(decoder, names, score, temperature, seed, exact=listen)
     assigned: dict[str, list[Note]] = {name: [] for name in names}
     beats = _exact_beats(score)
     givers: dict[str, Counter[int]] = {name: Counter() for name in names}  # instrument -> notes from each track
     starts = np.flatnonzero(np.diff(table['step'], prepend=-1))
     for begin, end in zip(starts, [*starts[1:], len(table)], strict=True):
         group = table[begin:end]
-        for name, row in zip(arranger.assign(group, is_drum[begin:end]), group, strict=True):
+        for (name, pitch), row in zip(arranger.assign(group, is_drum[begin:end]), group, strict=True):
             beat, duration, giver = beats[int(row['step']), int(row['pitch']), int(row['program'])].pop(0)
-            givers[name][giver] += 1
-            assigned[name].append(Note(beat, duration, int(row['pitch']), int(row['velocity'])))
+            if name:
+                givers[name][giver] += 1
+                assigned[name].append(Note(beat, duration, pitch, int(row['velocity'])))
         progress(float(group['step'][0]) / RESOLUTION)
+    if listen:
+        assigned = {name: _handed_on(notes, voices_of(name)) for name, notes in assigned.items()}
     tracks = [Track.of(name, sorted(notes)) for name, notes in assigned.items() if notes]
     result = _emptied(score, tracks, [givers[track.instrument].most_common(1)[0][0] for track in tracks])
-    return Generated(result, 0.0, result.n_notes, silent=without_notes(names, tracks))
+    silent = without_notes(names, tracks)
+    return Generated(result, 0.0, result.n_notes, silent=silent, remarks=tuple(arranger.remarks()))
+
+
+def _handed_on(notes: list[Note], voices: int) -> list[Note]:
+    """Notes of one instrument, of which those that are held longest end where there would be more than `voices`."""
+    result: list[Note] = []
+    held: list[int] = []  # indices of what sounds, the longest held first
+    for note in struck_once(notes):
+        held = [i for i in held if result[i].beat + result[i].duration > note.beat + 1e-6]
+        while len(held) >= voices and result[held[0]].beat < note.beat - 1e-6:
+            first = held.pop(0)
+            result[first] = result[first]._replace(duration=note.beat - result[first].beat)
+        held.append(len(result))
+        result.append(note)
+    return result
 
 
 def _emptied(score: Score, tracks: list[Track], givers: list[int]) -> Score:
@@ -103,11 +129,28 @@ def _exact_beats(score: Score) -> dict[tuple[int, int, int], list[tuple[float, f
     return found
 
 
+def _many(count: int) -> str:
+    return '1 note is' if count == 1 else f'{count} notes are'
+
+
+def _nearest(pitch: int, names: list[str]) -> int:
+    """The pitch, or the octave of it nearest to it that one of the instruments has; of none the nearest note."""
+    ranges = [RANGE[name] for name in names]
+    octaves = [pitch + 12 * i for i in range(-10, 11)]
+    there = [note for note in octaves if any(low <= note <= high for low, high in ranges)]
+    there = there or [edge for both in ranges for edge in both]
+    return min(there, key=lambda note: (abs(note - pitch), note))
+
+
 class _Arranger:
     """Assigns the notes of one onset after another, and tells the model what it chose."""
 
-    def __init__(self, decoder: Decoder, names: tuple[str, ...], score: Score, temperature: float, seed: int):
+    def __init__(
+        self, decoder: Decoder, names: tuple[str, ...], score: Score, temperature: float, seed: int, *, exact: bool
+    ):
         self.encoding, self.names, self.temperature = decoder.encoding, names, temperature
+        self.exact = exact
+        self.moved = self.left_out = 0  # notes: to another octave; without a hand
         self.rng = np.random.default_rng(seed)
         self.voices = {name: voices_of(name) for name in names}
         self.continuer = Continuer(decoder)
@@ -115,35 +158,58 @@ class _Arranger:
         meter = score.meter_at(first)
         self.origin = round(score.bar_start(first) * RESOLUTION)
         self.continuer.feed(header(names, self.encoding, meter=meter[1:]))
-        self.busy: dict[str, list[int]] = {name: [] for name in names}  # ends of sounding notes, steps
+        self.busy: dict[str, list[tuple[int, int]]] = {name: [] for name in names}  # begins and ends of notes, steps
 
-    def assign(self, group: np.ndarray, is_drum: np.ndarray) -> list[str]:
-        """Instrument of each note of one onset (sorted by pitch)."""
+    def remarks(self) -> list[str]:
+        """What became of notes that could not stay as they are, in sentences."""
+        told = []
+        if self.moved:
+            told.append(f"{_many(self.moved)} in nobody's range and played in another octave.")
+        if self.left_out:
+            told.append(f'{_many(self.left_out)} left out: too many begin together for these instruments.')
+        return told
+
+    def assign(self, group: np.ndarray, is_drum: np.ndarray) -> list[tuple[str, int]]:
+        """Instrument and pitch of each note of one onset (sorted by pitch); no name: it is left out."""
         step = int(group['step'][0])
-        for ends in self.busy.values():
-            ends[:] = [end for end in ends if end > step]
+        for notes in self.busy.values():
+            notes[:] = [note for note in notes if note[1] > step]
         row = self._row(step)
         instrument = self._log_probabilities('instrument', row)
-        scores = np.array(
-            [
-                [self._score(name, int(pitch), instrument, row) for name in self.names if name != DRUMS]
-                for pitch in group['pitch'][~is_drum]
-            ]
-        )
         pitched = [name for name in self.names if name != DRUMS]
-        result: list[str] = [DRUMS] * len(group)
-        # The outer voices choose first: they are what an ear follows.
+        result: list[tuple[str, int]] = [(DRUMS, int(pitch)) for pitch in group['pitch']]
         places = np.flatnonzero(~is_drum)
+        wanted = [int(pitch) for pitch in group['pitch'][~is_drum]]
+        if self.exact:
+            wanted = [_nearest(pitch, pitched) for pitch in wanted]
+            self.moved += int((np.array(wanted) != group['pitch'][~is_drum]).sum())
+        scores = np.array([[self._score(name, pitch, instrument, row) for name in pitched] for pitch in wanted])
+        # The outer voices choose first: they are what an ear follows.
         for i in sorted(range(len(places)), key=lambda i: min(i, len(places) - 1 - i)):
             place = places[i]
             total = scores[i].copy()
             for j, name in enumerate(pitched):
                 total[j] -= 4.0 * max(len(self.busy[name]) + 1 - self.voices[name], 0)
+                if self.exact and not self._has_a_hand(name, wanted[i], step):
+                    total[j] = -np.inf
             noise = self.rng.gumbel(size=len(total)) * self.temperature
-            result[place] = pitched[int(np.argmax(total + noise))]
-            self.busy[result[place]].append(step + max(int(group['duration'][place]), 1))
+            if np.isneginf(total).all():
+                result[place] = '', wanted[i]
+                self.left_out += 1
+                continue
+            name = pitched[int(np.argmax(total + noise))]
+            result[place] = name, wanted[i]
+            if self.exact and len(self.busy[name]) >= self.voices[name]:
+                self.busy[name].remove(min(self.busy[name]))  # it makes way
+            self.busy[name].append((step, step + max(int(group['duration'][place]), 1)))
         self._tell(group, result, step)
         return result
+
+    def _has_a_hand(self, name: str, pitch: int, step: int) -> bool:
+        """Whether an instrument has the note, and a hand that is free or holds what began before."""
+        low, high = RANGE[name]
+        new = sum(begin > step - TOGETHER for begin, _ in self.busy[name])
+        return low <= pitch <= high and new < self.voices[name]
 
     def _row(self, step: int) -> np.ndarray:
         """The beginning of an event at `step`: type, beat and position."""
@@ -164,9 +230,14 @@ class _Arranger:
         row[self.encoding.index('instrument')] = code
         return instrument[code] + self._log_probabilities('pitch', row)[pitch + 1] - 20.0 * bool(outside) - outside
 
-    def _tell(self, group: np.ndarray, names: list[str], step: int) -> None:
+    def _tell(self, group: np.ndarray, chosen: list[tuple[str, int]], step: int) -> None:
+        played = np.array([bool(name) for name, _ in chosen])
+        if not played.any():
+            return
+        group, names = group[played], [name for name, _ in chosen if name]
         self.origin += self.continuer.make_room(len(group) + 2, step - self.origin, keep=0.5)
         table = group.copy()
+        table['pitch'] = [pitch for name, pitch in chosen if name]
         codes = np.array([instrument_code(name) for name in names])
         table['program'] = np.where(codes == instrument_code(DRUMS), DRUM_PROGRAM, np.array(CODE_TO_PROGRAM)[codes])
         events = encode_table(table, self.encoding, meters=[(step // RESOLUTION * RESOLUTION, 1)],

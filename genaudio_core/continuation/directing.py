@@ -20,6 +20,7 @@ import numpy as np
 
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.cues import N_PITCHES, Cue, Direction, Who
+from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.sampling import DRUM_DURATION_CODE, NOTE_FIELDS, Controls, EventSampler, Place
 from genaudio_core.music.layouts import DURATIONS, NOTE, RESOLUTION
 from genaudio_core.score.instruments import DRUMS_CODE
@@ -55,7 +56,12 @@ class _Take:
 
     direction: Direction = field(default_factory=Direction)
     open: list[_Open] = field(default_factory=list)
-    busy: dict[Who, list[int]] = field(default_factory=lambda: defaultdict(list))  # ends of what sounds
+    busy: dict[Who, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))  # begins, ends of notes
+
+
+def may_listen(decoder: Decoder, controls: Controls) -> bool:
+    """Whether music of a decoder can be directed: not that of the published layout, nor by published sampling."""
+    return decoder.encoding.relative_beat and not controls.published_top_k
 
 
 class DirectedSampler(EventSampler):
@@ -101,6 +107,11 @@ class DirectedSampler(EventSampler):
     def open_cues(self, take: int = 0) -> list[Cue]:
         """Cues that are not done yet."""
         return [each.cue for each in self._takes[take].open]
+
+    def shares(self) -> tuple[float, float]:
+        """Shares of `cued` notes and of those `by_rule` among all that were fed."""
+        total = max(int(self.notes.sum()), 1)
+        return int(self.cued.sum()) / total, int(self.by_rule.sum()) / total
 
     # --- drawing ---
 
@@ -239,6 +250,8 @@ class DirectedSampler(EventSampler):
             notes = self._notes(state, here, step, place)
             if due is not None and here == due.who:
                 notes[due.top + 1 :] = False
+                if self._hands(state, here, step + self.origin) <= self._asked(state, here, step + self.origin):
+                    notes &= due.pitches  # no hand is left for a note that nobody asks for
                 if self._why[take] or not notes.any():
                     notes = due.pitches.copy()
                     notes[due.top + 1 :] = False
@@ -271,9 +284,20 @@ class DirectedSampler(EventSampler):
             allowed = rules.pitches(now)
             if allowed is not None:
                 notes &= allowed
-            if rules.voices < N_PITCHES and sum(end > now + LEGATO for end in state.busy[who]) >= rules.voices:
+            if self._hands(state, who, now) <= 0:
                 notes[:] = False
         return self._above(notes, who, step, place)
+
+    def _hands(self, state: _Take, who: Who, now: int) -> int:
+        """Notes that a part can begin at a step of the direction."""
+        rules = state.direction.rules.get(who)
+        voices = N_PITCHES if rules is None else rules.voices
+        return voices - sum(begin == now or end > now + LEGATO for begin, end in state.busy[who])
+
+    def _asked(self, state: _Take, who: Who, now: int) -> int:
+        """Notes that cues ask a part for by a step of the direction."""
+        asked = (each for each in state.open if self._of(each.cue) == who and each.cue.latest <= now)
+        return sum(each.cue.notes - each.played for each in asked)
 
     def _above(self, notes: np.ndarray, who: Who, step: int, place: Place) -> np.ndarray:
         """Leave out what would come before the last note in the model's order."""
@@ -388,12 +412,19 @@ class DirectedSampler(EventSampler):
         self._why[:] = 0
         self._called[:] = [None] * len(self._called)
 
+    def what(self, event: np.ndarray) -> tuple[Who, int, int]:
+        """Of a note event (fields,): its part, its pitch and how many steps it lasts."""
+        column = self.encoding.columns
+        part = int(event[column['part']]) if self._playing is not None else 1
+        length = int(DURATIONS[max(int(event[column['duration']]), 1) - 1])
+        return (int(event[column['instrument']]), part), int(event[column['pitch']]) - 1, length
+
     def _sounds(self, state: _Take, row: list[int], step: int) -> Who:
         """Take note of what a part holds."""
         column = self.encoding.columns
         who = row[column['instrument']], row[column['part']] if self._playing is not None else 1
-        ends = [end for end in state.busy[who] if end > step]
-        state.busy[who] = [*ends, step + int(DURATIONS[max(row[column['duration']], 1) - 1])]
+        lying = [note for note in state.busy[who] if note[1] > step or note[0] == step]
+        state.busy[who] = [*lying, (step, step + int(DURATIONS[max(row[column['duration']], 1) - 1]))]
         return who
 
     def _does(self, state: _Take, each: _Open, who: Who, step: int, pitch: int) -> bool:

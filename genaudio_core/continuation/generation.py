@@ -5,7 +5,7 @@ note), times in scores are beats.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,14 @@ import numpy as np
 from genaudio_core.continuation.context_window import last_bars
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.decoder import Decoder
-from genaudio_core.continuation.sampling import Controls, EventSampler, sample
+from genaudio_core.continuation.directing import may_listen
+from genaudio_core.continuation.leading import Leader, Roll
+from genaudio_core.continuation.roles import accompanying_roles, bars_between, charted, going_on
+from genaudio_core.continuation.sampling import Controls, sample
+from genaudio_core.continuation.writer import RESERVE, Led, Progress, Writer
 from genaudio_core.errors import GenaudioError
-from genaudio_core.music.descriptions import Told, chart_changes, chord_of, tell_chords
+from genaudio_core.music.descriptions import chart_changes, tell_chords
 from genaudio_core.music.events import (
-    bar_steps,
-    decode_table,
     encode,
     first_beat,
     header,
@@ -26,15 +28,14 @@ from genaudio_core.music.events import (
     note_table,
     table_to_tracks,
 )
+from genaudio_core.music.grooves import Feel
+from genaudio_core.music.harmonising import Harmony, harmonise, pitched
 from genaudio_core.music.keys import Chord
 from genaudio_core.music.layouts import (
     INSTRUMENT,
-    METER,
     METERS,
     NOTE,
-    PART,
     RESOLUTION,
-    RESTS,
     START_OF_NOTES,
     Encoding,
 )
@@ -43,9 +44,6 @@ from genaudio_core.score.joining import LATE, append_notes, let_go, struck_once
 from genaudio_core.score.notes import Meter, Score, Tempo, Track
 
 MAX_BEATS = 100_000  # of one piece of music that is made
-MAX_BRIDGED = 256 * RESOLUTION  # steps of rest that the model is told of
-RESERVE = 0.25  # share of the context that a prompt leaves free
-Progress = Callable[[float], None]  # beats done
 
 
 @dataclass
@@ -58,6 +56,8 @@ class Generated:
     dropped: tuple[str, ...] = ()  # instruments of the input that the model has no class for
     silent: tuple[str, ...] = ()  # instruments that were asked for and have nothing to play
     remarks: tuple[str, ...] = ()  # what else a person should know, in sentences
+    cued: float | None = None  # share of the new notes that a cue has asked for: a part was due; None: no direction
+    by_rule: float | None = None  # share of them for which a rule alone decided when, who and what
 
     def told(self, model: str, where: str = '') -> list[str]:
         """Return what a person should know of it, in sentences; `where` says which of several takes this is."""
@@ -103,112 +103,6 @@ def prompt_events(score: Score, encoding: Encoding, room: int) -> tuple[np.ndarr
     return window.events, origin + window.origin / RESOLUTION
 
 
-class Writer:
-    """Draws events up to a time, and keeps the session inside the context."""
-
-    def __init__(
-        self, decoder: Decoder, events: np.ndarray, controls: Controls, seed: int, told: Told | None = None,
-        chords: np.ndarray | None = None,
-    ):  # fmt: skip
-        """`told` goes to models that can be told; `chords` (`descriptions.chart_changes`) is what others may play."""
-        self.encoding = decoder.encoding
-        self.told = told if self.encoding.has_descriptions else None
-        self.chords = None if self.encoding.has_descriptions else chords
-        self.key = controls.pitch_classes
-        self.continuer = Continuer(decoder)
-        self.continuer.feed(events)
-        self.sampler = EventSampler(self.continuer, controls, [np.random.default_rng(seed)])
-        self.origin = 0  # steps that re-basing has taken off the front
-
-    def write(self, begin: int, end: int, progress: Progress) -> tuple[np.ndarray, bool]:
-        """Note rows (n, fields) with absolute onsets beside them; (table, whether the song ended)."""
-        rows, onsets, ended = [], [], False
-        turn = self._turn(begin - 1, end)  # a turn is where something is told, or other notes are allowed from
-        if self.chords is not None and turn > begin and (self.chords[:, 0] < begin).any():
-            self._tell(int(self.chords[self.chords[:, 0] < begin, 0].max()))
-        self._bridge(begin)
-        while True:
-            if turn <= begin < end:
-                self._tell(turn)
-                turn = self._turn(turn, end)
-            self.origin += self.continuer.make_room(keep=1 - RESERVE)
-            chosen = np.zeros((1, len(self.encoding.fields)), np.int64)
-            if self.sampler.may_play:
-                chosen = self.sampler.next_events(earliest=begin - self.origin, latest=turn - self.origin)
-            if chosen[0, 0] != NOTE:
-                ended = bool(chosen[0].any())
-                if ended or turn >= end:
-                    break
-                begin = turn
-                self._bridge(begin)
-                continue
-            self.sampler.advance(chosen)
-            rows.append(chosen[0])
-            onsets.append(int(self.continuer.steps[0, -1]) + self.origin)
-            progress((onsets[-1] - begin) / RESOLUTION)
-        notes = np.array(rows, np.int16).reshape(len(rows), len(self.encoding.fields))
-        table = decode_table(notes, self.encoding)
-        table['step'] = onsets
-        return table, ended
-
-    def _turn(self, after: int, end: int) -> int:
-        """The first step after `after` at which there is something to tell, or another chord; at most `end`."""
-        steps = self.told[0] if self.told is not None else self.chords[:, 0] if self.chords is not None else ()
-        return min((int(step) for step in steps if step > after), default=end) if len(steps) else end
-
-    def _tell(self, step: int) -> None:
-        """Feed what is told at `step`, or allow the notes of its chord only."""
-        if self.told is not None:
-            rows = self.told[1][self.told[0] == step].astype(np.int64)
-            self.origin += self.continuer.make_room(len(rows), keep=1 - RESERVE)
-            now, at = int(self.continuer.steps[0, -1]), step - self.origin
-            rows[:, 1], rows[:, 2] = 1, at % RESOLUTION + 1
-            rows[0, 1] += at // RESOLUTION - now // RESOLUTION
-            self.continuer.feed(rows)
-            self._rest(rows)
-        elif self.chords is not None:
-            chord = chord_of(int(self.chords[self.chords[:, 0] == step][-1, 1]))
-            if chord is not None:
-                both = chord.pitch_classes & (self.key or chord.pitch_classes)
-                self.sampler.controls = self.sampler.controls.with_(pitch_classes=both or chord.pitch_classes)
-
-    def _rest(self, rows: np.ndarray) -> None:
-        """Silence the parts that are told to rest, and let those play that are told to."""
-        column, resting = self.encoding.columns, set(self.sampler.resting)
-        for row in rows[rows[:, 0] == PART]:
-            who = int(row[column['instrument']]), int(row[column['part']])
-            if row[column['density']] == RESTS:
-                resting.add(who)
-            else:
-                resting.discard(who)
-        if resting != self.sampler.resting:
-            self.sampler.resting = resting
-
-    def _bridge(self, begin: int) -> None:
-        """Cross a rest that is longer than a beat code can say (a last chord held for minutes) by meter events."""
-        encoding = self.encoding
-        if not encoding.relative_beat:
-            return
-        longest = (encoding.max_beat - 1) * RESOLUTION
-        while True:
-            self.origin += self.continuer.make_room(keep=1 - RESERVE)
-            now = int(self.continuer.steps[0, -1])
-            gap = begin - self.origin - now
-            if gap <= longest:
-                return
-            events = self.continuer.events[0]
-            meter = int(events[events[:, 0] == METER][-1, encoding.index('meter')])
-            bar, line = bar_steps(meter), int(self.continuer.bar_lines[0])
-            if gap > MAX_BRIDGED:  # what is longer still is silence all the same: whole bars of it are left out
-                self.origin += (gap - MAX_BRIDGED + bar - 1) // bar * bar
-                continue
-            at = line + (now + longest - RESOLUTION - line) // bar * bar  # a bar line, so that none is moved
-            at = at if at > now else now + longest - RESOLUTION
-            row = np.zeros(len(encoding.fields), np.int64)
-            row[[0, encoding.index('meter')]] = METER, meter
-            self.continuer.feed(self.continuer.placed(row, at))
-
-
 def _controls(controls: Controls | None, instruments: Iterable[str]) -> Controls:
     controls = controls or Controls()
     return controls if controls.instruments is not None else controls.with_(instruments=tuple(instruments))
@@ -228,6 +122,7 @@ def continue_score(
     seed: int = 0,
     start: float | None = None,
     chart: Sequence[Sequence[Chord]] = (),
+    listen: bool = False,
     progress: Progress = no_progress,
 ) -> Generated:
     """Continue a score for some beats; its own part stays as it is.
@@ -243,6 +138,9 @@ def continue_score(
     chart : bars of chords (`keys.parse_chart`), optional
         The chords of the new part; it comes round. A model of the described layout is told them; of others only notes
         of the chords are taken.
+    listen : bool
+        Each part goes on with what it did: the loop of chords, its rhythm and register (see `leading`); otherwise the
+        music is what the model alone would play. The published layout, and published sampling, never listen.
 
     Raises
     ------
@@ -259,13 +157,16 @@ def continue_score(
     start = end_of(score) if start is None else start
     begin = round((start - origin) * RESOLUTION)
     end = begin + round(beats * RESOLUTION)
-    told, changes = None, None
-    if chart:
+    told, changes, led = None, None, None
+    if listen and may_listen(decoder, controls):
+        led = lead(score, start, start + beats, controls, seed, chart, round(origin * RESOLUTION), decoder.encoding)
+    elif chart:
         meters = [(round((m.beat - origin) * RESOLUTION), meter_code(m.numerator, m.denominator)) for m in score.meters]
         changes = chart_changes(chart, meters, begin, end)
         told = tell_chords(changes, meters, begin, end)
-    writer = Writer(decoder, announce(prompt, controls, encoding), controls, seed, told, changes)
+    writer = Writer(decoder, announce(prompt, controls, encoding), controls, seed, told, changes, led)
     table, _ = writer.write(begin, end, progress)
+    cued, by_rule = writer.shares()
     if not encoding.has_velocity:  # the published layout has none: play on as loud as before
         velocity = [note.velocity for track in score.tracks for note in track.notes]
         table['velocity'] = round(sum(velocity) / len(velocity))
@@ -276,7 +177,33 @@ def continue_score(
         parts = (key % 256).tolist()
     notes = append_notes(result, new, start + beats, like=score, parts=parts)
     remarks = let_go(result, start)
-    return Generated(result, start, notes, dropped, without_notes(asked, new), tuple(remarks))
+    silent = without_notes(asked, new)
+    return Generated(result, start, notes, dropped, silent, tuple(remarks), cued, by_rule)
+
+
+def lead(
+    score: Score, begin: float, end: float, controls: Controls, seed: int, chart: Sequence[Sequence[Chord]], zero: int,
+    encoding: Encoding,
+) -> Led:  # fmt: skip
+    """Who leads the beats from `begin` to `end` of a score, where what stands outside of them goes on."""
+    rng = np.random.default_rng([seed, 13])
+    given = score.copy()
+    for track in given.tracks:
+        track.notes = [note for note in track.notes if not begin - 1e-6 <= note.beat < end - 1e-6]
+    names = controls.instruments or tuple(given.instruments)
+    roles, harmony, bars = going_on(
+        given, harmonise(given, seed=seed), begin, end, names, parts=encoding.has_descriptions
+    )
+    feel = Feel.of([note.beat for track in given.tracks for note in track.notes])
+    there = {role.instrument for role in roles}
+    new = [name for name in dict.fromkeys(names) if name not in there]
+    meter = bars[0].meter
+    roles += accompanying_roles(
+        new, [role.instrument for role in roles], pitched(given), meter, feel, score.tempo_at(begin), rng,
+        [(instrument_code(name), 1) for name in new],
+    )  # fmt: skip
+    harmony = charted(harmony, chart, score, bars[0].begin / RESOLUTION, bars[-1].end / RESOLUTION)
+    return Led(Leader(roles, harmony, (), feel, rng, controls.pitch_classes), bars, zero)
 
 
 def encodable(encoding: Encoding, names: Iterable[str]) -> list[str]:
@@ -331,9 +258,12 @@ def generate(
     tempo: float = 100.0,
     meter: tuple[int, int] = (4, 4),
     seed: int = 0,
+    listen: bool = False,
     progress: Progress = no_progress,
 ) -> Generated:
     """Make music for `instruments` (or, without any, for an ensemble that the model chooses).
+
+    With `listen`, each instrument that is named plays in each bar; otherwise when the model likes.
 
     Raises
     ------
@@ -346,13 +276,26 @@ def generate(
     events = header(instruments, encoding, meter=meter)
     if not instruments:
         events, instruments = _free_header(decoder, events, seed)
-    writer = Writer(decoder, events, balanced(_controls(controls, instruments)), seed)
+    led = None
+    controls = _controls(controls, instruments)
+    if listen and asked and may_listen(decoder, controls):
+        led = _roll(asked, beats, meter, tempo, seed)
+    writer = Writer(decoder, events, balanced(controls), seed, led=led)
     table, _ = writer.write(0, round(beats * RESOLUTION), progress)
+    cued, by_rule = writer.shares()
     tracks = table_to_tracks(table)
     for track in tracks:
         track.notes = struck_once(note._replace(duration=min(note.duration, beats - note.beat)) for note in track.notes)
     score = Score(tracks, [Tempo(0.0, tempo)], [Meter(0.0, *meter)])
-    return Generated(score, 0.0, score.n_notes, silent=without_notes(asked, tracks))
+    return Generated(score, 0.0, score.n_notes, silent=without_notes(asked, tracks), cued=cued, by_rule=by_rule)
+
+
+def _roll(names: Sequence[str], beats: float, meter: tuple[int, int], tempo: float, seed: int) -> Led:
+    rng = np.random.default_rng([seed, 17])
+    who = [(instrument_code(name), 1) for name in names]
+    roles = accompanying_roles(names, (), (), meter, Feel(), tempo, rng, who)
+    bars = bars_between(Score(meters=[Meter(0.0, *meter)]), 0.0, beats)
+    return Led(Roll(roles, Harmony((), ()), (), Feel(), rng), bars, 0)
 
 
 def _free_header(decoder: Decoder, opening: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:

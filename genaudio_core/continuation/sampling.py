@@ -203,6 +203,11 @@ class EventSampler:
         parts[~parts.any(axis=1), 1] = True
         return parts
 
+    def meet_parts(self) -> None:
+        """Look again which parts there are, after events that were not chosen here have been fed."""
+        self._parts = self._known_parts()
+        self.controls = self._controls
+
     @property
     def resting(self) -> frozenset[tuple[int, int]]:
         """Parts (instrument code, part) that are silent for now."""

@@ -58,7 +58,7 @@ class MusicModel:
 
     def continue_(
         self, score: Score | PathOrStr, beats: float = 16, *, seed: int = 0, start: float | None = None,
-        progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
+        free: bool = False, progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
     ) -> Score:  # fmt: skip
         """Return the score with `beats` quarter notes more; its own part stays as it is.
 
@@ -70,6 +70,8 @@ class MusicModel:
             The same seed makes the same music.
         start : float, optional
             Beat at which the new part begins; by default the first whole beat at which everything has ended.
+        free : bool
+            What the model plays by itself: no part is called in, no chords, no rules.
         progress : callable, optional
             Told the beats done.
 
@@ -80,13 +82,13 @@ class MusicModel:
         """
         made = continue_score(
             self.decoder, _score(score), beats, controls=Controls.of(**asked), seed=seed, start=start,
-            progress=progress or no_progress,
+            listen=not free, progress=progress or no_progress,
         )  # fmt: skip
         return self._told(made)
 
     def generate(
         self, beats: float = 16, *, tempo: float = 100.0, meter: str = '4/4', seed: int = 0,
-        progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
+        free: bool = False, progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
     ) -> Score:  # fmt: skip
         """Return new music of `beats` quarter notes, for `instruments` or for an ensemble that the model chooses.
 
@@ -105,13 +107,13 @@ class MusicModel:
         controls = Controls.of(**asked)
         made = generate(
             self.decoder, beats, instruments=controls.instruments or (), controls=controls, tempo=tempo,
-            meter=meter_of(meter), seed=seed, progress=progress or no_progress,
+            meter=meter_of(meter), seed=seed, listen=not free, progress=progress or no_progress,
         )  # fmt: skip
         return self._told(made)
 
     def accompany(
         self, score: Score | PathOrStr, instruments: str | Iterable[str], *, seed: int = 0,
-        progress: Callable[[float], None] | None = None, **asked: Unpack[Wishes],
+        free: bool = False, progress: Callable[[float], None] | None = None, **asked: Unpack[Wishes],
     ) -> Score:  # fmt: skip
         """Return the score with `instruments` that play along; its own notes stay.
 
@@ -123,13 +125,13 @@ class MusicModel:
         controls = Controls.of(**asked)
         made = accompany(
             self.decoder, _score(score), find_instruments(instruments), controls=controls, seed=seed,
-            progress=progress or no_progress,
+            listen=not free, progress=progress or no_progress,
         )  # fmt: skip
         return self._told(made)
 
     def infill(
         self, score: Score | PathOrStr, bars: tuple[int, int] | int, *, candidates: int = 4, seed: int = 0,
-        progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
+        free: bool = False, progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
     ) -> Score:  # fmt: skip
         """Return the score with some bars written anew; what is before and after them stays.
 
@@ -150,13 +152,13 @@ class MusicModel:
         begin, end = beats_of_bars(given, first, last)
         made = infill(
             self.decoder, given, begin, end, controls=Controls.of(**asked), candidates=candidates, seed=seed,
-            progress=progress or no_progress,
+            listen=not free, progress=progress or no_progress,
         )  # fmt: skip
         return self._told(made)
 
     def arrange(
         self, score: Score | PathOrStr, instruments: str | Iterable[str], *, temperature: float = 0.5, seed: int = 0,
-        progress: Callable[[float], None] | None = None,
+        free: bool = False, progress: Callable[[float], None] | None = None,
     ) -> Score:  # fmt: skip
         """Return the notes of a score spread over `instruments` (automatic instrumentation).
 
@@ -164,6 +166,8 @@ class MusicModel:
         ----------
         temperature : float
             0: always the likeliest instrument.
+        free : bool
+            Whether every note stays as it is, also where an instrument has no such note or no hand free.
 
         Raises
         ------
@@ -172,7 +176,7 @@ class MusicModel:
         """
         made = arrange(
             self.decoder, _score(score), find_instruments(instruments), temperature=temperature, seed=seed,
-            progress=progress or no_progress,
+            listen=not free, progress=progress or no_progress,
         )  # fmt: skip
         return self._told(made)
 

@@ -45,6 +45,11 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--highest', type=whole('--highest', 0, 127), default=127, metavar='NOTE', help='0..127')
 
 
+def add_listening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--free', action='store_true',
+                        help='what the model plays by itself: no part is called in, no chords, no rules')  # fmt: skip
+
+
 def add_length(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--beats', type=number('--beats', above=0, high=MAX_BEATS), default=16,
                         help='quarter notes to make (default: 16)')  # fmt: skip
@@ -119,6 +124,10 @@ def finish(
         'start_beat': takes[0].start, 'seconds': round(time.monotonic() - began, 3),
         'model': str(decoder.model.path), 'provider': decoder.provider, 'seed': args.seed, 'out': str(outs[0]),
     }  # fmt: skip
+    if all(take.by_rule is not None for take in takes):  # shares of the new notes
+        count = max(sum(notes), 1)
+        for name in ('cued', 'by_rule'):
+            result[name] = round(sum(getattr(take, name) * take.notes for take in takes) / count, 4)
     if len(takes) > 1:
         result |= {'notes_out': notes, 'out': [str(out) for out in outs]}
     result |= more

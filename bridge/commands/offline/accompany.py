@@ -8,6 +8,8 @@ from bridge.commands.offline import _scores as generating
 from bridge.commands.offline._progress import progress_bar
 from genaudio_core.command_line import notice
 from genaudio_core.continuation.accompaniment import accompany
+from genaudio_core.errors import GenaudioError
+from genaudio_core.music.keys import parse_chart
 from genaudio_core.score.instruments import find_instruments
 
 HELP = 'Write other instruments beside a MIDI file. What it holds stays as it is.'
@@ -19,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--instruments', required=True, help='who plays along, such as "bass,drums"')
     generating.add_output(parser)
     generating.add_sampling(parser)
+    parser.add_argument('--chords', help="a chord for each bar from the first with notes on, such as 'C Am F G', or "
+                        "bars of one or two, such as 'C | Am D7 | G'; they come round (default: found)")  # fmt: skip
+    generating.add_listening(parser)
 
 
 def run(args: argparse.Namespace) -> dict | None:
@@ -26,11 +31,17 @@ def run(args: argparse.Namespace) -> dict | None:
     generating.check_output(args)
     controls = generating.controls_of(args, None)
     instruments = find_instruments(args.instruments)
+    chart = parse_chart(args.chords) if args.chords is not None else ()
+    if chart and args.free:
+        raise GenaudioError('--free leaves the harmony to the model: leave out --chords, or --free.')
     score = generating.read(args.input)
     there = [name for name in instruments if name in score.instruments]
     if 0 < len(there) < len(instruments):
         notice(f'{" and ".join(there)} {"plays" if len(there) == 1 else "play"} already: nothing is added there.')
     decoder = generating.load(args)
     with progress_bar('accompanying', score.end) as progress:
-        made = accompany(decoder, score, instruments, controls=controls, seed=args.seed, progress=progress)
+        made = accompany(
+            decoder, score, instruments, controls=controls, seed=args.seed, listen=not args.free, chart=chart,
+            progress=progress,
+        )  # fmt: skip
     return generating.finish(args, made, score.n_notes, decoder, began, instruments=made.score.instruments)

@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--instruments', required=True, help='such as "violin,viola,cello"')
     parser.add_argument('--temperature', type=number('--temperature', 0, 100), default=0.5,
                         help='0: always the likeliest instrument')  # fmt: skip
+    parser.add_argument(
+        '--free',
+        action='store_true',
+        help='every note stays as it is, also where an instrument has no such note or no hand free',
+    )
     generating.add_output(parser)
 
 
@@ -29,5 +34,8 @@ def run(args: argparse.Namespace) -> dict | None:
     score = generating.read(args.input)
     decoder = generating.load(args)
     with progress_bar('arranging', score.end) as progress:
-        made = arrange(decoder, score, instruments, temperature=args.temperature, seed=args.seed, progress=progress)
+        made = arrange(
+            decoder, score, instruments, temperature=args.temperature, seed=args.seed, listen=not args.free,
+            progress=progress,
+        )  # fmt: skip
     return generating.finish(args, made, score.n_notes, decoder, began, instruments=made.score.instruments)

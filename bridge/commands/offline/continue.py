@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generating.add_output(parser)
     generating.add_length(parser)
     generating.add_sampling(parser)
+    generating.add_listening(parser)
     parser.add_argument('--chords', help="a chord for each new bar, such as 'C Am F G', or bars of one or two, such as "
                         "'C | Am D7 | G'; they come round")  # fmt: skip
     parser.add_argument('--instruments', help='who plays on, such as "violin,cello" (default: those of the input)')
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> dict | None:
         for take in range(args.takes):
             made = continue_score(
                 decoder, score, args.beats, controls=controls, seed=args.seed + take, chart=chart,
+                listen=not args.free,
                 progress=lambda done, take=take: progress(take * args.beats + done),
             )  # fmt: skip
             takes.append(made)

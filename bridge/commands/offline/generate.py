@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generating.add_output(parser)
     generating.add_length(parser)
     generating.add_sampling(parser)
+    generating.add_listening(parser)
     parser.add_argument('--instruments', help='such as "church organ,viola,contrabass" (default: the model chooses)')
     parser.add_argument('--tempo', type=number('--tempo', 4, 1000, unit='BPM'), default=100.0,
                         help='BPM written to the file (default: 100)')  # fmt: skip
@@ -33,7 +34,8 @@ def run(args: argparse.Namespace) -> dict | None:
         for take in range(args.takes):
             made = generate(
                 decoder, args.beats, instruments=controls.instruments or (), controls=controls, tempo=args.tempo,
-                meter=meter, seed=args.seed + take, progress=lambda done, take=take: progress(take * args.beats + done),
+                meter=meter, seed=args.seed + take, listen=not args.free,
+                progress=lambda done, take=take: progress(take * args.beats + done),
             )  # fmt: skip
             takes.append(made)
     return generating.finish(args, takes, 0, decoder, began, instruments=takes[0].score.instruments)

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='the best of so many stays')  # fmt: skip
     generating.add_output(parser)
     generating.add_sampling(parser)
+    generating.add_listening(parser)
     parser.add_argument('--instruments', help='who plays in these bars (default: those of the input)')
 
 
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> dict | None:
     decoder = generating.load(args)
     with progress_bar('filling in', end - begin) as progress:
         made = infill(
-            decoder, score, begin, end, controls=controls, candidates=args.candidates, seed=args.seed, progress=progress
-        )
+            decoder, score, begin, end, controls=controls, candidates=args.candidates, seed=args.seed,
+            listen=not args.free, progress=progress,
+        )  # fmt: skip
     return generating.finish(args, made, score.n_notes, decoder, began, end_beat=end)
