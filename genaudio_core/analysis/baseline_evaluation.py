@@ -4,8 +4,9 @@ They are sampled unconditionally, as in the paper; MMM writes track after track 
 """
 
 import time
+from pathlib import Path
 
-from genaudio_core.analysis.evaluation import MusicSet, Progress, describe, excerpts
+from genaudio_core.analysis.evaluation import MusicSet, Progress, describe, excerpts, save_set
 from genaudio_core.models.tokens import TokenModel
 from genaudio_core.music.layouts import LIVE
 from genaudio_core.music.metrics import PUBLISHED_BEATS
@@ -31,7 +32,7 @@ def baseline_likelihood(model: TokenModel, tokenizer: Tokenizer, data: ScoreData
 
 def measure_baseline(
     model: TokenModel, tokenizer: Tokenizer, data: ScoreData, split: str, n: int, seed: int, balance: float,
-    exclude: tuple[str, ...], progress: Progress,
+    exclude: tuple[str, ...], progress: Progress, save: Path | None = None,
 ) -> dict:  # fmt: skip
     """Truth and unconditional samples side by side."""
     began, tables = time.perf_counter(), []
@@ -40,5 +41,8 @@ def measure_baseline(
         progress('pieces out of nothing', i + 1, n)
     made = MusicSet(tables, time.perf_counter() - began)
     found = excerpts(data, split, LIVE, n, beats=PUBLISHED_BEATS / 2, balance=balance, exclude=exclude)
-    truth = MusicSet([piece.table for piece in found])
+    truth = MusicSet([piece.table for piece in found], meters=[piece.meter for piece in found])
+    if save is not None:
+        save_set(save / 'truth', truth)
+        save_set(save / 'unconditional', made)
     return {'truth': describe(truth, PUBLISHED_BEATS), 'unconditional': describe(made, PUBLISHED_BEATS)}

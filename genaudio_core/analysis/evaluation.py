@@ -15,11 +15,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.generation import continue_score, generate
+from genaudio_core.continuation.published import EVENTS, check_published, draw_events
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.events import (
@@ -27,18 +29,20 @@ from genaudio_core.music.events import (
     decode_table,
     encode_table,
     first_beat,
+    header,
     note_table,
     table_to_tracks,
 )
-from genaudio_core.music.layouts import METERS, NOTE, RESOLUTION, Encoding
+from genaudio_core.music.layouts import METERS, MMT, NOTE, RESOLUTION, START_OF_SONG, Encoding
 from genaudio_core.music.metrics import PUBLISHED_BEATS, Interval, begun_before, interval, repeated_share, summary
+from genaudio_core.score.joining import struck_once
 from genaudio_core.score.notes import Meter, Score, Tempo
+from genaudio_core.score.reading import write_midi
 from genaudio_core.training.scores.batches import bar_line
 from genaudio_core.training.scores.packed_scores import ScoreData
 
 REPEATED = 0.9  # a continuation with this share of copied notes counts as a loop
 EARLY = 4.0  # beats: one that begins no note in its last bar of four has stopped early
-PUBLISHED_SAMPLING = Controls(published_top_k=True, keep_range=False, top_p=1.0, max_chord=64, allow_end=True)
 Progress = Callable[[str, int, int], None]  # what is being made, how many are done, of how many
 PieceNLL = Callable[[np.ndarray], dict[str, float]]  # one sequence -> nats per event, by field, with 'events'
 
@@ -62,6 +66,7 @@ class MusicSet:
 
     tables: list[np.ndarray]
     seconds: float = 0.0
+    meters: Sequence[tuple[int, int]] = ()  # of each piece, where it is known
 
 
 def source_shares(data: ScoreData, balance: float, exclude: tuple[str, ...] = ()) -> dict[int, float]:
@@ -131,6 +136,8 @@ def _excerpt(data: ScoreData, index: int, encoding: Encoding, beats: float) -> E
     events = encode_table(
         begun_before(table, max(beats, PUBLISHED_BEATS) + EARLY), encoding, meters=[(0, code)], end=False
     )
+    if encoding.is_published:
+        events = events[: EVENTS - 1]  # as the published dataset cuts them, whose last row is the end-of-song
     heard = decode_table(events, encoding)
     # A piece must go on behind the time that is asked for, or an early end of it would be the composer's.
     if len(heard) < 8 or heard['step'].max() < beats * RESOLUTION:
@@ -200,7 +207,81 @@ def continuations(
         made = continue_score(decoder, score, beats, controls=controls, seed=seed + i, start=given_beats)
         tables.append(_sorted_table(made.score))
         progress('continuations', i + 1, len(given))
-    return MusicSet(tables, time.perf_counter() - began)
+    return MusicSet(tables, time.perf_counter() - began, [excerpt.meter for excerpt in given])
+
+
+def informed(
+    decoder: Decoder, given: Sequence[Excerpt], beats: float, controls: Controls, seed: int,
+    progress: Progress = _no_progress,
+) -> MusicSet:  # fmt: skip
+    """Pieces for the instruments of each excerpt: the paper's instrument-informed set."""
+    began, tables = time.perf_counter(), []
+    for i, excerpt in enumerate(given):
+        made = generate(
+            decoder, beats, instruments=_instruments(excerpt), controls=controls, meter=excerpt.meter, seed=seed + i
+        )
+        tables.append(_sorted_table(made.score))
+        progress('instrument-informed pieces', i + 1, len(given))
+    return MusicSet(tables, time.perf_counter() - began, [excerpt.meter for excerpt in given])
+
+
+def _instruments(excerpt: Excerpt) -> list[str]:
+    return Score(table_to_tracks(excerpt.table)).instruments
+
+
+def published_sets(
+    decoder: Decoder, given: Sequence[Excerpt], n: int, given_beats: float, beats: float, seed: int,
+    progress: Progress = _no_progress,
+) -> tuple[MusicSet, MusicSet, MusicSet]:  # fmt: skip
+    """Unconditional, instrument-informed and continued pieces by the published sampling, notes as they were drawn.
+
+    Raises
+    ------
+    GenaudioError
+        If the model is of another layout.
+    """
+    opening = np.zeros((1, len(MMT.fields)), np.int16)
+    opening[0, 0] = START_OF_SONG
+    prompts = {
+        'pieces out of nothing': [opening] * n,
+        'instrument-informed pieces': [header(_instruments(excerpt), MMT) for excerpt in given],
+        'continuations': [encode_table(begun_before(e.table, given_beats), MMT, end=False) for e in given],
+    }
+    sets = []
+    for what, starts in prompts.items():
+        began, tables = time.perf_counter(), []
+        end = round((given_beats + beats) * RESOLUTION) if what == 'continuations' else None
+        for i, prompt in enumerate(starts):
+            made = draw_events(decoder, prompt, np.random.default_rng(seed + i), end=end)
+            tables.append(decode_table(np.concatenate([prompt, made]), MMT))
+            progress(what, i + 1, len(starts))
+        sets.append(MusicSet(tables, time.perf_counter() - began))
+    return sets[0], sets[1], sets[2]
+
+
+def save_set(folder: Path, music: MusicSet) -> None:
+    """Write the pieces of a set as MIDI files, ``001.mid`` and so on, at 100 BPM as the published code decodes.
+
+    Raises
+    ------
+    GenaudioError
+        If a file cannot be written.
+    """
+    make_folder(folder)
+    for i, table in enumerate(music.tables):
+        tracks = table_to_tracks(table)
+        for track in tracks:
+            track.notes = struck_once(track.notes)  # two that strike one key would end together
+        meter = Meter(0.0, *music.meters[i]) if music.meters else Meter(0.0, 4, 4)
+        write_midi(Score(tracks, [Tempo(0.0, 100.0)], [meter]), folder / f'{i + 1:03}.mid')
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it; raises GenaudioError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GenaudioError(f'Cannot make the folder {folder}: {error.strerror}.') from error
 
 
 def _sorted_table(score: Score) -> np.ndarray:
@@ -243,6 +324,7 @@ def describe_continuations(music: MusicSet, given_beats: float, beats: float) ->
 def measure(
     decoder: Decoder, data: ScoreData, split: str, n: int, *, given: float = 16, beats: float = 16,
     controls: Controls | None = None, seed: int = 1, balance: float = 0.5, exclude: tuple[str, ...] = (),
+    as_published: bool = False, with_informed: bool = False, save: Path | None = None,
     progress: Progress = _no_progress,
 ) -> dict:  # fmt: skip
     """Truth, unconditional samples and continuations side by side.
@@ -253,15 +335,38 @@ def measure(
         Samples of each kind.
     given, beats : beats given to a continuation, and asked of it
     balance, exclude : as in training, so that truth has the sources in the proportions the model knows
+    as_published : sample as the published code does; `controls` have no say then
+    with_informed : also make pieces for the instruments of the held-out ones; `as_published` always does
+    save : folder for all that was made, and the truth, as MIDI files
+
+    Raises
+    ------
+    GenaudioError
+        If nothing is held out, a file cannot be written, or the published sampling is asked of another layout.
     """
+    if as_published:
+        check_published(decoder)
     controls = controls or Controls(allow_end=True)
     pieces = excerpts(data, split, decoder.encoding, n, beats=given + beats, balance=balance, exclude=exclude)
-    truth = MusicSet([piece.table for piece in pieces])
-    made = unconditional(decoder, n, PUBLISHED_BEATS, controls, seed, progress)
-    continued = continuations(decoder, pieces, given, beats, controls, seed, progress)
-    return {
+    truth = MusicSet([piece.table for piece in pieces], meters=[piece.meter for piece in pieces])
+    of_instruments = None
+    if as_published:
+        made, of_instruments, continued = published_sets(decoder, pieces, n, given, beats, seed, progress)
+    else:
+        made = unconditional(decoder, n, PUBLISHED_BEATS, controls, seed, progress)
+        if with_informed:
+            of_instruments = informed(decoder, pieces, PUBLISHED_BEATS, controls, seed, progress)
+        continued = continuations(decoder, pieces, given, beats, controls, seed, progress)
+    sets = {'truth': truth, 'unconditional': made, 'continuation': continued}
+    report = {
         'truth': describe(truth, PUBLISHED_BEATS),
         'unconditional': describe(made, PUBLISHED_BEATS),
         'truth_continuation': describe_continuations(truth, given, beats),
         'continuation': describe_continuations(continued, given, beats),
     }
+    if of_instruments is not None:
+        sets['instrument_informed'] = of_instruments
+        report['instrument_informed'] = describe(of_instruments, PUBLISHED_BEATS)
+    for name, music in sets.items() if save is not None else ():
+        save_set(save / name, music)
+    return report

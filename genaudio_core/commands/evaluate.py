@@ -23,7 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--length', type=whole('--length', 16), default=512, help='events of a piece that are scored')
     parser.add_argument('--given', type=number('--given', above=0), default=16, help='beats given to a continuation')
     parser.add_argument('--beats', type=number('--beats', above=0), default=16, help='beats asked of a continuation')
-    parser.add_argument('--published-sampling', action='store_true', help="the paper's top-k instead of our defaults")
+    parser.add_argument('--published-sampling', action='store_true',
+                        help="MMT's own sampling instead of ours, for models of its layout")  # fmt: skip
+    parser.add_argument('--instrument-informed', action='store_true',
+                        help='also make pieces for the instruments of held-out ones (always with '
+                        '--published-sampling)')  # fmt: skip
+    parser.add_argument('--save', type=Path, metavar='DIR', help='keep what was made, and the truth, as MIDI files')
     parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
     parser.add_argument(
         '--balance', type=float, default=0.5, help='proportions of the sources in the truth, as the model was trained'
@@ -38,10 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict | None:
+    from genaudio_core.analysis.evaluation import make_folder
     from genaudio_core.training.scores.packed_scores import ScoreData
 
+    if args.save and not args.samples:
+        raise GenaudioError('--save keeps what is made, and --samples 0 makes nothing: leave one of them out.')
     if args.out:
         check_writable(args.out)
+    if args.save:
+        make_folder(args.save)
     data = ScoreData(args.data)
     report = {'model': str(args.model), 'data': str(args.data), 'split': args.split}
     if Path(args.model).suffix == '.safetensors':
@@ -73,7 +83,7 @@ def _windows(args: argparse.Namespace, data, encoding, length: int, *, told: boo
 
 
 def _decoder(args: argparse.Namespace, data, path: Path, *, with_likelihood: bool = True) -> dict:
-    from genaudio_core.analysis.evaluation import PUBLISHED_SAMPLING, likelihood, measure
+    from genaudio_core.analysis.evaluation import likelihood, measure
     from genaudio_core.continuation.decoder import Decoder, nll
 
     decoder = Decoder.load(path, threads=args.threads)
@@ -88,10 +98,10 @@ def _decoder(args: argparse.Namespace, data, path: Path, *, with_likelihood: boo
             decoder, data, args.split, args.told, seed=args.seed, exclude=_excluded(args), progress=show_count
         )
     if args.samples:
-        controls = PUBLISHED_SAMPLING if args.published_sampling else None
         report |= measure(
-            decoder, data, args.split, args.samples, given=args.given, beats=args.beats, controls=controls,
-            seed=args.seed, balance=args.balance, exclude=_excluded(args), progress=show_count,
+            decoder, data, args.split, args.samples, given=args.given, beats=args.beats, seed=args.seed,
+            balance=args.balance, exclude=_excluded(args), as_published=args.published_sampling,
+            with_informed=args.instrument_informed, save=args.save, progress=show_count,
         )  # fmt: skip
     return report
 
@@ -123,6 +133,7 @@ def _checkpoint(args: argparse.Namespace, data) -> dict:
                     args.balance,
                     _excluded(args),
                     show_count,
+                    args.save,
                 )
         return report
     model, _ = load_mmt(path)
@@ -149,7 +160,8 @@ _COLUMNS = (
     ('pitch_class_entropy', 'entropy', 1), ('scale_consistency', 'scale %', 100),
     ('groove_consistency', 'groove %', 100), ('repeated_share', 'copied %', 100),
 )  # fmt: skip
-_ROWS = ('truth', 'unconditional', 'truth_continuation', 'continuation')
+_ROWS = {'truth': 'truth', 'unconditional': 'unconditional', 'instrument_informed': 'instrument-informed',
+         'truth_continuation': 'truth, continuation', 'continuation': 'continuation'}  # fmt: skip
 
 
 def _print(report: dict) -> None:
@@ -179,5 +191,5 @@ def _print(report: dict) -> None:
         cells = [f'{row[k][0] * by:.2f}±{row[k][1] * by:.2f}' if k in row else '' for k, _, by in _COLUMNS]
         cells += [f'{row[k] * 100:.0f}' if k in row else '' for k in ('repeats_verbatim', 'stops_early')]
         cells.append(f'{row["notes_per_second"]:.0f}' if 'notes_per_second' in row else '')
-        rows.append([kind.replace('_', ', '), str(row['pieces']), str(row['notes']), *cells])
+        rows.append([_ROWS[kind], str(row['pieces']), str(row['notes']), *cells])
     print_rows(rows)

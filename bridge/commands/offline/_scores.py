@@ -57,6 +57,22 @@ def add_length(parser: argparse.ArgumentParser) -> None:
                         help='several, written to OUT-1.mid, OUT-2.mid, ...')  # fmt: skip
 
 
+def add_published(parser: argparse.ArgumentParser, *others: str) -> None:
+    """``--published-sampling``, added last: options that it has no use for, `others` too, may not be given with it."""
+    parser.add_argument('--published-sampling', action='store_true',
+                        help="MMT's own sampling, as its paper was made with, for models of its layout")  # fmt: skip
+    ours = ('top_p', 'top_k', 'min_p', 'key', 'chord', 'density', 'lowest', 'highest', *others)
+    parser.set_defaults(not_published={name: parser.get_default(name) for name in ours})
+
+
+def check_published_alone(args: argparse.Namespace) -> None:
+    """Raise GenaudioError if an option of ours is given with ``--published-sampling``. To be called before any work."""
+    given = [name for name, default in args.not_published.items() if getattr(args, name) != default]
+    if args.published_sampling and given:
+        options = ', '.join(f'--{name.replace("_", "-")}' for name in given)
+        raise GenaudioError(f'--published-sampling is exactly the published sampling: leave {options} out.')
+
+
 def controls_of(args: argparse.Namespace, instruments: str | None) -> Controls:
     """Controls from the arguments; raises GenaudioError for what makes no sense."""
     return Controls.of(
