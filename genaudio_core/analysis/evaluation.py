@@ -367,6 +367,7 @@ def measure(
     if of_instruments is not None:
         sets['instrument_informed'] = of_instruments
         report['instrument_informed'] = describe(of_instruments, PUBLISHED_BEATS)
-    for name, music in sets.items() if save is not None else ():
-        save_set(save / name, music)
+    if save is not None:
+        for name, music in sets.items():
+            save_set(save / name, music)
     return report

@@ -96,8 +96,9 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, config.dim)
 
     def forward(
-        self, x: Tensor, angle: Tensor | None, cache: tuple[Tensor, Tensor] | None, weights: list[Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self, x: Tensor, angle: Tensor | None, cache: tuple[Tensor, Tensor] | None, weights: list[Tensor] | None,
+        real: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
         batch, time, _ = x.shape
         q, k, v = (f(x).view(batch, time, self.heads, -1).transpose(1, 2) for f in (self.q, self.k, self.v))
         if angle is not None:
@@ -108,7 +109,10 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = torch.cat((cache[0], k), dim=2), torch.cat((cache[1], v), dim=2)
         dropout = self.dropout if self.training else 0.0
-        if cache is None and weights is None:
+        if real is not None:
+            even = q * real[:, None, :, None]  # the queries of padding find all keys alike
+            y = F.scaled_dot_product_attention(even, k, v, attn_mask=published_mask(real), dropout_p=dropout)
+        elif cache is None and weights is None:
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         else:
             past = k.shape[2] - time
@@ -118,6 +122,17 @@ class Attention(nn.Module):
                 weights.append(scores.masked_fill(~mask, -torch.inf).softmax(-1))
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(y.transpose(1, 2).reshape(batch, time, -1)), (k, v)
+
+
+def published_mask(real: Tensor) -> Tensor:
+    """Which keys each query sees, (batch, 1, time, time) bool, where `real` (batch, time) is no padding.
+
+    As x-transformers 0.25.9 has it: a real event sees the real ones up to itself. A row of padding is forbidden every
+    key alike, and a softmax of equal values is even: over the past, the future and the padding.
+    """
+    time = real.shape[1]
+    causal = torch.ones(time, time, dtype=torch.bool, device=real.device).tril()
+    return ((causal & real[:, None, :]) | ~real[:, :, None])[:, None]
 
 
 class Layer(nn.Module):
@@ -134,8 +149,8 @@ class Layer(nn.Module):
             nn.Linear(4 * config.dim, config.dim),
         )
 
-    def forward(self, x: Tensor, angle: Tensor | None, cache=None, weights=None) -> tuple[Tensor, tuple]:
-        y, cache = self.attention(self.norm1(x), angle, cache, weights)
+    def forward(self, x: Tensor, angle: Tensor | None, cache=None, weights=None, real=None) -> tuple[Tensor, tuple]:
+        y, cache = self.attention(self.norm1(x), angle, cache, weights, real)
         x = x + y
         return x + self.feed_forward(self.norm2(x)), cache
 
@@ -258,6 +273,7 @@ class MMT(nn.Module):
         phase: Tensor | None = None,
         cache: list | None = None,
         weights: list[Tensor] | None = None,
+        real: Tensor | None = None,
     ) -> Tensor:
         """Hidden states (batch, time, dim).
 
@@ -267,13 +283,16 @@ class MMT(nn.Module):
             Keys and values of the events before, one pair per layer; empty at first. It is replaced in place.
         weights : list, optional
             Receives the attention weights (batch, heads, time, time) of each layer.
+        real : (batch, time) bool, optional
+            Where the events are no padding: as in the published training, padding is masked as it was there. Not with
+            `cache` or `weights`. Without it padding comes last, and what is no padding does not see it.
         """
         past = cache[0][0].shape[2] if cache else 0
         index = torch.arange(past, past + events.shape[1], device=events.device)
         x = self.embedding(events, phase, index)
         angle = self.angles(index, step)
         for i, layer in enumerate(self.layers):
-            x, state = layer(x, angle, cache[i] if past and cache else None, weights)
+            x, state = layer(x, angle, cache[i] if past and cache else None, weights, real)
             if cache is not None:
                 cache[i : i + 1] = [state]
         return self.norm(x)

@@ -215,6 +215,13 @@ def first_beat(table: np.ndarray) -> int:
     return int(kept.min()) // RESOLUTION * RESOLUTION if len(kept) else 0
 
 
+def published_notes(table: np.ndarray) -> np.ndarray:
+    """The notes of a table (n,) sorted by step that the published layout keeps, its first beat being step 0."""
+    kept = table[_MMT_CODES[table['program']] > 0]
+    kept['step'] -= first_beat(kept)
+    return kept
+
+
 def part_codes(table: np.ndarray) -> np.ndarray:
     """Which part of its instrument each note belongs to, (n,) 1 to `N_PARTS`, for a table of `TRACKED_NOTE_TYPE`.
 

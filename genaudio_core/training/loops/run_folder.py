@@ -102,8 +102,9 @@ class Optimizers:
     """
 
     def __init__(
-        self, model: nn.Module, *, weight_decay: float = 0.01, muon: bool = True, axes: tuple[int, ...] = (2,)
-    ):
+        self, model: nn.Module, *, weight_decay: float = 0.01, muon: bool = True, axes: tuple[int, ...] = (2,),
+        betas: tuple[float, float] = (0.9, 0.95),
+    ):  # fmt: skip
         embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
         # Output layers behave like embeddings: one row per class.
         heads = {id(p) for name, p in model.named_parameters() if 'heads.linear' in name}
@@ -112,7 +113,7 @@ class Optimizers:
             inner = parameter.ndim in axes and parameter.shape[0] > 1 and id(parameter) not in embeddings | heads
             (matrices if inner and muon else others).append(parameter)
         self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+            torch.optim.AdamW(others, lr=0.0, betas=betas, weight_decay=0.0, fused=True)
         ]
         if matrices:
             self.parts.append(Muon(matrices, lr=0.0, weight_decay=weight_decay))

@@ -29,6 +29,8 @@ class Task:
     validate: Callable[[], dict[str, dict[str, float]]]  # source -> {'nll': ...}; 'mean' decides which weights are best
     config: dict  # rebuilds the model from its checkpoint
     settings: dict  # what must not change when a run goes on
+    rate: Callable[[int], float] | None = None  # step -> learning rate; None: the one all runs have
+    betas: tuple[float, float] = (0.9, 0.95)  # of Adam
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, rate: float) -> None:
@@ -91,7 +93,7 @@ def fit(
     """
     model = task.model
     run = Run(args.out, task.settings, minutes=args.minutes, main=fabric.is_global_zero)
-    optimizers = Optimizers(model, muon=args.optimizer == 'muon')
+    optimizers = Optimizers(model, muon=args.optimizer == 'muon', betas=task.betas)
     step = run.load(model, optimizers)
     if step == 0 and to_beat is not None:
         run.best = to_beat
@@ -110,7 +112,8 @@ def fit(
         loss, events = wrapped(batch)
         fabric.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizers.step(learning_rate(step, args.rate, args.warmup, decay_at, args.decay_steps))
+        ours = learning_rate(step, args.rate, args.warmup, decay_at, args.decay_steps)
+        optimizers.step(ours if task.rate is None else task.rate(step))
         loss_sum, loss_events = loss_sum + float(loss.detach()) * int(events), loss_events + int(events)
         events_seen += int(events)
         step += 1

@@ -5,11 +5,11 @@ import torch
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.descriptions import describe, transposed
-from genaudio_core.music.events import bar_steps, encode_table, part_codes, timeline
+from genaudio_core.music.events import bar_steps, encode_table, first_beat, part_codes, published_notes, timeline
 from genaudio_core.music.layouts import MMT, RESOLUTION, Encoding
-from genaudio_core.training.scores.augment import augment, transpose, transposition, vary
+from genaudio_core.training.scores.augment import transpose, transposition, vary
 from genaudio_core.training.scores.forgetting import forget
-from genaudio_core.training.scores.packed_scores import ScoreData
+from genaudio_core.training.scores.packed_scores import MIN_NOTES, ScoreData
 
 PUBLISHED_CROP = MMT.max_beat * RESOLUTION  # steps
 
@@ -33,7 +33,8 @@ class WindowSampler:
         A source is drawn in proportion to ``notes ** balance``: 1 is by size, 0 all alike. The clean data holds
         17 million classical notes and under one of band music, so the bundled model uses 0.5.
     as_published : bool
-        MMT's own rules: whole pieces by number, first 256 beats or a random crop, plain transposition.
+        MMT's own rules, in its layout: every piece of 50 notes or more once an epoch; of one longer than 256 beats a
+        random crop of 256, which is drawn again, up to ten times, while it has ten notes or fewer; plain transposition.
 
     Raises
     ------
@@ -58,18 +59,19 @@ class WindowSampler:
         self.pieces = pieces[~np.isin(data.source[pieces], left_out)]
         if not len(self.pieces):
             raise GenaudioError(f'{data.path} holds no pieces to {split} on. Prepare more, or exclude less.')
-        notes = np.array([data.n_notes(int(i)) for i in self.pieces], float)
         if as_published:
-            weights = np.ones(len(notes))
-        else:
-            source = data.source[self.pieces]
-            totals = np.bincount(source, notes, minlength=len(data.sources))
-            weights = notes * np.maximum(totals, 1)[source] ** (balance - 1)
+            self.pieces = published_pieces(data, self.pieces)
+        notes = np.array([data.n_notes(int(i)) for i in self.pieces], float)
+        source = data.source[self.pieces]
+        totals = np.bincount(source, notes, minlength=len(data.sources))
+        weights = notes * np.maximum(totals, 1)[source] ** (balance - 1)
         self.cumulative = np.cumsum(weights) / weights.sum()
         self.cumulative[-1] = 1.0  # rounding must not leave a draw without a piece
 
     def sequence(self, rng: np.random.Generator) -> np.ndarray:
-        """One event array of at most ``length + 1`` rows."""
+        """One event array of at most ``length + 1`` rows (as published: ``length``, and all pieces are as likely)."""
+        if self.as_published:
+            return self._published(int(rng.choice(self.pieces)), rng)
         for _ in range(10):
             index = int(self.pieces[np.searchsorted(self.cumulative, rng.random())])
             events = self._crop(index, rng)
@@ -84,10 +86,18 @@ class WindowSampler:
             told, knows_parts = forget(describe(table, meters, chords, begin), rng)
             parts = part_codes(table) if knows_parts else None
         events = encode_table(table, self.encoding, meters=meters, origin=begin, end=ends, parts=parts, told=told)
-        if self.as_published and len(events) > self.length:
-            # Published: the first 1,023 rows and the song's own last one, so that an end is learnt where none is.
-            return np.concatenate([events[: self.length - 1], events[-1:]])
         return events[: self.length + 1]
+
+    def _published(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        table = transpose(published_notes(self.data.notes(index, as_published=True)), transposition(rng))
+        spare = int(table['step'][-1]) // RESOLUTION + 1 - MMT.max_beat  # beats
+        begin = 0
+        for _ in range(10 if spare > 0 else 0):
+            begin = int(rng.integers(spare)) * RESOLUTION
+            inside = (table['step'] >= begin) & (table['step'] < begin + PUBLISHED_CROP)
+            if inside.sum() > 10:
+                break
+        return published_sequence(table, self.encoding, self.length, begin)
 
     def excerpt(self, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
         """An excerpt as notes, for models with an encoding of their own.
@@ -112,18 +122,14 @@ class WindowSampler:
     ) -> tuple[np.ndarray, list[tuple[int, int]], int, bool, np.ndarray]:
         """Augmented notes, meters, first step, whether the piece ends there, and the chords (steps, codes)."""
         meters = self.data.meters(index)
-        if self.as_published:
-            table = augment(self.data.notes(index), rng, full=False)
-            begin = int(table['step'][0]) // RESOLUTION * RESOLUTION
-            last = int(table['step'][-1])
-            if last - begin > PUBLISHED_CROP:
-                begin = int(rng.integers(begin, last - PUBLISHED_CROP // 2)) // RESOLUTION * RESOLUTION
-            return table, meters, begin, True, self.data.chords(index)
         total = self.data.n_notes(index)
         # Many sequences begin with the piece, if it is longer than one: beginnings and ends must be learnt.
         spare = max(total - self.length // 2, 0)
         first = 0 if spare == 0 or rng.random() < 0.3 else int(rng.integers(0, spare))
-        table = self.data.notes(index, first, first + 3 * self.length, tracks=self.encoding.has_descriptions)
+        table = self.data.notes(
+            index, first, first + 3 * self.length, tracks=self.encoding.has_descriptions,
+            as_published=self.encoding.is_published,
+        )  # fmt: skip
         begin = bar_line(int(table['step'][0]), meters)
         if first:  # the crop must begin with a whole bar
             later = table['step'] >= begin + bar_steps(1)
@@ -136,9 +142,54 @@ class WindowSampler:
         return vary(transpose(table, semitones), rng), meters, begin, ends, chords
 
     def batch(self, size: int, seed: int, step: int, rank: int = 0) -> dict[str, torch.Tensor]:
-        """A padded batch: see `collate`."""
+        """A padded batch: see `collate`. As published it goes on through the epochs of its rank."""
         rng = np.random.default_rng([seed, step, rank])
+        if self.as_published:
+            places = [divmod(step * size + i, len(self.pieces)) for i in range(size)]
+            orders = {
+                epoch: np.random.default_rng([seed, rank, epoch, 1]).permutation(self.pieces) for epoch, _ in places
+            }
+            return collate([self._published(int(orders[epoch][i]), rng) for epoch, i in places], self.encoding)
         return collate([self.sequence(rng) for _ in range(size)], self.encoding)
+
+
+def published_pieces(data: ScoreData, pieces: np.ndarray) -> np.ndarray:
+    """Those of `pieces` (indices) that the published conversion keeps: of 50 notes in its layout or more.
+
+    Raises
+    ------
+    GenaudioError
+        If none is left.
+    """
+    kept = [i for i in pieces if len(published_notes(data.notes(int(i)))) >= MIN_NOTES]
+    if not kept:
+        raise GenaudioError(f'{data.path} holds no piece of {MIN_NOTES} notes that the published layout has.')
+    return np.array(kept)
+
+
+def published_sequence(table: np.ndarray, encoding: Encoding, length: int, begin: int = 0) -> np.ndarray:
+    """The 256 beats of a note table (n,) from step `begin` on as events, at most `length` rows.
+
+    One that is longer keeps its first rows and its own last one, so that an end is learnt where none is, as published.
+    """
+    inside = (table['step'] >= begin) & (table['step'] < begin + PUBLISHED_CROP)
+    events = encode_table(table[inside], encoding, origin=begin)
+    return events if len(events) <= length else np.concatenate([events[: length - 1], events[-1:]])
+
+
+def published_windows(
+    data: ScoreData, encoding: Encoding, length: int, split: str, exclude: tuple[str, ...] = ()
+) -> list[np.ndarray]:
+    """All pieces of a split in the order of the data, their first 256 beats: what is validated on as published.
+
+    Raises
+    ------
+    GenaudioError
+        If there is none.
+    """
+    pieces = [i for i in data.indices(split) if data.sources[data.source[i]] not in exclude]
+    tables = (published_notes(data.notes(int(i), as_published=True)) for i in published_pieces(data, np.array(pieces)))
+    return [published_sequence(table, encoding, length) for table in tables]
 
 
 def collate(sequences: list[np.ndarray], encoding: Encoding) -> dict[str, torch.Tensor]:
@@ -184,10 +235,9 @@ def fixed_windows(
         found = windows.setdefault(source, [])
         if len(found) >= per_source or source in exclude:
             continue
-        table, meters = data.notes(int(index), tracks=told), data.meters(int(index))
-        origin = bar_line(int(table['step'][0]), meters)
-        if not encoding.has_meter:
-            origin = origin // RESOLUTION * RESOLUTION
+        table = data.notes(int(index), tracks=told, as_published=encoding.is_published)
+        meters = data.meters(int(index))
+        origin = first_beat(table) if encoding.is_published else bar_line(int(table['step'][0]), meters)
         whole, table = len(table) <= 3 * length, table[: 3 * length]
         parts, description = None, None
         if told:
