@@ -111,12 +111,12 @@ def test_every_piece_is_heard_once_an_epoch(tmp_path):
     assert sorted(heard[:6]) == sorted(heard[6:]) == sampler.pieces.tolist() and heard[:6] != heard[6:]
 
 
-def test_validation_takes_every_held_out_piece_up_to_1024_rows_and_its_own_end(tmp_path):
+def test_validation_takes_every_held_out_piece_up_to_so_many_rows_and_its_own_end(tmp_path):
     path = tmp_path / 'data.safetensors'
     pieces = [make_piece('a', seed=1), make_piece('b', seed=2, bars=200), make_piece('c', seed=3)]
     pack(pieces, np.array([VALID, VALID, TEST], np.uint8), path, [])
-    short, long = published_windows(ScoreData(path), layouts.MMT, 1024, 'valid')
-    assert long.shape == (1024, 6) and long[-1, 0] == END_OF_SONG and long[-2, 0] == NOTE
+    short, long = published_windows(ScoreData(path), layouts.MMT, 512, 'valid')
+    assert long.shape == (512, 6) and long[-1, 0] == END_OF_SONG and long[-2, 0] == NOTE
     assert short[-1, 0] == END_OF_SONG and (short[:, 0] == NOTE).sum() == 12 * 10
 
 
