@@ -14,7 +14,7 @@ import numpy as np
 
 from bridge.audio.callback import AudioCore
 from bridge.audio.jack_latency import JackLatency
-from bridge.system.jack_client import open_client
+from bridge.system.jack_client import leave, open_client
 from bridge.system.jack_names import port_name
 from genaudio_core.errors import GenaudioError, did_you_mean
 
@@ -259,7 +259,4 @@ class JackAudio:
 
     def close(self) -> None:
         """Leave the server."""
-        if not self.lost:
-            with contextlib.suppress(Exception):
-                self.client.deactivate()
-        self._leave()
+        leave(self.client, active=not self.lost)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.system.jack_client import open_client
+from bridge.system.jack_client import leave, open_client
 from genaudio_core.errors import GenaudioError, one_line
 
 RETRY = 1.0  # seconds between attempts to find a server that went away, and between looks for ports to connect
@@ -184,6 +184,4 @@ class JackPlayer:
         """Fade out and leave the server."""
         if not self.lost:
             self._end_softly()
-            with contextlib.suppress(Exception):
-                self.client.deactivate()
-        self._leave()
+        leave(self.client, active=not self.lost)

@@ -310,7 +310,7 @@ class Loop:
             session.output_back(output)
         self._hand_on_takes()
         if (lost := self.inbox.lost) > self._lost:
-            self.parent.notify(f'Too much MIDI comes in at once: {lost - self._lost} messages are left out.')
+            self.parent.notify(f'Too much MIDI comes in at once. Messages left out: {lost - self._lost}.')
             self._lost = lost
         self.parent.hand_on()
         self.parent.notify.look()

@@ -24,6 +24,7 @@ class Reloader:
     def __init__(self, path: Path, changes: dict[str, Any]) -> None:
         self._path, self._changes = path, changes
         self._seen = self._stamp()
+        self._writing: tuple[int, int] | None = None  # the stamp at the last look, where that was new
         self._gone = 0  # looks since which it is not there
 
     def _stamp(self) -> tuple[int, int] | None:
@@ -41,6 +42,9 @@ class Reloader:
             say(f'{self._path} is gone. Playing on with the preset as it was.')
             self._seen = None
         if stamp is None or stamp == self._seen:
+            return None
+        if stamp != self._writing:  # it may be half written: the next look knows
+            self._writing = stamp
             return None
         self._seen = stamp
         try:

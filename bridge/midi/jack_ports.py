@@ -16,7 +16,7 @@ from typing import Any
 from bridge.midi.input_queue import LOST
 from bridge.midi.sender import Message, Outbox
 from bridge.midi.sounding_notes import Sounding
-from bridge.system.jack_client import open_midi_client
+from bridge.system.jack_client import leave, open_midi_client
 
 MAX_UNSENT = 2000  # messages that wait for room in the buffers; more than that no port takes any more
 LATELY = 0.5  # seconds before an xrun whose note-offs are sent again
@@ -187,9 +187,7 @@ class JackMidi:
                 wall.sleep(0.002)
             wall.sleep(3 * self.block_size / self.sample_rate)  # the note-offs reach the others before the ports vanish
         self.alive = False
-        with contextlib.suppress(Exception):
-            self._client.deactivate()
-            self._client.close()
+        leave(self._client)
 
     # --- JACK's thread
 
@@ -259,7 +257,7 @@ class JackMidi:
                     self.scheduled.append((frame, output, message))
         if len(self.outbox.unsent) > MAX_UNSENT:
             self.outbox.unsent.clear()
-            self.outbox.complain('JACK takes no more MIDI messages; some are lost.')
+            self.outbox.complain("JACK's MIDI buffers are full; some messages are lost.")
 
     def _write(self, offset: int, output: int, message: bytes) -> bool:
         try:

@@ -86,4 +86,4 @@ class Learned:
                 Path(unfinished).write_text(json.dumps(self._all, indent=1, sort_keys=True) + '\n', encoding='utf-8')
         except (OSError, GenaudioError) as error:
             self._writable = False
-            self._notify(f'Learned controllers are not kept: {self.path} cannot be written ({error}).')
+            self._notify(f'Learned controllers are not kept: {error}')

@@ -66,7 +66,7 @@ def restore(preset: StemsPreset, path: str | Path, notify: Callable[[str], None]
     except OSError as error:
         raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise GenaudioError(f'{path} is no state of live isolation. Give another file, or delete it.') from None
+        raise GenaudioError(f'{path} is not a saved state of live isolation. Give another, or delete it.') from None
     gone = []
     if isinstance(words, list) and len(words) == len(preset.queries):
         for i, text in enumerate(words):

@@ -1,10 +1,14 @@
 """Clients of a JACK server (PipeWire counts): opened, or the one line that says why not."""
 
+import contextlib
 import os
+import threading
 from typing import Any
 
 from bridge.system.jack_names import client_name
 from genaudio_core.errors import GenaudioError
+
+PATIENCE = 1.0  # seconds that a server may take to let a client go
 
 
 class NoServer(GenaudioError):
@@ -37,6 +41,27 @@ def open_client(name: str) -> Any:
         raise GenaudioError(f"JACK does not take a client called '{name}' ({error.status}).") from None
     except jack.JackError as error:
         raise NoServer(f'JACK does not answer: {error}') from None
+
+
+def leave(client: Any, *, active: bool = True) -> bool:
+    """Leave the server; `active`: the client plays. Whether the server has let us go.
+
+    libjack has no limit for it: the client of a process that was stopped for seconds (SIGSTOP, a suspended machine) is
+    waited for until somebody kills the process. So a thread waits, and is left behind; then nothing of the client may
+    be called any more.
+    """
+
+    def go() -> None:
+        if active:
+            with contextlib.suppress(Exception):
+                client.deactivate()
+        with contextlib.suppress(Exception):
+            client.close()
+
+    going = threading.Thread(target=go, name='leaves JACK', daemon=True)
+    going.start()
+    going.join(PATIENCE)
+    return not going.is_alive()
 
 
 def server_name() -> str | None:

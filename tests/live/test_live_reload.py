@@ -64,3 +64,18 @@ def test_whatever_becomes_of_the_preset_file_costs_one_line_and_it_is_read_when_
     path.write_text('[music]\ndensity = 0.4\n')
     (back,), lines = look()
     assert back['music.density'] == 0.4 and lines == [f'{path} is reloaded.']
+
+
+def test_a_preset_is_read_when_it_is_written_to_its_end(tmp_path):
+    """An editor, or a slow folder, writes it piece by piece: no half of it is played by, and none is complained of."""
+    path, view = tmp_path / 'mine.toml', Said()
+    path.write_text('[music]\ndensity = 0.3\n')
+    reloader = Reloader(path, {})
+    found = []
+    for number, piece in enumerate(('[mu', 'sic]\nden', 'sity = 0', '.5\n')):
+        with open(path, 'a' if number else 'w') as file:
+            file.write(piece)
+        found.append(reloader.look(view.say))  # type: ignore
+    assert found == [None] * 4 and view.lines == []
+    reloaded = [preset for _ in range(3) if (preset := reloader.look(view.say)) is not None]  # type: ignore
+    assert [preset['music.density'] for preset in reloaded] == [0.5] and view.lines == [f'{path} is reloaded.']

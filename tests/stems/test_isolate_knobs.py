@@ -131,7 +131,7 @@ def test_controllers_turn_an_effect_and_its_state_comes_back(host, tmp_path):
     assert told == [f'{file}: this preset has no more effect.drums.1; left out.']
     assert restore(preset, tmp_path / 'none', told.append) is preset
     file.write_text('[]')
-    with pytest.raises(GenaudioError, match='is no state of live isolation'):
+    with pytest.raises(GenaudioError, match='is not a saved state of live isolation'):
         restore(preset, file, told.append)
 
 
