@@ -1,6 +1,8 @@
 """Shared by all tests: small scores, made here, and hypothesis settings."""
 
+import ctypes
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,17 @@ if not Path('/dev/nvidiactl').exists():
 settings.register_profile('ours', deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile('ci', parent=settings.get_profile('ours'), derandomize=True)
 settings.load_profile('ci' if os.environ.get('CI') else 'ours')
+
+GLIBC = platform.libc_ver()[0] == 'glibc' and platform.machine() == 'x86_64'
+DEFAULT = ctypes.c_void_p(-1)  # FE_DFL_ENV of glibc on x86-64
+
+
+@pytest.fixture(autouse=GLIBC)
+def subnormal_numbers_come_back():
+    """What is built with -ffast-math (pedalboard, plug-ins) switches them off for the thread that loads it, and for the
+    tests that come after: hypothesis refuses to draw floats then."""
+    yield
+    assert ctypes.CDLL('libm.so.6').fesetenv(DEFAULT) == 0
 
 
 @pytest.fixture
