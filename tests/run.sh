@@ -11,40 +11,57 @@ missing=()
 for package in "${packages[@]}"; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
-if ((${#missing[@]})) && command -v apt-get >/dev/null; then
+install_packages() {
+    local sudo
     sudo=$([ "$(id -u)" = 0 ] || echo 'sudo -n')
     $sudo apt-get -qq update &&
         DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
         echo "Could not install ${missing[*]}: the tests that need them are skipped." >&2
+}
+# What waits for the network stands beside what needs the processor.
+if ((${#missing[@]})) && command -v apt-get >/dev/null; then
+    install_packages </dev/null &
+    packages_job=$!
 fi
 
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
 .venv/bin/pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[dev]'
+# The oldest onnxruntime that pyproject.toml allows kept no hold of bound arrays: what talks to it runs on that one too.
+# It has no wheels for Python 3.14.
+install_oldest() {
+    [ -x .venv-oldest/bin/python ] || "${PYTHON:-python3}" -m venv .venv-oldest
+    .venv-oldest/bin/pip install -q --disable-pip-version-check -c tests/constraints.txt 'onnxruntime==1.23.*' \
+        hypothesis mido numpy platformdirs pytest rich soundfile
+}
+if ! (($#)) && .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then
+    install_oldest </dev/null &
+    oldest_job=$!
+fi
 # Two threads for arithmetic this small wait for each other; beside anything busy they hardly get on at all.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check --quiet .
 # By itself pyright reads the packages of whatever python comes first on the path.
 .venv/bin/pyright --pythonpath .venv/bin/python
+[ -z "${packages_job:-}" ] || wait "$packages_job"
 if (($#)); then
     exec .venv/bin/python -m pytest "$@"
 fi
-# The oldest onnxruntime that pyproject.toml allows kept no hold of bound arrays: what talks to it runs on that one too.
-# It has no wheels for Python 3.14.
-if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then
-    [ -x .venv-oldest/bin/python ] || "${PYTHON:-python3}" -m venv .venv-oldest
-    .venv-oldest/bin/pip install -q --disable-pip-version-check -c tests/constraints.txt 'onnxruntime==1.23.*' \
-        hypothesis mido numpy platformdirs pytest rich soundfile
+if [ -n "${oldest_job:-}" ]; then
+    wait "$oldest_job"
     PYTHONPATH=. .venv-oldest/bin/python -m pytest tests/inference/test_decoder_memory.py tests/house/test_bundled.py
 fi
 # What fails beside others is tried once more alone, and named: a test on the list is a race to mend, not a pass to be content with.
 passes() {
-    local workers=$1 marks=$2
-    .venv/bin/python -m pytest $workers -m "$marks" && return
+    local marks=$1
+    shift
+    .venv/bin/python -m pytest "$@" -m "$marks" && return
     echo "Failed at first, now once more alone:"
     cat .pytest_cache/v/cache/lastfailed
     .venv/bin/python -m pytest --last-failed --last-failed-no-failures none -m "$marks"
 }
 # All cores for what needs no server; then, with the machine to itself, what plays in real time.
-passes '-n auto' 'not slow and not jack'
-passes '' 'jack and not slow'
+passes 'not slow and not jack' -n auto
+# Only the files that can hold such tests: to read all of them takes half a minute.
+mapfile -t files < <(grep -rlEi 'jack|test_isolate_ends' tests --include='test_*.py')
+passes 'jack and not slow' "${files[@]}"
