@@ -317,6 +317,7 @@ class Loop:
         if backend.jack:
             session.leaders.hint_senders(backend.jack.senders)
             session.scheduler.extra_latency = backend.jack.loop_delay
+            session.scheduler.horizon = backend.jack.horizon  # the blocks may be longer now
         self._show()
 
     def _show(self) -> bool:
