@@ -8,9 +8,12 @@ even attention would give is taken off. Two definitions:
     Pairs of an event and one strictly before it, for the attention and for what even attention would give.
 ``code``
     What the published script does: the attention of an event to itself counts, and 'even' counts all ordered pairs,
-    also those to the future, which a causal model cannot see. Its gains therefore favour the past.
+    also those to the future, which a causal model cannot see. Its gains therefore favour the past. The first event is
+    never the one that looks, and the last one never what is looked at.
 
-Pairs in which the field is undefined on either side do not count.
+Pairs in which the field is undefined on either side do not count. The ratio is the mean relative attention over what
+even attention would give. The absolute tables (type, duration, instrument) are the published script's, with its edges:
+how the attention of events of one class is shared out among the classes that they look at.
 """
 
 from collections.abc import Iterable
@@ -28,6 +31,7 @@ from genaudio_core.music.layouts import METER, NOTE, RESOLUTION, Encoding
 
 FIELDS = ('beat', 'position', 'pitch', 'duration', 'instrument')  # those in which a difference says something
 DEFINITIONS = ('paper', 'code')
+TABLES = ('type', 'duration', 'instrument')  # fields with an absolute table
 _SHOWN = {'beat': (-40, 4), 'position': (-11, 11), 'pitch': (-36, 36), 'duration': (-31, 31), 'instrument': (-64, 64)}
 
 
@@ -61,6 +65,45 @@ class FieldAttention:
         """Mean relative attention gain, (layers, heads, differences)."""
         return self.mean(definition) - self.even(definition)
 
+    def ratio(self, definition: str = 'paper') -> np.ndarray:
+        """Mean relative attention over what even attention would give, (layers, heads, differences).
+
+        nan where no pair has the difference.
+        """
+        mean, even = self.mean(definition), self.even(definition)
+        return np.divide(mean, even, out=np.full_like(mean, np.nan), where=np.broadcast_to(even > 0, mean.shape))
+
+
+@dataclass
+class ClassAttention:
+    """Attention from events of one class of a field to those of another: weight (layers, heads, classes, classes)."""
+
+    weight: np.ndarray  # from (rows) to (columns)
+
+    def share(self) -> np.ndarray:
+        """How each class shares out its attention, of the shape of `weight`: rows sum to 1, or are 0 unseen."""
+        total = self.weight.sum(-1, keepdims=True)
+        return np.divide(self.weight, total, out=np.zeros_like(self.weight), where=total > 0)
+
+    def add(self, code: np.ndarray, weights: torch.Tensor, *, with_zero: bool) -> None:
+        """Add one sequence: codes (time,), weights (layers, heads, time, time), as the published script counts."""
+        n = self.weight.shape[-1]
+        codes = torch.from_numpy(code)
+        seen = published_pairs(len(code))
+        if not with_zero:
+            seen &= (codes[:, None] > 0) & (codes[None, :] > 0)
+        index = (codes[:, None] * n + codes[None, :])[seen]
+        hist = torch.zeros(weights.shape[0] * weights.shape[1], n * n, dtype=torch.float64)
+        hist.index_add_(1, index, weights.flatten(0, 1)[:, seen].double())
+        self.weight += hist.view(self.weight.shape).numpy()
+
+
+def published_pairs(time: int) -> torch.Tensor:
+    """Pairs of query (row) and key (column) that the published script looks at, (time, time) bool."""
+    pairs = torch.ones(time, time, dtype=torch.bool)
+    pairs[0], pairs[:, -1] = False, False
+    return pairs
+
 
 def values(events: np.ndarray, encoding: Encoding) -> dict[str, np.ndarray]:
     """Value of each field of each event, 0 where it is undefined; beats are absolute in every layout."""
@@ -80,8 +123,11 @@ def accumulate(attention: FieldAttention, value: np.ndarray, weights: torch.Tens
     difference = code[None, :] - code[:, None]  # key minus query
     known = (code[None, :] > 0) & (code[:, None] > 0) & (difference.abs() <= attention.reach)
     for definition in DEFINITIONS:
-        seen = known.tril(-1 if definition == 'paper' else 0)
-        even = seen if definition == 'paper' else known
+        if definition == 'paper':
+            seen = even = known.tril(-1)
+        else:
+            even = known & published_pairs(len(value))
+            seen = even.tril()
         width = 2 * attention.reach + 1
         index = difference[seen] + attention.reach
         hist = torch.zeros(weights.shape[0] * weights.shape[1], width, dtype=torch.float64)
@@ -90,10 +136,19 @@ def accumulate(attention: FieldAttention, value: np.ndarray, weights: torch.Tens
         attention.pairs[definition] += torch.bincount(difference[even] + attention.reach, minlength=width).numpy()
 
 
-@torch.no_grad()
 def study(model: MMT, sequences: Iterable[np.ndarray]) -> dict[str, FieldAttention]:
     """Attention of every layer and head over teacher-forced event arrays (n, fields)."""
+    return study_with_tables(model, sequences)[0]
+
+
+@torch.no_grad()
+def study_with_tables(
+    model: MMT, sequences: Iterable[np.ndarray]
+) -> tuple[dict[str, FieldAttention], dict[str, ClassAttention]]:
+    """The same, and the absolute tables of `TABLES`."""
     config = model.config
+    sizes = {name: config.layout.sizes[config.layout.index(name)] for name in TABLES}
+    tables = {name: ClassAttention(np.zeros((config.layers, config.heads, n, n))) for name, n in sizes.items()}
     result = {
         name: FieldAttention(_reach(name, config.layout), config.layers, config.heads) for name in FIELDS
     }  # fmt: skip
@@ -106,7 +161,10 @@ def study(model: MMT, sequences: Iterable[np.ndarray]) -> dict[str, FieldAttenti
         stacked = torch.cat(weights)  # batch of one: (layers, heads, time, time)
         for name, value in values(sequence, config.layout).items():
             accumulate(result[name], value, stacked)
-    return result
+        for name, table in tables.items():
+            codes = sequence[:, config.layout.index(name)].astype(np.int64)
+            table.add(codes, stacked, with_zero=name == 'type')
+    return result, tables
 
 
 def strongest(result: dict[str, FieldAttention], n: int = 5, definition: str = 'paper') -> dict[str, list[dict]]:
@@ -129,8 +187,9 @@ def draw(result: dict[str, FieldAttention], path: Path, *, layers: str = 'last',
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = ('mean relative attention', "gain (the paper's definition)", "gain (the published script's)")
-    figure = Figure(figsize=(15, 2.4 * len(result)), layout='constrained')
+    columns = ('mean relative attention', "gain (the paper's definition)", "gain (the published script's)",
+               "ratio (the published script's)")  # fmt: skip
+    figure = Figure(figsize=(20, 2.4 * len(result)), layout='constrained')
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title)
@@ -139,13 +198,15 @@ def draw(result: dict[str, FieldAttention], path: Path, *, layers: str = 'last',
         low, high = _SHOWN[name]
         low, high = max(low, -attention.reach), min(high, attention.reach)
         part = slice(low + attention.reach, high + attention.reach + 1)
-        grids = [attention.mean(), attention.gain('paper'), attention.gain('code')]
+        # A ratio of 1 is even attention: shown as what it is above or below that.
+        ratio = np.nan_to_num(attention.ratio('code') - 1)
+        grids = [attention.mean(), attention.gain('paper'), attention.gain('code'), ratio]
         for axes, grid, label in zip(row, grids, columns, strict=True):
             shown = (grid[-1:] if layers == 'last' else grid).reshape(-1, grid.shape[-1])[:, part]
             # The difference 0 would drown all others; the scale is that of the rest.
             rest = np.delete(shown, -low, axis=1)
             peak = float(np.abs(rest).max(initial=1e-9))
-            gain = label.startswith('gain')
+            gain = not label.startswith('mean')
             picture = axes.imshow(
                 shown, aspect='auto', interpolation='none', cmap='RdBu_r' if gain else 'Blues',
                 vmin=-peak if gain else 0, vmax=peak, extent=(low - 0.5, high + 0.5, len(shown) + 0.5, 0.5),
@@ -167,9 +228,34 @@ def _ticks(name: str, low: int, high: int) -> list[int]:
     return [k for k in range(low, high + 1) if k % every == 0]
 
 
-def save(result: dict[str, FieldAttention], path: Path) -> None:
-    """All numbers behind the figures, as .npz: ``<field>/<definition>/weight`` and ``.../pairs``."""
-    arrays: dict[str, Any] = {}
+def draw_tables(tables: dict[str, ClassAttention], path: Path, *, title: str = '') -> None:
+    """Heat maps of the last layer, mean over heads: what events of a class (across) look at (down)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6 * len(tables), 6), layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    for axes, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        picture = axes.imshow(table.share()[-1].mean(0).T, cmap='Blues', interpolation='none')
+        figure.colorbar(picture, ax=axes, shrink=0.8)
+        axes.set_title(f'{name}: share of attention')
+        axes.set_xlabel('class that looks')
+        axes.set_ylabel('class looked at')
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def save(
+    result: dict[str, FieldAttention], path: Path, tables: dict[str, ClassAttention] | None = None,
+    cosines: dict[str, np.ndarray] | None = None,
+) -> None:  # fmt: skip
+    """All numbers behind the figures, as .npz.
+
+    ``<field>/<definition>/weight`` and ``.../pairs``; ``table/<field>`` (layers, heads, from, to); ``cosine/<what>``.
+    """
+    arrays: dict[str, Any] = {f'table/{name}': table.weight for name, table in (tables or {}).items()}
+    arrays |= {f'cosine/{name}': matrix for name, matrix in (cosines or {}).items()}
     for name, attention in result.items():
         for definition in DEFINITIONS:
             arrays[f'{name}/{definition}/weight'] = attention.weight[definition]

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    from genaudio_core.analysis.attention import draw, save, strongest, study
+    from genaudio_core.analysis.attention import draw, draw_tables, save, strongest, study_with_tables
+    from genaudio_core.analysis.embeddings import cosines, draw_cosines
     from genaudio_core.training.fit.mmt import load_mmt
     from genaudio_core.training.loops.run_folder import limit_threads
     from genaudio_core.training.scores.batches import fixed_windows
@@ -39,13 +40,20 @@ def run(args: argparse.Namespace) -> dict:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GenaudioError(f'Cannot make the folder {args.out}: {error.strerror}.') from error
-    result = study(model, sequences)
+    result, tables = study_with_tables(model, sequences)
     figures = []
     for layers in ('last', 'all'):
         path = args.out / f'attention-{layers}.{args.format}'
         which = 'last layer' if layers == 'last' else 'all layers'
         draw(result, path, layers=layers, title=f'{args.model}, {len(sequences)} pieces, {which}')
         figures.append(str(path))
-    save(result, args.out / 'attention.npz')
+    similar = cosines(model)
+    for path, draw_it in (
+        (args.out / f'attention-tables.{args.format}', lambda path: draw_tables(tables, path, title=str(args.model))),
+        (args.out / f'embeddings.{args.format}', lambda path: draw_cosines(similar, path, title=str(args.model))),
+    ):
+        draw_it(path)
+        figures.append(str(path))
+    save(result, args.out / 'attention.npz', tables, similar)
     return {'figures': figures, 'numbers': str(args.out / 'attention.npz'), 'pieces': len(sequences),
             'strongest': strongest(result)}  # fmt: skip

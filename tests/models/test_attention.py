@@ -1,9 +1,12 @@
 """The attention study finds what was planted, by both definitions."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from tiny_data import make_piece
+from tiny_data import make_data, make_piece
 
 from genaudio_core.analysis.attention import (
     DEFINITIONS,
@@ -14,12 +17,16 @@ from genaudio_core.analysis.attention import (
     save,
     strongest,
     study,
+    study_with_tables,
     values,
 )
+from genaudio_core.analysis.embeddings import cosines
+from genaudio_core.commands.cli import main
 from genaudio_core.models.mmt import MMT as Model
-from genaudio_core.models.mmt import TINY
-from genaudio_core.music.events import encode_table
+from genaudio_core.models.mmt import TINY, MMTConfig
+from genaudio_core.music.events import encode_table, timeline
 from genaudio_core.music.layouts import LIVE, MMT, NOTE
+from genaudio_core.training.loops.run_folder import save_checkpoint
 
 
 @pytest.mark.parametrize('encoding', [LIVE, MMT], ids=lambda e: e.name)
@@ -43,8 +50,9 @@ def by_hand(value, weights, reach):
             if key < query:
                 result['paper'][0][k] += weights[query, key]
                 result['paper'][1][k] += 1
-            result['code'][0][k] += weights[query, key]
-            result['code'][1][k] += 1
+            if query > 0 and key < len(value) - 1:  # the script's own edges
+                result['code'][0][k] += weights[query, key]
+                result['code'][1][k] += 1
     return result
 
 
@@ -65,6 +73,9 @@ def test_sums_agree_with_pair_by_pair():
                 np.testing.assert_allclose(
                     attention.gain(name)[layer, head], weight / weight.sum() - pairs / pairs.sum(), atol=1e-6
                 )
+                with np.errstate(invalid='ignore'):
+                    ratio = weight / weight.sum() / (pairs / pairs.sum())
+                np.testing.assert_allclose(attention.ratio(name)[layer, head], ratio, rtol=1e-5)
 
 
 def test_even_attention_gains_nothing_by_the_paper_but_does_by_the_script():
@@ -122,6 +133,52 @@ def test_a_planted_pattern_is_found(tmp_path):
     with np.load(tmp_path / 'numbers.npz') as numbers:
         np.testing.assert_array_equal(numbers['beat/paper/weight'], beat.weight['paper'])
         np.testing.assert_array_equal(numbers['pitch/code/pairs'], pitch.pairs['code'])
+
+
+def test_absolute_tables_are_the_scripts_pair_by_pair():
+    sequence = encode_table(make_piece('a', seed=1).notes, LIVE)[:40]
+    model = Model(TINY)
+    _, tables = study_with_tables(model, [sequence])
+    assert set(tables) == {'type', 'duration', 'instrument'}
+    step, phase = timeline(sequence, LIVE)
+    weights: list[torch.Tensor] = []
+    model(*(torch.from_numpy(np.asarray(a, np.int64))[None] for a in (sequence, step, phase)), weights=weights)
+    attention = torch.cat(weights).detach().numpy()
+    for name, table in tables.items():
+        code = sequence[:, LIVE.index(name)].astype(int)
+        expected = np.zeros_like(table.weight)
+        for query in range(1, len(code)):
+            for key in range(len(code) - 1):
+                if name == 'type' or (code[query] and code[key]):
+                    expected[:, :, code[query], code[key]] += attention[:, :, query, key]
+        np.testing.assert_allclose(table.weight, expected, atol=1e-5)
+        sums = table.share().sum(-1)
+        assert ((np.abs(sums - 1) < 1e-6) | (sums == 0)).all() and (sums > 0).any()
+
+
+def test_cosines_of_embeddings_leave_out_the_undefined_class_as_the_script_does():
+    model = Model(MMTConfig(dim=32, layers=1, heads=1, context=24))
+    found = cosines(model)
+    assert set(found) == {'position', *(f'{side}/{name}' for side in ('in', 'out') for name in MMT.fields)}
+    assert found['in/type'].shape == (5, 5) and found['out/pitch'].shape == (128, 128)
+    assert found['position'].shape == (24, 24)
+    for name, rows in (('in/pitch', model.embed[3].weight), ('out/beat', model.heads.linear[1].weight)):
+        rows = rows.detach()[1:]
+        expected = torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=-1)
+        np.testing.assert_allclose(found[name], expected.numpy(), atol=1e-5)
+
+
+def test_the_command_draws_the_tables_and_the_cosines_too(tmp_path, capsys):
+    data, path = make_data(tmp_path / 'data.safetensors', 4), tmp_path / 'tiny.safetensors'
+    save_checkpoint(path, Model(TINY), TINY.to_dict())
+    command = ['attention', str(path), '--data', str(data), '-o', str(tmp_path / 'out'), '--length', '40', '--json']
+    assert main(command) == 0
+    figures = [Path(name).name for name in json.loads(capsys.readouterr().out)['figures']]
+    assert figures == ['attention-last.png', 'attention-all.png', 'attention-tables.png', 'embeddings.png']
+    assert all((tmp_path / 'out' / name).read_bytes()[:4] == b'\x89PNG' for name in figures)
+    with np.load(tmp_path / 'out' / 'attention.npz') as numbers:
+        assert numbers['table/duration'].shape == (TINY.layers, TINY.heads, 33, 33)
+        assert numbers['cosine/in/instrument'].shape == (65, 65)
 
 
 def test_study_of_a_real_model_counts_every_layer_and_head():
