@@ -9,6 +9,7 @@ the model's own), except where a phrase ends; a part that has played before (`Ro
 Times are steps from the beginning of the score.
 """
 
+import bisect
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -97,9 +98,9 @@ class Leader:
         """What a model of the described layout is told of a bar: its chords, events (n, fields) without a time."""
         if not self._turns:
             return np.empty((0, len(DESCRIBED.fields)), np.int16)
-        changes = np.array(
-            [(at, chord_code(one.chord)) for at, one in zip(self._turns, self.harmony.chords, strict=True)]
-        )
+        first = max(bisect.bisect_right(self._turns, bar.begin) - 1, 0)
+        last = bisect.bisect_right(self._turns, bar.end + bar.length)
+        changes = np.array([(self._turns[i], chord_code(self.harmony.chords[i].chord)) for i in range(first, last)])
         steps, rows = tell_chords(changes, [(bar.begin, meter_code(*bar.meter))], bar.begin, bar.end + 1)
         return rows[steps == bar.begin]
 
@@ -108,7 +109,7 @@ class Leader:
     def _chords(self, begin: int, end: int) -> list[tuple[int, int, Chord, frozenset[int]]]:
         """Chords between two steps: (from, to, chord, pitch classes that may be played over it)."""
         found = []
-        first = max(int(np.searchsorted(self._turns, begin, side='right')) - 1, 0)
+        first = max(bisect.bisect_right(self._turns, begin) - 1, 0)
         for i in range(first, len(self._turns)):
             at = max(self._turns[i], begin) if i > first else begin
             until = min(self._turns[i + 1], end) if i + 1 < len(self._turns) else end
@@ -159,7 +160,7 @@ class Leader:
                     rules.may_begin[step - bar.begin] &= _notes_of(tones)
                     if step > bar.begin or step == at:
                         rules.may_sound[step - bar.begin] &= _notes_of(tones)
-            if at in self._turns:
+            if self._is_turn(at):
                 rules.may_sound[at - bar.begin] &= _notes_of(tones)
                 if role.kind == BASS:
                     rules.may_begin[at - bar.begin] &= _notes_of(frozenset({self._bass(chord)}))
@@ -170,6 +171,11 @@ class Leader:
             if length >= _PASSES:
                 rules.may_sound[rules.rows(at, at + length)] &= ~beside
         return rules
+
+    def _is_turn(self, step: int) -> bool:
+        """Whether a chord comes in."""
+        index = bisect.bisect_left(self._turns, step)
+        return index < len(self._turns) and self._turns[index] == step
 
     def _bass(self, chord: Chord) -> int:
         tones = self._tones(chord)
@@ -201,7 +207,7 @@ class Leader:
                     if at < bar.length:
                         allowed[at, list(_alike(key) & used)] = True
             open_at = rules.may_begin[: bar.length].any(axis=1)
-            allowed[np.ix_(open_at, sorted(used - grooves.SNARES))] = True
+            allowed[np.ix_(np.flatnonzero(open_at), np.array(sorted(used - grooves.SNARES), np.int64))] = True
         else:
             top = next(iter(role.struck))[1] if role.struck else grooves.HATS
             top = next((keys for _, keys in role.struck if keys in (grooves.HATS, grooves.RIDES)), top)
@@ -239,7 +245,12 @@ class Leader:
                 for at in self._figure(role, bar):
                     wanted.setdefault(at, alone)
             if role.kind in (BASS, PAD) or (role.kind == CHORDS and not _offbeat(role.figure)):
-                for at in {bar.begin, *(turn for turn in self._turns if bar.begin < turn < bar.end)}:
+                for at in {
+                    bar.begin,
+                    *self._turns[
+                        bisect.bisect_right(self._turns, bar.begin) : bisect.bisect_left(self._turns, bar.end)
+                    ],
+                }:
                     wanted[at - bar.begin] = alone
             late = max(since - bar.begin, 0)
             wanted = {at: hits for at, hits in wanted.items() if at >= late} or {late: alone}
@@ -252,8 +263,9 @@ class Leader:
         allowed = rules.pitches(step)
         assert allowed is not None
         there = np.flatnonzero(allowed).tolist()
-        turn = max((at for at in self._turns if at <= step), default=bar.begin)
-        following = min((at for at in self._turns if at > step), default=bar.end)
+        index = bisect.bisect_right(self._turns, step)
+        turn = self._turns[index - 1] if index else bar.begin
+        following = self._turns[index] if index < len(self._turns) else bar.end
         lasts = 0
         if role.kind == PAD:
             lasts = min(following, bar.end) - step

@@ -29,8 +29,8 @@ def pulses(meter: Meter) -> tuple[int, ...]:
         return tuple(range(0, length, 3 * 4 * RESOLUTION // denominator))
     if (numerator, denominator) == (5, 8):
         return 0, DOTTED
-    found = list(range(0, length, RESOLUTION)) or [0]
-    return tuple(found[:-1] if length % RESOLUTION and len(found) > 1 else found)
+    # Of 7/8, the last eighth belongs to the pulse before it.
+    return tuple(range(0, max(length - length % RESOLUTION, 1), RESOLUTION))
 
 
 def strong_places(meter: Meter) -> tuple[int, ...]:
@@ -79,7 +79,12 @@ def bass_figures(meter: Meter, feel: Feel) -> list[tuple[int, ...]]:
         found += [(0, 18, 24), (0, 18, 24, 42), (0, 24, 30, 36), (0, 18, 30), tuple(range(0, 48, 6))]
     if counted[1:2] == (DOTTED,):
         found += [tuple(sorted({*counted, *(at + 12 for at in counted)}))]
-    return [tuple(sorted(set(figure))) for figure in found]
+    return _inside(found, meter)
+
+
+def _inside(figures: Sequence[Sequence[int]], meter: Meter) -> list[tuple[int, ...]]:
+    length = meter[0] * 4 * RESOLUTION // meter[1]
+    return [tuple(sorted({at for at in figure if at < length})) for figure in figures]
 
 
 def comping_figures(meter: Meter, feel: Feel) -> list[tuple[int, ...]]:
@@ -90,7 +95,7 @@ def comping_figures(meter: Meter, feel: Feel) -> list[tuple[int, ...]]:
         found += [(0, 20, 36), (0, 20), (8, 24, 44)] if feel.swung else [(0, 18, 36), (0, 18), (6, 18, 30, 42), (0, 30)]
     if counted[1:2] == (DOTTED,):
         found += [tuple(range(0, counted[-1] + DOTTED, 6))]
-    return [tuple(sorted(set(figure))) for figure in found]
+    return _inside(found, meter)
 
 
 def drum_figure(

@@ -6,6 +6,7 @@ dominants), follows the chord before, and brings phrases home. Where enough is g
 recognised instead (`chord_recognition`): so harmonising is for a tune, a riff, a bass line.
 """
 
+import bisect
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ _BASS = 1.6  # its root is the lowest note, where a bass line is given
 _CHANGE, _CHANGE_INSIDE, _STAYS = 0.2, 2.2, 0.5
 _FALL, _RISE, _SAME_ROOT = 0.7, 0.25, 0.6  # root a fifth down, a fifth up; another chord on the same root
 _CADENCE, _HALF_CADENCE = 2.5, 0.6  # the last chord is the tonic; a phrase ends on tonic or dominant
+_OPENING = 1.0  # and the first, if a piece begins with a note of it
+_STRANGE = 1.5  # where nothing sounds, a chord with a note that is not in the key has no reason
 FULL = 0.3  # share of the slots with a chord in them, from which on chords are heard and not made
 
 
@@ -68,18 +71,18 @@ class Harmony:
     chords: tuple[Segment, ...]
     keys: tuple[tuple[float, Key], ...]  # beat from which on each holds
 
-    def segment_at(self, beat: float) -> Segment | None:
-        """The chord at a beat; the last one goes on, and before the first there is that."""
-        before = [one for one in self.chords if one.beat <= beat + 1e-6]
-        return before[-1] if before else (self.chords[0] if self.chords else None)
-
     def chord_at(self, beat: float) -> Chord | None:
-        segment = self.segment_at(beat)
-        return segment.chord if segment is not None else None
+        """The chord at a beat; the last one goes on, and before the first there is that."""
+        index = bisect.bisect_right(self.chords, beat + 1e-6, key=lambda one: one.beat) - 1
+        return self.chords[max(index, 0)].chord if self.chords else None
 
     def key_at(self, beat: float) -> Key | None:
-        before = [key for at, key in self.keys if at <= beat + 1e-6]
-        return before[-1] if before else (self.keys[0][1] if self.keys else None)
+        """The key at a beat, likewise."""
+        return _key_at(self.keys, beat) if self.keys else None
+
+
+def _key_at(keys: Sequence[tuple[float, Key]], beat: float) -> Key:
+    return keys[max(bisect.bisect_right(keys, beat + 1e-6, key=lambda one: one[0]) - 1, 0)][1]
 
 
 def scale_over(key: Key | None, chord: Chord | None, heard: Sequence[int] = ()) -> frozenset[int]:
@@ -261,10 +264,14 @@ def _chords(
     bars = np.array([round(slot, 3) in at_line for slot in slots])
     number = np.cumsum(bars) - 1
     n_bars, phrases = int(number[-1]) + 1, _phrase_ends(notes, lines, end)
-    key_of = [next(key for at, key in reversed(keys) if at <= slot + 1e-6 or at == keys[0][0]) for slot in slots]
+    key_of = [_key_at(keys, slot) for slot in slots]
     for i, key in enumerate(key_of):
         scores[i] += allowances[key]
         tonic, dominant = key.tonic, (key.tonic + 7) % 12
+        if not total[i]:
+            scores[i] -= _STRANGE * (_TONES @ [c not in key.classes for c in range(12)] > 0)
+        if i == 0 and weights[0, tonic]:
+            scores[i] += _OPENING * (tonic == _ROOT)
         ends_bar = i + 1 == len(slots) or bars[i + 1]
         if number[i] == n_bars - 1 and ends_bar:
             scores[i] += _CADENCE * (tonic == _ROOT)

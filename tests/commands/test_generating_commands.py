@@ -85,6 +85,29 @@ def test_generate_arrange_accompany_infill(capsys, model, phrase_file, tmp_path)
         assert outs[0] == outs[1], name
 
 
+@pytest.mark.parametrize('command', ['continue', 'accompany', 'infill'])
+def test_what_was_cued_and_played_by_rule_is_told_and_the_free_model_plays_without(
+    capsys, model, phrase_file, tmp_path, command
+):
+    words = [str(phrase_file), '-o', str(tmp_path / 'o.mid'), '--model', model, '--json',
+             *{'continue': ['--beats', '8'], 'accompany': ['--instruments', 'flute,drums'],
+               'infill': ['--bars', '2', '--candidates', '1']}[command]]  # fmt: skip
+    code, text, err = run(capsys, command, *words)
+    assert code == 0, err
+    told = json.loads(text)
+    assert 0 <= told['by_rule'] <= told['cued'] <= 1
+    if command == 'accompany':
+        made = read_midi(tmp_path / 'o.mid')
+        assert {'flute', 'drums'} <= set(made.instruments)
+        assert run(capsys, command, *words, '--chords', 'C F')[0] == 0
+        code, _, err = run(capsys, command, *words, '--chords', 'C F', '--free')
+        assert code == 2
+        assert 'leave out --chords, or --free' in err
+    code, text, _ = run(capsys, command, *words, '--free')
+    assert code == 0
+    assert 'by_rule' not in json.loads(text)
+
+
 def test_several_takes_in_one_call(capsys, model, phrase_file, tmp_path):
     code, text, _ = run(capsys, 'continue', str(phrase_file), '-o', str(tmp_path / 'o.mid'), '--takes', '3',
                         '--beats', '4', '--model', model, '--json')  # fmt: skip
