@@ -16,6 +16,7 @@ from genaudio_core.score.instruments import CODE_TO_PROGRAM, DRUMS, RANGE, instr
 from genaudio_core.score.joining import struck_once
 from genaudio_core.score.notes import Note, Score, Track
 
+RESTED = 4.0  # nats at most for who has rested; a nat for two beats
 TOGETHER = 2  # steps between notes that count as begun together: neither makes way for the other
 
 
@@ -158,6 +159,7 @@ class _Arranger:
         meter = score.meter_at(first)
         self.origin = round(score.bar_start(first) * RESOLUTION)
         self.continuer.feed(header(names, self.encoding, meter=meter[1:]))
+        self.last = dict.fromkeys(names, self.origin)  # step of the last note of each
         self.busy: dict[str, list[tuple[int, int]]] = {name: [] for name in names}  # begins and ends of notes, steps
 
     def remarks(self) -> list[str]:
@@ -190,8 +192,10 @@ class _Arranger:
             total = scores[i].copy()
             for j, name in enumerate(pitched):
                 total[j] -= 4.0 * max(len(self.busy[name]) + 1 - self.voices[name], 0)
-                if self.exact and not self._has_a_hand(name, wanted[i], step):
-                    total[j] = -np.inf
+                if self.exact:
+                    # Who has rested for long comes in: an instrument that is named plays.
+                    total[j] += min((step - self.last[name]) / (2 * RESOLUTION), RESTED)
+                    total[j] = total[j] if self._has_a_hand(name, wanted[i], step) else -np.inf
             noise = self.rng.gumbel(size=len(total)) * self.temperature
             if np.isneginf(total).all():
                 result[place] = '', wanted[i]
@@ -199,6 +203,7 @@ class _Arranger:
                 continue
             name = pitched[int(np.argmax(total + noise))]
             result[place] = name, wanted[i]
+            self.last[name] = step
             if self.exact and len(self.busy[name]) >= self.voices[name]:
                 self.busy[name].remove(min(self.busy[name]))  # it makes way
             self.busy[name].append((step, step + max(int(group['duration'][place]), 1)))

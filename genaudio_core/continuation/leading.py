@@ -32,6 +32,8 @@ _PHRASE = 4  # bars: in the last of them parts are free, and drums fill in
 _TOUCHES = 2  # steps that two notes may sound together without being heard against each other
 _PASSES = 5  # steps of a note of the tune that is heard against what is held
 _SHORTEST = 6  # steps that a note which is cued can last at least, where there is such a note
+OTHER_BAR = 0.2  # of the bars of a part that goes on take their rhythm from another given one
+LEFT_OUT = 0.1  # of the notes off the heads (no snares) are not asked for again
 FEW = 2  # voices of those whose notes end with the bar, so that their hands are free for the next
 
 
@@ -227,7 +229,17 @@ class Leader:
     def _source(self, role: Role, bar: BarAt) -> Struck | None:
         """The bar that a part goes on with: one of its own, or None."""
         if role.given:
-            return role.given[bar.number % len(role.given)]
+            own = role.given[bar.number % len(role.given)]
+            other = role.given[int(self.rng.integers(len(role.given)))]
+            # Now and then the rhythm of another bar, and without a weak note: nobody plays a bar twice the same.
+            if role.kind != DRUMS and own and other and self.rng.random() < OTHER_BAR:
+                own = other
+            if len(own) < 4:
+                return own
+            kept = {*grooves.strong_places(bar.meter), *grooves.backbeats(bar.meter)}
+            if role.kind == DRUMS:
+                kept |= {at for at, hits in own.items() if any(key in grooves.SNARES for key, *_ in hits)}
+            return {at: hits for at, hits in own.items() if at in kept or self.rng.random() >= LEFT_OUT}
         before = self._own[role.who].get(bar.number - 2)
         if before is None or bar.number % _PHRASE == _PHRASE - 1 or max(before) >= bar.length:
             return None
