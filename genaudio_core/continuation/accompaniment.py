@@ -1,5 +1,6 @@
 """Writing beside music that is there: other instruments along with it, and bars that are missing in it (offline)."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -145,7 +146,7 @@ def _listening(
     others = frozenset(int(code) for code in given[given[:, 0] == NOTE, column])
     rows, onsets = [], []
     for bar in bars_between(score, zero / RESOLUTION, score.end):
-        begin, end = bar.begin - zero, bar.end - zero
+        begin, end = bar.begin - zero, min(bar.end, math.ceil(score.end * RESOLUTION - 0.5)) - zero
         while waiting and waiting[0][0][0] != NOTE and waiting[0][1] <= begin:
             session.feed_at(*waiting.popleft())
         since = begin

@@ -82,6 +82,7 @@ def test_every_named_part_plays_in_every_bar_beside_a_tune_in_its_key_and_off_it
     for name in band:
         mine = new_notes(made.score, name)
         assert metrics.presence(mine, bars) == 1
+        assert all(note.beat < score.end and note.duration > 0 for note in mine)
         if name != DRUMS:
             beside += mine
             assert metrics.out_of_range(mine, name) == 0
