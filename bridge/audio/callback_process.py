@@ -159,7 +159,7 @@ def _run(device: Any, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Con
             send_now(pipe, ('told', told))
         if midi:
             send_now(pipe, ('midi', [midi.popleft() for _ in range(len(midi))]))
-        now = getattr(device, 'connected', connected)
+        now = getattr(device, 'kept', connected)
         if now != connected:
             connected = list(now)
             send_now(pipe, ('connected', connected))

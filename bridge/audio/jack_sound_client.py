@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from bridge.system.jack_client import leave, open_client
+from bridge.system.jack_client import RETRY, JackClient
 from genaudio_core.errors import GenaudioError, one_line
 
-RETRY = 1.0  # seconds between attempts to find a server that went away, and between looks for ports to connect
 TELL_SECONDS = 10.0  # between two lines about blocks that could not be played
 
 
-class JackPlayer:
+class JackPlayer(JackClient):
     """A JACK client with ``in`` (MIDI), ``out_1`` and ``out_2``; what it plays is `render`'s.
 
     All methods but `render` belong to the main thread of the process.
@@ -34,16 +33,13 @@ class JackPlayer:
     """
 
     def __init__(self, name: str, connect: Sequence[str] = ()):
-        self.name, self._connect = name, tuple(connect)
-        self.client = open_client(name)
-        self.sample_rate = int(self.client.samplerate)
-        self.xruns = self.faults = 0
-        self.lost = False
-        self._retry_at = 0.0
+        self._connect = tuple(connect)
+        self.faults = 0
         self._fault, self._faults_told, self._tell_at = '', 0, 0.0
         self._began = 0.0  # when the block that is being made was begun; 0: none is
-        self._kept: list[tuple[str, str]] = []  # connections while it pauses
-        self._set_up()
+        self._look_at = 0.0
+        super().__init__(name)
+        self.sample_rate = int(self.client.samplerate)
 
     def render(self, out: np.ndarray, events: list[tuple[int, bytes]]) -> None:
         """Fill `out` (2, frames); `events` are (frame, message). In the audio thread."""
@@ -57,19 +53,16 @@ class JackPlayer:
         """The server came back with another sample rate."""
         raise NotImplementedError
 
-    def _set_up(self) -> None:
+    def set_up(self) -> None:
         client = self.client
         self._out = np.zeros((2, max(8192, client.blocksize)), np.float32)
         self._midi = client.midi_inports.register('in')
         self._ports = [client.outports.register(f'out_{i}') for i in (1, 2)]
-        client.set_process_callback(self._process)
-        client.set_blocksize_callback(self._blocksize)
-        client.set_xrun_callback(self._xrun)
-        client.set_shutdown_callback(self._shutdown)
+        self._inputs, self._outputs = [self._midi], self._ports
 
     def start(self) -> None:
         """Begin to play."""
-        self.client.activate()
+        super().start()
         self.wire()
 
     def wire(self) -> None:
@@ -104,12 +97,6 @@ class JackPlayer:
         if frames > self._out.shape[1]:
             self._out = np.zeros((2, frames), np.float32)
 
-    def _xrun(self, delayed_usecs: float) -> None:
-        self.xruns += 1
-
-    def _shutdown(self, status: Any, reason: str) -> None:
-        self.lost = True
-
     @property
     def stuck_for(self) -> float:
         """Seconds since the block that is being made was begun; 0 between two blocks."""
@@ -118,40 +105,26 @@ class JackPlayer:
 
     def poll(self) -> str | None:
         """Look whether the server is there; return a line to tell when that changed, or blocks could not be played."""
-        if not self.lost:
-            now = time.monotonic()
-            if self.faults == self._faults_told or now < self._tell_at:
-                return None
-            count, self._faults_told, self._tell_at = self.faults - self._faults_told, self.faults, now + TELL_SECONDS
-            return f'{count} blocks could not be played and were silent: {self._fault}'
-        if time.monotonic() < self._retry_at:
+        now = time.monotonic()
+        if self.lost:
+            return self.look_for_server()
+        if now >= self._look_at:
+            self._look_at = now + RETRY
+            self.connect_pending()
+            self.connections()
+        if self.faults == self._faults_told or now < self._tell_at:
             return None
-        first, self._retry_at = self._retry_at == 0.0, time.monotonic() + RETRY
-        if first:
-            self._leave()  # the server is gone, its client in this process is not
-            self.silence()  # the ends of these notes went with it
-            return 'The JACK server went away; waiting for it to come back.'
-        try:
-            self.client = open_client(self.name)
-        except GenaudioError:
-            return None
-        try:
-            self.lost, self._began = False, 0.0  # before there are callbacks: it may be lost again at once
-            if self.client.samplerate != self.sample_rate:
-                self.sample_rate = int(self.client.samplerate)
-                self.rate_changed()
-            self._set_up()
-            self.start()
-        except Exception:  # JACK's own; the server went away while we came
-            self.lost = True
-            self._leave()
-            return None
-        self._retry_at = 0.0
-        return 'The JACK server is back.'
+        count, self._faults_told, self._tell_at = self.faults - self._faults_told, self.faults, now + TELL_SECONDS
+        return f'{count} blocks could not be played and were silent: {self._fault}'
 
-    def _leave(self) -> None:
-        with contextlib.suppress(Exception):
-            self.client.close()
+    def went_away(self) -> None:
+        self.silence()  # the ends of these notes went with it
+
+    def came_back(self, client: Any) -> None:
+        self._began = 0.0
+        if client.samplerate != self.sample_rate:
+            self.sample_rate = int(client.samplerate)
+            self.rate_changed()
 
     def _end_softly(self) -> None:
         self.silence()
@@ -163,25 +136,19 @@ class JackPlayer:
         if self.lost:
             return
         self._end_softly()
+        self.connections()
         with contextlib.suppress(Exception):
-            own = [(port.name, other.name) for port in self._ports for other in self.client.get_all_connections(port)]
-            heard = [(other.name, self._midi.name) for other in self.client.get_all_connections(self._midi)]
-            self._kept = own + heard
             self.client.deactivate()
 
     def resume(self) -> None:
         """Play again after `pause`, connected as before."""
         if self.lost:
             return
-        with contextlib.suppress(Exception):
-            self.client.activate()
-        for source, sink in self._kept:
-            with contextlib.suppress(Exception):  # what is gone meanwhile is left unconnected
-                self.client.connect(source, sink)
-        self._kept = []
+        with contextlib.suppress(GenaudioError):  # the server is gone meanwhile: `poll` finds out
+            JackClient.start(self)
 
     def close(self) -> None:
         """Fade out and leave the server."""
         if not self.lost:
             self._end_softly()
-        leave(self.client, active=not self.lost)
+        super().close()

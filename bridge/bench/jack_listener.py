@@ -4,14 +4,14 @@ import bisect
 from collections.abc import Sequence
 
 from bridge.midi.jack_ports import FRAME_WRAP
-from bridge.system.jack_client import open_midi_client
+from bridge.system.jack_client import open_client
 
 
 class JackListener:
     """Notes what arrives from a port, to the frame: what `bench` holds against the schedule."""
 
     def __init__(self, name: str, source: str) -> None:
-        self._client = open_midi_client(name)
+        self._client = open_client(name)
         self._rate = self._client.samplerate  # not known any more after `close`
         self._port = self._client.midi_inports.register('in')
         self._heard: list[tuple[int, bytes]] = []

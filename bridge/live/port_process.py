@@ -72,7 +72,7 @@ class Backend:
                 inputs, outputs, inbox.put, name=setup.client_name, connect=preset['ports.connect'],
                 sounding=sounding, notify=notify,
             )  # fmt: skip
-            self.jack.reconnect(setup.reconnect)
+            self.jack.restore(setup.reconnect)
             self.clock = self.sender = self.jack
             self.horizon = self.jack.horizon
             self._look, self._outputs_back, self._close = self.jack.look, self.jack.outputs_back, lambda: None
@@ -112,9 +112,9 @@ class Backend:
 
     def counts(self) -> dict[str, int]:
         """What went wrong at the ports so far; names as in `COUNTED`."""
-        lost, faults = getattr(self.sender, 'lost', 0), getattr(self.sender, 'faults', 0)
         if self.jack is not None:
-            return {'xruns': self.jack.xruns, 'port_errors': self.jack.errors + faults, 'lost_out': lost}
+            return {'xruns': self.jack.xruns, 'port_errors': self.jack.errors, 'lost_out': 0}
+        faults, lost = getattr(self.sender, 'faults', 0), getattr(self.sender, 'lost', 0)
         return {'xruns': 0, 'port_errors': faults, 'lost_out': lost}
 
     def outputs_back(self) -> list[int]:

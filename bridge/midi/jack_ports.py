@@ -16,7 +16,7 @@ from typing import Any
 from bridge.midi.input_queue import LOST
 from bridge.midi.sender import Message, Outbox
 from bridge.midi.sounding_notes import Sounding
-from bridge.system.jack_client import leave, open_midi_client
+from bridge.system.jack_client import JackClient
 
 MAX_UNSENT = 2000  # messages that wait for room in the buffers; more than that no port takes any more
 LATELY = 0.5  # seconds before an xrun whose note-offs are sent again
@@ -36,7 +36,7 @@ class JackPosition:
     beat: float | None = None  # quarter notes; None: there is no timebase master
 
 
-class JackMidi:
+class JackMidi(JackClient):
     """A JACK client with MIDI ports: a `Clock` (frames as seconds), a `Sender`, and a source of input.
 
     Parameters
@@ -54,16 +54,14 @@ class JackMidi:
         notify: Callable[[str], None] = print,
     ) -> None:  # fmt: skip
         self._deliver, self._notify, self._connect = deliver, notify, tuple(connect)
-        self._name, self._input_names, self._output_names = name, tuple(inputs), tuple(outputs)
+        self._input_names, self._output_names = tuple(inputs), tuple(outputs)
         self.outbox = Outbox(sounding, len(outputs))
         self.sounding = self.outbox.sounding
-        self.xruns = self.errors = self.lost = 0
-        self.alive = False
+        self.errors = 0
         self.looped = False  # somebody we hear from also hears us: JACK delays one of the ways by a period
         self.scheduled: list[tuple[int, int, bytes]] | None = None  # (frame, output, message), for benchmarks
         self._offset = 0.0  # bridge time minus JACK time
         self._last: tuple[float, float] | None = None  # bridge time and machine's time, at the last look
-        self._told = False  # that the server is gone
         self._seen: tuple[int, bool, dict[str, Any]] | None = None  # JACK transport: frame of the clock, rolls, where
         self._orders: deque[Callable[[], Iterable[Message]]] = deque()  # done in the next cycle, which sends the result
         self._again: deque[tuple[int, int, bytes]] = deque()  # (frame, output, note-off) to repeat
@@ -77,34 +75,32 @@ class JackMidi:
         self._away: dict[int, set[str]] = {}  # output -> who heard it and is gone
         self._missed: dict[int, set[bytes]] = {}  # output -> note-offs that those who are away did not get
         self._back: set[int] = set()
-        self._open()
+        super().__init__(name)
+        self.start()
 
     # --- life
 
-    def _open(self) -> None:
-        client = open_midi_client(self._name)
-        try:
-            self.sample_rate = client.samplerate
-            self.block_size = client.blocksize
-            self._inputs = [client.midi_inports.register(name.replace(':', ' ')) for name in self._input_names]
-            self._outputs = [client.midi_outports.register(name.replace(':', ' ')) for name in self._output_names]
-            client.set_process_callback(self._process)
-            client.set_xrun_callback(self._count_xrun)
-            client.set_shutdown_callback(self._shut_down)
-            client.set_blocksize_callback(self._set_block_size)
-            client.set_port_connect_callback(self._note_cut)
-            # The clock goes on from where it is, whatever the server counts, before JACK's thread first looks at it.
-            self._client, self._seen, self._next = client, None, None
-            self._frames = client.frame_time
-            self._offset = self.now() - self._frames / self.sample_rate if self._last else 0.0
-            self.alive = True
-            client.activate()
-        except Exception:
-            self.alive = False
-            client.close()
-            raise
+    GONE, BACK = 'The JACK server is gone; waiting for it.', 'JACK is back.'
+    retry = 0.0  # `look` looks now and then only
 
-    def _count_xrun(self, delay: float) -> None:
+    def set_up(self) -> None:
+        client = self.client
+        self.sample_rate = client.samplerate
+        self.block_size = client.blocksize
+        self._inputs = [client.midi_inports.register(name.replace(':', ' ')) for name in self._input_names]
+        self._outputs = [client.midi_outports.register(name.replace(':', ' ')) for name in self._output_names]
+        client.set_port_connect_callback(self._note_cut)
+        # The clock goes on from where it is, whatever the server counts, before JACK's thread first looks at it.
+        self._seen, self._next = None, None
+        self._frames = client.frame_time
+        self._offset = self._without_jack() - self._frames / self.sample_rate if self._last else 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server is there."""
+        return not self.lost
+
+    def _xrun(self, delayed_usecs: float) -> None:
         self.xruns += 1
         self._torn = True
 
@@ -113,11 +109,8 @@ class JackMidi:
         if not connected and source is not None and sink is not None:
             self._cut.append((source.name, sink.name))
 
-    def _set_block_size(self, frames: int) -> None:
+    def _blocksize(self, frames: int) -> None:
         self.block_size = frames
-
-    def _shut_down(self, *args: object) -> None:
-        self.alive = False  # from here on `now` counts without JACK; nothing of the dead client may be called
 
     @property
     def horizon(self) -> float:
@@ -128,13 +121,17 @@ class JackMidi:
 
     def now(self) -> float:
         """JACK's frames as seconds; while there is no server, the machine's seconds. Not for JACK's thread."""
-        last, at = self._last or (-math.inf, 0.0)
-        if self.alive:
-            seen, frame = self._seen, self._unwrap(self._client.frame_time)
+        if not self.lost:
+            last = self._last[0] if self._last else -math.inf
+            seen, frame = self._seen, self._unwrap(self.client.frame_time)
             # JACK's estimate lies behind cycles that have begun, for seconds after the server was held up.
             time = max(max(frame, seen[0] if seen else 0) / self.sample_rate + self._offset, last)
             self._last = (time, wall.perf_counter())
             return time
+        return self._without_jack()
+
+    def _without_jack(self) -> float:
+        last, at = self._last or (-math.inf, 0.0)
         return last + wall.perf_counter() - at
 
     def _unwrap(self, frame: int) -> int:
@@ -186,8 +183,7 @@ class JackMidi:
                     break
                 wall.sleep(0.002)
             wall.sleep(3 * self.block_size / self.sample_rate)  # the note-offs reach the others before the ports vanish
-        self.alive = False
-        leave(self._client)
+        super().close()
 
     # --- JACK's thread
 
@@ -207,13 +203,13 @@ class JackMidi:
     def _whereabouts(self) -> tuple[int, bool, dict[str, Any]]:
         """Frame and JACK transport of one cycle: one that runs late may see the next one begin, a period further."""
         for _ in range(4):
-            frame, seen = self._client.last_frame_time, _transport_of(self._client)
-            if frame == self._client.last_frame_time:
+            frame, seen = self.client.last_frame_time, _transport_of(self.client)
+            if frame == self.client.last_frame_time:
                 break
         return self._unwrap(frame), seen[0], seen[1]
 
     def _cycle(self, frames: int) -> None:
-        start = self._unwrap(self._client.last_frame_time)
+        start = self._unwrap(self.client.last_frame_time)
         missed, self._next = self._next is not None and start > self._next, start + frames
         for number, port in enumerate(self._inputs):
             if missed:  # JACK keeps for nobody what comes in meanwhile
@@ -272,7 +268,7 @@ class JackMidi:
     def transport(self) -> JackPosition:
         """Where JACK transport was at the beginning of the newest period."""
         seen = self._seen
-        if seen is None or not self.alive:
+        if seen is None or self.lost:
             return JackPosition(False)
         frame, rolling, where = seen
         at, song = frame / self.sample_rate + self._offset, where['frame'] / self.sample_rate
@@ -284,13 +280,14 @@ class JackMidi:
         if now < self._next_look:
             return []
         self._next_look = now + 0.5
-        if not self.alive:
-            return self._return(now)
+        if self.lost:
+            return self._return()
         with contextlib.suppress(Exception):  # ports come and go while we look
             self._connect_all()
-            sources = [{peer.name for peer in self._client.get_all_connections(port)} for port in self._inputs]
+            self.connect_pending()
+            sources = [{peer.name for peer in self.client.get_all_connections(port)} for port in self._inputs]
             heard = set().union(*sources)
-            sinks = [{peer.name for peer in self._client.get_all_connections(port)} for port in self._outputs]
+            sinks = [{peer.name for peer in self.client.get_all_connections(port)} for port in self._outputs]
             self._watch(sinks)
             told = set().union(*sinks)
             self._peers = heard
@@ -335,28 +332,6 @@ class JackMidi:
         """Seconds that JACK delays what goes out, because somebody both hears us and is heard."""
         return self.block_size / self.sample_rate if self.looped else 0.0
 
-    def connections(self) -> list[tuple[str, str]]:
-        """All connections of our ports: (source, sink)."""
-        found: list[tuple[str, str]] = []
-        with contextlib.suppress(Exception):
-            for port in self._inputs:
-                found += [(peer.name, port.name) for peer in self._client.get_all_connections(port)]
-            for port in self._outputs:
-                found += [(port.name, peer.name) for peer in self._client.get_all_connections(port)]
-        return found
-
-    def reconnect(self, connections: Sequence[tuple[str, str]]) -> None:
-        """Restore connections, those that still can be; JACK may have given us another name than the last time."""
-        own = {port.shortname: port.name for port in (*self._inputs, *self._outputs)}
-
-        def renamed(name: str) -> str:
-            client, _, short = name.partition(':')
-            return own.get(short, name) if client.startswith(self._name) else name
-
-        for source, sink in connections:
-            with contextlib.suppress(Exception):
-                self._client.connect(renamed(source), renamed(sink))
-
     @property
     def senders(self) -> set[str]:
         """Full names of the ports that send to us."""
@@ -364,33 +339,26 @@ class JackMidi:
 
     def _connect_all(self) -> None:
         for part in self._connect:
-            for source in self._client.get_ports(part, is_midi=True, is_output=True):
+            for source in self.client.get_ports(part, is_midi=True, is_output=True):
                 for port in self._inputs:
-                    if not self._client.owns(source) and source not in self._client.get_all_connections(port):
-                        self._client.connect(source, port)
-            for sink in self._client.get_ports(part, is_midi=True, is_input=True):
+                    if not self.client.owns(source) and source not in self.client.get_all_connections(port):
+                        self.client.connect(source, port)
+            for sink in self.client.get_ports(part, is_midi=True, is_input=True):
                 for port in self._outputs:
-                    if not self._client.owns(sink) and sink not in self._client.get_all_connections(port):
-                        self._client.connect(port, sink)
+                    if not self.client.owns(sink) and sink not in self.client.get_all_connections(port):
+                        self.client.connect(port, sink)
 
-    def _return(self, now: float) -> list[int]:
-        if not self._told:
-            self._told = True
-            self._notify('The JACK server is gone; waiting for it.')
-            with contextlib.suppress(Exception):
-                self._client.close()
-            return list(range(len(self._inputs)))
+    def _return(self) -> list[int]:
         self._orders.clear()
         self._again.clear()  # frames of the dead server mean nothing to the next one
         self.outbox = Outbox(self.sounding, len(self._output_names))
         self.silence()
-        try:
-            self._open()
-        except Exception:  # not there yet, or gone again while we came
-            return []
-        self._told = False
-        self._back.update(range(len(self._outputs)))
-        self._notify('JACK is back.')
+        if (line := self.look_for_server()) is not None:
+            self._notify(line)
+        if line == self.GONE:
+            return list(range(len(self._inputs)))
+        if line == self.BACK:
+            self._back.update(range(len(self._outputs)))
         return []
 
 

@@ -8,7 +8,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         'clock': ('Clock', 'RealClock', 'SimulatedClock'),
-        'jack_client': ('NoServer', 'open_client'),
+        'jack_client': ('JackClient', 'NoServer', 'open_client'),
         'line_input': ('Lines',),
         'signals': ('Told',),
         'sound_process': ('SoundProcess',),

@@ -18,7 +18,7 @@ def test_notes_are_handed_over_earlier_when_jack_runs_in_longer_blocks():
     backend.counts.return_value = session.snapshot.return_value = {}
     session.takes.gathered, session.scheduler = [], SimpleNamespace(horizon=jack.horizon, extra_latency=0.0)
     loop = Loop(MagicMock(), session, MagicMock(), backend, inbox, MagicMock())
-    jack._set_block_size(8192)
+    jack._blocksize(8192)
     loop._look_around()
     assert session.scheduler.horizon == jack.horizon > 2 * 8192 / 48000
     inbox.close()

@@ -194,14 +194,15 @@ def jack_without_a_server(*ports: Port) -> JackMidi:
     midi.sounding = midi.outbox.sounding
     midi._inputs, midi._outputs = [], list(ports)
     midi._sinks, midi._away, midi._missed, midi._back = {}, {}, {}, set()
-    midi._client = types.SimpleNamespace(last_frame_time=0)
+    midi._ended = deque()
+    midi.client = types.SimpleNamespace(last_frame_time=0)
     return midi
 
 
 def cycles(midi: JackMidi, n: int) -> None:
     for _ in range(n):
         midi._cycle(256)
-        midi._client.last_frame_time += 256
+        midi.client.last_frame_time += 256
 
 
 def test_messages_to_an_output_that_jack_lacks_do_not_pile_up():
@@ -265,7 +266,7 @@ def test_note_offs_that_an_xrun_may_have_taken_are_sent_again():
     midi.send_at(0.16, 0, note_on(0, 57, 90), 4)
     cycles(midi, 1)
     port.got.clear()
-    midi._count_xrun(0.0)
+    midi._xrun(0.0)
     cycles(midi, 20)
     assert [m for _, m in port.got] == [note_off(0, 53), note_off(0, 60)]  # 57 is held again
 
@@ -273,8 +274,8 @@ def test_note_offs_that_an_xrun_may_have_taken_are_sent_again():
 def test_a_synthesizer_that_is_connected_again_gets_the_note_offs_it_missed():
     port = Port()
     midi = jack_without_a_server(port)
-    midi.alive, midi._died_at, midi._last, midi._cut = True, 0.0, None, deque()
-    midi.now = lambda: midi._client.last_frame_time / 48000  # type: ignore[method-assign]
+    midi.lost, midi._died_at, midi._last, midi._cut = False, 0.0, None, deque()
+    midi.now = lambda: midi.client.last_frame_time / 48000  # type: ignore[method-assign]
     midi._watch([{'synth:in'}])
     for strike, note in ((1, 60), (2, 64)):
         midi.send_at(0.0, 0, note_on(0, note, 90), strike)
@@ -312,7 +313,7 @@ def test_on_a_real_server_a_pulled_cable_hangs_no_note():
             midi.send_at(midi.now(), 0, note_on(0, 60, 90), 1)
             assert wait_until(lambda: any(m == note_on(0, 60, 90) for *_, m in list(desk.heard)), 10)
             midi._connect = ()
-            midi._client.disconnect('band:out', 'desk:in')
+            midi.client.disconnect('band:out', 'desk:in')
             assert wait_until(lambda: (midi.look(), bool(midi._away.get(0)))[1], 10)
             midi.send_at(midi.now(), 0, note_off(0, 60), 1)
             assert wait_until(lambda: midi.sounding.count() == 0, 10)

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bridge.audio import jack_sound_client
 from bridge.audio.finite_guard import FiniteGuard
 from bridge.audio.jack_sound_client import JackPlayer
 from bridge.plugins.effects import NO_NUMBERS
 from bridge.plugins.instrument import JackInstrument
 from bridge.settings.instrument_table import Instrument
+from bridge.system import jack_client
 from bridge.system.line_input import Lines
 from bridge.system.sound_process import SoundProcess
 from genaudio_core.errors import GenaudioError
@@ -127,8 +127,8 @@ def clients(monkeypatch):
             raise GenaudioError('No JACK server runs.')
         return found()
 
-    monkeypatch.setattr(jack_sound_client, 'open_client', open_client)
-    monkeypatch.setattr(jack_sound_client, 'RETRY', 0.0)
+    monkeypatch.setattr(jack_client, 'open_client', open_client)
+    monkeypatch.setattr(jack_client, 'RETRY', 0.0)
     return queue
 
 

@@ -10,6 +10,7 @@ from bridge.midi import jack_ports
 from bridge.midi.input_queue import LOST
 from bridge.midi.jack_ports import JackMidi
 from bridge.midi.messages import note_on
+from bridge.system import jack_client
 from genaudio_core.errors import GenaudioError
 
 RATE, PERIOD = 48000, 256
@@ -117,7 +118,7 @@ def jack(monkeypatch):
         return FakeClient(world['server'])
 
     monkeypatch.setattr(jack_ports, 'wall', machine)
-    monkeypatch.setattr(jack_ports, 'open_midi_client', open_client)
+    monkeypatch.setattr(jack_client, 'open_client', open_client)
     return world
 
 
