@@ -95,7 +95,7 @@ def _as_before(job: Job, new: ModelFile) -> ModelFile | None:
 
 
 def _check_weights(data: bytes) -> None:
-    """Refuse a graph that holds what is no number.
+    """Refuse a graph that contains NaN or infinity.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def _check_weights(data: bytes) -> None:
     for weight in onnx.load_model_from_string(data).graph.initializer:
         values = numpy_helper.to_array(weight)
         if values.dtype.kind == 'f' and np.isnan(values).any():
-            raise ParityError(f"it has weights that are no numbers ('{weight.name}'): train it again")
+            raise ParityError(f"it has NaN or infinite weights ('{weight.name}'): train it again")
 
 
 def training_of(checkpoint: Path) -> dict[str, Any]:

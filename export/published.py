@@ -47,12 +47,12 @@ def read_pt(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
-        raise GenaudioError(f'There is no checkpoint {path}.') from None
+        raise GenaudioError(f'The checkpoint {path} does not exist.') from None
     except Exception as error:  # zip, pickle and torch errors of many types
         line = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise GenaudioError(f'{path} cannot be read as a checkpoint of weights: {line}') from None
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise GenaudioError(f'{path} is no state dict (tensors by name, as torch.save(model.state_dict()) gives).')
+        raise GenaudioError(f'{path} is not a state dict (tensors by name, as torch.save(model.state_dict()) gives).')
     return state
 
 

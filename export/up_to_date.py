@@ -45,7 +45,7 @@ def file_hash(path: Path) -> str:
     except FileNotFoundError:
         advice = where_checkpoints_are(path)
         or_else = f'.{advice}' if advice else ': train it, or take the model out of the list'
-        raise GenaudioError(f'there is no checkpoint {path}{or_else}') from None
+        raise GenaudioError(f'the checkpoint {path} does not exist{or_else}') from None
     except OSError as error:
         raise GenaudioError(f'cannot read {path}: {error.strerror}') from error
 

@@ -216,7 +216,7 @@ def as_options(text: str) -> str:
 
 
 def notice(text: str) -> None:
-    """Tell the person something that is no result and no error (on stderr), in terms of the command line."""
+    """Tell the person something that is neither a result nor an error (on stderr), in terms of the command line."""
     say(as_options(text))
 
 
@@ -324,7 +324,7 @@ def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -
 
 
 def _show_where_somebody_reads(result: Mapping[str, Any], as_json: bool) -> None:
-    """Print a result on stdout; a terminal that is gone by now loses it, and that is no fault."""
+    """Print a result on stdout; a terminal that is gone by now loses it, and that is not a fault."""
     try:
         show(result, as_json)
     except OSError as error:

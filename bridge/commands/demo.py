@@ -23,7 +23,7 @@ from genaudio_core.score.instruments import find_instruments
 from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
 from genaudio_core.score.reading import write_midi
 
-HELP = 'hear and see what genaudio does, without any set-up'
+HELP = 'hear and see what genaudio does, without setting anything up'
 EXAMPLE = 'genaudio demo --out answer.mid'
 BARS = 2  # you two, the band two, twice
 LEAD_IN = 0.5  # seconds before the clock starts
@@ -31,11 +31,11 @@ LEAD_IN = 0.5  # seconds before the clock starts
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-o', '--out', type=Path, default=Path('genaudio-demo.mid'), help='MIDI file to write')
-    parser.add_argument('--picture', type=Path, help='piano roll to draw (default: beside the MIDI file, .png)')
+    parser.add_argument('--picture', type=Path, help='piano roll to draw (default: next to the MIDI file, .png)')
     parser.add_argument('--model', default='', help="model file, or 'rules' for the band without a model")
     parser.add_argument('--instruments', default='piano', help='who answers (default: piano)')
     parser.add_argument('--seed', type=seed(), default=0)
-    parser.add_argument('--fast', action='store_true', help='on a simulated clock: the same music in no time')
+    parser.add_argument('--fast', action='store_true', help='on a simulated clock: the same music at once')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

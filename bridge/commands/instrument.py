@@ -18,11 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cc', action='append', default=[], metavar='NUMBER=NAME', help='a controller for a parameter')
     parser.add_argument('--channel', type=whole('--channel', 1, 16), help='MIDI channel heard, 1 to 16 (default: all)')
     parser.add_argument('--gain', type=number('--gain', -60, 12, unit='dB'), default=0.0, metavar='DB')
-    parser.add_argument('--state', help="file that keeps the plug-in's state")
+    parser.add_argument('--state', help="file of the plug-in's settings, read at the start and saved at the end")
     parser.add_argument('--connect', action='append', default=[], metavar='NAME',
-                        help='connect ports of this name: MIDI outputs to it, it to audio inputs')  # fmt: skip
+                        help='ports to connect, by part of their names')  # fmt: skip
     parser.add_argument('--name', default='genaudio-instrument', help='JACK client name')
-    parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
+    parser.add_argument(
+        '--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='stop after this many seconds'
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         found = load_preset(args.plugin).instrument
         if found is None:
-            raise GenaudioError(f'{args.plugin} has no [instrument] table.')
+            raise GenaudioError(f'{args.plugin} has no table [instrument].')
     else:
         table = {
             'plugin': str(args.plugin), 'gain_db': args.gain, 'connect': args.connect,

@@ -10,6 +10,7 @@ from genaudio_core.command_line import MAX_SECONDS, number, taken, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'pull sounds out of a live input while they play'
+ARGUMENTS = {'queries': '--query'}
 EXAMPLE = 'genaudio isolate --query drums --query bass --rest -6  or  genaudio isolate drum-practice --set wet=0.8'
 
 
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar='PAIR=EFFECT',
-        help='an effect on an output pair: drums=Reverb,room_size=0.4 or monitor=/path/x.vst3,drive=6; again for more',
+        help='an effect on an output pair: drums=Reverb,room_size=0.4 or monitor=/path/x.vst3,drive=6; may be repeated',
     )
     parser.add_argument(
         '--set',
@@ -50,10 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='gain.drums=-6, mute.bass=on, wet=0.5, effect.drums.1.room_size=0.4; the same names as for [cc]',
     )
     parser.add_argument('--midi', metavar='PORT', help='MIDI controllers: part of a port name')
-    parser.add_argument('--state', metavar='FILE', help='take up what was turned last time; written at the end')
+    parser.add_argument('--state', metavar='FILE', help='restore what was set last time, and save it at the end')
     parser.add_argument('--connect', action='append', default=[], metavar='FROM=TO', help='JACK ports to connect')
     parser.add_argument('--name', default='genaudio-stems', help='JACK client name (default: genaudio-stems)')
-    parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
+    parser.add_argument(
+        '--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='stop after this many seconds'
+    )
 
 
 def pairs(items: list[str]) -> list[tuple[str, str]]:

@@ -34,11 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='change a setting')
     parser.add_argument('--osc', type=whole('--osc', 1, 65535), metavar='PORT',
                         help='listen for OSC on this UDP port of 127.0.0.1')  # fmt: skip
-    parser.add_argument('--folder', default='.', help='where takes you keep are written (default: here)')
+    parser.add_argument('--folder', default='.', help='folder for the takes you keep (default: this one)')
     parser.add_argument('--name', default='genaudio', help='client name that other programs see (default: genaudio)')
-    parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
-    parser.add_argument('--forget', action='store_true', help='drop the controllers learned for this preset')
-    parser.add_argument('--no-view', action='store_true', help='only print what happens')
+    parser.add_argument(
+        '--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='stop after this many seconds'
+    )
+    parser.add_argument('--forget', action='store_true', help='forget the controllers learned for this preset')
+    parser.add_argument('--no-view', action='store_true', help='only print messages')
 
 
 class _Instrument(InstrumentProcess):
@@ -48,7 +50,7 @@ class _Instrument(InstrumentProcess):
 
     def __init__(self, preset: Preset, session: str, supervisor: Supervisor):
         if preset['ports.backend'] not in ('auto', 'jack'):
-            raise GenaudioError("An [instrument] hears JACK ports: set ports.backend = 'jack'.")
+            raise GenaudioError("An [instrument] needs JACK: set ports.backend = 'jack'.")
         assert preset.instrument is not None
         super().__init__(with_session(preset.instrument, session), f'{session}-instrument')
         self._supervisor = supervisor
@@ -111,7 +113,7 @@ class _Band:
         view, supervisor = self.view, self.supervisor
         told.look(self._pause, self._resume)
         if not supervisor.poll(LOOK):
-            raise GenaudioError('The MIDI process could not be kept alive; see the lines above.')
+            raise GenaudioError('The MIDI process kept ending; see the lines above.')
         for line in (*(self.pads.poll() if self.pads else ()), *(self.instrument.poll() if self.instrument else ())):
             view.say(line)
         self._load_pads()
@@ -130,7 +132,7 @@ class _Band:
 
     def _use(self, preset: Preset) -> None:
         if preset.pads != self.preset.pads or preset.instrument != self.preset.instrument:
-            self.view.say('Restart genaudio to change [pads] or [instrument]; until then they stay as they were.')
+            self.view.say('[pads] and [instrument] change only when genaudio is restarted.')
         self.preset = preset
         self.supervisor.send(preset=self.learned.apply(preset))
         if self.instrument is not None:
@@ -140,7 +142,7 @@ class _Band:
         while not self._files.empty():
             number, file = self._files.get()
             if self.pads is None:
-                self.view.say('OSC: this preset has no [pads] table.')
+                self.view.say('OSC: this preset has no pads; add a table [pads].')
             else:
                 self.pads.load(number, file)
 

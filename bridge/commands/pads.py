@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--osc', type=whole('--osc', 1, 65535), metavar='PORT',
                         help='listen for /genaudio/pad NOTE FILE on 127.0.0.1')  # fmt: skip
     parser.add_argument('--name', default='genaudio-pads', help='JACK client name (default: genaudio-pads)')
-    parser.add_argument('--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='end after this long')
+    parser.add_argument(
+        '--seconds', type=number('--seconds', above=0, high=MAX_SECONDS), help='stop after this many seconds'
+    )
 
 
 def read_pads(path: Path) -> list[Any]:
@@ -46,7 +48,7 @@ def read_pads(path: Path) -> list[Any]:
 
     def pads(table: dict[str, Any]) -> list[Any]:
         if 'pads' not in table:
-            raise GenaudioError('there is no [pads] table in it.')
+            raise GenaudioError('it has no table [pads].')
         return list(parse_pads(table['pads'], path.parent))
 
     return read_checked(path, 'preset', pads)

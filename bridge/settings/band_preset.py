@@ -159,7 +159,7 @@ def _voices(parts: list[dict[str, Any]], values: Mapping[str, Any]) -> tuple[Par
     for number, part in enumerate(parts, 1):
         instrument, channel, program = find_instrument(part['instrument']), part['channel'], part['program']
         if channel is None and (channel := 10 if instrument == DRUMS else next(free, -2) + 1) < 0:
-            raise GenaudioError('parts: more parts than channels; give some an output of their own.')
+            raise GenaudioError('parts: there are more parts than MIDI channels; give some of them another output.')
         if program is None and values['player.programs'] and instrument != DRUMS:
             program = CODE_TO_PROGRAM[instrument_code(instrument)]
         if part['output'] > n_outputs:

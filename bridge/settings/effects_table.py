@@ -62,7 +62,7 @@ def check_link(link: EffectSpec) -> None:
     """
     check_kind(link)
     if link.path and not Path(link.path).exists():
-        raise GenaudioError(f'There is no plug-in {link.path}.')
+        raise GenaudioError(f'The plug-in {link.path} does not exist.')
 
 
 def check_kind(link: EffectSpec) -> None:

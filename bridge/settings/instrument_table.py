@@ -51,7 +51,7 @@ def check_plugin(path: Path) -> None:
     """
     if not path.exists():
         beside = [p.name for p in path.parent.glob('*')] if path.parent.is_dir() else []
-        raise GenaudioError(f'There is no plug-in {path}.{did_you_mean(path.name, beside)}')
+        raise GenaudioError(f'The plug-in {path} does not exist.{did_you_mean(path.name, beside)}')
 
 
 def parse_instrument(table: Any, folder: Path) -> Instrument:

@@ -51,7 +51,8 @@ class Learned:
             # Left as it is: somebody may want to mend it.
             self._writable = False
             notify(
-                f'{self.path} holds no learned controllers ({error}): mend or delete it. Learning lasts until the end.'
+                f'{self.path} is not a file of learned controllers ({error}): repair or delete it. '
+                'What you learn now is not saved.'
             )
 
     def bound(self, preset: str) -> dict[int, str]:
@@ -86,4 +87,4 @@ class Learned:
                 Path(unfinished).write_text(json.dumps(self._all, indent=1, sort_keys=True) + '\n', encoding='utf-8')
         except (OSError, GenaudioError) as error:
             self._writable = False
-            self._notify(f'Learned controllers are not kept: {error}')
+            self._notify(f'Learned controllers are not saved: {error}')

@@ -41,7 +41,7 @@ class Mix:
             OF_STEM['gain'].check('gain', gain)
         OF_MONITOR['wet'].check('wet', mix.wet)
         if any(not 0 <= i < n for i in (*mix.mute, *mix.solo)):
-            raise GenaudioError(f'There are {n} stems, numbered from 0.')
+            raise GenaudioError(f'There are {n} stems; their numbers are 0 to {n - 1}.')
         return mix
 
     def with_knob(self, names: Sequence[str], target: str, value: Any) -> 'Mix':

@@ -211,7 +211,7 @@ def set_checked(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
         result[full] = parameter.check(full, value)
     if result['music.low'] > result['music.high']:
         raise GenaudioError(
-            f'music.low ({result["music.low"]}) is above music.high ({result["music.high"]}): it is the lowest note.'
+            f'music.low ({result["music.low"]}) is above music.high ({result["music.high"]}), the highest.'
         )
     return result
 

@@ -92,7 +92,9 @@ def check_target(
         pair, number = names.index(parts[1]), int(parts[2])
         n_effects = len(chains.get(pair, ()))
         if not 1 <= number <= n_effects:
-            raise GenaudioError(f"'{target}': {parts[1]} has {n_effects or 'no'} effects, counted from 1.")
+            raise GenaudioError(
+                f"'{target}': {parts[1]} has {n_effects or 'no'} effect{'' if n_effects == 1 else 's'}, counted from 1."
+            )
         there = known[pair][number - 1] if known is not None else None
         if there is not None and parts[3] not in there:
             link = chains[pair][number - 1]
@@ -104,7 +106,7 @@ def check_target(
     for pair, links in chains.items():
         plain += [f'effect.{names[pair]}.{i}.{key}' for i, link in enumerate(links, 1) for key in link.parameters]
     hint = did_you_mean(target, plain) if isinstance(target, str) else ''
-    raise GenaudioError(f"There is nothing called '{target}' to set.{hint or ' Some are: ' + ', '.join(plain) + '.'}")
+    raise GenaudioError(f"'{target}' is not something that can be set.{hint or ' Some are: ' + ', '.join(plain) + '.'}")
 
 
 def renamed(target: str, before: Sequence[str], after: Sequence[str]) -> str:

@@ -119,7 +119,7 @@ class StemsPreset:
         if key in SETTINGS:
             return replace(self, **{key: SETTINGS[key].check(key, value)})
         if key == 'bypass':
-            raise GenaudioError("'bypass' is set while it plays.")
+            raise GenaudioError("'bypass' can only be set while it plays.")
         check_target(key, self.names, self.chains)
         if not key.startswith('effect.'):
             return replace(self, mix=self.mix.with_knob(self.names, key, value))

@@ -43,7 +43,7 @@ def first_margin(margin_ms: float | None, hop: int, sample_rate: int) -> int:
     Raises
     ------
     GenaudioError
-        If it is no number of milliseconds that can be held.
+        If it is out of range.
     """
     if margin_ms is None:
         return hop
@@ -102,7 +102,7 @@ class AudioHost:
         self.pinned = margin_ms is not None
         margin = first_margin(margin_ms, self.hop, sample_rate)
         if not 1 <= block <= MAX_BLOCK:
-            raise GenaudioError(f'Blocks must have 1 to {MAX_BLOCK} samples, not {block}.')
+            raise GenaudioError(f'The block size must be 1 to {MAX_BLOCK} samples, not {block}.')
         capacity = ring_capacity(block, self.hop, margin, sample_rate)
         self.inbox, self.outbox = Ring(2, capacity=capacity), Ring(2 * self.n_stems + 4, capacity=capacity)
         self.gauges, self.panel = Gauges(), Panel()
@@ -128,7 +128,7 @@ class AudioHost:
         # Counts as they were when they were last told of.
         self._told = {'bad_input': 0, 'bad_results': 0, 'model_faults': 0, 'faults': 0}
         self._told_at = -math.inf
-        self.tell_seconds = 10.0  # between two lines about samples that are no numbers
+        self.tell_seconds = 10.0  # between two lines about NaN or infinite samples
 
     # --- the worker ---------------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class AudioHost:
         elif not self._standby.is_alive() or (not self._standby_ready and self._standby.is_hung()):
             # One that cannot start is not tried for ever.
             why = next((f': {value}' for kind, value in said if kind == 'failed'), '')
-            self.on_notice(f'The second inference process, for quick repair, could not be made ready{why}.')
+            self.on_notice(f'The spare inference process could not be started{why}.')
             self._standby.close(0.0)
             self._standby, self._with_standby = None, False
 
@@ -271,7 +271,7 @@ class AudioHost:
                 self.on_notice(value)
 
     def _tell_of_bad_samples(self) -> None:
-        """One line when samples that are no numbers begin to come, and every `tell_seconds` while they go on."""
+        """One line when NaN or infinite samples begin to come, and every `tell_seconds` while they go on."""
         counts = self.core.counts
         now = {
             'bad_input': counts.bad_input, 'bad_results': counts.bad_results,
@@ -361,7 +361,7 @@ class AudioHost:
         check_queries(self.spec.queries, network)
         check_hop(self.hop, network)
         if self.core.sample_rate not in network.sample_rates:
-            raise GenaudioError(f'{path} is not made for {self.core.sample_rate} Hz.')
+            raise GenaudioError(f'{path} does not run at {self.core.sample_rate} Hz.')
         self.spec = replace(self.spec, model=path)
         self._again_at = min(self._again_at, time.monotonic())  # one that has failed is tried again now
 

@@ -89,7 +89,7 @@ def run(
     preset = (preset or StemsPreset()).with_queries(queries)
     queries, state = preset.queries, state or preset.state
     if not queries:
-        raise GenaudioError('Say what to listen for, such as --query drums.')
+        raise GenaudioError('Nothing to listen for: give `queries`, such as drums.')
     if state:
         preset = restore(preset, state, on_notice)
     path = model_path(model or preset.model)
@@ -99,7 +99,7 @@ def run(
     vectors = np.stack([words.vector(text) for text in queries])
 
     if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
-        raise GenaudioError(f'The seconds to play must be more than 0, not {seconds:g}.')
+        raise GenaudioError(f'`seconds` must be more than 0, not {seconds:g}.')
     found, on_jack = None, False
     if device is None:
         from bridge.audio.jack_device import server_timing
@@ -119,7 +119,7 @@ def run(
         elif found['max_input_channels'] > 2:
             on_notice(
                 f"'{found['name']}' has {found['max_input_channels']} inputs; listening to "
-                f'{channels[0] + 1} and {channels[1] + 1} (--input-channels changes that).'
+                f'{channels[0] + 1} and {channels[1] + 1} (`input_channels` changes that).'
             )
     again, until, restarts = False, None, 0
     outputs, restored = tuple(port_names(queries)), ()
@@ -185,7 +185,7 @@ def run(
                         if host.core.block != block_told:
                             block_told = host.core.block
                             on_notice(
-                                f'Blocks have {block_told} samples now: latency {host.latency_ms:.1f} ms '
+                                f'Blocks now have {block_told} samples: latency {host.latency_ms:.1f} ms '
                                 f'({host.latency} samples).'
                             )
                         before = dict(knobs.bound)
@@ -226,11 +226,11 @@ def run(
 def _at_rate(sample_rate: int, network: Any) -> str:
     """What becomes of the stems at another sample rate, and what to do."""
     if sample_rate in network.sample_rates:
-        return 'Going on at that rate, with all as it was.'
+        return 'Going on at that rate, with all settings kept.'
     rates = ' or '.join(map(str, network.sample_rates))
     return (
-        f'The live separator knows {rates} Hz only: the dry signal plays. Set the server back '
-        f'(jackd -r {network.sample_rates[-1]}), and the stems come back by themselves.'
+        f'The live separator works only at {rates} Hz: the dry signal plays. Set the server back '
+        f'(jackd -r {network.sample_rates[-1]}), and the stems come back.'
     )
 
 
@@ -242,7 +242,7 @@ def _as_turned(preset: StemsPreset, knobs: Knobs, on_notice: Callable[[str], Non
             save_state(kept, knobs)
             return restore(preset, kept, lambda line: None)
     except (GenaudioError, OSError) as error:  # a full disk
-        on_notice(f'What was turned is lost, and as it was at the start: {one_line(error)}')
+        on_notice(f'What was changed while it played is lost: {one_line(error)}')
         return preset
 
 

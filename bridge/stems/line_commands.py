@@ -51,7 +51,7 @@ class LineCommands:
             except GenaudioError as error:
                 told = str(error)
             except Exception as error:  # of an encoder: it is anybody's, and the music goes on
-                told = f'That cannot be done: {one_line(error)}'
+                told = f'That did not work: {one_line(error)}'
             self._lookup = None
             on_notice(told)
 
@@ -116,7 +116,7 @@ class LineCommands:
             return f'stem {i + 1} is now {text}'
         name, value = self._knob(verb, rest)
         if not value:
-            raise GenaudioError(f"'{line.strip()}' has no value, as in: {name} -6")
+            raise GenaudioError(f"'{line.strip()}' needs a value, as in: {name} -6")
         self.knobs.set(name, value)
         return line.strip() if verb != 'bypass' else f'bypass {value}'
 

@@ -32,7 +32,7 @@ def save_state(path: str | Path, knobs: Knobs) -> str | None:
             states = knobs.plugins.save_state()
             chains = knobs.plugins.chains  # what was just turned has arrived before the states
         except GenaudioError as error:
-            told = f'{error} Their parameters as they were last set are kept.'
+            told = f'{error} Their parameters are saved as they were last set.'
     for pair, links in chains.items():
         own = states.get(pair, [b''] * len(links))
         effects[names[pair]] = [
@@ -45,7 +45,7 @@ def save_state(path: str | Path, knobs: Knobs) -> str | None:
             content = {'genaudio_stems': 1, 'queries': words, 'settings': settings, 'effects': effects}
             Path(unfinished).write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
     except OSError as error:
-        raise GenaudioError(f'The state is not kept: {path} cannot be written ({error.strerror}).') from error
+        raise GenaudioError(f'The state is not saved: {path} cannot be written ({error.strerror}).') from error
     return told
 
 
@@ -55,7 +55,7 @@ def restore(preset: StemsPreset, path: str | Path, notify: Callable[[str], None]
     Raises
     ------
     GenaudioError
-        If the file is none of ours. One that is not there yet is no error.
+        If the file is none of ours. One that is not there yet is not an error.
     """
     try:
         kept = json.loads(Path(path).read_text(encoding='utf-8'))
@@ -71,7 +71,7 @@ def restore(preset: StemsPreset, path: str | Path, notify: Callable[[str], None]
     if isinstance(words, list) and len(words) == len(preset.queries):
         for i, text in enumerate(words):
             if isinstance(text, str) and text.strip() and text != preset.queries[i]:
-                notify(f'Stem {i + 1} is {text} instead of {preset.queries[i]}, as it was left ({path}).')
+                notify(f'Stem {i + 1} is {text} instead of {preset.queries[i]}, as it was saved in {path}.')
                 preset = preset.with_query(i, text)
     for key, value in settings.items():
         try:
@@ -94,5 +94,5 @@ def restore(preset: StemsPreset, path: str | Path, notify: Callable[[str], None]
         if pair >= 0 and links:
             chains[pair] = tuple(links)
     if gone:
-        notify(f'{path}: this preset has no more {", ".join(gone)}; left out.')
+        notify(f'{path}: this preset no longer has {", ".join(gone)}; left out.')
     return replace(preset, chains=chains)

@@ -32,7 +32,7 @@ class Words:
         """
         plain = ' '.join(text.lower().split())
         if not plain:
-            raise GenaudioError('The query is empty. Say what to listen for, such as --query drums.')
+            raise GenaudioError('The query is empty. Say what to listen for, such as drums.')
         if plain in self._known:
             return np.asarray(self._known[plain], np.float32)
         if self._encoder is None:
@@ -43,8 +43,8 @@ class Words:
             vector = self._encoder.query(plain).vector
         except MissingModel:
             raise GenaudioError(
-                f"'{text}' is not among this model's own words.{did_you_mean(plain, self._known)} "
-                f'It has: {", ".join(sorted(self._known))}.'
+                f"'{text}' is not a word of this model, and there is no query encoder."
+                f'{did_you_mean(plain, self._known)} It has: {", ".join(sorted(self._known))}.'
             ) from None
         if len(vector) != self.query_dim:
             raise GenaudioError(f'The query encoder gives {len(vector)} numbers, this model takes {self.query_dim}.')

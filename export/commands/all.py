@@ -9,7 +9,9 @@ from export.manifest import read_manifest
 from genaudio_core.command_line import whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 
-HELP = 'Export every model of a manifest; what is up to date is skipped, a failure stops nothing but itself.'
+HELP = (
+    'Export every model of a manifest. Files that are up to date are skipped; one that fails does not stop the others.'
+)
 EXAMPLE = 'genaudio-export all presets/models/manifest.toml --json'
 
 
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('manifest', type=Path, help='TOML file; see export/manifest.py for its keys')
     parser.add_argument('--only', default='', help='names of models, comma-separated')
     parser.add_argument('--workers', type=whole('--workers', 1), help='parallel processes (default: one per CPU)')
-    parser.add_argument('--force', action='store_true', help='export also what is up to date')
+    parser.add_argument('--force', action='store_true', help='export files that are up to date, too')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     known = [job.name for job in jobs] + [fault.label for fault in faults]
     for name in only:
         if name not in known:
-            raise GenaudioError(f"{args.manifest} names no model '{name}'.{did_you_mean(name, known)}")
+            raise GenaudioError(f"{args.manifest} has no model '{name}'.{did_you_mean(name, known)}")
     if only:
         jobs = [job for job in jobs if job.name in only]
         faults = [fault for fault in faults if fault.label in only]

@@ -24,7 +24,7 @@ IMPORTERS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', choices=IMPORTERS, help='whose checkpoint it is')
     parser.add_argument('checkpoint', type=Path, help="the authors' file (.pt)")
-    parser.add_argument('output', type=Path, nargs='?', help='.onnx file to write (default: beside the checkpoint)')
+    parser.add_argument('output', type=Path, nargs='?', help='.onnx file to write (default: next to the checkpoint)')
     add_job_arguments(parser, licence="the authors' own")
 
 

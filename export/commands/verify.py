@@ -16,7 +16,7 @@ EXAMPLE = 'genaudio-export verify presets/models/*.onnx'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('files', type=Path, nargs='+', metavar='FILE')
-    parser.add_argument('--manifest', type=Path, help='names the checkpoints (default: manifest.toml beside the file)')
+    parser.add_argument('--manifest', type=Path, help='names the checkpoints (default: manifest.toml next to the file)')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

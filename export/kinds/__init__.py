@@ -36,7 +36,7 @@ class ParityError(GenaudioError):
 
 
 def strays(got: Any, expected: Any, *, relative: bool = False) -> float:
-    """Return the largest difference of two arrays; infinite where either holds what is no number.
+    """Return the largest difference of two arrays; infinite where either contains NaN or infinity.
 
     A comparison with NaN is never true, and `max` passes over it: checks on arrays go through here.
 

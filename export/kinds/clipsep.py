@@ -36,16 +36,16 @@ def load_published_clipsep(checkpoint: Path) -> CLIPSep:
         If it is missing, no torch file, or of another model.
     """
     if not checkpoint.is_file():
-        raise GenaudioError(f'There is no file {checkpoint}.')
+        raise GenaudioError(f'The file {checkpoint} does not exist.')
     try:
         weights = torch.load(checkpoint, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises pickle, zip, runtime and other errors
-        raise GenaudioError(f'{checkpoint} is no torch checkpoint that holds only weights.') from error
+        raise GenaudioError(f'{checkpoint} is not a torch checkpoint that holds only weights.') from error
     for key in ('state_dict', 'model'):
         if isinstance(weights, dict) and isinstance(weights.get(key), dict):
             weights = weights[key]
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise GenaudioError(f'{checkpoint} holds no dictionary of weights.')
+        raise GenaudioError(f'{checkpoint} does not contain a dictionary of weights.')
     return from_published(weights)
 
 
@@ -87,7 +87,9 @@ class ClipsepKind(Kind):
 
     def build(self, source: Any, options: Options) -> bytes:
         if isinstance(source, CLIPSep) and (source.config.query != 'embedding' or source.config.fusion != 'late'):
-            raise GenaudioError('Only late fusion with embedded queries can be exported; the rest is for comparison.')
+            raise GenaudioError(
+                'Only late fusion with embedded queries can be exported; the other kinds are for comparison.'
+            )
         if isinstance(source, BandSeparator):
             return build_bands(source, SMALL_FRAMES).SerializeToString()
         n = torch.export.Dim('queries', min=1, max=64)

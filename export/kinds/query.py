@@ -64,7 +64,7 @@ class QueryTextKind(Kind):
         encoder = TextEncoder(model.session, model.card)
         wrong = [name for name in encoder.names if encoder.match(name).nearest != name]
         if wrong:
-            raise ParityError(f"'{wrong[0]}' is not understood as itself")
+            raise ParityError(f"'{wrong[0]}' is not understood as the word it is")
         return {'concepts': len(encoder.names)}
 
 

@@ -1,4 +1,4 @@
-"""Which files of ours decide what an export looks like: read out of their imports, so that none is forgotten.
+"""Which files of ours decide what an export looks like: read out of their imports, so that none is missed.
 
 No module is imported for it, only parsed: whether anything is to be done is known before torch is loaded.
 """
@@ -43,7 +43,7 @@ def sources_of(module: str) -> tuple[str, ...]:
     """The file of `module` and all of ours that it stands on, as paths from the root, sorted."""
     first = _file_of(module)
     if first is None:
-        raise ValueError(f'{module} is no module of ours')
+        raise ValueError(f'{module} is not one of our modules')
     found, todo = {first}, [first]
     while todo:
         for file in _imports(todo.pop()):

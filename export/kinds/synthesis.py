@@ -149,7 +149,7 @@ class DenoiserKind(_Part):
         if not error <= TOLERANCE or not np.isfinite(together).all():
             raise ParityError(f'a sound depends on the others of its batch by {error:.2g}')
         if not strays(deaf[:1], together[:1], relative=True) <= TOLERANCE:
-            raise ParityError('without a query it still listens to one')
+            raise ParityError('without a query the result still depends on one')
         return {'batch_independent': error}
 
 

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> dict:
     windows = fixed_windows(ScoreData(args.data), model.config.layout, length, args.split, per_source=args.pieces)
     sequences = [sequence[:length] for found in windows.values() for sequence in found]
     if not sequences:
-        raise GenaudioError(f'{args.data} holds no {args.split} pieces. Try another --split.')
+        raise GenaudioError(f'{args.data} has no {args.split} pieces. Try another --split.')
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -3,14 +3,16 @@
 import argparse
 from pathlib import Path
 
-HELP = 'Choose how hard the masks of an offline separator are, on held-out mixtures.'
+HELP = 'Choose the sharpness of the masks of an offline separator on held-out mixtures.'
 EXAMPLE = 'genaudio-train calibrate runs/clipsep --sounds data/sounds --space runs/query/space.npz'
 SECONDS = 6.0  # of a mixture
 BATCH = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('run', type=Path, help='run folder of genaudio-train fit clipsep; its best.safetensors is told')
+    parser.add_argument(
+        'run', type=Path, help='run folder of genaudio-train fit clipsep; the choice is saved in its best.safetensors'
+    )
     parser.add_argument('--sounds', type=Path, required=True, help='folder made by prepare-sounds')
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
     parser.add_argument('-n', '--number', type=int, default=96, help='mixtures of two instruments (split: valid)')

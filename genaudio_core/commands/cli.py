@@ -18,12 +18,12 @@ COMMANDS = {
     'finetune': 'make a personal model from a handful of your own files',
     'release': 'pack the best weights of a run, to be exported and shipped',
     'evaluate-separation': 'measure a separator on unseen mixtures: SDR, SIR, SAR, SI-SDR',
-    'compare-separation': 'train CLIPSep-small beside its baselines and measure them in one table',
+    'compare-separation': 'train CLIPSep-small and its baselines and measure them in one table',
     'calibrate': 'choose how hard the masks of an offline separator are, on held-out mixtures',
     'evaluate-stems': 'measure the live separator on unseen bands and real songs',
     'evaluate-synthesis': 'measure made sounds: Frechet distance, query match, samplers, vocoders',
     'evaluate': 'measure a trained model against held-out music',
-    'evaluate-band': 'measure how a band plays together, beside real and written music',
+    'evaluate-band': 'measure how a band plays together, compared with real and written music',
     'attention': 'draw what the attention heads of a music model look at',
 }
 

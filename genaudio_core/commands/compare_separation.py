@@ -12,7 +12,7 @@ EXAMPLE = """genaudio-train compare-separation --sounds data/sounds --space runs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', type=Path, required=True, help='folder made by prepare-sounds')
     parser.add_argument('--space', type=Path, help='query space (.npz); needed to begin a run')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the run; one that is there goes on')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the run; an existing run is continued')
     parser.add_argument('--ways', default='text,nit,bert,label,pit', help='which, of text,nit,bert,label,pit')
     parser.add_argument('--steps', type=int, default=700, help='of every way, in all; 0 only measures')
     parser.add_argument('--minutes', type=float, default=float('inf'), help='stop training after this long')

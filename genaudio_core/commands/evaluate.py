@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--told', type=int, default=0, metavar='N',
-        help='of a described model: likelihood with all told, and whether N continued pieces keep to their chords',
+        help='of a described model: likelihood with all described, and whether N pieces keep to their chords',
     )  # fmt: skip
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--threads', type=int, default=1)
@@ -78,7 +78,7 @@ def _windows(args: argparse.Namespace, data, encoding, length: int, *, told: boo
         data, encoding, length, args.split, per_source=args.pieces, exclude=_excluded(args), told=told
     )
     if not windows:
-        raise GenaudioError(f'{args.data} holds no {args.split} pieces. Try another --split.')
+        raise GenaudioError(f'{args.data} has no {args.split} pieces. Try another --split.')
     return windows
 
 

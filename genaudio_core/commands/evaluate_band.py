@@ -11,7 +11,7 @@ from genaudio_core.command_line import notice, threads, whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import find_model
 
-HELP = 'Measure how a band plays together: to tunes, to band music, to a loop; beside real and written music.'
+HELP = 'Measure how a band plays together: to tunes, to band music, to a loop; compared with real and written music.'
 EXAMPLE = 'genaudio-train evaluate-band --data data/scores.safetensors --seeds 3 --rolls rolls'
 HELD_OUT = 2_000_000_000  # the first seed of written music that nobody trains on: that counts from 0
 _SHORT = {
@@ -25,15 +25,17 @@ _BARS = {'copied': 'copied', 'copied from training': 'trained'}  # means in bars
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='', help='bundled name or .onnx file (default: what the commands use)')
     parser.add_argument('--seeds', type=whole('--seeds', 1, 1000), default=3, help='takes of each prompt (default: 3)')
-    parser.add_argument('--modes', default='accompany,continue,arrange,rehearse', help='of these, comma-separated')
+    parser.add_argument(
+        '--modes', default='accompany,continue,arrange,rehearse', help='which of these, comma-separated'
+    )
     parser.add_argument('--prompts', default='', help='only these, comma-separated (default: all)')
-    parser.add_argument('--data', type=Path, help='file made by genaudio-train prepare: real music to measure beside')
+    parser.add_argument('--data', type=Path, help='file made by genaudio-train prepare: real music to compare with')
     parser.add_argument('--split', choices=('valid', 'test', 'train'), default='test', help='of --data (default: test)')
     parser.add_argument(
         '--copies', action='store_true', help='also look for bars copied from the train split of --data'
     )
     parser.add_argument('--written', type=whole('--written', 0, 10_000), default=24,
-                        help='pieces of written band music to measure beside (default: 24)')  # fmt: skip
+                        help='pieces of written band music to compare with (default: 24)')  # fmt: skip
     parser.add_argument('--rolls', type=Path, metavar='FOLDER', help='draw a piano roll of the first take of each')
     parser.add_argument('--keep', type=Path, metavar='FOLDER', help='keep the MIDI files')
     parser.add_argument('--workers', type=threads('--workers'), default=1, help='takes made at a time (default: 1)')
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     modes = _chosen(args.modes, band_evaluation.MODES, 'mode')
     names = _chosen(args.prompts, [prompt.name for prompt in prompts], 'prompt')
     if args.copies and not args.data:
-        raise GenaudioError('--copies looks in the music of --data: name its file.')
+        raise GenaudioError('--copies searches the music of --data: give its file.')
     model = str(find_model(args.model).resolve()) if args.model else ''
     for folder in (args.rolls, args.keep):
         if folder is not None:
@@ -60,9 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         data = ScoreData(args.data)
         real = [take for score in _pieces(data, args.split) for take in band_evaluation.windows(*score)]
         if not real:
-            notice(
-                f'{args.data} holds no {args.split} piece with drums, a bass and more for {band_evaluation.BARS} bars.'
-            )
+            notice(f'{args.data} has no {args.split} piece with drums, bass and more for {band_evaluation.BARS} bars.')
         training = _index(data) if args.copies else None
     with tempfile.TemporaryDirectory(prefix='genaudio-band-') as folder:
         takes = band_evaluation.takes_of(
@@ -97,9 +97,7 @@ def _chosen(text: str, known: Any, what: str) -> list[str]:
     names = [name.strip() for name in text.split(',') if name.strip()]
     for name in names:
         if name not in known:
-            raise GenaudioError(
-                f"There is no {what} '{name}'.{did_you_mean(name, known)} There are: {', '.join(known)}."
-            )
+            raise GenaudioError(f"Unknown {what} '{name}'.{did_you_mean(name, known)} There are: {', '.join(known)}.")
     return names or list(known)
 
 

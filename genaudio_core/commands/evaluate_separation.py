@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-HELP = 'Measure a separator on unseen mixtures: SDR, SIR, SAR and SI-SDR improvement, beside mixture and ideal masks.'
+HELP = 'Measure a separator on unseen mixtures (SDR, SIR, SAR, SI-SDR improvement), beside the mixture and ideal masks.'
 EXAMPLE = 'genaudio-train evaluate-separation --sounds data/sounds --real shared/data/audio/dev-real -n 100'
 
 

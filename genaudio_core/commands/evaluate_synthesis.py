@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--samplers', type=int, metavar='N', help='also compare samplers, on N sounds')
     parser.add_argument('--sounds', type=Path, help='folder made by prepare-sounds: also compare vocoders')
     parser.add_argument('--figure', type=Path, metavar='PNG', help='draw a grid of spectrograms')
-    parser.add_argument('--no-table', action='store_true', help='leave the long table of ways of asking out')
+    parser.add_argument('--no-table', action='store_true', help='leave out the long table of ways of asking')
     parser.add_argument('-o', '--out', type=Path, help='.json to write')
 
 

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from genaudio_core.command_line import number, whole
 
-HELP = 'Make a personal model from a handful of your own files. Part of them is held out; only what helps is kept.'
+HELP = (
+    'Make a personal model from a handful of your own files. Part of them is held out; a step is kept only if it helps.'
+)
 EXAMPLE = 'genaudio-train finetune --files my/*.mid --out runs/mine --minutes 10'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='live', help='checkpoint to begin from, or a bundled name (default: live)')
     parser.add_argument('--files', nargs='+', type=Path, required=True, help='MIDI, MusicXML or Humdrum, or folders')
-    parser.add_argument('--out', type=Path, required=True, help='run folder; a run in it goes on')
+    parser.add_argument('--out', type=Path, required=True, help='run folder; an existing run is continued')
     parser.add_argument('--minutes', type=number('--minutes', above=0), default=10.0, help='at most (default: 10)')
     parser.add_argument('--steps', type=int, default=5000, help='at most')
     parser.add_argument('--rate', type=float, default=3e-4, help='learning rate (default: 3e-4)')

@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-HELP = 'Train a model from prepared data; a run that was stopped goes on where it was.'
+HELP = 'Train a model from prepared data; a run that was stopped continues where it was.'
 EXAMPLE = 'genaudio-train fit mmt --data data/scores.safetensors --out runs/live --minutes 60'
 TRAINERS = {
     'mmt': 'genaudio_core.training.fit.mmt',

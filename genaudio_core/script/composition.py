@@ -82,7 +82,7 @@ def compose(
             kind = '' if isinstance(error, GenaudioError) else f'{type(error).__name__}: '
             raise GenaudioError(f'row {row.number}: {kind}{" ".join(str(error).split())}') from error
         if not np.isfinite(made.audio).all():
-            raise GenaudioError(f"row {row.number}: '{row.name}' came out as samples that are no numbers.")
+            raise GenaudioError(f"row {row.number}: '{row.name}' came out with NaN or infinite samples.")
         told[row.number] = made.told
         return np.atleast_2d(made.audio)
 
@@ -92,7 +92,7 @@ def compose(
         sounds[row.number] = make(row, wanted)
         lengths[row.number] = sounds[row.number].shape[1] if wanted is None else wanted
         if not lengths[row.number]:
-            raise GenaudioError(f"row {row.number}: '{row.name}' came out without any sound.")
+            raise GenaudioError(f"row {row.number}: '{row.name}' came out empty.")
         if sum(lengths.values()) > MAX_TOTAL * SAMPLE_RATE:
             raise GenaudioError(f'row {row.number}: the mix would be longer than {MAX_TOTAL / 60:.0f} minutes.')
     parts: list[Part] = timeline(script, lengths)

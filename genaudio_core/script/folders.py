@@ -25,10 +25,12 @@ def check_folder(path: Path) -> Path:
     except OSError as error:
         raise GenaudioError(f'Cannot write {path}: {error.strerror}.') from error
     if path.exists() and not (path / MARKER).is_file():
-        raise GenaudioError(f'{path} is there already and not ours to replace; move it away, or give another `folder`.')
+        raise GenaudioError(
+            f'{path} exists already and was not made by genaudio; move it away, or give another `folder`.'
+        )
     if path.exists() and (changed := _changed(path)):
         raise GenaudioError(
-            f'{path} was worked on since ({changed.name} is new); move it away, or give another `folder`.'
+            f'{path} was changed since it was made ({changed.name} is new); move it away, or give another `folder`.'
         )
     check_writable(path.parent / f'{path.name}.part')
     return path

@@ -289,7 +289,7 @@ class Speech:
             found = sorted(self.recordings.iterdir())
         except (OSError, ValueError) as error:
             why = getattr(error, 'strerror', None) or error
-            raise GenaudioError(f'`recordings`: there is no folder {self.recordings} to read ({why}).') from None
+            raise GenaudioError(f'`recordings`: the folder {self.recordings} cannot be read ({why}).') from None
         files = {p.stem.lower(): p for p in found if p.suffix.lower() in READABLE}
         count: dict[str, int] = {}
         for row in script.rows:
@@ -309,7 +309,7 @@ class Speech:
             except GenaudioError as error:
                 return str(error)
             return ''
-        return self.engine.fault(self._voice(row)) or ('' if _spoken(row.content) else 'there is no word to say.')
+        return self.engine.fault(self._voice(row)) or ('' if _spoken(row.content) else 'there are no words to say.')
 
     def _voice(self, row: Row) -> SpeechVoice:
         return self.voices.get(row.character) or voice_of(row.character)

@@ -42,7 +42,7 @@ class MixSettings:
         if not -40 <= self.ceiling_db <= 0:
             raise GenaudioError(f'`ceiling_db` must be -40 to 0 dBTP, not {self.ceiling_db:g}.')
         if self.channels not in (1, 2):
-            raise GenaudioError(f'A mix has 1 or 2 channels, not {self.channels}.')
+            raise GenaudioError(f'`channels` must be 1 or 2, not {self.channels}.')
 
 
 @dataclass
@@ -149,7 +149,7 @@ def mix(parts: Sequence[Part], sounds: Sequence[np.ndarray], settings: MixSettin
     Raises
     ------
     GenaudioError
-        If a sound holds samples that are no numbers.
+        If a sound holds NaN or infinite samples.
     """
     settings = settings or MixSettings()
     n_samples = max((part.end for part in parts), default=0)
@@ -157,7 +157,7 @@ def mix(parts: Sequence[Part], sounds: Sequence[np.ndarray], settings: MixSettin
     stems = []
     for part, sound in zip(parts, sounds, strict=True):
         if not np.isfinite(sound).all():
-            raise GenaudioError(f"row {part.row.number}: '{part.row.name}' holds samples that are no numbers.")
+            raise GenaudioError(f"row {part.row.number}: '{part.row.name}' holds NaN or infinite samples.")
         raw = fitted(to_channels(sound, settings.channels), part.n_samples)
         audio, gain_db, limited = to_volume(raw, part.row.volume)
         audio = np.array(audio)  # what is faded here must not be the caller's

@@ -74,7 +74,7 @@ def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"'{twice}' is written twice for one row")
+        raise ValueError(f"'{twice}' is given twice in one row")
     return found
 
 
@@ -121,7 +121,7 @@ def _read_csv(text: str, path: Path) -> tuple[list[dict[str, str]], list[int]]:
                 header = [cell.strip() for cell in cells]
                 twice = next((name for name in header if name and header.count(name) > 1), None)
                 if twice is not None:
-                    raise GenaudioError(f"{path}: two columns are called '{twice}'; leave one out.")
+                    raise GenaudioError(f"{path}: two columns are called '{twice}'; remove one.")
                 if not any(plain_name(name) in COLUMNS for name in header):
                     raise GenaudioError(f'{path}: the first line must name the columns: {", ".join(SHOWN)}.')
                 continue
@@ -132,6 +132,6 @@ def _read_csv(text: str, path: Path) -> tuple[list[dict[str, str]], list[int]]:
             lines.append(reader.line_num)
     except csv.Error as error:
         if 'unexpected end' in str(error) or 'expected after' in str(error):
-            error = csv.Error('a quotation mark is opened and not closed, or stands inside a text (write "" there)')
+            error = csv.Error('a quotation mark is not closed, or is inside a text (write "" there)')
         raise GenaudioError(f'{path}, line {begin}: {error}.') from error
     return rows, lines

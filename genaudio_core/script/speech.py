@@ -93,7 +93,7 @@ def cast(
     told = {name: VOICE.check(f'voices.{name}', settings) for name, settings in wanted.items()}
     for name in told:
         if name not in names:
-            raise GenaudioError(f"voices: nobody is called '{name}'.{did_you_mean(name, names)}")
+            raise GenaudioError(f"voices: the script has no character called '{name}'.{did_you_mean(name, names)}")
     voices: dict[str, SpeechVoice] = {}
     for name in names:
         own = voice_of(name, language, voices.values())
@@ -115,7 +115,7 @@ class _Program:
         try:
             return read_audio(out, SAMPLE_RATE)
         except GenaudioError as error:
-            raise GenaudioError(f'{command[0]} made no speech that can be read: {error}') from error
+            raise GenaudioError(f'{command[0]} made a file that cannot be read: {error}') from error
 
 
 class Espeak(_Program):
@@ -168,7 +168,7 @@ class CommandEngine(_Program):
     def fault(self, voice: SpeechVoice) -> str:
         """Let each voice say one word: what a program can do is known only when it does it."""
         if shutil.which(self.words[0]) is None:
-            return f"there is no program '{self.words[0]}' (`command`)."
+            return f"the program '{self.words[0]}' (`command`) is not installed."
         if voice not in self._checked:
             try:
                 self.say('yes', voice)

@@ -183,7 +183,7 @@ def parse_rows(
     if not raw:
         faults.add(0, 'The script is empty: write at least one foreground row.')
     if len(raw) > MAX_ROWS:
-        faults.add(0, f'The script has {len(raw)} rows; at most {MAX_ROWS} are taken.')
+        faults.add(0, f'The script has {len(raw)} rows; at most {MAX_ROWS} are allowed.')
         raw = raw[:MAX_ROWS]
     folder = path.parent if path else Path()
     rows = []
@@ -204,7 +204,7 @@ def _cells(number: int, raw: Mapping[str, Any], faults: Faults) -> dict[str, Any
     named: dict[str, str] = {}  # key -> how the column is called here
     for name, value in raw.items():
         if name == '\0':
-            faults.add(number, 'more cells than columns; put quotes around a text that has the separator in it.')
+            faults.add(number, 'more cells than columns; put quotes around text that contains the separator.')
             continue
         key = COLUMNS.get(plain_name(name))
         if value is None or (isinstance(value, str) and not value.strip()):
@@ -213,13 +213,13 @@ def _cells(number: int, raw: Mapping[str, Any], faults: Faults) -> dict[str, Any
             faults.add(number, str(unknown('column', '', str(name), SHOWN)))
             continue
         if isinstance(value, (dict, list)):
-            faults.add(number, f"'{name}' is one value, not a list or table.")
+            faults.add(number, f"'{name}' must be a single value, not a list or table.")
             continue
         if isinstance(value, str):  # one line, nothing invisible: it goes into file names, XML and terminals
             value = ' '.join(''.join(c if c.isprintable() else ' ' for c in value).split())
         if key in cells:
             if str(cells[key]) != str(value):
-                faults.add(number, f"'{named[key]}' and '{name}' are two columns for one thing; leave one out.")
+                faults.add(number, f"'{named[key]}' and '{name}' are two columns for the same thing; remove one.")
             continue
         cells[key], named[key] = value, name
     return cells
@@ -246,9 +246,9 @@ def _parse_row(number: int, raw: Mapping[str, Any], folder: Path, faults: Faults
         action = '?'
     name = str(cells.get('id', ''))
     if layout == BACKGROUND and not name:
-        faults.add(number, 'a background row needs an ID, so that its End is found.')
+        faults.add(number, 'a background row needs an ID, so that its End can be found.')
     if layout == BACKGROUND and kind == SPEECH:
-        faults.add(number, 'speech is always foreground. For a murmur in the background write a Sound effect.')
+        faults.add(number, 'speech is always foreground; for voices in the background use a Sound effect.')
     character = str(cells.get('character', ''))
     content = str(cells.get('content', ''))
     file = _file(number, cells, content, folder, faults) if action != END else None
@@ -330,7 +330,7 @@ def _file(number: int, cells: Mapping[str, Any], content: str, folder: Path, fau
             return file
     except (OSError, ValueError):  # too long for a name, or a zero byte in it: a text after all
         pass
-    faults.add(number, f'there is no file {file}.')
+    faults.add(number, f'the file {file} does not exist.')
     return None
 
 
@@ -347,7 +347,7 @@ def _checked_voices(voices: Any, faults: Faults) -> dict[str, dict[str, Any]]:
 def _check_order(rows: Sequence[Row], vague: set[str], faults: Faults) -> None:
     """What only the rows together tell: Begin and End, and one music at a time."""
     if rows and not vague and not any(row.layout == FOREGROUND for row in rows):
-        faults.add(0, 'The script has no foreground row, so it lasts no time.')
+        faults.add(0, 'The script has no foreground row, so it has no length.')
     open_rows: dict[str, Row] = {}
     started: dict[str, int] = {}  # ID -> foreground rows so far when it began
     foreground = 0
@@ -366,20 +366,22 @@ def _check_order(rows: Sequence[Row], vague: set[str], faults: Faults) -> None:
             continue
         if row.action == BEGIN:
             if row.id in open_rows:
-                faults.add(row.number, f"'{row.id}' begins twice; it began in row {open_rows[row.id].number} already.")
+                faults.add(row.number, f"'{row.id}' begins twice; it began already in row {open_rows[row.id].number}.")
                 continue
             open_rows[row.id], started[row.id] = row, foreground
         elif row.action == END:
             begun = open_rows.pop(row.id, None)
             if begun is None:
                 hint = did_you_mean(row.id, open_rows)
-                faults.add(row.number, f"'{row.id}' ends here and never began.{hint}")
+                faults.add(row.number, f"'{row.id}' ends here but never began.{hint}")
             elif begun.kind != row.kind:
                 faults.add(
                     row.number, f"'{row.id}' ends as {row.kind}, but row {begun.number} began it as {begun.kind}."
                 )
             elif started[row.id] == foreground and not vague:
-                faults.add(row.number, f"'{row.id}' lasts no time: no foreground row between its Begin and End.")
+                faults.add(
+                    row.number, f"'{row.id}' has no length: there is no foreground row between its Begin and End."
+                )
     for row in open_rows.values():
         faults.add(row.number, f"'{row.id}' never ends: add a row with Action End and this ID.")
 

@@ -52,7 +52,7 @@ class Separator:
 
     def __init__(self, model: LoadedModel, sharpness: float = 1.0, threads: int = 1):
         if not 0.1 <= sharpness <= 10:
-            raise GenaudioError(f'A sharpness of {sharpness:g} cannot be used: 0.1 (soft) to 10 (hard), 1 is balanced.')
+            raise GenaudioError(f'`sharpness` must be 0.1 (soft) to 10 (hard), not {sharpness:g}; 1 is balanced.')
         details = model.card.details
         self._session = model.session
         self.card = model.card
@@ -106,7 +106,7 @@ class Separator:
         """Return float32 (n_queries, channels, n_samples) of a whole `audio` (channels, n_samples)."""
         audio = np.atleast_2d(audio)
         if not audio.shape[1]:
-            raise GenaudioError('There is no sound to separate: it is 0 seconds long.')
+            raise GenaudioError('There is nothing to separate: the sound is 0 seconds long.')
         stream = self.stream(sample_rate, audio.shape[0], queries)
         out = np.concatenate([stream.process(audio), stream.finish()], axis=-1)
         return out[..., : audio.shape[1]]
@@ -117,9 +117,9 @@ class SeparationStream:
 
     def __init__(self, separator: Separator, sample_rate: int, channels: int, queries: Sequence[Query]):
         if not queries:
-            raise GenaudioError('There is no query in `queries`. Say what to listen for, such as "violin".')
+            raise GenaudioError('`queries` is empty. Say what to listen for, such as "violin".')
         if len(queries) > MAX_QUERIES:
-            raise GenaudioError(f'{len(queries)} queries at once are too many; at most {MAX_QUERIES}.')
+            raise GenaudioError(f'{len(queries)} queries are too many; at most {MAX_QUERIES} at once.')
         if not MIN_RATE <= sample_rate <= MAX_RATE:
             raise GenaudioError(f'A sample rate of {sample_rate} Hz cannot be separated ({MIN_RATE} to {MAX_RATE}).')
         self._separator = separator
@@ -130,7 +130,7 @@ class SeparationStream:
         self._vectors = np.concatenate(vectors)
         if self._vectors.shape[1] != separator.query_dim:
             raise GenaudioError(
-                f'The query has {self._vectors.shape[1]} numbers, the model wants {separator.query_dim}: '
+                f'The query has {self._vectors.shape[1]} numbers, the model takes {separator.query_dim}: '
                 'it was trained on another encoder (CLIP and CLAP models need `encoder`).'
             )
         self.n_queries = len(queries)
@@ -338,7 +338,7 @@ def separated(
     Raises
     ------
     GenaudioError
-        If there is no sound, or it is silent, or the model's samples are no numbers.
+        If there is no sound, or it is silent, or the model's samples are NaN or infinite.
     """
     waiting: np.ndarray | None = None
     taken, loudest = 0, 0.0
@@ -349,7 +349,7 @@ def separated(
         stems = stems[..., : waiting.shape[1]]
         if not np.isfinite(stems).all():
             raise GenaudioError(
-                f'The model {stream.model_name} made samples that are no numbers of {name}: it is damaged. '
+                f'The model {stream.model_name} made NaN or infinite samples from {name}: it is damaged. '
                 'Nothing was written.'
             )
         n = stems.shape[-1]
@@ -364,7 +364,7 @@ def separated(
         if own.shape[1]:
             yield own, stems
     if not taken:
-        raise GenaudioError(f'{name} holds no sound: it is 0 seconds long.')
+        raise GenaudioError(f'{name} is empty: it is 0 seconds long.')
     if loudest < 1e-6:
         raise GenaudioError(f'{name} is silent: there is nothing to separate.')
     own, stems = put(stream.finish())

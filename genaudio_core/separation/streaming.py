@@ -151,7 +151,9 @@ class NetworkStream:
         """Glide to other query vectors (Q, D); the number of queries stays."""
         queries = check_queries(queries, self.network)
         if queries.shape != self.queries.shape:
-            raise GenaudioError(f'{len(self.queries)} queries are running; give as many, or load another slot.')
+            raise GenaudioError(
+                f'{len(self.queries)} queries are running; give the same number, or load another model.'
+            )
         self.queries, self._from, self._left = queries, self._now, 1.0
 
     def process(self, spectrum: np.ndarray, heard: np.ndarray | None) -> np.ndarray:
@@ -184,10 +186,10 @@ def check_queries(queries: np.ndarray, network: MaskNetwork) -> np.ndarray:
     queries = np.ascontiguousarray(np.atleast_2d(queries), np.float32)
     if queries.ndim != 2 or queries.shape[1] != network.query_dim or not 1 <= len(queries) <= MAX_QUERIES:
         raise GenaudioError(
-            f'Queries must be 1 to {MAX_QUERIES} vectors of {network.query_dim} numbers, not {queries.shape}.'
+            f'`queries` must have the shape (1 to {MAX_QUERIES}, {network.query_dim}), not {queries.shape}.'
         )
     if not np.isfinite(queries).all():
-        raise GenaudioError('A query vector holds values that are no numbers.')
+        raise GenaudioError('A query vector holds NaN or infinite values.')
     return queries
 
 
@@ -210,9 +212,9 @@ class CrossFade:
         """Cross-fade to `slot`, which must have the same hop and window. One that was still fading in is dropped."""
         old = self.slot.network
         if (slot.network.hop, slot.network.n_fft) != (old.hop, old.n_fft):
-            raise GenaudioError('The new model has another hop or window; start the stream again to use it.')
+            raise GenaudioError('The new model has a different hop or window; start the stream again to use it.')
         if len(slot.queries) != len(self.slot.queries):
-            raise GenaudioError('A model can only be replaced by one with as many queries.')
+            raise GenaudioError('A model can only be replaced by one with the same number of queries.')
         self._next, self._at = slot, -self._warm_up
 
     def process(self, spectrum: np.ndarray, heard: np.ndarray | None) -> np.ndarray:
@@ -342,12 +344,12 @@ def check_hop(hop: int | None, network: MaskNetwork) -> int:
     """
     hop = hop or network.hop
     if hop < 32 or network.hop % hop:
-        raise GenaudioError(f'The hop must be {network.hop} samples or a whole part of that, not {hop}.')
+        raise GenaudioError(f'`hop` must be {network.hop} samples or divide that, not {hop}.')
     return hop
 
 
 def as_stereo(block: np.ndarray) -> np.ndarray:
-    """Return `block` as float32 (2, n): mono is heard on both sides, values that are no numbers become silence.
+    """Return `block` as float32 (2, n): mono is heard on both sides, NaN or infinite values become silence.
 
     Raises
     ------

@@ -201,7 +201,7 @@ def test_no_note_between_lowest_and_highest_is_told(capsys, phrase_file, tmp_pat
 @pytest.mark.parametrize('command', COMMANDS)
 @pytest.mark.parametrize(
     ('out', 'told'),
-    [('x.wav', 'would hold MIDI'), ('x.png', 'would hold MIDI'), ('folder', 'is a folder'),
+    [('x.wav', 'would be a MIDI file'), ('x.png', 'would be a MIDI file'), ('folder', 'is a folder'),
      ('pipe.mid', 'is a device'), ('no/x.mid', 'does not exist'), ('n' * 300 + '.mid', 'too long'),
      ('in.mid/x.mid', 'does not exist')],
 )  # fmt: skip

@@ -117,7 +117,7 @@ def test_batch_skips_fails_and_goes_on(tmp_path, capsys):
     write_model(made[0].output, model.data, done)
     results = export_all(made, faults)  # one process, for the broken one
     assert [r.state for r in results] == ['up to date', 'failed', 'failed', 'failed']
-    assert 'there is no checkpoint' in results[1].why and 'no safetensors checkpoint' in results[2].why
+    assert 'gone.safetensors does not exist' in results[1].why and 'not a safetensors checkpoint' in results[2].why
     assert not (tmp_path / 'broken-fp32.onnx').exists()
     assert main(['all', str(path), '--only', 'a', '--json']) == 0
     assert json.loads(capsys.readouterr().out)['results'][0]['state'] == 'up to date'

@@ -245,7 +245,7 @@ def test_what_cannot_be_separated_is_one_line(source, options, said):
 
 
 def test_no_query_is_one_line():
-    with pytest.raises(ga.GenaudioError, match='no query in `queries`'):
+    with pytest.raises(ga.GenaudioError, match='`queries` is empty'):
         ga.separate(np.ones((2, 100)), [], sample_rate=44100)
 
 

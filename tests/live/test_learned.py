@@ -41,7 +41,7 @@ def test_a_broken_file_is_told_once_and_left_alone(tmp_path, text):
     path.write_text(text)
     learned = Learned(said.append, path)
     learned.remember(preset(), {20: 'music.density'})
-    assert len(said) == 1 and 'mend or delete' in said[0]
+    assert len(said) == 1 and 'repair or delete' in said[0]
     assert path.read_text() == text
 
 
@@ -55,7 +55,7 @@ def test_bindings_of_another_version_are_left_out(tmp_path):
 def test_a_folder_that_cannot_be_written_is_told():
     said = []
     Learned(said.append, Path('/proc/genaudio/controllers.json')).remember(preset(), {20: 'hush'})
-    assert 'not kept' in said[0]
+    assert 'not saved' in said[0]
 
 
 def test_a_file_in_the_way_is_told(tmp_path):
@@ -63,7 +63,7 @@ def test_a_file_in_the_way_is_told(tmp_path):
     learned = Learned(said.append, tmp_path / 'x' / 'controllers.json')
     (tmp_path / 'x').write_text('')
     learned.remember(preset(), {20: 'hush'})
-    assert len(said) == 1 and 'not kept' in said[0]
+    assert len(said) == 1 and 'not saved' in said[0]
 
 
 @pytest.mark.parametrize(

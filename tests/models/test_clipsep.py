@@ -169,7 +169,7 @@ def test_other_weights_are_refused_in_one_line(tmp_path):
     with pytest.raises(GenaudioError, match='not of CLIPSep'):
         load_published_clipsep(tmp_path / 'other.pt')
     (tmp_path / 'words.pt').write_text('hello')
-    with pytest.raises(GenaudioError, match='no torch checkpoint'):
+    with pytest.raises(GenaudioError, match='not a torch checkpoint'):
         load_published_clipsep(tmp_path / 'words.pt')
     state = _TheirNet().state_dict()
     del state['synth_net.scale']

@@ -84,7 +84,7 @@ def test_a_chain_knows_its_latency_and_keeps_samples_in_place():
     [
         (EffectSpec(), 'either built in'),
         (EffectSpec(effect='Gain', path='x.vst3'), 'either built in'),
-        (EffectSpec(path='/no/such.vst3'), 'There is no plug-in /no/such.vst3'),
+        (EffectSpec(path='/no/such.vst3'), 'The plug-in /no/such.vst3 does not exist'),
         (EffectSpec(effect='Reverbb'), "No effect 'Reverbb'. Did you mean 'Reverb'"),
         (EffectSpec(effect='Reverb', parameters={'roomsize': 1}), "no parameter 'roomsize'. Did you mean 'room_size'"),
         (EffectSpec(effect='Reverb', parameters={'room_size': 'big'}), "'room_size' cannot be big"),
@@ -181,7 +181,7 @@ def test_a_plugin_that_is_missing_or_an_instrument_is_left_out_and_told(host, tm
     })  # fmt: skip
     try:
         told = [plugins.poll(), plugins.poll(), plugins.poll()]
-        assert told[0] == 'There is no plug-in /no/such.vst3. It is left out.'
+        assert told[0] == 'The plug-in /no/such.vst3 does not exist. It is left out.'
         assert 'broken.vst3 does not load' in told[1] and 'is an instrument' in told[2]
         out, start, latency = play(host, x), RATE, host.latency
         sum_ = -out[:2] + out[2:4] + out[4:6]  # the rest of the first chain plays

@@ -84,13 +84,13 @@ def test_words_and_pictures_reach_the_separator(ask, tmp_path):
 
 @pytest.mark.parametrize(('source', 'arguments', 'said'), [
     (CLIP, ['-q', 'violin'], 'trained on CLIP: give its weights'),
-    (CLIP, ['--encoder', 'w', '--example', 'clip.wav'], 'CLIP, which does not hear'),
-    (CLAP, ['--encoder', 'w', '--image', 'picture.png'], 'CLAP, whose space has no pictures'),
+    (CLIP, ['--encoder', 'w', '--example', 'clip.wav'], 'CLIP, which knows no sounds'),
+    (CLAP, ['--encoder', 'w', '--image', 'picture.png'], 'CLAP, which has no pictures'),
     (CLIP, ['--encoder', 'w', '--image', 'nothing.png'], 'There is no picture'),
-    (CLIP, ['--encoder', 'w', '-q', 'not drums'], 'says nothing to listen for'),
-    (CLIP, ['--encoder', 'w', '-q', '  '], 'says nothing to listen for'),
+    (CLIP, ['--encoder', 'w', '-q', 'not drums'], 'does not say what to listen for'),
+    (CLIP, ['--encoder', 'w', '-q', '  '], 'does not say what to listen for'),
     (QuerySource(), ['--image', 'picture.png'], 'has never seen a picture'),
-    (QuerySource(), ['-q', 'violin', '--encoder', 'w'], 'no use for an --encoder'),
+    (QuerySource(), ['-q', 'violin', '--encoder', 'w'], 'leave --encoder out'),
     (QuerySource(), [], 'Nothing to listen for'),
 ])  # fmt: skip
 def test_what_a_model_cannot_be_asked(ask, tmp_path, capsys, monkeypatch, source, arguments, said):
@@ -102,7 +102,7 @@ def test_what_a_model_cannot_be_asked(ask, tmp_path, capsys, monkeypatch, source
 
 def test_another_encoder_is_refused_or_told(ask, capsys):
     assert ask(CLIP, '--encoder', 'w', '-q', 'drums', family='clap') == 2
-    assert 'w holds CLAP; this model was trained on CLIP' in capsys.readouterr().err
+    assert 'w is a CLAP encoder; this model was trained on CLIP' in capsys.readouterr().err
     long = {word: [*vector, 0] for word, vector in WORDS.items()}
     assert ask(CLIP, '--encoder', 'w', '-q', 'drums', vectors=long) == 2
     assert 'have 5 numbers' in capsys.readouterr().err

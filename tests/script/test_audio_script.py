@@ -103,22 +103,22 @@ def test_toml_with_voices(tmp_path):
         ([speech(Volume=-300)], 'row 1: Volume dB must be a number from -70 to 0 dB, not -300.'),
         ([speech(Volume=True)], 'row 1: Volume dB must be a number from -70 to 0 dB, not True.'),
         ([speech(Action='Begin')], 'row 1: a foreground row has no Action'),
-        ([speech(File='gone.wav')], 'row 1: there is no file gone.wav.'),
+        ([speech(File='gone.wav')], 'row 1: the file gone.wav does not exist.'),
         ([speech(File='notes.txt')], "row 1: 'notes.txt' is not a sound file"),
         ([speech(**{'Audio Type': 'Sound effect', 'Duration': '-3'})], 'row 1: Duration must be a number over 0'),
         ([speech(**{'Audio Type': 'Sound effect', 'Duration': 0})], 'row 1: Duration must be a number over 0'),
         ([speech(**{'Audio Type': 'Music', 'Duration': float('nan')})], 'row 1: Duration must be a number over 0'),
         ([speech(**{'Audio Type': 'Music', 'Duration': '1e999'})], 'row 1: Duration must be a number over 0'),
-        ([speech(**{'Audio Type': ['Music']})], "row 1: 'Audio Type' is one value"),
+        ([speech(**{'Audio Type': ['Music']})], "row 1: 'Audio Type' must be a single value"),
         ([background('a', 'Begin'), speech()], "row 1: 'a' never ends: add a row with Action End and this ID."),
-        ([speech(), background('a', 'End')], "row 2: 'a' ends here and never began."),
+        ([speech(), background('a', 'End')], "row 2: 'a' ends here but never began."),
         (
             [background('rain', 'Begin'), speech(), background('rian', 'End')],
-            "row 3: 'rian' ends here and never began. Did you mean 'rain'?",
+            "row 3: 'rian' ends here but never began. Did you mean 'rain'?",
         ),
         (
             [background('a', 'Begin'), background('a', 'Begin'), speech(), background('a', 'End')],
-            "row 2: 'a' begins twice; it began in row 1 already.",
+            "row 2: 'a' begins twice; it began already in row 1.",
         ),
         (
             [background('a', 'Begin'), speech(), background('b', 'Begin'), speech(), background('a', 'End'),
@@ -131,13 +131,13 @@ def test_toml_with_voices(tmp_path):
         ),
         (
             [background('a', 'Begin'), background('a', 'End'), speech()],
-            "row 2: 'a' lasts no time: no foreground row between its Begin and End.",
+            "row 2: 'a' has no length: there is no foreground row between its Begin and End.",
         ),
         (
             [background('a', 'Begin'), speech(), background('a', 'End', 'Sound effect')],
             "row 3: 'a' ends as sound effect, but row 1 began it as music.",
         ),
-        ([background('', 'Begin'), speech()], 'row 1: a background row needs an ID, so that its End is found.'),
+        ([background('', 'Begin'), speech()], 'row 1: a background row needs an ID, so that its End can be found.'),
         ([background('a', ''), speech()], 'row 1: a background row needs an Action: Begin or End.'),
         ([background('a', 'Start now'), speech()], "row 1: unknown Action 'Start now'."),
         (
@@ -283,7 +283,9 @@ def test_a_recording_of_a_kind_that_is_not_read_is_no_text(kind, name):
 
 def test_two_columns_for_one_thing_are_told(tmp_path):
     text = 'Audio Type,Type,Content,Duration\nMusic,Sound effect,silence,1\nMusic,,calm,1\n'
-    with pytest.raises(GenaudioError, match=r"row 1 .*'Audio Type' and 'Type' are two columns for one thing") as caught:
+    with pytest.raises(
+        GenaudioError, match=r"row 1 .*'Audio Type' and 'Type' are two columns for the same thing"
+    ) as caught:
         read_script(written(tmp_path, 'a.csv', text))
     assert 'row 2' not in str(caught.value)
     with pytest.raises(GenaudioError, match="two columns are called 'Content'"):

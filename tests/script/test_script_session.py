@@ -100,7 +100,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path):
         write_stems(tmp_path / 'stems', made)
     assert {path.name: path.read_bytes() for path in (tmp_path / 'stems').glob('*.wav')} == before
     (tmp_path / 'file').touch()
-    with pytest.raises(GenaudioError, match='not ours to replace'):
+    with pytest.raises(GenaudioError, match='was not made by genaudio'):
         check_folder(tmp_path / 'file')
     with pytest.raises(GenaudioError, match='does not exist'):
         check_folder(tmp_path / 'gone/stems')

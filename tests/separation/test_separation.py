@@ -115,7 +115,7 @@ def test_memory_does_not_grow():
 
 def test_bad_requests_in_one_line(tmp_path):
     separator = fake_separator()
-    with pytest.raises(GenaudioError, match='no query'):
+    with pytest.raises(GenaudioError, match='`queries` is empty'):
         separator.separate(noise(), 44100, [])
     with pytest.raises(GenaudioError, match='0 seconds'):
         separator.separate(noise(n=0), 44100, [low(0.5)])

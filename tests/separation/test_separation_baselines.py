@@ -66,7 +66,7 @@ def test_all_ways_step_together_and_go_on(tmp_path, sounds, space):
     assert rows.models['nit'].config.noise_heads == 2
     with pytest.raises(GenaudioError, match='other settings'):
         Rows(tmp_path / 'other', Plan(batch=5), space)
-    with pytest.raises(GenaudioError, match='no comparison'):
+    with pytest.raises(GenaudioError, match='not a comparison'):
         Rows(tmp_path / 'nowhere', SMALL)
 
 

@@ -196,5 +196,5 @@ def test_a_table_may_begin_with_its_separator(tmp_path, mark):
 
 def test_a_name_that_json_has_twice_is_told(tmp_path):
     (tmp_path / 'x.json').write_text('[{"audio_type": "sound_effect", "desc": "rain", "len": 1, "len": 2}]')
-    with pytest.raises(GenaudioError, match="'len' is written twice"):
+    with pytest.raises(GenaudioError, match="'len' is given twice"):
         read_script(tmp_path / 'x.json')

@@ -137,7 +137,7 @@ def test_a_block_size_that_changes_while_the_callbacks_process_is_dead_is_taken_
                 kill(one.audio)
                 subprocess.run(['jack_bufsize', str(size)], capture_output=True, timeout=30)
                 until(lambda: 'genaudio-stems:in_1' in ports(), 90)
-                one.wait_for(f'Blocks have {size} samples now')
+                one.wait_for(f'Blocks now have {size} samples')
                 works(one)
                 with Desk() as desk:
                     desk.hears()

@@ -55,8 +55,12 @@ def test_a_preset_says_stems_levels_effects_and_controllers():
         ('query = "drums"', 'qeury = "drums"', "unknown key 'stems.1.qeury'. Did you mean 'query'"),
         ('wet = 0.5', 'wet = 2', 'isolate.wet must be a number from 0 to 1, not 2'),
         ('wet = 0.5', 'wet = "half"', "isolate.wet must be a number from 0 to 1, not 'half'"),
-        ('gain.electric_bass', 'gain.electric_bas', "'gain.electric_bas' to set. Did you mean 'gain.electric_bass'"),
-        ('drums.1.thr', 'drums.2.thr', 'drums has 1 effects, counted from 1'),
+        (
+            'gain.electric_bass',
+            'gain.electric_bas',
+            "'gain.electric_bas' is not something that can be set. Did you mean 'gain.electric_bass'",
+        ),
+        ('drums.1.thr', 'drums.2.thr', 'drums has 1 effect, counted from 1'),
         ('mute = true', 'mute = 1', 'stems.2.mute must be true or false, not 1'),
         ('effect = "Gain"', 'gain_db = 1', 'either built in'),
         ('74 =', 'x =', "'x' is not a controller number (0 to 119)"),
@@ -94,7 +98,9 @@ def test_options_win_over_the_preset(tmp_path):
     assert preset.mix.rest_db == -12 and preset.mix.wet == 0.5 and not preset.mix.mute and preset.low_latency
     assert preset.chains[0][0].parameters == {'threshold_db': -18, 'ratio': 3}
     assert preset.chains[2][0].effect == 'Invert' and preset.chains[4][0].effect == 'Gain'  # the monitor's moved on
-    with pytest.raises(GenaudioError, match=re.escape("'gain.drms' to set. Did you mean 'gain.drums'")):
+    with pytest.raises(
+        GenaudioError, match=re.escape("'gain.drms' is not something that can be set. Did you mean 'gain.drums'")
+    ):
         options(str(file), '--set', 'gain.drms=1')
 
 

@@ -94,7 +94,7 @@ def test_released_weights_are_stored_in_half_the_bytes(part, models):
 
 
 def test_a_checkpoint_of_another_part_is_refused(models):
-    with pytest.raises(GenaudioError, match='no checkpoint of a vocoder'):
+    with pytest.raises(GenaudioError, match='not a checkpoint of a vocoder'):
         find_kind('synth-vocoder').load(models / 'synth-prior.safetensors')
 
 

@@ -171,8 +171,8 @@ def test_the_command_makes_a_font_and_says_what_it_cannot_use(tmp_path, capsys):
     assert main(['prepare-font', f'violin={tmp_path}/fiddle', f'cello={tmp_path}/fiddle', '-o', str(out)]) == 0
     assert out.read_bytes()[8:12] == b'sfbk'
     for text, told in (
-        ('violin', 'names no folder'), ('kazoo=.', 'no instrument of General MIDI'), ('drums=.', 'no instrument'),
-        (f'violin={tmp_path}/gone', 'is no folder'), (f'violin={tmp_path}/nameless', 'has a note in its name'),
+        ('violin', 'must be NAME=FOLDER'), ('kazoo=.', 'not an instrument of General MIDI'), ('drums=.', 'not an'),
+        (f'violin={tmp_path}/gone', 'is not a folder'), (f'violin={tmp_path}/nameless', 'has a note in its name'),
     ):  # fmt: skip
         capsys.readouterr()
         assert main(['prepare-font', text, '-o', str(out)]) == 2

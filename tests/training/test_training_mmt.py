@@ -119,7 +119,7 @@ def test_init_begins_from_a_checkpoint(data, tmp_path, capsys):
     capsys.readouterr()
     (tmp_path / 'noise.safetensors').write_bytes(b'noise')
     assert train(data, tmp_path / 'c', '--steps', '1', '--init', str(tmp_path / 'noise.safetensors')) == 2
-    assert 'no safetensors checkpoint' in capsys.readouterr().err
+    assert 'not a safetensors checkpoint' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--temperature', type=number('--temperature', 0.001, 100), default=1.0,
-                        help='under 1 safer, over 1 wilder')  # fmt: skip
+                        help='below 1 is safer, above 1 wilder')  # fmt: skip
     parser.add_argument('--top-p', type=number('--top-p', above=0, high=1), default=0.98,
-                        help='leave out the unlikeliest 1 - P of every choice')  # fmt: skip
+                        help='keep only the likeliest choices that add up to P')  # fmt: skip
     parser.add_argument('--top-k', type=whole('--top-k'), default=0, help='choose among the K likeliest (default: all)')
     parser.add_argument('--min-p', type=number('--min-p', 0, 0.999), default=0.0,
-                        help='leave out what is under P times the likeliest')  # fmt: skip
+                        help='leave out choices less likely than P times the likeliest')  # fmt: skip
     parser.add_argument('--key', help="only notes of this key, such as 'D minor'")
     parser.add_argument('--chord', help="only notes of this chord, such as 'Am7'")
     parser.add_argument('--density', type=number('--density', -10, 10), default=0.0, help='-2 sparse .. 2 dense')
@@ -54,7 +54,7 @@ def add_length(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--beats', type=number('--beats', above=0, high=MAX_BEATS), default=16,
                         help='quarter notes to make (default: 16)')  # fmt: skip
     parser.add_argument('--takes', type=whole('--takes', 1, 1000), default=1,
-                        help='several, written to OUT-1.mid, OUT-2.mid, ...')  # fmt: skip
+                        help='how many versions, written to OUT-1.mid, OUT-2.mid, ...')  # fmt: skip
 
 
 def add_published(parser: argparse.ArgumentParser, *others: str) -> None:
@@ -92,7 +92,7 @@ def check_output(args: argparse.Namespace) -> None:
         if sys.stdout.isatty():
             raise GenaudioError('-o - writes a MIDI file to stdout, which is a terminal here: add > FILE or | PROGRAM.')
     elif args.out.suffix.lower() not in SUFFIXES:
-        raise GenaudioError(f'{args.out} would hold MIDI, not {args.out.suffix[1:]}: end its name in .mid.')
+        raise GenaudioError(f'{args.out} would be a MIDI file, not {args.out.suffix[1:]}: end its name in .mid.')
     outs = [args.out]
     if args.picture:
         if args.picture.suffix.lower() not in ('.png', '.svg', '.pdf'):

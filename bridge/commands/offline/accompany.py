@@ -12,7 +12,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.music.keys import parse_chart
 from genaudio_core.score.instruments import find_instruments
 
-HELP = 'Write other instruments beside a MIDI file. What it holds stays as it is.'
+HELP = 'Add other instruments to a MIDI file. Its own notes stay as they are.'
 EXAMPLE = 'genaudio accompany melody.mid --instruments "piano,contrabass" -o band.mid'
 
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> dict | None:
     score = generating.read(args.input)
     there = [name for name in instruments if name in score.instruments]
     if 0 < len(there) < len(instruments):
-        notice(f'{" and ".join(there)} {"plays" if len(there) == 1 else "play"} already: nothing is added there.')
+        notice(f'{" and ".join(there)} {"plays" if len(there) == 1 else "play"} in the file already; nothing is added.')
     decoder = generating.load(args)
     with progress_bar('accompanying', score.end) as progress:
         made = accompany(

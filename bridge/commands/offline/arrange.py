@@ -10,7 +10,7 @@ from genaudio_core.command_line import number
 from genaudio_core.continuation.arranging import arrange
 from genaudio_core.score.instruments import find_instruments
 
-HELP = 'Spread the notes of a MIDI file over the instruments named (automatic instrumentation).'
+HELP = 'Spread the notes of a MIDI file over the given instruments (automatic instrumentation).'
 EXAMPLE = 'genaudio arrange piano.mid --instruments "violin,viola,cello" -o trio.mid'
 
 

@@ -23,7 +23,7 @@ ARGUMENTS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('script', type=Path, help='.csv, .toml or .json (see docs/audio-script.md)')
     parser.add_argument('-o', '--out', type=Path, help='the mix to write: .wav (32-bit float), .flac, .mp3, ...')
-    parser.add_argument('--check', action='store_true', help='only look for faults; nothing is made or written')
+    parser.add_argument('--check', action='store_true', help='only check the script; nothing is made or written')
     parser.add_argument('--stems', action='store_true', help='also write each row to OUT-stems/ (Broadcast Wave)')
     parser.add_argument(
         '--session', action='store_true', help='also write an Ardour session and cue lists: OUT-session/'
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     began = time.monotonic()
     if args.out is None and not args.check:
-        raise GenaudioError('Say where the mix goes (-o mix.wav), or give --check.')
+        raise GenaudioError('Say where to write the mix (-o mix.wav), or give --check.')
     settings = MixSettings(channels=1 if args.mono else 2, duck_db=args.duck, ceiling_db=args.ceiling)
     stems_folder = session_folder = None
     if args.out is not None and not args.check:
@@ -144,9 +144,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     mixdown = composition.mixdown
     for stem in mixdown.stems:
         if stem.silent and makers.of(stem.part.row) is not makers.silence:
-            notice(f'row {stem.part.row.number}: came out silent.')
+            notice(f'row {stem.part.row.number}: is silent.')
     if mixdown.gain_db < 0:
-        notice(f'All of it was lowered by {-mixdown.gain_db:.1f} dB to keep its peak under {args.ceiling:g} dBTP.')
+        notice(f'The whole mix was lowered by {-mixdown.gain_db:.1f} dB to keep its peak under {args.ceiling:g} dBTP.')
     if out.suffix.lower() == '.wav':
         write_broadcast_wav(out, mixdown.audio, SAMPLE_RATE, 0, script.path.stem if script.path else '')
     else:

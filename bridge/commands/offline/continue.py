@@ -10,7 +10,7 @@ from genaudio_core.continuation.generation import continue_score
 from genaudio_core.continuation.published import continue_as_published
 from genaudio_core.music.keys import parse_chart
 
-HELP = 'Continue a MIDI file. What it holds stays as it is; the new part begins where it ends.'
+HELP = 'Continue a MIDI file. Its own notes stay as they are; the new part begins where it ends.'
 EXAMPLE = 'genaudio continue phrase.mid -o song.mid --beats 16 --seed 1 --picture song.png'
 
 

@@ -9,7 +9,7 @@ from genaudio_core.command_line import number
 from genaudio_core.continuation.generation import generate, meter_of
 from genaudio_core.continuation.published import generate_as_published
 
-HELP = 'Make new music, for the instruments named or for an ensemble that the model chooses.'
+HELP = 'Make new music, for the given instruments or for an ensemble that the model chooses.'
 EXAMPLE = 'genaudio generate --instruments "church organ,viola,contrabass" --beats 32 -o new.mid'
 
 

@@ -1,4 +1,4 @@
-"""`genaudio infill`: bars of a MIDI file, written anew between what stands before and after."""
+"""`genaudio infill`: bars of a MIDI file, rewritten to fit what comes before and after."""
 
 import argparse
 import re
@@ -12,7 +12,7 @@ from genaudio_core.continuation.accompaniment import beats_of_bars, infill
 from genaudio_core.errors import GenaudioError
 from genaudio_core.score.notes import Score
 
-HELP = 'Write some bars of a MIDI file anew; what is before and after them stays.'
+HELP = 'Rewrite some bars of a MIDI file; what comes before and after them stays.'
 EXAMPLE = 'genaudio infill song.mid --bars 5-8 -o new.mid --candidates 8'
 
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('input', type=Path, help='MIDI file')
     parser.add_argument('--bars', required=True, help='first and last bar, counted from 1, such as 5-8')
     parser.add_argument('--candidates', type=whole('--candidates', 1, 1000), default=4,
-                        help='the best of so many stays')  # fmt: skip
+                        help='how many to try; the best is kept')  # fmt: skip
     generating.add_output(parser)
     generating.add_sampling(parser)
     generating.add_listening(parser)
@@ -31,7 +31,7 @@ def bar_range(score: Score, text: str) -> tuple[float, float]:
     """Beats of the first bar's beginning and the last bar's end; raises GenaudioError."""
     match = re.fullmatch(r'(\d{1,9})(?:-(\d{1,9}))?', text.strip())
     if not match:
-        raise GenaudioError(f"--bars must be such as 5-8, not '{text}'.")
+        raise GenaudioError(f"--bars must be a bar or a range of bars such as 5-8, not '{text}'.")
     first, last = int(match[1]), int(match[2] or match[1])
     return beats_of_bars(score, first, last)
 

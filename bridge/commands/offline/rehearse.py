@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     preset = fitted(preset, score, str(args.input), own_meter=own_meter)
     if len(score.meters) > 1 and not own_meter:
         beat = score.meters[1].beat
-        notice(f'{args.input} changes its meter at beat {beat:g}: the band goes on in that of the first bar, as live.')
+        notice(f'{args.input} changes its meter at beat {beat:g}; the band keeps that of the first bar, as live.')
     model = preset['music.model']
     made = rehearse(preset, score, make_musician(model), plan_seconds=args.plan_ms / 1000)
     if made.silent:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar='WORDS',
-        help='what to pull out, such as "0.7 violin + 0.3 flute, not cymbals"; again for another stem',
+        help='what to pull out, such as "0.7 violin + 0.3 flute, not cymbals"; repeat for more stems',
     )
     add_query_options(
         parser, example='a recording of the sound to pull out: one more stem each',
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number('--sharpness', 0.1, 10),
         default=1.0,
         metavar='X',
-        help='above 1 less of other sounds stays in a stem, and more of its own is lost (0.1 to 10)',
+        help='above 1, stems keep less of other sounds and lose more of their own (0.1 to 10)',
     )
-    parser.add_argument('--residual', action='store_true', help='also write what is left')
+    parser.add_argument('--residual', action='store_true', help='also write what is in no stem')
     parser.add_argument('-o', '--out', type=Path, default=Path('.'), metavar='DIR', help='folder for the stems')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
     parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
@@ -73,13 +73,13 @@ def _targets(args: argparse.Namespace, names: Sequence[str], kind: str) -> list[
 
 def _queries(args: argparse.Namespace, separator: Any) -> list:
     if not args.query and not args.example and not args.image:
-        raise GenaudioError('Nothing to listen for. Say it in words (-q "violin") or by --example CLIP.')
+        raise GenaudioError('Nothing to listen for. Give words (-q "violin") or a sound (--example CLIP).')
     source = separator.asked
     check_pictures(args, source.bundled, '-q "violin"')
     if not source.bundled:
         return _foreign_queries(args, separator)
     if args.encoder is not None:
-        raise GenaudioError('This model is asked through the bundled encoders; it has no use for an --encoder.')
+        raise GenaudioError('This model uses the bundled encoders; leave --encoder out.')
     from genaudio_core.query.encoder import QueryEncoder
 
     encoder = QueryEncoder()
@@ -95,9 +95,9 @@ def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
     source = separator.asked
     family = source.encoder.upper()
     if args.image and 'image' not in source.inputs:
-        raise GenaudioError(f'This model was trained on {family}, whose space has no pictures: use words or --example.')
+        raise GenaudioError(f'This model was trained on {family}, which has no pictures: use words or --example.')
     if args.example and 'audio' not in source.inputs:
-        raise GenaudioError(f'This model was trained on {family}, which does not hear: use words or --image.')
+        raise GenaudioError(f'This model was trained on {family}, which knows no sounds: use words or --image.')
     if args.encoder is None:
         raise GenaudioError(
             f'This model was trained on {family}: give its weights by --encoder, a file of open_clip or a folder of '
@@ -105,12 +105,14 @@ def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
         )
     for text in args.query:
         if not parse(text)[0]:
-            raise GenaudioError(f'The query \'{text}\' says nothing to listen for, such as -q "violin".')
+            raise GenaudioError(f'The query \'{text}\' does not say what to listen for, such as -q "violin".')
     found, told = EncoderProcess(args.encoder, args.encoder_model).queries(
         args.query, args.negative, audio=args.example, image=args.image, normalise=source.normalised, probe=True
     )
     if told['family'] != source.encoder:
-        raise GenaudioError(f'{args.encoder} holds {told["family"].upper()}; this model was trained on {family}.')
+        raise GenaudioError(
+            f'{args.encoder} is a {told["family"].upper()} encoder; this model was trained on {family}.'
+        )
     probe = told['text'][-1]
     if len(probe) != separator.query_dim:
         raise GenaudioError(
@@ -177,7 +179,7 @@ def _separated(
     levels = dict(zip([*names, *(['residual'] if residual else [])], told['level_db'], strict=True))
     for name, db in levels.items():
         if not db >= -50 and name != 'residual':
-            notice(f"'{name}' seems not to be in {path.name}: its stem is {-db:.0f} dB below the input.")
+            notice(f"'{name}' is probably not in {path.name}: its stem is {-db:.0f} dB below the input.")
     return {
         'input': str(path), 'stems': [str(o) for o in outputs], 'residual': str(left) if left else None,
         'seconds': round(told['seconds'], 3), 'sample_rate': told['sample_rate'], 'channels': told['channels'],

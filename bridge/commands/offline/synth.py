@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> dict:
     if args.out.suffix.lower() not in WRITABLE:
         raise GenaudioError(f"Cannot write '{args.out.suffix}' files; use one of {', '.join(WRITABLE)}.")
     if not 1 <= args.takes <= MAX_TAKES:
-        raise GenaudioError(f'{args.takes} takes cannot be made at once (1 to {MAX_TAKES}).')
+        raise GenaudioError(f'{args.takes} takes are too many to make at once (1 to {MAX_TAKES}).')
     files = [check_writable(path) for path in outputs(args.out, args.takes)]
     models = [path for path in (args.model, args.vocoder, args.encoder) if path is not None]
     check_targets(files, [*args.example, *args.image, *models])

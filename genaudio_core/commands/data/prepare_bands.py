@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder to make')
     parser.add_argument('--seconds', type=float, default=8.0, help='length of a window')
     parser.add_argument('--per-minute', type=float, default=3.0, help='windows for each minute of music')
-    parser.add_argument('--vary', action='store_true', help='an instrument of its own for every training stem')
+    parser.add_argument('--vary', action='store_true', help='a different instrument for every training stem')
     parser.add_argument('--synthesizer', action='store_true', help='our own synthesizers, guitars, basses too')
     parser.add_argument('--fonts', nargs='+', type=Path, help='SoundFonts to train with instead of the usual three')
     parser.add_argument('--test-fonts', nargs='+', type=Path, help='SoundFonts of the test split')
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.training.sounds.soundfont_clips import TEST_FONT, TRAIN_FONTS
 
     if args.sung and args.recordings is None:
-        raise GenaudioError('--sung needs the voices: give --recordings, the folder with their manifest.csv.')
+        raise GenaudioError('--sung needs voices: give --recordings, the folder with their manifest.csv.')
     fonts = args.fonts or [find_font(file, package) for package, file in TRAIN_FONTS.items()]
     counts = render_bands(
         args.folders, args.out, train_fonts=fonts,

@@ -27,16 +27,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for text in args.instruments:
         name, separator, folder = text.partition('=')
         if not separator or not folder:
-            raise GenaudioError(f"'{text}' names no folder: write NAME=FOLDER, e.g. cello=samples/cello.")
+            raise GenaudioError(f"'{text}' must be NAME=FOLDER, e.g. cello=samples/cello.")
         if name != KIT and name not in known:
             hint = did_you_mean(name, known) or f' Known: {", ".join(known)}.'
-            raise GenaudioError(f"'{name}' is no instrument of General MIDI.{hint}")
+            raise GenaudioError(f"'{name}' is not an instrument of General MIDI.{hint}")
         if not Path(folder).is_dir():
-            raise GenaudioError(f'{folder} is no folder.')
+            raise GenaudioError(f'{folder} is not a folder.')
         folders.setdefault(name, []).append(Path(folder))
         room = 1 if name == KIT else len(BY_NAME[name].programs)
         if len(folders[name]) > room:
-            raise GenaudioError(f'General MIDI has {room} of {name}: make a second font for more folders than that.')
+            raise GenaudioError(f'General MIDI has {room} of {name}; put further folders into a second font.')
     presets, kit = {}, None
     for name, places in folders.items():
         if name == KIT:

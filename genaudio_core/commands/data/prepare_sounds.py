@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='only synthetic singing (of --scores, by --recordings), added to what the folder holds',
     )
     parser.add_argument('--size', type=float, default=1.0, help='1 makes about five hours, 0.01 a toy for tests')
-    parser.add_argument('--vary', action='store_true', help='an instrument of its own for every rendered training solo')
+    parser.add_argument('--vary', action='store_true', help='a different instrument for every rendered training solo')
     parser.add_argument('--seed', type=int, default=1)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-HELP = 'Make the space that queries live in: ours (needs the teacher) or that of your CLIP or CLAP.'
+HELP = 'Make the query space: ours (needs the teacher) or that of your CLIP or CLAP.'
 EXAMPLE = """genaudio-train query-space --recordings shared/data/audio -o runs/query/space.npz
   genaudio-train query-space --encoder clip-vit-base-patch32 --own mine -o clip.npz --variants clip-variants.npz"""
 

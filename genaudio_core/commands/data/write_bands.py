@@ -12,7 +12,9 @@ EXAMPLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('-o', '--out', type=Path, required=True, help='folder of archives to write; it is gone on with')
+    parser.add_argument(
+        '-o', '--out', type=Path, required=True, help='folder of archives to write; an existing one is continued'
+    )
     parser.add_argument('-n', '--pieces', type=int, default=1000, help='pieces in all (default: 1000)')
     parser.add_argument('--seed', type=int, default=0, help='number of the first piece')
     parser.add_argument('--styles', nargs='+', help='only these (default: all)')

@@ -163,7 +163,7 @@ def write_figure(kind: str, bar: Bar, rng: random.Random) -> Figure:
         n = round(bar.length / step)
         long = step * 0.95 if kind != 'broken' else 2 * step
         return [(i * step, min(long, bar.length - i * step), order[i % len(order)]) for i in range(n)]
-    raise ValueError(f'there is no comping called {kind!r}')
+    raise ValueError(f'unknown comping {kind!r}')
 
 
 def write_comping(

@@ -287,7 +287,7 @@ def write_groove(name: str, bar: Bar, percussion: tuple[str, ...], backbeat: boo
         for again in range(round(length / bar.length))
         if place < bar.length or again == 0
     ]
-    # Rows of two bars stand beside rows of one: what repeats inside them is no second stroke.
+    # Rows of two bars stand beside rows of one: what repeats inside them is not a second stroke.
     unique = {(round(place, 4), drum): level for place, drum, level in whole if place < length}
     strokes = [(place, drum, level) for (place, drum), level in sorted(unique.items())]
     kicks = sorted({place for place, drum, level in strokes if drum == KICK and place < bar.length and level > 0.5})

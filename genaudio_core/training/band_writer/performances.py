@@ -21,7 +21,7 @@ class Performances:
         files = [file for file in find_scores(list(folders)) if '_beat_4-4' in file.name]
         works = [work_of(file.source, file.name) for file in files]
         if not files:
-            raise GenaudioError('There are no drum performances here; give the folder of the Groove MIDI Dataset.')
+            raise GenaudioError('This folder has no drum performances; give the folder of the Groove MIDI Dataset.')
         for file, split in zip(files, split_by_work(works), strict=True):
             if split:
                 continue

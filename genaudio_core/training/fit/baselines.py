@@ -104,7 +104,7 @@ def train(name: str, args: argparse.Namespace) -> dict:
     exclude = tuple(source for source in args.exclude.split(',') if source)
     windows = token_windows(data, tokenizer, args.length, 'valid', per_source=args.validate_pieces, exclude=exclude)
     if not windows:
-        raise GenaudioError(f'{args.data} holds no held-out pieces to validate on; prepare at least three works.')
+        raise GenaudioError(f'{args.data} has no held-out pieces to validate on; prepare at least three works.')
     # An excerpt has three times this many notes at most; more would not fit anyway.
     sampler = WindowSampler(data, LIVE, max(args.length // 3, 16), balance=args.balance, exclude=exclude)
 
@@ -129,7 +129,7 @@ def load_tokens(path: Path) -> tuple[TokenModel, Tokenizer, dict]:
     Raises
     ------
     GenaudioError
-        If the checkpoint is no baseline of ours, or MidiTok has other words now.
+        If the checkpoint is not a baseline of ours, or MidiTok has other words now.
     """
     weights, saved, info = read_checkpoint(path)
     try:
@@ -141,5 +141,5 @@ def load_tokens(path: Path) -> tuple[TokenModel, Tokenizer, dict]:
         model.load_state_dict(weights)
     except (TypeError, RuntimeError) as error:
         line = str(error).splitlines()[0]
-        raise GenaudioError(f'{path} is no checkpoint of a REMI+ or MMM baseline ({line}).') from None
+        raise GenaudioError(f'{path} is not a checkpoint of a REMI+ or MMM baseline ({line}).') from None
     return model.eval(), tokenizer, info

@@ -257,7 +257,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--max-width', type=int, help='of unet (192)')
     parser.add_argument('--film', type=int, help='width of what steers the decoder of unet (64); 0: late fusion alone')
     parser.add_argument('--frames', type=int, default=128)
-    parser.add_argument('--start-from', type=Path, help='weights of another run; what they lack begins as it does anew')
+    parser.add_argument(
+        '--start-from', type=Path, help='weights of another run; layers that they lack start from scratch'
+    )
     parser.add_argument('--noise', type=float, help='share of mixtures in which a source holds noise without a label')
     parser.add_argument('--two', action='store_true', help='two sources in every mixture')
     parser.add_argument('--nit', action='store_true', help='train noise-invariantly (implies --two)')

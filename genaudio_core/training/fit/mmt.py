@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start = parser.add_mutually_exclusive_group()
     start.add_argument('--init', type=Path, help='checkpoint to begin from')
     start.add_argument(
-        '--grow-from', type=Path, help='checkpoint of a smaller model, that the new one is to begin as good as'
+        '--grow-from', type=Path, help='checkpoint of a smaller model that the new one grows from'
     )
     parser.add_argument('--length', type=int, help='events in a sequence (default: 512; as published 1024)')
     parser.add_argument('--balance', type=float, default=0.5, help='1: sources by size, 0: all alike')
@@ -160,7 +160,7 @@ def run(args: argparse.Namespace) -> dict:
     exclude = tuple(name for name in args.exclude.split(',') if name)
     windows = fixed_windows(data, config.layout, args.length, 'valid', per_source=args.validate_pieces, exclude=exclude)
     if not windows:
-        raise GenaudioError(f'{args.data} holds no held-out pieces to validate on; prepare at least three works.')
+        raise GenaudioError(f'{args.data} has no held-out pieces to validate on; prepare at least three works.')
     told = None
     if config.layout.has_descriptions:
         told = fixed_windows(

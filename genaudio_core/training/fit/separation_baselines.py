@@ -69,7 +69,7 @@ class Plan:
     def __post_init__(self):
         for way in self.ways:
             if way not in WAYS:
-                raise GenaudioError(f"There is no way '{way}'.{did_you_mean(way, WAYS)} There are: {', '.join(WAYS)}.")
+                raise GenaudioError(f"Unknown way '{way}'.{did_you_mean(way, WAYS)} There are: {', '.join(WAYS)}.")
         if self.loss not in ('db', 'published'):
             raise GenaudioError(f"The loss is 'db' or 'published', not '{self.loss}'.")
         if 'nit' in self.ways and 'text' not in self.ways:
@@ -153,13 +153,13 @@ class Rows:
             state = torch.load(state_path, weights_only=True)
             known = Plan(**{**state['plan'], 'ways': tuple(state['plan']['ways'])})
             if known != plan:
-                raise GenaudioError(f'{folder} holds a comparison with other settings. Give another --out.')
+                raise GenaudioError(f'{folder} is a comparison with other settings. Give another --out.')
             with np.load(table_path, allow_pickle=False) as data:
                 self.names = [str(name) for name in data['names']]
                 self.tables = {key: torch.from_numpy(data[key]) for key in data.files if key != 'names'}
         else:
             if space is None:
-                raise GenaudioError(f'{folder} holds no comparison; train one first.')
+                raise GenaudioError(f'{folder} is not a comparison; train one first.')
             state = None
             folder.mkdir(parents=True, exist_ok=True)
             self.names = space.names

@@ -332,7 +332,7 @@ def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndar
         model = StreamSeparator(StreamSeparatorConfig(**config))
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise GenaudioError(f'{checkpoint} is no checkpoint of a live separator.') from error
+        raise GenaudioError(f'{checkpoint} is not a checkpoint of a live separator.') from error
     return model.eval(), words
 
 
@@ -454,7 +454,7 @@ class Batches:
                 return self._queue.get(timeout=0.5)
             except queue.Empty:
                 if not self._process.is_alive():
-                    raise GenaudioError('The process that makes mixtures has ended; see what it printed.') from None
+                    raise GenaudioError('The process that makes mixtures has ended; see its output above.') from None
                 if self._process.is_hung():
                     raise GenaudioError(f'No mixture was made in {HUNG_SECONDS:g} s; run again to go on.') from None
 
@@ -469,13 +469,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--frames', type=int, default=256, help='of a mixture')
     parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
     parser.add_argument('--composed', type=float, default=SHARE_COMPOSED,
-                        help='share of mixtures as composed; the others are thrown together')  # fmt: skip
+                        help='share of mixtures of one band; the others are random')  # fmt: skip
     parser.add_argument('--hop', type=int, default=256)
     parser.add_argument('--trunk', type=int, default=StreamSeparatorConfig.trunk,
-                        help='blocks before the query; more than --start-from has begin by adding nothing')  # fmt: skip
+                        help='blocks before the query; those that --start-from lacks add nothing yet')  # fmt: skip
     parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto',
                         help='products in bfloat16 (auto: where the processor has them)')  # fmt: skip
-    parser.add_argument('--start-from', type=Path, help='weights of another run; what they lack begins anew')
+    parser.add_argument(
+        '--start-from', type=Path, help='weights of another run; layers that they lack start from scratch'
+    )
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
     parser.add_argument('--threads', type=int, default=1)

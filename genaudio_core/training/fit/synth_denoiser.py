@@ -86,7 +86,7 @@ def load_denoiser(path: Path) -> tuple[Denoiser | MelUNet, dict]:
     Raises
     ------
     GenaudioError
-        If it is no checkpoint of a denoiser.
+        If it is not a checkpoint of a denoiser.
     """
 
     def build(config: dict) -> Denoiser | MelUNet:
@@ -108,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--words', type=float, default=WORD_SHARE,
                         help='share of queries that are the text of the label (0: the paper)')  # fmt: skip
     parser.add_argument('--start-from', type=Path, metavar='CHECKPOINT',
-                        help='begin with the weights of another run; what it lacks begins at zero')  # fmt: skip
+                        help='start with the weights of another run; layers that it lacks start at zero')  # fmt: skip
     add_run_arguments(parser, rate=2e-3, batch=48, average=0.995, log_every=150)
 
 

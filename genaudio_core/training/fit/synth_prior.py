@@ -54,7 +54,7 @@ def load_prior(path: Path) -> tuple[PriorNetwork, dict]:
     Raises
     ------
     GenaudioError
-        If it is no checkpoint of a prior.
+        If it is not a checkpoint of a prior.
     """
     return rebuild(path, lambda config: PriorNetwork(PriorConfig(**config)), 'a prior')
 

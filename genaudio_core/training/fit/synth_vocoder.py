@@ -107,7 +107,7 @@ def load_vocoder(path: Path) -> tuple[VocoderNetwork, dict]:
     Raises
     ------
     GenaudioError
-        If it is no checkpoint of a vocoder.
+        If it is not a checkpoint of a vocoder.
     """
     return rebuild(path, lambda config: VocoderNetwork(VocoderConfig(**config)), 'a vocoder')
 

@@ -24,8 +24,8 @@ def add_run_arguments(
     parser: argparse.ArgumentParser, *, rate: float, batch: int, average: float = 0.999, log_every: int = 100
 ) -> None:
     """The options that these runs share."""
-    parser.add_argument('--out', type=Path, required=True, help='run folder; a run in it goes on')
-    parser.add_argument('--minutes', type=number('--minutes', above=0), help='stop, saved, after this many minutes')
+    parser.add_argument('--out', type=Path, required=True, help='run folder; an existing run is continued')
+    parser.add_argument('--minutes', type=number('--minutes', above=0), help='save and stop after this many minutes')
     parser.add_argument('--steps', type=int, default=1_000_000, help='stop after this many steps')
     parser.add_argument('--batch', type=int, default=batch)
     parser.add_argument('--rate', type=float, default=rate, help=f'peak learning rate (default: {rate:g})')
@@ -85,7 +85,7 @@ def train(
     Raises
     ------
     GenaudioError
-        If the folder holds a run with other settings.
+        If the folder is a run with other settings.
     """
     limit_threads(args.threads)
     model.to(args.device)
@@ -148,5 +148,5 @@ def train(
         if stop:
             break
     if step == began:
-        notice('nothing left to do: the run has had its steps')
+        notice('nothing left to do: the run has reached its number of steps')
     return json.loads(json.dumps(result))

@@ -136,7 +136,7 @@ class Optimizers:
         """Load what a run saved; if that was another optimiser's, say so and begin its moments anew."""
         sizes = [[len(group['params']) for group in part.param_groups] for part in self.parts]
         if not isinstance(states, list) or [[len(g['params']) for g in s['param_groups']] for s in states] != sizes:
-            notice('another optimiser than before: its moments begin anew')
+            notice('the optimiser is not the one from before: its moments start from zero')
             return
         self.load_state_dict(states)
 
@@ -183,7 +183,7 @@ class Run:
     Raises
     ------
     GenaudioError
-        If the folder holds a run with other settings.
+        If the folder is a run with other settings.
     """
 
     def __init__(self, folder: Path, config: dict, *, minutes: float | None = None, main: bool = True):
@@ -197,7 +197,7 @@ class Run:
             changed = sorted(key for key in config if old.get(key) != config[key])
             if changed:
                 raise GenaudioError(
-                    f'{folder} holds a run with other settings ({", ".join(changed)}). '
+                    f'{folder} is a run with other settings ({", ".join(changed)}). '
                     'Give another --out, or the same settings to go on with it.'
                 )
         elif main:
@@ -289,13 +289,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
     Raises
     ------
     GenaudioError
-        If it is missing, damaged, no checkpoint of ours, or holds weights that are no numbers.
+        If it is missing, damaged, no checkpoint of ours, or holds NaN or infinite weights.
     """
     metadata = _metadata(path)
     weights = load_file(path)
     for name, value in weights.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise GenaudioError(f"{path} holds weights that are no numbers ('{name}'): the training went astray there.")
+            raise GenaudioError(f"{path} contains NaN or infinite weights ('{name}'): training diverged.")
     return weights, json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
 
 
@@ -320,7 +320,7 @@ def rebuild(path: Path, build: Callable[[dict], Network], what: str) -> tuple[Ne
         model.load_state_dict(weights)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         line = str(error).splitlines()[0]
-        raise GenaudioError(f'{path} is no checkpoint of {what} ({line}).') from error
+        raise GenaudioError(f'{path} is not a checkpoint of {what} ({line}).') from error
     return model.eval(), info
 
 
@@ -365,9 +365,9 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, 'pt') as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise GenaudioError(f'{path} is no safetensors checkpoint, or it is damaged ({error}).') from None
+        raise GenaudioError(f'{path} is not a safetensors checkpoint, or it is damaged ({error}).') from None
     if 'config' not in metadata:
-        raise GenaudioError(f'{path} does not say how to rebuild its model; export needs best.safetensors of a run.')
+        raise GenaudioError(f'{path} does not say how to rebuild its model; give best.safetensors of a run.')
     return metadata
 
 

@@ -35,9 +35,9 @@ class Task:
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, rate: float) -> None:
     """The options of every run: where, how long, how fast, on what."""
-    parser.add_argument('--out', type=Path, required=True, help='run folder; a run in it goes on')
+    parser.add_argument('--out', type=Path, required=True, help='run folder; an existing run is continued')
     parser.add_argument('--steps', type=int, default=200_000, help='stop after this many steps')
-    parser.add_argument('--minutes', type=number('--minutes', above=0), help='stop, saved, after this many minutes')
+    parser.add_argument('--minutes', type=number('--minutes', above=0), help='save and stop after this many minutes')
     parser.add_argument('--decay-at', type=int, help='step at which the learning rate begins to fall to zero')
     parser.add_argument('--decay-steps', type=int, default=500)
     parser.add_argument('--batch', type=int, default=8, help='sequences in a batch, per process')
@@ -89,7 +89,7 @@ def fit(
     Raises
     ------
     GenaudioError
-        If the folder holds a run with other settings.
+        If the folder is a run with other settings.
     """
     model = task.model
     run = Run(args.out, task.settings, minutes=args.minutes, main=fabric.is_global_zero)

@@ -33,7 +33,7 @@ class ClipStore:
         self.folders, self.device, self.channels = list(folders), device, channels
         for folder in self.folders:
             if not (folder / 'index.jsonl').is_file():
-                notice(f'{folder} holds no sounds yet; it is looked at again while training goes on.')
+                notice(f'{folder} has no sounds yet; it is read again while training goes on.')
         self.samples = torch.empty(int(hours * 3600 * 44100), dtype=torch.int16, device=device)
         self.filled = 0
         self.clips: list[Clip] = []

@@ -54,7 +54,7 @@ def middle_frames(video: Path, folder: Path) -> list[Path]:
         if done.returncode == 0 and target.exists():
             found.append(target)
     if not found:
-        raise GenaudioError(f'{video} holds no pictures.')
+        raise GenaudioError(f'{video} contains no pictures.')
     return found
 
 
@@ -71,7 +71,7 @@ def build_own_space(
     files: dict[str, list[Path]] = defaultdict(list)
     for folder in folders:
         if not folder.is_dir():
-            raise GenaudioError(f'There is no folder {folder}.')
+            raise GenaudioError(f'The folder {folder} does not exist.')
         for path in sorted(p for p in folder.rglob('*') if p.is_file()):
             label = concept_of(path.relative_to(folder).parts[0])
             if label and path.suffix.lower() in PICTURES + VIDEO + READABLE:

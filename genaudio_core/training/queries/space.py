@@ -121,4 +121,4 @@ class QuerySpace:
                 queries = json.loads(str(data['queries'])) if 'queries' in data else None
                 return cls(data['centre'], data['turn'], data['concepts'], [str(n) for n in data['names']], queries)
         except (OSError, KeyError, ValueError) as error:
-            raise GenaudioError(f'{path} is no query space; make one with: genaudio-train query-space') from error
+            raise GenaudioError(f'{path} is not a query space; make one with: genaudio-train query-space') from error

@@ -64,7 +64,7 @@ def train_text(space: QuerySpace, labels: list[str], out: Path, *, steps: int = 
     known_words = {w for p in known for w in p.split()}
     others = [w for w in {*labels, *teacher_words()} if w not in known and w not in known_words]
     others.sort()
-    notice(f'asking the teacher about {len(others)} words')
+    notice(f'encoding with the teacher: {len(others)} words')
     placed = torch.from_numpy(space.place(encode_with_teacher(others)))
     concepts = torch.from_numpy(space.concepts)
     model = TextTable(TextTableConfig())

@@ -58,7 +58,7 @@ class WindowSampler:
         pieces = data.indices(split)
         self.pieces = pieces[~np.isin(data.source[pieces], left_out)]
         if not len(self.pieces):
-            raise GenaudioError(f'{data.path} holds no pieces to {split} on. Prepare more, or exclude less.')
+            raise GenaudioError(f'{data.path} has no pieces to {split} on. Prepare more, or exclude less.')
         if as_published:
             self.pieces = published_pieces(data, self.pieces)
         notes = np.array([data.n_notes(int(i)) for i in self.pieces], float)

@@ -259,12 +259,12 @@ class ScoreData:
                     raise ValueError
                 head = json.loads(file.read(size))
         except OSError as error:
-            raise GenaudioError(f'Cannot read {path}: {error.strerror}. Make it: genaudio-train prepare') from error
+            raise GenaudioError(f'Cannot read {path}: {error.strerror}. Make one: genaudio-train prepare') from error
         except ValueError:
-            raise GenaudioError(f'{path} is no data file of genaudio. Make one: genaudio-train prepare') from None
+            raise GenaudioError(f'{path} is not a genaudio data file. Make one: genaudio-train prepare') from None
         metadata = head.pop('__metadata__', {})
         if metadata.get('genaudio_scores') != FORMAT_VERSION:
-            raise GenaudioError(f'{path} is no score data of this version. Make it again: genaudio-train prepare')
+            raise GenaudioError(f'{path} was made by another version. Make it again: genaudio-train prepare')
         # safetensors' own numpy loader copies; mapping its plain layout shares the pages.
         types = {'I32': '<i4', 'U16': '<u2', 'U8': 'u1', 'I8': 'i1', 'I64': '<i8'}
         raw = np.memmap(path, mode='r')

@@ -72,7 +72,7 @@ def read_events(path: Path) -> Events:
     Raises
     ------
     GenaudioError
-        If the file is no readable MIDI file.
+        If the file is not a readable MIDI file.
     """
     try:
         midi = mido.MidiFile(path, clip=True)
@@ -84,7 +84,7 @@ def read_events(path: Path) -> Events:
             elif not message.is_meta and hasattr(message, 'channel'):
                 events.append((now, message))
     except (OSError, EOFError, ValueError, KeyError, IndexError, mido.KeySignatureError) as error:
-        raise GenaudioError(f'{path} is no readable MIDI file: {error}.') from error
+        raise GenaudioError(f'{path} is not a readable MIDI file: {error}.') from error
     return events
 
 

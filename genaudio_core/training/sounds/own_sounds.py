@@ -75,10 +75,10 @@ def pack_own_sounds(writer: SoundWriter, folders: list[Path], notify: Notify = p
     packed = _Packed()
     for folder in folders:
         if not folder.is_dir():
-            raise GenaudioError(f'There is no folder {folder}.')
+            raise GenaudioError(f'The folder {folder} does not exist.')
         inner = sorted(path for path in folder.iterdir() if path.is_dir())
         if not inner:
-            notify(f'{folder} holds no folders: name one after each sound (violin/), or one for each song.')
+            notify(f'{folder} contains no folders: make one for each sound (violin/) or for each song.')
         for path in inner:
             files = sorted(p for p in path.rglob('*') if p.is_file() and p.suffix.lower() in READABLE + VIDEO)
             if concept := concept_of(path.name):

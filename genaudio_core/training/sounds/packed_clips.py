@@ -154,7 +154,7 @@ class SoundSet:
     def _index(folder: Path) -> list[Clip]:
         index = folder / 'index.jsonl'
         if not index.is_file():
-            raise GenaudioError(f'{folder} holds no prepared sounds; make them with: genaudio-train prepare-sounds')
+            raise GenaudioError(f'{folder} contains no prepared sounds; make them with: genaudio-train prepare-sounds')
         with open(index, encoding='utf-8') as lines:
             return [Clip(**json.loads(line)) for line in lines if line.endswith('\n')]
 

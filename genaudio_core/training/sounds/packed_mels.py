@@ -194,7 +194,7 @@ def prepare_synthesis(
         splits.append(SPLITS.index(item.split))
         starts.append(item.start)
     if not mels:
-        raise GenaudioError(f'{sounds.folder} holds no sound that synthesis can learn from.')
+        raise GenaudioError(f'{sounds.folder} contains no sound that synthesis can learn from.')
     tensors = {
         'mel': np.stack(mels), 'query': np.stack(vectors), 'label': np.array(labels, np.int16),
         'split': np.array(splits, np.uint8), 'start': np.array(starts, np.uint8),
@@ -218,7 +218,7 @@ class SynthesisData:
     Raises
     ------
     GenaudioError
-        If the file is no pack.
+        If the file is not a pack.
     """
 
     def __init__(self, path: str | Path):
@@ -231,7 +231,9 @@ class SynthesisData:
                 self.query = file.get_tensor('query').astype(np.float32)
                 self.split, self.start = file.get_tensor('split'), file.get_tensor('start').astype(bool)
         except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise GenaudioError(f'{path} is no synthesis pack; make one: genaudio-train prepare-synthesis') from error
+            raise GenaudioError(
+                f'{path} is not a synthesis pack; make one: genaudio-train prepare-synthesis'
+            ) from error
 
     def rows(self, split: str, start: bool | None = None) -> np.ndarray:
         """Return the numbers (n,) of the items of a split."""

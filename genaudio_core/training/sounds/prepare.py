@@ -313,13 +313,13 @@ def prepare_sounds(
     With `vary` every training solo gets an instrument of its own (``altered_voices.py``).
     """
     if (out / 'index.jsonl').exists():
-        raise GenaudioError(f'{out} already holds sounds. Give another folder, or remove it first.')
+        raise GenaudioError(f'{out} already contains sounds. Give another folder, or remove it first.')
     sings = recordings is not None
     if sings:
         try:
             need_world()
         except GenaudioError as error:
-            notice(f'{error} Without it there is no singing; prepare-sounds --singing adds it later.')
+            notice(f'{error} Singing is left out; prepare-sounds --singing adds it later.')
             sings = False
     began = time.monotonic()
     rng = random.Random(seed)

@@ -96,7 +96,7 @@ def read_instrument(folder: Path) -> list[RecordedNote]:
              and (key := note_of(path.stem)) is not None]  # fmt: skip
     if not named:
         raise GenaudioError(
-            f'No recording in {folder} has a note in its name. Name files by what they sound, e.g. A2.wav.'
+            f'No recording in {folder} has a note in its name. Name each file after its note, e.g. A2.wav.'
         )
     sounds = [to_mono(read_audio(path, SAMPLE_RATE))[: round(LONGEST * SAMPLE_RATE)] for _, path in named]
     beside = [12 * round((pitch - key) / 12) for (key, _), sound in zip(named, sounds, strict=True)
@@ -126,7 +126,7 @@ def read_kit(folder: Path) -> dict[int, list[RecordedNote]]:
     needed = {'kick': 'kick', 'snare': 'snare', 'closed': 'closed hi-hat'}
     if missing := [words for drum, words in needed.items() if drum not in paths]:
         raise GenaudioError(
-            f"{folder} has no {' and no '.join(missing)} to make a drum kit of. Name folders of hits 'kick', "
+            f"{folder} has no {' and no '.join(missing)} to make a drum kit from. Name folders of hits 'kick', "
             "'snare', 'closed hi-hat' and so on."
         )
     hits = {drum: sorted((_hit(path, DRUMS[drum][1]) for path in found), key=lambda h: h[1])

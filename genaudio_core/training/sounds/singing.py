@@ -32,7 +32,7 @@ from genaudio_core.training.sounds.soundfont_clips import Phrase, PhraseBook, ad
 HELD_OUT = 'ljspeech-via-mozilla-TTS'
 PERIOD = 5.0  # ms of an analysis frame
 ONSET = 0.07  # seconds of a syllable that keep their own speed
-SHORTEST = 0.06  # seconds under which a voiced stretch is no syllable
+SHORTEST = 0.06  # seconds under which a voiced stretch is not a syllable
 LONGEST = 0.35  # seconds over which a voiced stretch is cut in two at its softest place
 LOWEST_F0, HIGHEST_F0 = 60.0, 800.0  # Hz, where speech is searched for a pitch
 VOICES_IN_MEMORY = 24
@@ -61,7 +61,7 @@ def need_world() -> Any:
     try:
         return import_module('pyworld')
     except ImportError as error:
-        raise GenaudioError("Singing is made with pyworld: pip install 'genaudio[singing]'") from error
+        raise GenaudioError("Singing needs pyworld: pip install 'genaudio[singing]'") from error
     finally:
         if added:
             del sys.modules['pkg_resources']
@@ -219,7 +219,7 @@ class Singers:
                 self._voices[index] = analyse(audio, recording.source)
             if (voice := self._voices[index]) is not None:
                 return voice
-        raise GenaudioError('No recording of a voice could be made to sing.')
+        raise GenaudioError('None of the voice recordings could be made to sing.')
 
 
 def near(notes: Sequence[PlayedNote], pitch: float, rng: random.Random) -> list[PlayedNote]:
