@@ -205,7 +205,9 @@ def test_again_over_the_same_files_but_not_over_somebodys_work(play, capsys):
     session.write_text(session.read_text().replace('mix', 'my mix'))
     work = session.read_text()
     assert command(*where) == 2
-    assert 'was changed since it was made (mix.ardour is new)' in capsys.readouterr().err and session.read_text() == work
+    assert (
+        'was changed since it was made (mix.ardour is new)' in capsys.readouterr().err and session.read_text() == work
+    )
     shutil.rmtree(play / 'mix-session')
     (play / 'mix-session').mkdir()
     (play / 'mix-session/mine.txt').touch()
@@ -414,4 +416,6 @@ def test_the_script_and_recorded_lines_are_not_overwritten(tmp_path, capsys):
 @pytest.mark.parametrize('program', ['false {out}', 'touch {out}', 'mkdir {out}', 'sh -c "echo hi > {out}"'])
 def test_check_lets_a_speech_program_say_a_word(tmp_path, capsys, program):
     assert command(speech_script(tmp_path), '--check', '--speech', program) == 2
-    assert capsys.readouterr().err.count('no speech' if 'echo' not in program else 'made a file that cannot be read') == 3
+    assert (
+        capsys.readouterr().err.count('no speech' if 'echo' not in program else 'made a file that cannot be read') == 3
+    )

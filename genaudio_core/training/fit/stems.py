@@ -475,9 +475,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='blocks before the query; those that --start-from lacks add nothing yet')  # fmt: skip
     parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto',
                         help='products in bfloat16 (auto: where the processor has them)')  # fmt: skip
-    parser.add_argument(
-        '--start-from', type=Path, help='weights of another run; layers that they lack start from scratch'
-    )
+    parser.add_argument('--start-from', type=Path, help='weights of another run; new layers start from scratch')
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
     parser.add_argument('--threads', type=int, default=1)
