@@ -47,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--config', default='live', help=f'one of {", ".join(CONFIGS)} (default: live)')
     start = parser.add_mutually_exclusive_group()
     start.add_argument('--init', type=Path, help='checkpoint to begin from')
-    start.add_argument(
-        '--grow-from', type=Path, help='checkpoint of a smaller model that the new one grows from'
-    )
+    start.add_argument('--grow-from', type=Path, help='checkpoint of a smaller model that the new one grows from')
     parser.add_argument('--length', type=int, help='events in a sequence (default: 512; as published 1024)')
     parser.add_argument('--balance', type=float, default=0.5, help='1: sources by size, 0: all alike')
     parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
