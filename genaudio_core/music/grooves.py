@@ -94,7 +94,7 @@ def comping_figures(meter: Meter, feel: Feel) -> list[tuple[int, ...]]:
     if meter == (4, 4):
         found += [(0, 20, 36), (0, 20), (8, 24, 44)] if feel.swung else [(0, 18, 36), (0, 18), (6, 18, 30, 42), (0, 30)]
     if counted[1:2] == (DOTTED,):
-        found += [tuple(range(0, counted[-1] + DOTTED, 6))]
+        found += [tuple(range(0, max(counted) + DOTTED, 6))]
     return _inside(found, meter)
 
 

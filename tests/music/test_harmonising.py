@@ -1,5 +1,7 @@
 """Keys and chords found for tunes that stand alone, and where a bar is felt."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,14 +29,14 @@ TURNS = ' | C5:1 G4:1 C5:2 | C5:1 G4:1 C5:2'
 def test_a_tune_in_major_is_harmonised_in_its_key_wherever_it_lies(shift):
     score = alone(FRERE + TURNS)
     score.tracks[0].notes = [note._replace(note=note.note + shift) for note in score.tracks[0].notes]
-    harmony = harmonise(score)
+    harmony: Any = harmonise(score)
     assert [(key.tonic, key.mode) for _, key in harmony.keys] == [(shift % 12, 'major')]
     assert harmony.chords[0].chord.root == harmony.chords[-1].chord.root == shift % 12
     assert sum(one.duration for one in harmony.chords) == 24
 
 
 def test_a_minor_tune_has_its_dominant():
-    harmony = harmonise(alone('A4:2 C5:1 E5:1 | D5:1 C5:1 B4:2 | G#4:2 B4:2 | A4:4'))
+    harmony: Any = harmonise(alone('A4:2 C5:1 E5:1 | D5:1 C5:1 B4:2 | G#4:2 B4:2 | A4:4'))
     ((_, key),) = harmony.keys
     assert key.tonic == 9
     assert str(harmony.chord_at(8.0)).startswith('E')
@@ -44,14 +46,14 @@ def test_a_minor_tune_has_its_dominant():
 def test_a_tune_that_modulates_has_two_keys():
     first = 'C5:1 E5:1 G5:1 E5:1 | F5:1 A5:1 G5:2 | E5:1 D5:1 C5:1 B4:1 | C5:4'
     second = 'E5:1 G#5:1 B5:1 G#5:1 | A5:1 C#6:1 B5:2 | G#5:1 F#5:1 E5:1 D#5:1 | E5:4'
-    harmony = harmonise(alone(f'{first} | {second}'))
+    harmony: Any = harmonise(alone(f'{first} | {second}'))
     assert harmony.key_at(2.0).classes == classes_of(0, SCALES['major'])
     assert harmony.key_at(30.0).classes == classes_of(4, SCALES['major'])
 
 
 def test_a_walking_bass_tells_its_chords():
     bass = 'F2:1 A2:1 C3:1 Eb3:1 | Bb2:1 D3:1 F3:1 D3:1 | C3:1 E3:1 G3:1 Bb2:1 | F2:1 A2:1 C3:1 A2:1'
-    harmony = harmonise(alone(bass, instrument='contrabass'))
+    harmony: Any = harmonise(alone(bass, instrument='contrabass'))
     assert [harmony.chord_at(at).root for at in (0, 4, 8, 12)] == [5, 10, 0, 5]
 
 
@@ -65,7 +67,7 @@ def test_chords_that_are_given_are_heard_and_not_made():
 
 
 def test_what_lies_a_semitone_beside_a_long_note_is_not_in_its_chord():
-    harmony = harmonise(alone('B4:4 | C5:4 | F5:4 | E5:4 | C5:4'))
+    harmony: Any = harmonise(alone('B4:4 | C5:4 | F5:4 | E5:4 | C5:4'))
     for segment, note in zip(range(0, 16, 4), (11, 0, 5, 4), strict=True):
         chord = harmony.chord_at(segment + 0.5)
         assert not {(note + 1) % 12, (note - 1) % 12} & chord.pitch_classes or note in chord.pitch_classes
@@ -80,7 +82,7 @@ def test_any_score_is_harmonised_from_its_beginning_to_its_end(rows, meter):
     score = Score(
         [Track.of('piano', sorted(Note(a / 6, b / 6, p, 80) for a, b, p in rows))], meters=[Meter(0.0, *meter)]
     )
-    harmony = harmonise(score, seed=1)
+    harmony: Any = harmonise(score, seed=1)
     if not rows:
         assert harmony.chords == ()
         return
