@@ -9,7 +9,6 @@ from bridge.musicians.musician import ChordAt, PlannedNote, Request
 from bridge.settings.voice import PartVoice
 from genaudio_core.score.instruments import DRUMS
 
-LISTENS = 0.5  # beats of a bar in which a chord that can only be guessed is listened for
 EARLY = 0.1  # beats before a chord in which a note belongs to it
 FIRST_UNIT = 0.25  # beats: in the first bar of an answer the music may come a sixteenth at a time
 
@@ -30,6 +29,7 @@ class Answer:
     stand_in: list[PlannedNote] | None = None  # what the fallback would play all the way, once it was needed
     queued: float | None = None  # bridge time at which the first note came into the plan
     missed: int = 0
+    looked: float = -math.inf  # beat up to which it was looked who plays
     ended: bool = False
 
     def __post_init__(self) -> None:
@@ -65,23 +65,20 @@ class Answer:
             voice = voices[note.part % len(voices)]
             until = self.silent
             if self.request.role == 'accompany' and voice.instrument != DRUMS:
-                if self._waits_for_chord(note.beat):
+                if self.request.waits(note.beat):
                     continue
                 until = min(until, self._harmony_ends(note.beat))
             beat, velocity = shape(note)
             duration = min(note.duration, until - note.beat)
-            result.append(Due(beat + shift, duration, note.note, velocity, voice, note.beat + shift))
+            result.append(
+                Due(beat + shift, duration, note.note, velocity, voice, note.beat + shift, note.by_rule, note.cued)
+            )
         return result
 
     def _harmony_ends(self, beat: float) -> float:
         """The beat at which a note at `beat` meets another chord than its own: a little before one, it is that one."""
         own = beat + EARLY
         return next((to for begin, to, _ in self.request.harmony(own, math.inf) if begin <= own + 1e-6), math.inf)
-
-    def _waits_for_chord(self, beat: float) -> bool:
-        """Whether a pitched note at `beat` would be a guess: only what the player does there can tell the chord."""
-        chord = self.request.chord_at(beat)
-        return chord is not None and not chord.sure and beat < chord.beat + LISTENS - 1e-6
 
 
 def planned_chord(answers: Iterable[Answer], beat: float) -> ChordAt | None:

@@ -7,6 +7,7 @@ its notes are.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bridge.musicians.musician import ChordAt, HeardNote
 from bridge.settings.band_preset import Preset
@@ -17,8 +18,20 @@ from genaudio_core.score.notes import Note
 
 MEMORY = 34  # bars of chords that are remembered: two rounds of a form of sixteen and what is being played
 READ = 4  # bars before what is new that are read again with it
-FORMS = (1, 2, 4, 8, 3, 6, 12, 16, 5, 7, 9, 10, 14)  # bars of a loop; of equally likely ones the first is taken
-ALIKE = 0.7  # how alike two rounds must be to be believed, 0 to 1
+# Lengths of loops in bars, and how likely each is before anything is heard.
+FORMS = {1: 0.08, 2: 0.14, 4: 0.42, 8: 0.16, 12: 0.05, 16: 0.04, 3: 0.03, 6: 0.03, 5: 0.01, 7: 0.01, 9: 0.01, 10: 0.01,
+         14: 0.01}  # fmt: skip
+ALIKE, UNLIKE = (
+    math.log(3),
+    -2.0,
+)  # nats for a loop from a bar that repeats the one a round before, and from one that does not
+RECENT = 10  # bars that tell which loop is played ...
+FADES = 0.8  # ... each of them this much less than the one after it
+SURE = 0.7  # probability from which on a chord that nobody has struck yet is played
+# Chords that were seen to stay and to go, before any was: at a line, by the bars they had (4: and more; 0: they came
+# in the bar before it), and inside of bars (-1).
+STAYED = {0: (0.92, 0.08), 1: (0.5, 0.5), 2: (0.5, 0.5), 3: (0.5, 0.5), 4: (0.5, 0.5), -1: (3.0, 0.4)}
+LOW = 52  # notes below it are a bass
 EARLY = 0.1  # beats before its slot in which a note is struck for it
 
 
@@ -39,6 +52,8 @@ class ChordFollower:
         self.chart = tuple(tuple(chords) for chords in chart)
         self._notes: dict[int, Note] = {}
         self._chords: dict[int, Chord | None] = {}  # slot -> what was heard in it; None for silence
+        self._came_late: set[int] = set()  # slots whose chord was struck inside of them, after another
+        self._last_read = -1  # slot
         self._dirty: float | None = None  # beat from which on notes are new since the last reading
         self._now = 0.0  # newest beat at which something was told
 
@@ -64,6 +79,8 @@ class ChordFollower:
             if note.instrument != DRUMS and self._notes.get(note.id) != told:  # a held one is told again and again
                 self._notes[note.id] = told
                 self._dirty = note.beat if self._dirty is None else min(self._dirty, note.beat)
+        if notes and self._dirty is None and (slot := self.slot(self._now + EARLY)) > self._last_read:
+            self._dirty = self.start(slot)  # what is held sounds here, too
 
     def heard(self, beat: float) -> Chord | None:
         """The chord that was played in the slot of `beat`; None for silence, or if too little was heard to tell."""
@@ -77,26 +94,90 @@ class ChordFollower:
         if (written := self._written(slot)) is not None:
             return ChordAt(place, written, 'chart')
         self._read()
-        if (chord := self._chords.get(slot)) is not None:
+        chord = self._chords.get(slot)
+        if chord is not None and slot < self.slot(self._now + EARLY):
             return ChordAt(place, chord, 'heard')
         last = max((each for each in self._chords if each < slot and self._chords[each]), default=None)
         if last is None:
-            return None
-        bars = self.loop(slot)
-        if bars is not None:
+            return None if chord is None else ChordAt(place, chord, 'heard')
+        expected = ChordAt(place, *self._likeliest(slot, last))
+        # As long as all that is struck goes with what was expected, the rest of it may be on its way.
+        if chord is None or (expected.sure and self._struck(place) <= expected.chord.pitch_classes):
+            return expected
+        return ChordAt(place, chord, 'heard')
+
+    def _struck(self, place: float) -> set[int]:
+        """Pitch classes that were struck in the slot that begins at `place`."""
+        return {note.note % 12 for note in self._notes.values() if note.beat >= place - EARLY}
+
+    def _likeliest(self, slot: int, last: int) -> tuple[Chord, str]:
+        """The chord that is likeliest in a slot, and why: by the loops it may be in, and by harmony that stays.
+
+        A loop that has not come round yet knows nothing of the slot: in its stead speaks how long chords last here.
+        """
+        newest = self._chords[last]
+        assert newest is not None
+        looped: dict[Chord, float] = {}
+        unknown = 0.0
+        for bars, weight in self._loops(last).items():
             back = bars * self._per_bar
             chord = self._chords.get(slot - back * math.ceil((slot - last) / back))
-            if chord is not None:
-                return ChordAt(place, chord, 'loop')
-        chord = self._chords[last]
-        assert chord is not None
-        return ChordAt(place, chord, 'guess' if self._moves(slot, last) else 'last')
+            if chord is None:
+                unknown += weight
+            else:
+                looped[chord] = looped.get(chord, 0.0) + weight
+        total = sum(looped.values()) + unknown
+        stays = unknown * self._stays(slot, last)
+        votes = dict(looped)
+        votes[newest] = votes.get(newest, 0.0) + stays
+        best = max(votes, key=lambda chord: votes[chord])
+        if votes[best] < SURE * total:
+            return best, 'guess'
+        return best, 'loop' if looped.get(best, 0.0) > stays else 'last'
 
-    def _moves(self, slot: int, last: int) -> bool:
-        """Whether a new chord is likelier in a slot than the last one: the last two bars began with new ones."""
-        line = last // self._per_bar * self._per_bar
-        at_lines = [(self._chords.get(each - 1), self._chords.get(each)) for each in (line, line - self._per_bar)]
-        return slot % self._per_bar == 0 and all(a and b and a.root != b.root for a, b in at_lines)
+    def _loops(self, newest: int) -> dict[int, float]:
+        """How likely each length of loop is (bars -> weight), from the chords up to slot `newest`."""
+        found = {}
+        for bars, prior in FORMS.items():
+            back = bars * self._per_bar
+            told = 0.0
+            for slot in range(newest - RECENT * self._per_bar + 1, newest + 1):
+                one, other = self._chords.get(slot), self._chords.get(slot - back)
+                if one is not None and other is not None:
+                    likeness = _likeness(one, other)
+                    fades = FADES ** ((newest - slot) // self._per_bar)
+                    told += fades * (likeness * ALIKE + (1 - likeness) * UNLIKE) / self._per_bar
+            found[bars] = prior * math.exp(told)
+        return found
+
+    def _stays(self, slot: int, last: int) -> float:
+        """How likely the chord of slot `last` still holds in `slot`, by how long chords have lasted so far."""
+        seen = {age: list(before) for age, before in STAYED.items()}
+        began = float(min(self._chords, default=last))
+        for each in range(int(began) + 1, last + 1):
+            before, now = self._chords.get(each - 1), self._chords.get(each)
+            if before is None or now is None:
+                began = each
+            elif _likeness(before, now) > 0:
+                seen[self._age(each, began)][0] += 1
+            elif each in self._came_late:  # it stayed at the head of the slot, and went inside
+                seen[self._age(each, began)][0] += 1
+                seen[-1][1] += 1
+                began = each + 0.5
+            else:
+                seen[self._age(each, began)][1] += 1
+                began = each
+        probability = 1.0
+        for each in range(last + 1, slot + 1):
+            stayed, went = seen[self._age(each, began)]
+            probability *= stayed / (stayed + went)
+        return probability
+
+    def _age(self, slot: int, began: float) -> int:
+        """Which of `STAYED` a chord is that began in slot `began`, in the slot `slot`."""
+        if slot % self._per_bar:
+            return -1
+        return min(int(slot - began) // self._per_bar, 4)
 
     def over(self, start: float, end: float) -> tuple[ChordAt, ...]:
         """The chords to play over in [start, end), slot by slot."""
@@ -111,27 +192,6 @@ class ChordFollower:
         chords = self.chart[bar % len(self.chart)]
         return chords[min(second, len(chords) - 1)] if chords else None
 
-    def loop(self, slot: int) -> int | None:
-        """Length in bars of the loop that the chords before `slot` repeat; None if they repeat nothing."""
-        best, found = ALIKE, None
-        known = [each for each in self._chords if each < slot]
-        if not known:
-            return None
-        # The slot that is being played may still be read as something else.
-        newest = max(known)
-        for bars in FORMS:
-            back = bars * self._per_bar
-            pairs = [
-                (self._chords[each], self._chords.get(each - back))
-                for each in range(max(newest - 2 * back + 1, min(known) + back), newest + 1)
-                if each in self._chords
-            ]
-            alike = [_likeness(one, other) for one, other in pairs if one is not None and other is not None]
-            # A bar that is alike says something, two say more: half a pair that is not counts against each form.
-            if len(alike) >= self._per_bar and (score := sum(alike) / (len(alike) + 0.5)) > best + 1e-9:
-                best, found = score, bars
-        return found
-
     @classmethod
     def of(cls, settings: Preset) -> 'ChordFollower':
         """A follower for a preset's meter and chart. Errors of `keys.parse_chart`."""
@@ -144,6 +204,7 @@ class ChordFollower:
         """The music begins anew: nothing that was heard tells what comes."""
         self._notes.clear()
         self._chords.clear()
+        self._came_late.clear()
         self._dirty, self._now = None, 0.0
 
     def _read(self) -> None:
@@ -153,10 +214,11 @@ class ChordFollower:
         first = self.slot(self._dirty + EARLY)
         begin = first - READ * self._per_bar
         self._dirty = None
-        last = max(self.slot(self._now + EARLY), first)
+        last = self._last_read = max(self.slot(self._now + EARLY), first)
         oldest = self.start(last - MEMORY * self._per_bar)
         self._notes = {key: note for key, note in self._notes.items() if note.beat + note.duration > oldest}
         self._chords = {slot: chord for slot, chord in self._chords.items() if oldest <= self.start(slot)}
+        self._came_late = {slot for slot in self._came_late if slot in self._chords}
         from_beat = self.start(begin)
         notes = [note for note in self._notes.values() if note.beat + note.duration > from_beat]
         slots = range(begin, last + 1)
@@ -165,11 +227,26 @@ class ChordFollower:
         segments = recognise(notes, places, self.start(last + 1), lines=lines)
         for slot, place in zip(slots, places, strict=True):
             end = self.start(slot + 1)
-            sounds = any(
-                n.beat < end - EARLY and min(n.beat + n.duration, end) - max(n.beat, place) > EARLY for n in notes
-            )
+            sounds = [
+                n for n in notes if n.beat < end - EARLY and min(n.beat + n.duration, end) - max(n.beat, place) > EARLY
+            ]
             chord = next((s.chord for s in segments if s.beat <= place + 1e-6 < s.beat + s.duration), None)
-            self._chords[slot] = chord if sounds else None
+            self._chords[slot] = _over_bass(chord, sounds, (place + end) / 2) if chord and sounds else None
+            head = {note.note % 12 for note in sounds if abs(note.beat - place) < EARLY}
+            if chord and 2 * len(head & chord.pitch_classes) < len(head):
+                self._came_late.add(slot)
+            else:
+                self._came_late.discard(slot)
+
+
+def _over_bass(chord: Chord, notes: Sequence[Note], middle: float) -> Chord:
+    """The chord over the lowest note that sounds in the first half of its slot.
+
+    That is a bass if it is low and one of its tones; else it stands on its root: a right hand alone says nothing.
+    """
+    low = min((note.note for note in notes if note.beat < middle), default=127)
+    tones = replace(chord, bass=chord.root).pitch_classes
+    return replace(chord, bass=low % 12 if low < LOW and low % 12 in tones else chord.root)
 
 
 def _likeness(one: Chord, other: Chord) -> float:

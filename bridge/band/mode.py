@@ -30,8 +30,14 @@ class Band(Protocol):
         """Seconds from a question to the first note that can be on time."""
         ...
 
-    def ask(self, start: float, end: float, role: str = 'continue', *, joins: bool = False) -> Answer:
-        """Ask for music in [start, end) session beats. `joins`: follow the running answer, do not replace it."""
+    def ask(
+        self, start: float, end: float, role: str = 'continue', *, joins: bool = False, listens: float = 0.0
+    ) -> Answer:  # fmt: skip
+        """Ask for music in [start, end) session beats.
+
+        `joins`: follow the running answer, do not replace it. `listens`: beats that pitched parts of an accompaniment
+        wait for a chord which is only guessed.
+        """
         ...
 
     def drop(self, beat: float, *, release: bool = False) -> None:

@@ -30,7 +30,8 @@ class Due:
     velocity: int
     voice: PartVoice
     written: float | None = None  # beat as composed, before the player's timing moved it; None: the same
-    by_rule: bool = False  # not the musician's: it stands in for what was not there in time
+    by_rule: bool = False  # not the musician's: it stands in for what was not there in time, or nothing else was left
+    cued: bool = False  # the musician was asked again for it
 
     @property
     def place(self) -> float:
@@ -65,6 +66,7 @@ class Scheduler:
         self.late = 0  # notes dropped because their time had passed
         self.played = 0  # notes handed over
         self.by_rule = 0  # those of them that stood in for the musician's
+        self.asked_again = 0  # those for which the musician was asked again
         self.on_play: Callable[[float, Due], None] | None = None  # (time, note) as a note is handed over
         self._order = itertools.count()
         self._plan: list[tuple[float, int, int, Due]] = []  # (beat, order, owner, note)
@@ -182,5 +184,6 @@ class Scheduler:
         heapq.heappush(self._offs, (beat + max(due.duration, SHORTEST), strike.number, strike, due))
         self.played += 1
         self.by_rule += due.by_rule
+        self.asked_again += due.cued
         if self.on_play:
             self.on_play(time, due)

@@ -141,11 +141,18 @@ def rehearse(preset: Preset, score: Score, musician: Musician, *, plan_seconds: 
     )  # fmt: skip
     played = session.scheduler.played
     by_rule = played if isinstance(musician, FallbackMusician) else session.scheduler.by_rule
+    asked_again = session.scheduler.asked_again
     figures = {
         'bars': n_bars, 'bars_asked': len(asked), 'notes_in': score.n_notes,
         'notes_out': sum(len(track.notes) for track in tracks), 'deadlines': session.units,
         'missed_deadlines': session.missed, 'late_notes': session.scheduler.late,
-        'by_rule': round(by_rule / played, 4) if played else 0.0, 'hung_notes': wire.hung_notes,
+        'by_rule': round(by_rule / played, 4) if played else 0.0,
+        'asked_again': round(asked_again / played, 4) if played else 0.0,
+        'bars_stood_in': session.contract.stood_in,
+        'silent_bars': sum(round((1 - share) * len(asked)) for share in present.values())
+        if engine.spans
+        else 0,
+        'hung_notes': wire.hung_notes,
         'struck_twice': wire.struck_twice,
         'presence': {name: None if math.isnan(share) else round(share, 4) for name, share in present.items()},
     }  # fmt: skip

@@ -7,17 +7,17 @@ process, in the demo and in tests that run hours in seconds.
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from typing import Any
 
 from bridge.band.answer import Answer
-from bridge.band.chord_follower import ChordFollower
 from bridge.band.listener import Feel, Listener
 from bridge.band.mode import Mode
 from bridge.band.modes import MODES
 from bridge.band.note_output import InputKey, NoteOutput, Owner
 from bridge.band.scheduler import Due, Scheduler
 from bridge.band.take_over import start_soon
+from bridge.live.contract import Contract
+from bridge.live.questions import Questions
 from bridge.live.snapshot import snapshot
 from bridge.live.takes import Takes
 from bridge.midi import messages
@@ -25,9 +25,8 @@ from bridge.midi.active_sensing import RESET, Sensing
 from bridge.midi.input_queue import LOST
 from bridge.midi.messages import Control, NoteOff, NoteOn, Sync
 from bridge.midi.sender import Sender
-from bridge.musicians.musician import ChordAt, HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
+from bridge.musicians.musician import ChordAt, HeardNote, PlannedMusic, PlannedNote
 from bridge.musicians.musician_process import Engine
-from bridge.musicians.rule_musician import FallbackMusician
 from bridge.settings.band_preset import Preset
 from bridge.settings.controllers import Controllers
 from bridge.settings.parameters import COMMANDS
@@ -67,20 +66,20 @@ class Session:
         self.preset, self.clock, self.sender, self.engine, self.notify = preset, clock, sender, engine, notify
         self.voices = preset.voices
         self.handovers: deque[float] = deque(maxlen=10_000)  # seconds, question to first note in the plan
-        self.units = self.missed = self.bad_bytes = 0  # deadlines, those at which the fallback had to play; bad MIDI
+        self.bad_bytes = 0  # of MIDI
         self.leaders = LeaderChoice(preset, leader, quiet=self._all_quiet, notify=notify)
         self.transport = self.leaders.transport
         self.notes = NoteOutput(sender)  # everything that sounds leaves through it
         self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000, self.notes)
         self.listener = Listener(find_instrument(preset['player.instrument']))
-        self.feel, self.fallback = Feel(offsets=[0.0] * 4), FallbackMusician()
-        self.harmony = ChordFollower.of(preset)
+        self.feel = Feel(offsets=[0.0] * 4)
+        self.contract = Contract(self)
+        self.questions = Questions(self)
         self.controllers = Controllers(preset.controllers)
         self.takes = Takes(self)
         self.answers: list[Answer] = []  # not yet over, in order of time
         self._parsers: dict[int, messages.Parser] = {}
         self._sensing = Sensing()
-        self._next_request = 1
         self._stood_at: float | None = None  # bridge time since which the transport is seen not to roll
         self._halted: float | None = None  # session beat of a stop after which the plan still stands
         self._closed = self._rolled = False  # _rolled: the transport's last change was a start
@@ -100,6 +99,16 @@ class Session:
     def answer(self) -> Answer | None:
         """The newest answer that is not over."""
         return self.answers[-1] if self.answers else None
+
+    @property
+    def units(self) -> int:
+        """Deadlines so far."""
+        return self.contract.units
+
+    @property
+    def missed(self) -> int:
+        """Those of them at which the rules had to play."""
+        return self.contract.missed
 
     def lead(self) -> float:
         """Seconds from a question to the first note that can be on time."""
@@ -168,8 +177,8 @@ class Session:
 
     def _heard(self, notes: list[HeardNote]) -> None:
         self.feel.hear(notes)
-        self.fallback.hear(notes)
-        self.harmony.hear(notes, self.transport.beat_at(self.clock.now()))
+        self.contract.fallback.hear(notes)
+        self.questions.hear(notes)
         self.engine.hear(notes)
         self.takes.heard(notes)
         self.player.on_heard(notes)
@@ -191,24 +200,19 @@ class Session:
 
     # --- what the band does
 
-    def ask(self, start: float, end: float, role: str = 'continue', *, joins: bool = False) -> Answer:
-        """Ask for music in [start, end); see `players.base.Band.ask`."""
+    def ask(
+        self, start: float, end: float, role: str = 'continue', *, joins: bool = False, listens: float = 0.0
+    ) -> Answer:  # fmt: skip
+        """Ask for music in [start, end); see `band.mode.Band.ask`."""
         now = self.clock.now()
         self.transport.use()
         if not joins:
             self.drop(start)
         held = self.listener.held(min(self.transport.beat_at(now), start))
         if held:  # carried over with an estimated length; told again when they end
-            self.fallback.hear(held)
+            self.contract.fallback.hear(held)
             self.engine.hear(held)
-        preset = self.preset
-        controls = MusicControls(**{one.name: preset[f'music.{one.name}'] for one in fields(MusicControls)})
-        request = Request(
-            self._next_request, start, end, tuple(voice.instrument for voice in self.voices), role, controls,
-            preset['music.takes'], preset['music.seed'] + self._next_request, self.transport.bar,
-            self.chords(start, end),
-        )  # fmt: skip
-        self._next_request += 1
+        request = self.questions.request(start, end, role, listens)
         answer = Answer(request, now)
         self.answers.append(answer)
         self.engine.ask(request)
@@ -238,9 +242,7 @@ class Session:
 
     def chords(self, start: float, end: float) -> tuple[ChordAt, ...]:
         """The chords to play over in [start, end): see `ChordFollower.over`; what is held counts."""
-        beat = self.transport.beat_at(self.clock.now())
-        self.harmony.hear(self.listener.held(beat), beat)
-        return self.harmony.over(start, end)
+        return self.questions.chords(start, end)
 
     def play_now(self) -> None:
         """Continue what was just played, in any mode."""
@@ -280,7 +282,7 @@ class Session:
         self._watch_standstill(now)
         if self.transport.rolling:
             self.player.step(now, beat)
-            self._keep_deadlines(now)
+            self.contract.keep(now)
             self.answers = [answer for answer in self.answers if not self._is_over(answer, beat)]
         self.scheduler.dispatch(now)
         return self._next_time(now, beat)
@@ -305,12 +307,8 @@ class Session:
         times = [now + MAX_SLEEP, self.scheduler.next_time(), self.engine.next_time()]
         if self.transport.rolling:
             times.append(self.player.next_time(now, beat))
-            times += [self._deadline(answer) for answer in self.answers if answer.line < answer.end]
+            times += [self.contract.deadline(answer) for answer in self.answers if answer.line < answer.end]
         return max(now, min(time for time in times if time is not None))
-
-    def _deadline(self, answer: Answer) -> float:
-        early = self.preset['engine.margin_ms'] / 1000 + self.scheduler.horizon + self.scheduler.latency
-        return self.transport.time_at(answer.line) - early
 
     def _take_in(self, piece: PlannedMusic, now: float) -> None:
         answer = next((answer for answer in self.answers if answer.request.id == piece.request), None)
@@ -327,29 +325,6 @@ class Session:
             self.handovers.append(now - answer.asked)
         self.scheduler.add(answer.request.id, self.dues(answer, notes))
         answer.covered = max(answer.covered, min(piece.until, answer.end))
-
-    def _keep_deadlines(self, now: float) -> None:
-        """The deadline contract: what is not there a margin before its line is played by the fallback."""
-        for answer in self.answers:
-            while answer.line < answer.end - 1e-6 and now >= self._deadline(answer) - 1e-6:
-                unit_end = answer.unit_end(answer.line)
-                self.units += 1
-                if answer.covered < unit_end - 1e-6:
-                    self.missed += 1
-                    answer.missed += 1
-                    self._fill(answer, answer.covered, unit_end)
-                answer.line = unit_end
-
-    def _fill(self, answer: Answer, start: float, end: float) -> None:
-        if answer.stand_in is None:
-            request = replace(answer.request, takes=1)
-            answer.stand_in = [note for piece in self.fallback.answer(request) for note in piece.notes]
-        notes = [note for note in answer.stand_in if start - 1e-6 <= note.beat < end - 1e-6]
-        answer.takes.setdefault(answer.take, []).extend(notes)
-        if notes and answer.queued is None:
-            answer.queued = self.clock.now()
-        self.scheduler.add(answer.request.id, [replace(due, by_rule=True) for due in self.dues(answer, notes)])
-        answer.covered = end
 
     def _changed(self, changes: list[Change]) -> None:
         for change in changes:
@@ -451,7 +426,7 @@ class Session:
         if preset['transport.tempo'] != old['transport.tempo']:
             self.leaders.set_tempo(self.clock.now(), preset['transport.tempo'])
         if preset['music.chords'] != old['music.chords']:
-            self.harmony.chart = ChordFollower.of(preset).chart
+            self.questions.use(preset)
         if old['player.thru'] and not preset['player.thru']:
             self.notes.end(kind='thru')
         if preset['player.mode'] != old['player.mode'] or preset.voices != self.voices:

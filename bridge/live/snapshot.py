@@ -24,6 +24,8 @@ def snapshot(session: Session) -> dict[str, Any]:
         'planned': len(session.scheduler.planned()), 'played': session.scheduler.played,
         'sounding': session.sender.sounding.count(),
         'missed': session.missed, 'units': session.units, 'late': session.scheduler.late,
+        'asked_again': session.scheduler.asked_again, 'by_rule': session.scheduler.by_rule,
+        'stood_in': session.contract.stood_in, 'silent_bars': session.contract.silent,
         'handover_ms': 1000 * session.handovers[-1] if session.handovers else None,
         'ready_ms': _ready_ms(session, now),
         'engine': 'ready' if session.engine.ready else 'starting', 'restarts': session.engine.restarts,

@@ -96,6 +96,12 @@ def render(snapshot: Mapping[str, Any], lines: list[str]) -> Group:
         f'missed [{"red" if snapshot["missed"] else "green"}]{snapshot["missed"]}[/] of {snapshot["units"]}  '
         f'late {snapshot["late"]}',
     )
+    table.add_row(
+        'parts',
+        f'asked again for {snapshot["asked_again"]} notes, {snapshot["by_rule"]} by rule; '
+        f'stood in for {snapshot["stood_in"]} bars, silent [{"red" if snapshot["silent_bars"] else "green"}]'
+        f'{snapshot["silent_bars"]}[/]',
+    )
     stats = '  '.join(f'{name} {value:g}' for name, value in snapshot['engine_stats'].items())
     table.add_row('engine', Text(f'{snapshot["engine"]}  {stats}  restarts {snapshot["restarts"]}'))
     trouble = [f'{what} {snapshot[name]}' for name, what in TROUBLE.items() if snapshot.get(name)]

@@ -12,17 +12,16 @@ import bisect
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from bridge.musicians.directions import Directions, Sampler, sampling, stretches
 from bridge.musicians.musician import HeardNote, PlannedMusic, PlannedNote, Request
-from bridge.settings.key import wanted_key
 from genaudio_core.continuation.continuer import Continuer, Rebase
 from genaudio_core.continuation.decoder import Decoder
-from genaudio_core.continuation.sampling import Controls as SamplingControls
-from genaudio_core.continuation.sampling import EventSampler
 from genaudio_core.music.events import (
     DRUM_ALIASES,
     DRUM_DURATION,
@@ -32,9 +31,8 @@ from genaudio_core.music.events import (
     velocity_code,
     velocity_of,
 )
-from genaudio_core.music.keys import Chord, classes_of
 from genaudio_core.music.layouts import DURATIONS, METER, METERS, NOTE, RESOLUTION
-from genaudio_core.score.instruments import DRUMS, instrument_code, instrument_name
+from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, RANGE, instrument_code, instrument_name
 
 REBASE_AT = 0.35  # share of the context that is left when a re-base begins ...
 KEEP = 0.45  # ... and share that it keeps
@@ -51,6 +49,11 @@ class _Event(NamedTuple):
     pitch: int  # note 0..127
     duration: int  # code
     velocity: int  # code
+
+
+def _length_of(event: _Event) -> int:
+    """Steps that an event lasts."""
+    return int(DURATIONS[event.duration - 1])
 
 
 class ModelMusician:
@@ -80,6 +83,7 @@ class ModelMusician:
         self._worker: threading.Thread | None = None  # runs the newest re-base
         self._not_before = 0  # length of the past at which the next one may begin
         self._spare: Continuer | None = None
+        self._seed: int | None = None  # of the band's rhythms: that of the first question
         self._behind = False  # something was heard that the cache does not hold yet
 
     @classmethod
@@ -366,16 +370,20 @@ class ModelMusician:
         work = continuer if single else continuer.fork(request.takes, self._spare)
         self._spare = None if single else work  # what an answer forked is free again when the next one begins
         rngs = [np.random.default_rng([request.seed, start, take]) for take in range(request.takes)]
-        sampler = EventSampler(work, _sampling(request), rngs)
+        sampler = Sampler(work, sampling(request), rngs, origin=self._origin)
+        directions = self._directions(request)
         own: list[list[_Event]] = [[] for _ in range(request.takes)]
         for take in range(request.takes):
             self._own[request.id, take] = own[take]
         casts = [_Cast(request.instruments) for _ in range(request.takes)]
         active = np.ones(request.takes, bool)
         origin = self._origin
-        for begin, until, chord in _stretches(request, start, end):
+        pieces = stretches(request, start, end, [begin for begin, _ in directions.bars()])
+        for begin, until, chord, is_new in pieces:
             if chord is not None:
-                sampler.controls = _sampling(request, chord)
+                sampler.controls = sampling(request, chord)
+            if is_new:
+                sampler.direct(directions.of(begin))
             going = active.copy()
             while going.any() and work.room > 0:
                 chosen = sampler.next_events(earliest=begin - origin, latest=until - origin, active=going)
@@ -390,7 +398,10 @@ class ModelMusician:
                         continue
                     event = self._event(row, int(onsets[take]) + origin)
                     own[take].append(event)
-                    note = casts[take].note(event)
+                    directions.played((event.instrument, event.step, event.pitch, _length_of(event)), take)
+                    note = replace(
+                        casts[take].note(event), cued=sampler.was_cued(take), by_rule=sampler.was_by_rule(take)
+                    )
                     yield PlannedMusic(request.id, take, (note,), note.beat, False)
                 if not going.any():
                     break
@@ -402,6 +413,28 @@ class ModelMusician:
             # Out of room: what is covered is told honestly, the rest is the fallback's.
             until = own[take][-1].step / RESOLUTION if own[take] else request.start
             yield PlannedMusic(request.id, take, (), until, True)
+
+    def _directions(self, request: Request) -> Directions:
+        """What the parts of a request have to do, after what was heard and played so far."""
+        start = round(request.start * RESOLUTION)
+        heard = [
+            HeardNote(key, event.step / RESOLUTION, _length_of(event) / RESOLUTION, event.pitch, 80, '')
+            for key, event in self._heard.items()
+            if event.instrument != DRUMS_CODE and event.step < start
+        ]
+        since = start - 4 * round(request.bar * RESOLUTION)
+        past = [
+            (event.instrument, event.step, event.pitch, _length_of(event))
+            for (number, take), events in self._own.items()
+            if number != request.id and self._chosen.get(number, 0) == take
+            for event in events
+            if since <= event.step < start
+        ]
+        codes = {instrument_code(name) for name in request.instruments}
+        others = {event.instrument for event in self._heard.values()} - codes
+        if self._seed is None:
+            self._seed = request.seed
+        return Directions(request, heard, past, others, self._seed)
 
     def _event(self, row: np.ndarray, step: int) -> _Event:
         column = self.encoding.columns
@@ -418,45 +451,18 @@ def _run(rebase: Rebase) -> None:
 
 
 class _Cast:
-    """Who of the parts plays a note: parts of one class take turns, the one that has rested longest first."""
+    """Who of the parts plays a note: of one class the one that is free, and whose last note lies nearest."""
 
     def __init__(self, instruments: tuple[str, ...]) -> None:
-        self._parts: dict[int, list[int]] = {}
+        self._parts: dict[int, dict[int, tuple[int, int]]] = {}  # code -> part -> (step until it plays, last note)
         for part, name in enumerate(instruments):
-            self._parts.setdefault(instrument_code(name), []).append(part)
+            low, high = RANGE[name]
+            of_class = self._parts.setdefault(instrument_code(name), {})
+            of_class[part] = (-1, (low + high) // 2 + 12 - 5 * len(of_class))  # the first plays above the others
 
     def note(self, event: _Event) -> PlannedNote:
         parts = self._parts[event.instrument]
-        part = parts.pop(0)
-        parts.append(part)
-        duration = float(DURATIONS[event.duration - 1]) / RESOLUTION
+        part = min(parts, key=lambda each: (parts[each][0] > event.step, abs(parts[each][1] - event.pitch)))
+        parts[part] = (event.step + _length_of(event), event.pitch)
         velocity = int(np.clip(velocity_of(np.array(event.velocity)), 1, 127))
-        return PlannedNote(event.step / RESOLUTION, duration, event.pitch, velocity, part)
-
-
-def _stretches(request: Request, start: int, end: int) -> Iterator[tuple[int, int, Chord | None]]:
-    """The steps from `start` to `end` by the chord to play over: (from, to, chord); None leaves the harmony free."""
-    bound = request.role == 'accompany' or any(each.source == 'chart' for each in request.chords)
-    done = start
-    for begin, to, chord in request.harmony(request.start, request.end) if bound else ():
-        first, until = round(begin * RESOLUTION), round(to * RESOLUTION)
-        if first > done:
-            yield done, first, None
-        yield max(first, start), until, chord
-        done = until
-    if done < end:
-        yield done, end, None
-
-
-def _sampling(request: Request, chord: Chord | None = None) -> SamplingControls:
-    """The request's controls as the sampler knows them; only notes of the chord where one is given."""
-    controls = request.controls
-    key = wanted_key(controls.key)
-    classes = None if key is None else classes_of(*key)
-    if chord is not None:
-        classes = (chord.pitch_classes & classes if classes else None) or chord.pitch_classes
-    return SamplingControls(
-        temperature=controls.temperature, top_p=controls.top_p, density=4 * (controls.density - 0.5),
-        lowest=controls.low, highest=controls.high, pitch_classes=classes, velocity_scale=controls.velocity,
-        instruments=tuple(dict.fromkeys(request.instruments)),
-    )  # fmt: skip
+        return PlannedNote(event.step / RESOLUTION, _length_of(event) / RESOLUTION, event.pitch, velocity, part)

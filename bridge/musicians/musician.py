@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bridge.musicians.groove import Groove, usual_meter
+from genaudio_core.music.grooves import Feel
 from genaudio_core.music.keys import Chord
 
 
@@ -33,6 +35,8 @@ class PlannedNote:
     note: int
     velocity: int
     part: int  # index into `Request.instruments`
+    cued: bool = False  # the musician would have been silent, and was asked again
+    by_rule: bool = False  # asked again, with no choice left but how loud and how long
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +86,25 @@ class Request:
     seed: int = 0
     bar: float = 4.0
     chords: tuple[ChordAt, ...] = ()  # to play over, by the half bar; empty: nobody has played any
+    listens: float = 0.0  # beats from a chord that is not sure in which only drums play
+    groove: Groove = field(default_factory=Groove)  # that the drums keep to
+    drum_keys: tuple[int, ...] = ()  # all that the drums have; empty: a whole kit
+    feel: Feel = field(default_factory=Feel)  # of what the player plays
+    named_meter: tuple[int, int] | None = None  # None: the usual one for the length of the bar
+    tempo: float = 120.0  # quarter notes a minute
+
+    @property
+    def meter(self) -> tuple[int, int]:
+        return self.named_meter or usual_meter(self.bar)
 
     def chord_at(self, beat: float) -> ChordAt | None:
         """The chord to play over at `beat`."""
         return next((each for each in reversed(self.chords) if each.beat <= beat + 1e-6), None)
+
+    def waits(self, beat: float) -> bool:
+        """Whether a pitched note at `beat` would be a guess: only what the player does there can tell the chord."""
+        chord = self.chord_at(beat)
+        return chord is not None and not chord.sure and beat < chord.beat + self.listens - 1e-6
 
     def harmony(self, start: float, end: float) -> list[tuple[float, float, Chord]]:
         """The chords to play over in [start, end) as (from, to, chord), in beats; the same chord again is one."""

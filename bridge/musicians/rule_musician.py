@@ -8,15 +8,14 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 
-from bridge.musicians import harmony
+from bridge.musicians import groove, harmony
 from bridge.musicians.musician import HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
 from bridge.settings import key as key_module
-from genaudio_core.music.keys import CHORDS, SCALES
-from genaudio_core.score.instruments import DRUMS, FAMILY, RANGE
+from genaudio_core.music.keys import SCALES
+from genaudio_core.score.instruments import DRUMS, FAMILY, RANGE, voices_of
 
 MEMORY = 64.0  # beats that are remembered
 EARLY = 0.1  # beats before a line in which a note belongs to the line
-KICK, SNARE, HAT, OPEN_HAT = 36, 38, 42, 46
 
 
 class FallbackMusician:
@@ -198,8 +197,7 @@ class FallbackMusician:
         notes: list[PlannedNote] = []
         while start < request.end - 1e-6:
             if name == DRUMS:
-                if request.role == 'free' or self.heard(start - 2 * bar, request.start + bar):
-                    notes += _groove(start, bar, part, request.controls, rng)
+                notes += _drums(start, request, part, rng)
             else:
                 for begin, end, chord in self._chords(request, start):
                     notes += _pattern(name, begin, end, start, bar, part, *chord, request.controls, rng)
@@ -212,7 +210,15 @@ class FallbackMusician:
         end = min(start + bar, request.end)
         if not request.chords:
             return [(begin, end, self._progression(request, start))] if request.role == 'free' else []
-        return [(at, to, (chord.root, CHORDS[chord.quality])) for at, to, chord in request.harmony(begin, end)]
+        found = []
+        for at, to, chord in request.harmony(begin, end):
+            told = request.chord_at(at)
+            if told is not None and request.waits(at):
+                at = told.beat + request.listens
+            if at < to - 1e-6:
+                above = sorted((tone - chord.bass) % 12 for tone in chord.pitch_classes)
+                found.append((at, to, (chord.bass, tuple(above))))
+        return found
 
     def _shape(self, note: PlannedNote, request: Request) -> PlannedNote:
         name = request.instruments[note.part]
@@ -239,23 +245,21 @@ def _thin(notes: list[PlannedNote], controls: MusicControls, rng: random.Random)
     return [n for i, n in enumerate(notes) if i == 0 or abs(n.beat - round(n.beat)) < 0.05 or rng.random() < keep]
 
 
-def _groove(start: float, bar: float, part: int, controls: MusicControls, rng: random.Random) -> list[PlannedNote]:
-    """One bar of drums: kick on one and in the middle, snare on the back beats, hats in eighths or sixteenths."""
-    hits: list[tuple[float, int, int]] = []
-    beats = round(bar)
-    for beat in range(beats):
-        back = beat % 2 == 1 if beats % 2 == 0 else beat == beats - 1
-        hits.append((beat, SNARE if back else KICK, 96 if back else 100))
-        if not back and controls.density > 0.6 and rng.random() < 0.5:
-            hits.append((beat + 0.75, KICK, 84))
-    grid = 1.0 if controls.density < 0.25 else 0.5 if controls.density < 0.8 else 0.25
-    position = 0.0
-    while position < bar - 1e-6:
-        hits.append((position, HAT, 70 if position % 1 == 0 else 54))
-        position += grid
-    if rng.random() < 0.3:
-        hits.append((bar - 0.5, OPEN_HAT, 64))
-    return [PlannedNote(start + beat, 0.2, key, velocity, part) for beat, key, velocity in hits]
+def _drums(start: float, request: Request, part: int, rng: random.Random) -> list[PlannedNote]:
+    """One bar of the request's groove; busier or with an open hat at its end, as the dice fall."""
+    strokes = request.groove.strokes or groove.groove('auto', groove.usual_meter(request.bar)).strokes
+    hits = [(stroke.beat, stroke.keys(request.drum_keys)[:1], stroke.velocity) for stroke in strokes]
+    back, bar = request.groove.backbeats, request.bar
+    for beat in range(round(bar)):
+        if request.controls.density > 0.6 and beat not in back and rng.random() < 0.5 and beat + 0.75 < bar:
+            hits.append((beat + 0.75, groove.Stroke(0, 'kick').keys(request.drum_keys)[:1], 84))
+    if rng.random() < 0.3 and bar > 1:
+        hits.append((bar - 0.5, groove.Stroke(0, 'open').keys(request.drum_keys)[:1], 64))
+    struck: dict[tuple[float, int], PlannedNote] = {}
+    for beat, keys, velocity in hits:
+        for key in keys:
+            struck[beat, key] = PlannedNote(start + beat, 0.2, key, velocity, part)
+    return list(struck.values())
 
 
 def _pattern(
@@ -264,10 +268,12 @@ def _pattern(
 ) -> list[PlannedNote]:  # fmt: skip
     """A chord from `begin` to `end` in the bar at `start`, as this kind of instrument plays it."""
     family = FAMILY[name]
-    low, high = RANGE[name]
+    low, high = max(RANGE[name][0], controls.low), min(RANGE[name][1], controls.high)
+    if low > high:  # the asked range lies outside the instrument
+        low, high = RANGE[name]
     length = end - begin
     if family == 'bass' or name in ('contrabass', 'tuba', 'timpani', 'cello', 'bassoon'):
-        bass = harmony.fold(36 + root, low, min(high, low + 24))
+        bass = harmony.fold(36 + root, low, max(min(high, low + 24), low))
         fifth = 7 if 7 in intervals else intervals[-1]
         fifth = bass + fifth if bass + fifth <= high else bass + fifth - 12
         half = start + (bar / 2 if bar % 2 == 0 else bar - 1)
@@ -281,12 +287,12 @@ def _pattern(
         return notes
     middle = min(max(60, low + 6), high - 6)
     chord = sorted(harmony.fold(48 + root + i, middle - 6, middle + 6) for i in intervals)
-    if family in ('strings', 'ensemble', 'synth', 'organ', 'brass', 'reeds', 'pipes'):
-        # Sustaining instruments hold; one-voice families take a single note of the chord.
-        voices = chord if family in ('ensemble', 'synth', 'organ') else [chord[part % len(chord)]]
+    if family in ('strings', 'ensemble', 'synth', 'organ', 'brass', 'reeds', 'pipes') and name != 'harp':
+        # Sustaining instruments hold; those of one voice or two take a single note of the chord.
+        voices = chord if voices_of(name) > 2 else [chord[part % len(chord)]]
         return [PlannedNote(begin, length * 0.97, n, 68, part) for n in voices]
     grid = [start + i / 2 for i in range(int(bar * 2)) if begin - 1e-6 <= start + i / 2 < end - 1e-6]
-    if family == 'mallets' or controls.density > 0.7:  # broken chord in eighths
+    if family == 'mallets' or name == 'harp' or controls.density > 0.7:  # broken chord in eighths
         return [
             PlannedNote(beat, 0.45, chord[(0, 1, 2, 1)[round((beat - start) * 2) % 4] % len(chord)], 70, part)
             for beat in grid

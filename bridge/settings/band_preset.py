@@ -15,6 +15,21 @@ from genaudio_core.files import presets_dir
 from genaudio_core.score.instruments import CODE_TO_PROGRAM, DRUMS, find_instrument, instrument_code
 from genaudio_core.tables import Numbered, Rows, Setting, Table, read_checked
 
+
+def drum_keys(text: str) -> tuple[int, ...]:
+    """Return the notes of a list such as '36, 37, 38'; nothing for an empty one.
+
+    Raises
+    ------
+    GenaudioError
+        If one is not a MIDI note.
+    """
+    words = [word.strip() for word in text.split(',') if word.strip()]
+    if not all(word.isdecimal() and int(word) < 128 for word in words):
+        raise GenaudioError(f"'{text}' is not a list of MIDI notes (0 to 127), such as '36, 37, 38'.")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
 _PARTS = Rows(
     Table(
         {
@@ -22,6 +37,7 @@ _PARTS = Rows(
             'channel': Setting(None, 'MIDI channel', 1, 16, kind=int),
             'output': Setting(1, 'number of one of ports.outputs', 1, MAX_OUTPUTS),
             'program': Setting(None, 'General MIDI program, counted from 0', 0, 127, kind=int),
+            'drum_keys': Setting('', 'notes that drums have, if not a whole kit: those of a cajon', valid=drum_keys),
         }
     )
 )
@@ -167,5 +183,8 @@ def _voices(parts: list[dict[str, Any]], values: Mapping[str, Any]) -> tuple[Par
                 f'parts.{number}.output must be one of the {n_outputs} ports.outputs, counted from 1, '
                 f'not {part["output"]}.'
             )
-        voices.append(PartVoice(instrument, part['output'] - 1, channel - 1, program))
+        keys = drum_keys(part['drum_keys'])
+        if keys and instrument != DRUMS:
+            raise GenaudioError(f'parts.{number}.drum_keys is for drums; {instrument} has none.')
+        voices.append(PartVoice(instrument, part['output'] - 1, channel - 1, program, keys))
     return tuple(voices)

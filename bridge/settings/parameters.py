@@ -66,6 +66,7 @@ def _chart(chords: str) -> None:
         parse_chart(chords)
 
 
+GROOVES = ('auto', 'backbeat', 'half-time', 'four-on-the-floor', 'swing', 'off')
 MODES = ('respond', 'take_over', 'accompany', 'free', 'arrange')
 
 PARAMETERS: dict[str, Parameter] = {
@@ -113,6 +114,7 @@ PARAMETERS: dict[str, Parameter] = {
     'music.chords': Parameter(
         '', "chords to play over, round and round, such as 'C Am F G' or 'C | Am D7 | G'", valid=_chart
     ),
+    'music.groove': Parameter('auto', 'what the drums keep to; auto: by meter and what you play', choices=GROOVES),
     'music.low': Parameter(0, 'lowest note', 0, 127),
     'music.high': Parameter(127, 'highest note', 0, 127),
     'music.velocity': Parameter(1.0, 'loudness of the band', 0.1, 2),

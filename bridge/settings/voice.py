@@ -11,3 +11,4 @@ class PartVoice:
     output: int = 0
     channel: int = 0
     program: int | None = None  # sent when the part first plays, if the preset wants it
+    drum_keys: tuple[int, ...] = ()  # all that drums have, such as the three of a cajon; empty: a whole kit

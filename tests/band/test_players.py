@@ -108,6 +108,40 @@ class TestAccompany:
         third_bar = [n % 12 for t, _, _, n in stage.notes() if 8 <= round((t - START) * 2, 2) < 8.5]
         assert third_bar and third_bar[0] in (5, 0)  # F, or its fifth
 
+    @pytest.mark.parametrize(('chart', 'sure_from'), [('', 5), ('C Am F G', 1)])
+    def test_the_bass_has_the_root_where_a_loop_or_a_chart_tells_the_chord(self, chart, sure_from):
+        loop = ((48, 64, 67), (45, 60, 64), (41, 60, 65), (43, 62, 67))
+        notes = [Note(4.0 * bar, 3.8, key, 90) for bar in range(12) for key in loop[bar % 4]]
+        chosen = preset('accompany', [{'instrument': 'bass'}], music__chords=chart)
+        stage = play(chosen, note_part(notes, START, 120), 48)
+        first: dict[int, tuple[float, int]] = {}
+        for time, _, _, note in stage.notes():
+            beat = (time - START) * 2 + 0.1
+            first.setdefault(int(beat // 4), (beat % 4 - 0.1, note % 12))
+        for bar in range(sure_from, 12):
+            assert first[bar] == (pytest.approx(0.0, abs=0.05), (0, 9, 5, 7)[bar % 4]), bar
+        for bar in range(1, sure_from):  # it listens for half a beat, and has the root then
+            assert first[bar] == (pytest.approx(0.5, abs=0.05), (0, 9, 5, 7)[bar % 4]), bar
+
+    def test_a_plan_that_is_made_anew_twice_in_a_bar_covers_all_of_it(self):
+        # Chords that change by the half bar, and nobody knows beforehand: every half bar has drums to its end.
+        changes = ((48, 64, 67), (45, 60, 64), (41, 60, 65), (43, 62, 67), (40, 59, 67), (46, 62, 65), (44, 60, 63))
+        notes = [Note(2.0 * half, 1.9, key, 90) for half in range(14) for key in changes[half % 7]]
+        chosen = preset('accompany', [{'instrument': 'bass'}, {'instrument': 'drums'}])
+        stage = play(chosen, note_part(notes, START, 120), 28)
+        assert stage.session.player.replanned > 4
+        hats = {round((t - START) * 2, 2) for t, _, c, n in stage.notes() if c == 9 and n == 42}
+        assert {4 + eighth / 2 for eighth in range(48)} <= hats
+
+    def test_a_broken_chord_is_followed_and_a_tune_is_not(self):
+        def replanned(keys):
+            notes = [Note(beat / 2, 0.45, keys[beat % len(keys)], 90) for beat in range(8 * len(keys) // 2)]
+            chosen = preset('accompany', [{'instrument': 'bass'}])
+            return play(chosen, note_part(notes, START, 120), 4 * len(keys)).session.player.replanned
+
+        assert replanned((60, 64, 67, 72) * 2 + (65, 69, 72, 77) * 2) > 0
+        assert replanned(tuple(range(60, 76))) == 0
+
     def test_rests_when_the_player_does(self):
         stage = play(preset('accompany', TRIO), phrase(START), 32)
         assert max(beats(stage)) < 17

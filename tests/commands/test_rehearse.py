@@ -198,15 +198,31 @@ def test_presence_is_of_the_bars_that_were_asked_for(mode):
         assert all(share > 0.85 for share in figures['presence'].values())
 
 
-def test_a_part_that_never_plays_is_told(capsys, file):
-    class Mute(FallbackMusician):
-        def answer(self, request):
-            for piece in super().answer(request):
-                yield type(piece)(piece.request, piece.take, tuple(n for n in piece.notes if n.part), piece.until,
-                                  piece.done)  # fmt: skip
+class Mute(FallbackMusician):
+    """Leaves the first part out."""
 
-    made = play(preset(), comping(), Mute())
-    assert made.silent == ('bass',) and made.figures['presence']['bass'] == 0.0
+    def answer(self, request):
+        for piece in super().answer(request):
+            yield type(piece)(piece.request, piece.take, tuple(n for n in piece.notes if n.part), piece.until,
+                              piece.done)  # fmt: skip
+
+
+def test_a_part_that_the_musician_leaves_out_is_played_by_rule_and_counted():
+    musician = Through()
+    musician.rules = Mute()
+    made = play(preset(), comping(), musician)
+    assert made.silent == () and made.figures['presence']['bass'] == 1.0
+    assert made.figures['bars_asked'] == 7 and made.figures['silent_bars'] == 0
+    assert 7 <= made.figures['bars_stood_in'] <= 9  # those that were planned behind the end among them
+    bass, others = len(band(made)['bass']), sum(map(len, band(made).values()))
+    assert made.figures['by_rule'] == pytest.approx(bass / others, abs=0.01)
+
+
+def test_a_part_that_never_plays_is_told():
+    score = Score([Track(0, True, notes=[Note(float(beat), 0.2, 36 + beat % 2 * 2) for beat in range(32)])])
+    made = play(preset(), score)  # of one who only drums nobody knows the harmony
+    assert made.silent == ('bass', 'pad') and made.figures['presence']['bass'] == 0.0
+    assert made.figures['silent_bars'] == 2 * made.figures['bars_asked'] > 0
 
 
 def test_parts_of_one_instrument_are_numbered():

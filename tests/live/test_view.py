@@ -20,7 +20,7 @@ def snapshot(name: str) -> dict:
         'preset': name, 'values': {'music.model': name, 'music.key': name}, 'controllers': {20: 'panic'}, 'heard': 0,
         'held': 0, 'planned': 0, 'played': 0, 'sounding': 0, 'missed': 0, 'units': 0, 'late': 0, 'handover_ms': None,
         'ready_ms': None, 'engine': 'ready', 'restarts': 0, 'engine_stats': {name: 1.0}, 'bad_bytes': 0, 'takes': name,
-        'faults': 1,
+        'faults': 1, 'asked_again': 0, 'by_rule': 0, 'stood_in': 0, 'silent_bars': 0,
     }  # fmt: skip
 
 

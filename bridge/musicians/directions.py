@@ -1,0 +1,309 @@
+"""What the parts of a live band have to do in the bars of a request: the cues and rules under which the model plays.
+
+The harmony is what the request expects; `genaudio_core.continuation.leading` says who does what with it. Where a chord
+can only be guessed, pitched parts wait until it is heard; one who solos (the first part of an answer) is only kept from
+silence. Times are session steps, 12 to the quarter note.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bridge.musicians.musician import HeardNote, Request
+from bridge.settings.key import wanted_key
+from genaudio_core.continuation.cues import Cue, Direction, PartRules, Who
+from genaudio_core.continuation.directing import DirectedSampler
+from genaudio_core.continuation.leading import Leader
+from genaudio_core.continuation.roles import BASS, CHORDS, LINE, BarAt, Role, accompanying_roles
+from genaudio_core.continuation.sampling import Controls
+from genaudio_core.music import grooves
+from genaudio_core.music.chord_recognition import Segment
+from genaudio_core.music.harmonising import Harmony, Key, find_keys
+from genaudio_core.music.keys import Chord, classes_of
+from genaudio_core.music.layouts import RESOLUTION
+from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, instrument_code
+from genaudio_core.score.notes import Note
+
+AHEAD = 2  # bars behind a request for which its harmony goes on
+RECENT, OFTEN = 64, 0.06  # notes of the player that are looked at, and share of them that makes a tone usual
+KEY_BARS = 16  # bars of what was heard that tell the key
+KICK = 36
+STAB, SHORTEST = 4, 5  # steps that a stab lasts at most, and a note of the bass that is asked for at least
+FIGURES = {('four-on-the-floor', BASS): (6, 18, 30, 42), ('four-on-the-floor', CHORDS): (6, 18, 30)}
+"""Rhythms (steps of a bar) that belong to a style."""
+SPARSE, DENSE = 0.35, 0.65  # density below and above which a part's rhythm is chosen for it
+Played = tuple[int, int, int, int]  # instrument code, step, note 0..127, steps that it lasts
+
+
+class Directions:
+    """Directions of one request; a leader for each take.
+
+    Parameters
+    ----------
+    request : Request
+    heard : pitched notes of the player, for the key
+    past : what the band itself has played in the bars before
+    seed : of the band: the same one has the same rhythms in every request
+    """
+
+    def __init__(
+        self, request: Request, heard: Sequence[HeardNote], past: Iterable[Played], others: Iterable[int], seed: int
+    ) -> None:  # fmt: skip
+        self.request = request
+        self.bar = round(request.bar * RESOLUTION)
+        self.start, self.end = round(request.start * RESOLUTION), round(request.end * RESOLUTION)
+        self.others = frozenset(others)
+        pitched = [name for name in request.instruments if name != DRUMS]
+        self._lead = pitched[0] if request.role == 'continue' and pitched else None
+        notes = sorted(Note(note.beat, note.duration, note.note, note.velocity) for note in heard)
+        rng = np.random.default_rng(seed)
+        roles = self._roles(notes, rng)
+        strokes = [(round(stroke.beat * RESOLUTION), stroke.kind) for stroke in request.groove.strokes]
+        self._kicks = [place for place, kind in strokes if kind == 'kick']
+        taken = {*self._kicks, *(round(beat * RESOLUTION) for beat in request.groove.backbeats)}
+        free = [place for place in request.feel.grid(request.meter) if place not in taken]
+        n_more = min(1 + 2 * (request.controls.density > DENSE), len(free))
+        self._more_kicks = [] if request.controls.density < SPARSE else rng.permutation(free)[:n_more].tolist()
+        keys = self._keys(notes)
+        # One who answers alone stays in the key of what was played, and may have all that was played in it.
+        recent = Counter(note.note % 12 for note in notes[-RECENT:])
+        own = {each for each, times in recent.items() if times >= OFTEN * recent.total()}
+        self._scale = frozenset(keys[-1][1].classes | own) if keys else frozenset[int]()
+        harmony = Harmony(tuple(self._segments()), tuple(keys))
+        named = wanted_key(request.controls.key)
+        key = None if named is None else classes_of(*named)
+        self.leaders = [
+            Leader(roles, harmony, (), request.feel, np.random.default_rng([request.seed, self.start, take]), key)
+            for take in range(request.takes)
+        ]
+        led = {role.who for role in roles}
+        for note in past:
+            if (note[0], 1) in led:
+                self.played(note)
+
+    def played(self, note: Played, take: int | None = None) -> None:
+        """Take note of what a part plays, in one take or in all."""
+        code, step, pitch, length = note
+        for leader in self.leaders if take is None else [self.leaders[take]]:
+            leader.played(self._bar_at(step), (code, 1), pitch, length, step=step)
+
+    def bars(self) -> list[tuple[int, int]]:
+        """Steps from which to which each bar of the request goes."""
+        edges = [self.start, *range((self.start // self.bar + 1) * self.bar, self.end, self.bar), self.end]
+        return [(begin, end) for begin, end in itertools.pairwise(edges) if end > begin]
+
+    def of(self, begin: int) -> list[Direction]:
+        """Directions of the rest of a bar from step `begin` on, one for each take."""
+        return [self._heard_first(self._with_lead(self._of(leader, begin), begin)) for leader in self.leaders]
+
+    def _of(self, leader: Leader, begin: int) -> Direction:
+        told = leader.direction(self._bar_at(begin), begin, self.others)
+        rules = dict(told.rules)
+        drums, keys = rules.get((DRUMS_CODE, 1)), self.request.drum_keys
+        if drums is not None:
+            self._limit_kicks(drums)
+            if keys:
+                drums.may_begin &= np.isin(np.arange(drums.may_begin.shape[1]), keys)
+        for role in leader.roles:
+            if role.kind == LINE:  # of two violins each has a voice
+                rules[role.who].voices = role.notes
+            elif role.kind == CHORDS and (self.request.groove.style, CHORDS) in FIGURES:
+                for place in role.figure:  # stabs are short
+                    rules[role.who].may_sound[place + STAB : place + STAB + 1] = False
+        basses = {role.who for role in leader.roles if role.kind == BASS}
+        cues = [
+            replace(cue, lasts=max(cue.lasts, SHORTEST)) if cue.who in basses else cue
+            for cue in told.cues
+            if cue.instrument != DRUMS_CODE
+        ]
+        if self.request.groove.binds:
+            cues += _each_once(cue for cue in told.cues if cue.instrument == DRUMS_CODE)
+        return replace(told, cues=tuple(self._with_notes(cue, leader, rules) for cue in cues), rules=rules)
+
+    def _with_notes(self, cue: Cue, leader: Leader, rules: dict[Who, PartRules]) -> Cue:
+        """A cue off the grid, where a new chord was heard, names its notes: the bass of that chord, or its tones."""
+        chord = self.request.chord_at(cue.latest / RESOLUTION)
+        if cue.pitches or chord is None or cue.who not in rules:
+            return cue
+        role = next(role for role in leader.roles if role.who == cue.who)
+        classes = {chord.chord.bass} if role.kind == BASS else chord.chord.pitch_classes
+        notes = [note for note in range(role.low, role.high + 1) if note % 12 in classes]
+        rules[cue.who].may_begin[rules[cue.who].rows(cue.latest, cue.latest + 1), notes] = True
+        return replace(cue, pitches=frozenset(notes))
+
+    def _limit_kicks(self, drums: PartRules) -> None:
+        """One kick drum, where the groove has it and at the few other places that this band likes."""
+        drums.may_begin[:, [key for key in grooves.KICKS if key != KICK]] = False
+        places = np.zeros(self.bar, bool)
+        places[[place for place in (*self._kicks, *self._more_kicks) if place < self.bar]] = True
+        drums.may_begin[: self.bar, KICK] &= places
+
+    def _with_lead(self, direction: Direction, begin: int) -> Direction:
+        """With the one who solos: free, but in every bar a note begins."""
+        if self._lead is None:
+            return direction
+        code = instrument_code(self._lead)
+        bar = self._bar_at(begin)
+        latest = max(begin, bar.begin + bar.length // 2)
+        own = PartRules.free(self._lead, bar.begin, bar.length)
+        if self._scale:
+            own.only(bar.begin, bar.end, self._scale)
+        rules = {**direction.rules, (code, 1): own}
+        cues = (*direction.cues, Cue(code, latest, begin)) if latest < min(bar.end, self.end) else direction.cues
+        return replace(direction, cues=cues, rules=rules)
+
+    def _heard_first(self, direction: Direction) -> Direction:
+        """Pitched parts wait where only the player can tell the chord."""
+        waits = self._waits()
+        if not waits:
+            return direction
+        for (code, _), rules in direction.rules.items():
+            for begin, until in waits if code != DRUMS_CODE else ():
+                rules.may_begin[rules.rows(begin, until)] = False
+                rules.may_sound[rules.rows(begin, begin + 1)] = False
+        kept = [cue for cue in direction.cues if cue.instrument == DRUMS_CODE or not _inside(cue.latest, waits)]
+        there = {(cue.who, cue.latest) for cue in kept}
+        for cue in direction.cues:
+            until = None if cue.instrument == DRUMS_CODE else _inside(cue.latest, waits)
+            if until and until < self.end and (cue.who, until) not in there:
+                kept.append(replace(cue, latest=until, earliest=None))
+                there.add((cue.who, until))  # of several, the first
+        return replace(direction, cues=tuple(kept))
+
+    def _waits(self) -> list[tuple[int, int]]:
+        """Steps from which to which pitched parts wait."""
+        request, length = self.request, round(self.request.listens * RESOLUTION)
+        if request.role != 'accompany' or not length:
+            return []
+        begins = [round(each.beat * RESOLUTION) for each in request.chords if not each.sure]
+        return [(max(at, self.start), at + length) for at in begins if at + length > self.start]
+
+    def _bar_at(self, step: int) -> BarAt:
+        number = step // self.bar
+        return BarAt(number, number * self.bar, self.bar, self.request.meter)
+
+    # --- what the leaders know
+
+    def _roles(self, notes: Sequence[Note], rng: np.random.Generator) -> list[Role]:
+        request = self.request
+        who: list[Who] = [(instrument_code(name), 1) for name in request.instruments]
+        feel = request.feel
+        roles = accompanying_roles(
+            request.instruments, (), notes[-64:], request.meter, feel, request.tempo, rng, who
+        )  # fmt: skip
+        for role in roles:
+            if role.kind == DRUMS:
+                struck = [
+                    (round(stroke.beat * RESOLUTION), frozenset(stroke.keys(request.drum_keys)))
+                    for stroke in request.groove.strokes
+                ]
+                role.struck = tuple((place, keys) for place, keys in struck if keys)
+            elif role.figure and not SPARSE <= request.controls.density <= DENSE:
+                make = grooves.bass_figures if role.kind == BASS else grooves.comping_figures
+                figures = sorted(make(request.meter, feel), key=len)
+                role.figure = figures[min(int(request.controls.density * len(figures)), len(figures) - 1)]
+            if role.kind in (BASS, CHORDS) and (figure := FIGURES.get((request.groove.style, role.kind))):
+                role.figure = figure
+        lead = None if self._lead is None else request.instruments.index(self._lead)
+        each: dict[Who, Role] = {}
+        for number, role in enumerate(roles):
+            if number == lead:
+                continue
+            if role.who in each:  # two violins are one part of two notes: the model does not tell them apart
+                other = each[role.who]
+                other.notes, other.low = other.notes + role.notes, min(other.low, role.low)
+                other.high = max(other.high, role.high)
+            else:
+                each[role.who] = role
+        return list(each.values())
+
+    def _segments(self) -> list[Segment]:
+        """The chords from the moment on at which they may be played; one before the bar, so that the first comes in."""
+        request = self.request
+        end = request.end + AHEAD * request.bar
+        waits, found = self._waits(), []
+        for at, to, chord in request.harmony(request.start, end):
+            at = (_inside(round(at * RESOLUTION), waits) or at * RESOLUTION) / RESOLUTION
+            if to > at + 1e-6:
+                found.append(Segment(at, to - at, chord))
+        line = self._bar_at(self.start).begin / RESOLUTION
+        if found:
+            found.insert(0, Segment(line - request.bar, found[0].beat - line + request.bar, found[0].chord))
+        return found
+
+    def _keys(self, notes: Sequence[Note]) -> list[tuple[float, Key]]:
+        """The key of what was heard last, if it is asked for."""
+        if self.request.controls.key == 'off' or not notes:
+            return []
+        first = max(self.request.start - KEY_BARS * self.request.bar, 0.0)
+        first -= first % self.request.bar
+        lines = np.arange(first, self.request.start, self.request.bar).tolist()
+        inside = [note for note in notes if note.beat >= first]
+        return find_keys(inside, lines, self.request.start)[-1:] if lines and inside else []
+
+
+def _inside(step: int, waits: Sequence[tuple[int, int]]) -> int | None:
+    """The end of the wait that a step falls into."""
+    return next((until for begin, until in waits if begin <= step < until), None)
+
+
+def _each_once(cues: Iterable[Cue]) -> list[Cue]:
+    """Cues of drums, of those that mean the same stroke (a hi-hat, and an open one) the one that says more."""
+    kept: list[Cue] = []
+    for cue in sorted(cues, key=lambda cue: (cue.latest, len(cue.pitches))):
+        if not any(cue.latest == other.latest and cue.pitches & other.pitches for other in kept):
+            kept.append(cue)
+    return kept
+
+
+class Sampler(DirectedSampler):
+    """A sampler that says of each event it has just chosen why it came."""
+
+    def was_cued(self, take: int) -> bool:
+        return bool(self._why[take] > 0)
+
+    def was_by_rule(self, take: int) -> bool:
+        return bool(self._why[take] > 1)
+
+
+def stretches(
+    request: Request, start: int, end: int, bars: Sequence[int]
+) -> Iterator[tuple[int, int, Chord | None, bool]]:
+    """The steps from `start` to `end` by the chord to play over, cut at bars: (from, to, chord, whether a bar begins).
+
+    A chord of None leaves the harmony free.
+    """
+    for begin, until, chord in _by_chord(request, start, end):
+        edges = [begin, *(line for line in bars if begin < line < until), until]
+        for first, last in itertools.pairwise(edges):
+            yield first, last, chord, first in bars
+
+
+def _by_chord(request: Request, start: int, end: int) -> Iterator[tuple[int, int, Chord | None]]:
+    bound = request.role != 'continue' or any(each.source == 'chart' for each in request.chords)
+    done = start
+    for begin, to, chord in request.harmony(request.start, request.end) if bound else ():
+        first, until = round(begin * RESOLUTION), round(to * RESOLUTION)
+        if first > done:
+            yield done, first, None
+        yield max(first, start), until, chord
+        done = until
+    if done < end:
+        yield done, end, None
+
+
+def sampling(request: Request, chord: Chord | None = None) -> Controls:
+    """The request's controls as the sampler knows them; only notes of the chord where one is given."""
+    controls = request.controls
+    key = wanted_key(controls.key)
+    classes = None if key is None else classes_of(*key)
+    if chord is not None:
+        classes = (chord.pitch_classes & classes if classes else None) or chord.pitch_classes
+    return Controls(
+        temperature=controls.temperature, top_p=controls.top_p, density=4 * (controls.density - 0.5),
+        lowest=controls.low, highest=controls.high, pitch_classes=classes, velocity_scale=controls.velocity,
+        instruments=tuple(dict.fromkeys(request.instruments)),
+    )  # fmt: skip
