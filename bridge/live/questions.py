@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from bridge.band import wandering
 from bridge.band.chord_follower import ChordFollower
 from bridge.band.groove_follower import GrooveFollower
+from bridge.musicians import wandering
 from bridge.musicians.groove import groove
 from bridge.musicians.musician import ChordAt, HeardNote, MusicControls, Request
 from bridge.settings.key import wanted_key

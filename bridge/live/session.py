@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.band.answer import Answer
+from bridge.band.contract import Contract
 from bridge.band.listener import Feel, Listener
 from bridge.band.mode import Mode
 from bridge.band.modes import MODES
 from bridge.band.note_output import InputKey, NoteOutput, Owner
 from bridge.band.scheduler import Due, Scheduler
 from bridge.band.take_over import start_soon
-from bridge.live.contract import Contract
 from bridge.live.questions import Questions
 from bridge.live.snapshot import snapshot
 from bridge.live.takes import Takes

@@ -1,6 +1,7 @@
 """Presets: all that ship are good, a typo is answered with the right word."""
 
 import os
+import re
 
 import pytest
 
@@ -116,3 +117,19 @@ def test_a_pipe_or_a_device_in_place_of_the_file_is_told_and_not_waited_for(tmp_
     for path in (tmp_path / 'pipe.toml', '/dev/zero'):
         with pytest.raises(GenaudioError, match='not a preset'):
             load_preset(path)
+
+
+@pytest.mark.parametrize(
+    ('part', 'said'),
+    [({'instrument': 'drums', 'drum_keys': '36, snare'}, "'36, snare' is not a list of MIDI notes"),
+     ({'instrument': 'drums', 'drum_keys': '128'}, 'MIDI notes (0 to 127)'),
+     ({'instrument': 'bass', 'drum_keys': '36'}, 'parts.1.drum_keys is for drums; bass has none')],
+)  # fmt: skip
+def test_wrong_drum_keys_cost_one_line(part, said):
+    with pytest.raises(GenaudioError, match=re.escape(said)):
+        parse_preset({'parts': [part]})
+
+
+def test_drum_keys_are_all_that_the_drums_have():
+    voices = parse_preset({'parts': [{'instrument': 'drums', 'drum_keys': '36, 38,37'}]}).voices
+    assert voices[0].drum_keys == (36, 38, 37)

@@ -4,24 +4,19 @@ What the musician has not sent in time, and a part that it leaves out, is played
 never empty without being counted.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from bridge.band.answer import Answer
 from bridge.musicians.musician import PlannedNote
 from bridge.musicians.rule_musician import FallbackMusician
 from genaudio_core.score.instruments import DRUMS
 
-if TYPE_CHECKING:
-    from bridge.live.session import Session
-
 SOUNDS = 0.2  # beats for which a note must last into a bar to be heard there
 
 
 class Contract:
-    """Watches the answers of a session. Only the session's thread may call it.
+    """Watches the answers of a session (`bridge.live.session`). Only the session's thread may call it.
 
     Attributes
     ----------
@@ -31,7 +26,7 @@ class Contract:
         Bars of a part that the musician left out: played by rule; silent, because the rules knew nothing either.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Any) -> None:
         self.session = session
         self.fallback = FallbackMusician()
         self.units = self.missed = self.stood_in = self.silent = 0
