@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from export.kinds import Options, ParityError, find_kind
+from export.kinds import Options, ParityError, find_kind, strays
 from export.manifest import Job
 from export.up_to_date import note, tool_versions
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, check_writable
 from genaudio_core.inference.model_card import ModelFile, read_card, read_model, with_card, without_card, write_model
+
+WEIGHT_TOLERANCE = 1e-4  # relative; folding weights together rounds differently from version to version
+RECORDED_FACTOR, RECORDED_FLOOR = 30.0, 2e-5  # inputs are drawn anew, and machines add up in other orders
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Result:
 
     label: str
     file: str
-    state: str  # 'exported', 'up to date', 'verified' or 'failed'
+    state: str  # 'exported', 'up to date', 'verified', 'not compared' (sound, without its checkpoint) or 'failed'
     why: str = ''  # it failed
     megabytes: float = 0.0
     ratio: float = 0.0  # size of the checkpoint over size of the file
@@ -126,7 +129,9 @@ def training_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def verify(path: Path, job: Job | None) -> Result:
-    """Check an existing file again: card, hash, and parity if its checkpoint is at hand, else with itself.
+    """Check an existing file again: card, hash, and, if its checkpoint is at hand, every weight and parity.
+
+    Without the checkpoint it is compared with itself alone, and is 'not compared'.
 
     Raises
     ------
@@ -139,13 +144,66 @@ def verify(path: Path, job: Job | None) -> Result:
     _check_weights(path.read_bytes())
     if job is not None and job.checkpoint.exists():
         options = Options(card.variant, card.target, job.held_out, job.max_loss, job.options)
-        metrics = kind.check(kind.load(job.checkpoint), path, options)
+        source = kind.load(job.checkpoint)
+        metrics = kind.check(source, path, options)
+        _check_recorded(metrics, card.metrics, card.variant)
+        metrics['weights'] = _compare_weights(path.read_bytes(), kind.build(source, options))
+        state = 'verified'
     else:
-        metrics = kind.check_alone(path)
+        metrics, state = kind.check_alone(path), 'not compared'
     return Result(
-        f'{card.name} ({card.variant})', str(path), 'verified', megabytes=_megabytes(path),
+        f'{card.name} ({card.variant})', str(path), state, megabytes=_megabytes(path),
         seconds=time.monotonic() - started, metrics=metrics,
     )  # fmt: skip
+
+
+def _check_recorded(found: dict[str, Any], recorded: dict[str, Any], variant: str) -> None:
+    """Refuse a parity far above the one that was measured when the file was made.
+
+    A kind's tolerance is made for its worst network; another network of the kind may be a thousand times closer.
+
+    Raises
+    ------
+    ParityError
+        If it is.
+    """
+    before, now = recorded.get('parity'), found.get('parity')
+    if variant != 'fp32' or not isinstance(before, float) or not isinstance(now, float):
+        return
+    allowed = max(RECORDED_FACTOR * before, RECORDED_FLOOR)
+    if not now <= allowed:
+        raise ParityError(
+            f'it strays from torch by {now:.2g}, and by {before:.2g} when it was made (allowed: {allowed:.2g})'
+        )
+
+
+def _compare_weights(data: bytes, built: bytes) -> float:
+    """Largest relative difference of the weights of two serialised graphs, those of one name compared.
+
+    Raises
+    ------
+    ParityError
+        If one differs by more than rounding, or a weight of one is missing in the other.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    ours, expected = (
+        {w.name: numpy_helper.to_array(w) for w in onnx.load_model_from_string(raw).graph.initializer}
+        for raw in (data, built)
+    )
+    if ours.keys() != expected.keys():
+        name = sorted(ours.keys() ^ expected.keys())[0]
+        raise ParityError(f"its weights are not those that its checkpoint gives ('{name}' is in one alone)")
+    worst = 0.0
+    for name, value in expected.items():
+        if value.dtype.kind not in 'fiu' or not value.size:
+            continue
+        error = strays(ours[name].astype(np.float64), value.astype(np.float64), relative=True)
+        if not error <= WEIGHT_TOLERANCE:
+            raise ParityError(f"its weight '{name}' differs from the checkpoint's by {error:.2g}")
+        worst = max(worst, error)
+    return worst
 
 
 def _megabytes(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""`genaudio-export import`: a checkpoint published by its authors, straight to .onnx."""
+"""`genaudio-export import`: a checkpoint that its authors published, to .onnx, and to .safetensors to study or tune."""
 
 import argparse
 import importlib
@@ -24,14 +24,17 @@ IMPORTERS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', choices=IMPORTERS, help='whose checkpoint it is')
     parser.add_argument('checkpoint', type=Path, help="the authors' file (.pt)")
-    parser.add_argument('output', type=Path, nargs='?', help='.onnx file to write (default: next to the checkpoint)')
+    parser.add_argument('output', type=Path, nargs='?', help='.onnx file to write (default: next to the checkpoint); '
+                        'the .safetensors next to it is for attention, finetune, fit --init and evaluate')  # fmt: skip
     add_job_arguments(parser, licence="the authors' own")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     kind, where = IMPORTERS[args.model]
     output = args.output or args.checkpoint.with_suffix('.onnx')
+    weights = output.with_suffix('.safetensors')
     check_writable(output)
+    check_writable(weights)
     job = Job(
         name=output.stem, kind=kind, checkpoint=args.checkpoint, output=output, variant=args.variant,
         target=args.target, held_out=args.held_out, max_loss=args.max_loss, licence=args.licence,
@@ -40,4 +43,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     wanted = source_hash(job)
     module, _, function = where.partition(':')
     source = getattr(importlib.import_module(module), function)(args.checkpoint)
-    return asdict(export(job, wanted, source))
+    result = export(job, wanted, source)
+    from genaudio_core.training.loops.run_folder import save_checkpoint  # loads torch
+
+    save_checkpoint(weights, source, source.config.to_dict(), published=args.checkpoint.name, licence=args.licence)
+    return {**asdict(result), 'checkpoint': str(weights)}

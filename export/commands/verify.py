@@ -9,8 +9,10 @@ from export.job import Result, verify
 from export.manifest import Job, read_manifest
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import presets_dir
+from genaudio_core.inference.model_card import read_card
 
-HELP = 'Check existing .onnx files: card, hash, and parity with torch where the checkpoint is at hand.'
+HELP = 'Check existing .onnx files: card, hash, and weights and parity with torch where the checkpoint is at hand.'
 EXAMPLE = 'genaudio-export verify presets/models/*.onnx'
 
 
@@ -32,9 +34,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _job(path: Path, manifest: Path | None) -> Job | None:
-    """The row of the manifest that this file belongs to, if any."""
+    """The row of the manifest that this file belongs to, if any; a copy of a bundled model has its row in ours.
+
+    Raises
+    ------
+    GenaudioError
+        If the file has no card.
+    """
     beside = path.parent / 'manifest.toml'
-    if manifest is None and not beside.exists():
+    if manifest is not None or beside.exists():
+        jobs, _ = read_manifest(manifest or beside)
+        return next((job for job in jobs if job.output.resolve() == path.resolve()), None)
+    bundled = presets_dir() / 'models' / 'manifest.toml'
+    if not bundled.exists():
         return None
-    jobs, _ = read_manifest(manifest or beside)
-    return next((job for job in jobs if job.output.resolve() == path.resolve()), None)
+    card = read_card(path)
+    for job in read_manifest(bundled)[0]:
+        # A model of somebody else's may have the name of one of ours, but not what it was made of.
+        if job.output.exists() and read_card(job.output).source_hash == card.source_hash:
+            return job
+    return None

@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--rate', type=float, default=3e-4, help='learning rate (default: 3e-4)')
     parser.add_argument('--batch', type=whole('--batch', 1), default=8, help='sequences in a batch')
     parser.add_argument('--length', type=whole('--length', 16), default=512, help='events in a sequence')
+    parser.add_argument('--keep', action='store_true',
+                        help='keep the model though it fits the held-out music no better')  # fmt: skip
     parser.add_argument(
         '--patience', type=whole('--patience', 1), default=6, help='validations without gain, then it stops'
     )

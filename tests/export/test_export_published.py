@@ -2,14 +2,17 @@ import json
 
 import pytest
 import torch
+from tiny_data import make_data
 from torch import nn
 
 from export.cli import main
 from export.published import load_published_mmt
+from genaudio_core.commands.cli import main as train
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.errors import GenaudioError
 from genaudio_core.inference.model_card import read_card
 from genaudio_core.music.layouts import MMT as ENCODING
+from genaudio_core.training.fit.mmt import load_mmt
 
 DIM, LAYERS, HEADS = 64, 2, 2
 
@@ -97,6 +100,25 @@ def test_import_writes_a_file_that_plays(tmp_path, capsys):
     assert result['file'] == str(tmp_path / 'rpe.onnx') and result['metrics']['parity'] < 1e-4
     assert Decoder.load(tmp_path / 'rpe.onnx').encoding is ENCODING
     assert read_card(tmp_path / 'rpe.onnx').details['positions'] == 'rotary'
+    assert result['checkpoint'] == str(tmp_path / 'rpe.safetensors')
+    model, info = load_mmt(tmp_path / 'rpe.safetensors')  # for attention, finetune, fit --init and evaluate
+    assert info['published'] == 'rpe.pt' and model.config.positions == 'rotary'
+    expected = load_published_mmt(tmp_path / 'rpe.pt').state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize('command', ['attention', 'finetune', 'fit'])
+def test_the_authors_file_given_to_a_wrong_command_is_told_what_to_do(command, tmp_path, capsys):
+    torch.save(authors_state('none'), tmp_path / 'best_model.pt')
+    data = make_data(tmp_path / 'data.safetensors', 4)
+    path = str(tmp_path / 'best_model.pt')
+    argv = {
+        'attention': ['attention', path, '--data', str(data), '-o', str(tmp_path / 'out')],
+        'finetune': ['finetune', '--model', path, '--files', str(tmp_path), '--out', str(tmp_path / 'run')],
+        'fit': ['fit', 'mmt', '--config', 'tiny', '--init', path, '--data', str(data), '--out', str(tmp_path / 'run')],
+    }[command]
+    assert train(argv) == 2
+    assert f'genaudio-export import mmt {path}' in capsys.readouterr().err
 
 
 class Evil:

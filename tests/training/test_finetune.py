@@ -85,6 +85,16 @@ def test_nothing_is_kept_if_nothing_helps_and_it_stops_early(start, tmp_path, ca
     assert not (tmp_path / 'run' / 'best.safetensors').exists()
 
 
+def test_keep_keeps_a_model_that_did_not_get_better(start, tmp_path, capsys):
+    assert tune(start, write(tmp_path / 'mine', 1, bars=20), tmp_path / 'run', '--rate', '80', '--patience', '1',
+                '--steps', '5000', '--keep') == 0  # fmt: skip
+    shown = capsys.readouterr()
+    result = json.loads(shown.out)
+    assert not result['improved'] and result['nll_after'] > result['nll_before']
+    assert result['model'] == str(tmp_path / 'run' / 'best.safetensors') and 'as --keep asks' in shown.err
+    load_mmt(tmp_path / 'run' / 'best.safetensors')
+
+
 @pytest.mark.parametrize(('n', 'bars', 'message'), [(1, 6, 'Only 60 usable notes'), (1, 17, 'Give more')])
 def test_too_little_is_one_line(start, tmp_path, capsys, n, bars, message):
     assert tune(start, write(tmp_path / 'mine', n, bars), tmp_path / 'run') == 2

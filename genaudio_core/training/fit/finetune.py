@@ -24,6 +24,7 @@ from genaudio_core.files import no_checkpoint, presets_dir, where_checkpoints_ar
 from genaudio_core.music.events import bar_steps
 from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.training.fit.mmt import Loss, evaluate, load_mmt
+from genaudio_core.training.loops.run_folder import save_checkpoint
 from genaudio_core.training.loops.sequence_loop import Task, fit, launch
 from genaudio_core.training.scores.batches import WindowSampler, bar_line, collate, fixed_windows
 from genaudio_core.training.scores.packed_scores import PackedPiece, ScoreData, near_duplicates, pack, read_piece
@@ -46,7 +47,7 @@ def find_checkpoint(name: str) -> Path:
         If there is none.
     """
     path = Path(name)
-    if path.suffix == '.safetensors' or path.parent != Path():
+    if path.suffix == '.safetensors' or path.parent != Path() or path.is_file():
         if not path.is_file():
             raise no_checkpoint(path)
         return path
@@ -217,9 +218,15 @@ def finetune(args: argparse.Namespace) -> dict[str, Any]:
         'files': len({piece.name.split(', from beat')[0] for piece in pieces}),
         'notes': sum(len(piece.notes) for piece in pieces), 'skipped': len(skipped),
     }  # fmt: skip
+    if not best.exists() and args.keep:
+        after = evaluate(model, windows)['mean']['nll']
+        save_checkpoint(best, model, model.config.to_dict(), loss=after, step=report['step'], settings=settings)
+        notice(f'No step of training fits the held-out music better ({before:.3f} before, {after:.3f} now); kept all '
+               'the same, as --keep asks.')  # fmt: skip
+        result |= {'improved': False, 'nll_after': after}
     if not best.exists():
         notice('No step of training fits the held-out music better than the model as it was, so nothing was kept. '
-               'Give more files, or a lower --rate.')  # fmt: skip
+               'Give more files, or a lower --rate; --keep keeps it all the same.')  # fmt: skip
         return result | {'model': str(start)}
     tuned, info = load_mmt(best)
     result['best_step'] = info.get('step')

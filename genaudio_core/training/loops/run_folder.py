@@ -365,6 +365,11 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, 'pt') as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
+        if path.suffix.lower() in ('.pt', '.pth', '.ckpt', '.bin'):
+            raise GenaudioError(
+                f"{path} is a file of torch's own, as authors publish their models. Convert it first: genaudio-export "
+                f'import mmt {path} (or clipsep), and give the .safetensors that this writes.'
+            ) from None
         raise GenaudioError(f'{path} is not a safetensors checkpoint, or it is damaged ({error}).') from None
     if 'config' not in metadata:
         raise GenaudioError(f'{path} does not say how to rebuild its model; give best.safetensors of a run.')
