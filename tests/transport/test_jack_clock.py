@@ -31,13 +31,13 @@ machine = Machine()
 class FakeServer:
     """JACK's clients without JACK: frames count with the machine's time from `first` on."""
 
-    def __init__(self, first: int) -> None:
-        self.first, self.born = first, machine.seconds
+    def __init__(self, first: int, rate: int = RATE) -> None:
+        self.first, self.rate, self.born = first, rate, machine.seconds
         self.clients: list[FakeClient] = []
         self.on_activate: Callable[[FakeClient], None] = lambda client: None  # what happens just then
 
     def frame(self) -> int:
-        return (self.first + round((machine.seconds - self.born) * RATE)) % (1 << 32)
+        return (self.first + round((machine.seconds - self.born) * self.rate)) % (1 << 32)
 
 
 class FakePort:
@@ -62,10 +62,10 @@ class FakePorts(list):
 
 
 class FakeClient:
-    samplerate, blocksize = RATE, PERIOD
+    blocksize = PERIOD
 
     def __init__(self, server: FakeServer) -> None:
-        self.server, self.closed = server, False
+        self.server, self.closed, self.samplerate = server, False, server.rate
         self.midi_inports, self.midi_outports = FakePorts(), FakePorts()
         self.on_read = lambda: None  # what another thread does just then
         server.clients.append(self)
@@ -241,6 +241,32 @@ def test_what_waited_for_the_dead_server_does_not_hold_up_the_next_one(jack):
     sent = client.midi_outports[0].sent
     assert note_on(0, 72, 90) in sent and note_on(0, 61, 90) not in sent
     assert not midi.sounding.is_on(0, 0, 60)
+
+
+@pytest.mark.parametrize('rate', [44100, 96000])
+def test_a_server_that_comes_back_at_another_rate_goes_on_in_time(jack, rate):
+    got: list[tuple[int, bytes, float]] = []
+    midi = JackMidi(['in'], ['out'], lambda *event: got.append(event), notify=lambda line: None)
+    passes(midi, 1.0)
+    jack['server'].clients[-1].die()
+    look_again(midi)
+    machine.seconds += 2.0
+    jack['server'] = FakeServer(7_000_000, rate)
+    look_again(midi)
+    passes(midi, 1.5)
+    client = jack['server'].clients[-1]
+    client.process(PERIOD)
+    now = midi.now()
+    client.midi_inports[0].waiting.append((0, note_on(0, 60, 90)))
+    midi.send_at(now + 0.5, 0, note_on(0, 61, 90))
+    client.process(PERIOD)
+    assert got[-1][2] == pytest.approx(now, abs=2 / RATE)
+    machine.seconds += 0.5 - 1.5 * PERIOD / rate
+    client.process(PERIOD)
+    assert note_on(0, 61, 90) not in client.midi_outports[0].sent
+    machine.seconds += PERIOD / rate
+    client.process(PERIOD)
+    assert note_on(0, 61, 90) in client.midi_outports[0].sent
 
 
 def test_messages_of_a_cycle_that_was_missed_are_known_to_be_lost(jack):
