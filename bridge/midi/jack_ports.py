@@ -107,7 +107,8 @@ class JackMidi(JackClient):
     def _note_cut(self, source: Any, sink: Any, connected: bool) -> None:
         """Keep each cut for `_watch`: one that is mended between two looks would not be seen."""
         if not connected and source is not None and sink is not None:
-            self._cut.append((source.name, sink.name))
+            with contextlib.suppress(Exception):  # gone by now, or a name that is not UTF-8
+                self._cut.append((source.name, sink.name))
 
     def _blocksize(self, frames: int) -> None:
         self.block_size = frames

@@ -31,6 +31,22 @@ class OtherRate(GenaudioError):
         self.sample_rate, self.block = sample_rate, block  # Hz, samples
 
 
+def _tolerant(jack: Any) -> Any:
+    """JACK-Client's class, but lists of ports leave out what it raises for: one that has just gone, and one whose name
+    is not UTF-8. Anybody on the server may have such a port, and it must not keep us from seeing the others."""
+
+    class Client(jack.Client):
+        def _port_list_from_pointers(self, names: Any) -> list[Any]:
+            ports, index = [], 0
+            while names and names[index]:
+                with contextlib.suppress(UnicodeDecodeError, jack.JackError):
+                    ports.append(self.get_port_by_name(jack._decode(names[index])))
+                index += 1
+            return ports
+
+    return Client
+
+
 def open_client(name: str) -> Any:
     """Return a JACK client that is not active yet. A name that is too long for JACK is shortened.
 
@@ -55,7 +71,7 @@ def open_client(name: str) -> Any:
     def ask() -> None:
         """A server that hangs would hold us up without end."""
         try:
-            client = jack.Client(client_name(name, jack), no_start_server=True, servername=server_name())
+            client = _tolerant(jack)(client_name(name, jack), no_start_server=True, servername=server_name())
         except Exception as error:
             answer.put(error)
             return
