@@ -12,8 +12,16 @@ from export.kinds import Options, ParityError, find_kind, strays
 from export.manifest import Job
 from export.up_to_date import note, tool_versions
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write, check_writable
-from genaudio_core.inference.model_card import ModelFile, read_card, read_model, with_card, without_card, write_model
+from genaudio_core.files import atomic_write, check_writable, make_folder
+from genaudio_core.inference.model_card import (
+    ModelFile,
+    nan_weight,
+    read_card,
+    read_model,
+    with_card,
+    without_card,
+    write_model,
+)
 
 WEIGHT_TOLERANCE = 1e-4  # relative; folding weights together rounds differently from version to version
 RECORDED_FACTOR, RECORDED_FLOOR = 30.0, 2e-5  # inputs are drawn anew, and machines add up in other orders
@@ -50,7 +58,7 @@ def export(job: Job, source_hash: str, source: Any = None) -> Result:
     kind = find_kind(job.kind)
     if job.variant not in kind.variants:
         raise GenaudioError(f"a {job.kind} has no variant '{job.variant}', only {', '.join(kind.variants)}")
-    job.output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.output.parent)
     check_writable(job.output)
     options = Options(job.variant, job.target, job.held_out, job.max_loss, job.options)
     source = kind.load(job.checkpoint) if source is None else source
@@ -105,13 +113,8 @@ def _check_weights(data: bytes) -> None:
     ParityError
         With the name of the weight.
     """
-    import onnx
-    from onnx import numpy_helper
-
-    for weight in onnx.load_model_from_string(data).graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype.kind == 'f' and np.isnan(values).any():
-            raise ParityError(f"it has NaN or infinite weights ('{weight.name}'): train it again")
+    if weight := nan_weight(data):
+        raise ParityError(f"it has NaN or infinite weights ('{weight}'): train it again")
 
 
 def training_of(checkpoint: Path) -> dict[str, Any]:

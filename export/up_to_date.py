@@ -46,8 +46,8 @@ def file_hash(path: Path) -> str:
         advice = where_checkpoints_are(path)
         or_else = f'.{advice}' if advice else ': train it, or take the model out of the list'
         raise GenaudioError(f'the checkpoint {path} does not exist{or_else}') from None
-    except OSError as error:
-        raise GenaudioError(f'cannot read {path}: {error.strerror}') from error
+    except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
+        raise GenaudioError(f'cannot read {path}: {getattr(error, "strerror", None) or error}') from error
 
 
 def source_hash(job: Job) -> str:

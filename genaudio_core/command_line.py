@@ -34,10 +34,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from genaudio_core import __version__
-from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.errors import GenaudioError, did_you_mean, one_line
+from genaudio_core.files import check_targets, check_writable
 from genaudio_core.tables import Setting
 
 MAX_SECONDS = 366 * 24 * 3600  # that anything runs for
+MAX_MINUTES = MAX_SECONDS // 60
 _TRAIN_PACKAGES = ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabric', 'miditok', 'music21')
 
 
@@ -55,6 +57,10 @@ class _Parser(argparse.ArgumentParser):
         if options.get('type') in (int, float):
             options['type'] = taken(names[-1], Setting(kind=options['type']))
         return super().add_argument(*names, **options)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message and file is not None:  # argparse's own way says nothing where the help cannot be written
+            file.write(message)
 
     def error(self, message: str):
         self.exit(2, f'error: {message}. See: {self.prog} --help\n')
@@ -99,9 +105,33 @@ def seed(option: str = '--seed') -> Callable[[str], int]:
     return whole(option, 0, 2**63 - 1)
 
 
+def share(option: str) -> Callable[[str], float]:
+    """Return an argparse type for a share, from 0 to 1."""
+    return number(option, 0, 1)
+
+
+def minutes(option: str = '--minutes') -> Callable[[str], float]:
+    """Return an argparse type for how long something runs, in minutes."""
+    return number(option, above=0, high=MAX_MINUTES)
+
+
 def threads(option: str = '--threads') -> Callable[[str], int]:
     """Return an argparse type for a number of threads."""
     return whole(option, 1, 1024)
+
+
+def check_outputs(args: argparse.Namespace, *names: str) -> None:
+    """Check before anything is done that the files in the arguments `names` can be written, and are none of the others.
+
+    Raises
+    ------
+    GenaudioError
+        As `files.check_writable` and `files.check_targets` do.
+    """
+    written = [check_writable(path) for name in names if (path := getattr(args, name)) is not None]
+    others = (value for name, value in vars(args).items() if name not in names)
+    read = [one for value in others for one in (value if isinstance(value, list) else [value])]
+    check_targets(written, [one for one in read if isinstance(one, (str, os.PathLike)) and one])
 
 
 class Stopped(KeyboardInterrupt):
@@ -190,7 +220,10 @@ def _options_of(parser: argparse.ArgumentParser, differing: Mapping[str, str]) -
     """What the arguments of the library are called on this command line: by the names that argparse gives them."""
     options = {}
     for action in parser._actions:
-        if action.option_strings:
+        if isinstance(action, argparse._SubParsersAction):  # 'bench WHAT', 'fit MODEL': alike where they have both
+            for inner in action.choices.values():
+                options |= _options_of(inner, {})
+        elif action.option_strings:
             options[action.dest] = action.option_strings[0]
             negated = [name for name in action.option_strings if name.startswith('--no-')]
             if isinstance(action, argparse.BooleanOptionalAction) and negated:
@@ -323,13 +356,27 @@ def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -
         print(f'{key}: {value}', file=file, flush=True)
 
 
+_NOBODY_READS = (errno.EIO, errno.EBADF)  # the terminal is gone
+_NO_MEMORY = re.compile(r"can't allocate memory|out of memory|failed to allocate", re.IGNORECASE)  # torch, onnxruntime
+
+
+def _tell_error(text: str) -> None:
+    """Show the one line of an error; where a full disk or a terminal that is gone takes it, it is lost."""
+    try:
+        print(f'error: {text}', file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        lead_nowhere(sys.stderr)
+
+
 def _show_where_somebody_reads(result: Mapping[str, Any], as_json: bool) -> None:
     """Print a result on stdout; a terminal that is gone by now loses it, and that is not a fault."""
     try:
         show(result, as_json)
     except OSError as error:
         lead_nowhere(sys.stdout)  # Python flushes once more when it ends
-        if error.errno not in (errno.EIO, errno.EBADF):
+        if error.errno not in _NOBODY_READS:
             raise
 
 
@@ -349,6 +396,17 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
     _close_no_stream()
     for stream in (sys.stdout, sys.stderr):
         write_anything(stream)
+    _options.clear()
+    try:
+        return _told_in_one_line(lambda: _run(program, about, package, commands, argv), debug='--debug' in argv)
+    except BrokenPipeError:  # the reader of our output went away (| head)
+        lead_nowhere(sys.stdout)
+        lead_nowhere(sys.stderr)
+        return 141
+
+
+def _run(program: str, about: str, package: str, commands: Mapping[str, str], argv: list[str]) -> int:
+    """The command itself; whatever goes wrong is raised."""
     width = max(map(len, commands))
     listing = '\n'.join(f'  {name:<{width}}  {text}' for name, text in commands.items())
     if not argv or argv[0] in ('-h', '--help'):
@@ -359,48 +417,52 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
         return 0
     name = argv[0]
     if name not in commands:
-        print(f"error: unknown command '{name}'.{did_you_mean(name, commands)} See: {program} --help", file=sys.stderr)
+        _tell_error(f"unknown command '{name}'.{did_you_mean(name, commands)} See: {program} --help")
         return 2
-    debug = '--debug' in argv
-    as_json = '--json' in argv
-    _options.clear()
+    module = importlib.import_module(place_of(package, name))
+    parser = _Parser(
+        prog=f'{program} {name}',
+        description=module.HELP,
+        epilog=f'example:\n  {module.EXAMPLE}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parser.add_argument('--json', action='store_true', help='print one JSON object')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    _options.update(_options_of(parser, getattr(module, 'ARGUMENTS', {})))
+    with _notices_shown(), _signals_clean_up():
+        result = module.run(parser.parse_args(argv[1:]))
+    exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
+    if result is not None:
+        _show_where_somebody_reads(result, '--json' in argv)
+    return exit_code
+
+
+def _told_in_one_line(work: Callable[[], int], *, debug: bool) -> int:
+    """Do the work and return the exit code, its own or that of what went wrong, which is shown as one line."""
     try:
-        module = importlib.import_module(place_of(package, name))
-        parser = _Parser(
-            prog=f'{program} {name}',
-            description=module.HELP,
-            epilog=f'example:\n  {module.EXAMPLE}',
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(parser)
-        parser.add_argument('--json', action='store_true', help='print one JSON object')
-        parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
-        _options.update(_options_of(parser, getattr(module, 'ARGUMENTS', {})))
-        with _notices_shown(), _signals_clean_up():
-            result = module.run(parser.parse_args(argv[1:]))
-        exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
-        if result is not None:
-            _show_where_somebody_reads(result, as_json)
-        return exit_code
+        try:
+            return work()
+        finally:  # after argparse's help, too, which ends in SystemExit; at its own end Python would show a traceback
+            if sys.stdout is not None and not sys.stdout.closed:
+                sys.stdout.flush()
     except GenaudioError as error:
         if debug:
             raise
-        print(f'error: {as_options(str(error))}', file=sys.stderr)
+        _tell_error(as_options(str(error)))
         return error.exit_code
     except ModuleNotFoundError as error:
         if debug or error.name is None:
             raise
         extra = 'train' if error.name.split('.')[0] in _TRAIN_PACKAGES else 'live'
-        print(f"error: this needs the package '{error.name}': pip install 'genaudio[{extra}]'", file=sys.stderr)
+        _tell_error(f"this needs the package '{error.name}': pip install 'genaudio[{extra}]'")
         return 2
     except KeyboardInterrupt as error:
         with contextlib.suppress(OSError):  # the terminal may be what went away
             print('stopped', file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
-    except BrokenPipeError:  # the reader of our output went away (| head)
-        lead_nowhere(sys.stdout)
-        lead_nowhere(sys.stderr)
-        return 141
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if not debug and os.strerror(errno.ENOSPC) in str(error):  # libraries have errors of their own for it
             told = 'the disk is full. Make room and run the command again; files made before are whole.'
@@ -409,10 +471,10 @@ def main(program: str, about: str, package: str, commands: Mapping[str, str], ar
         elif not debug and isinstance(error, OSError) and error.strerror:
             named = f'{os.fsdecode(error.filename)}: ' if isinstance(error.filename, (str, bytes)) else ''
             told = f'{named}{error.strerror}.'
-        elif not debug and isinstance(error, MemoryError):
-            told = f'there is not enough memory for this ({" ".join(str(error).split()) or "no more"}).'
+        elif not debug and (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            told = f'there is not enough memory for this ({one_line(error) if str(error) else "no more"}).'
         else:
             raise
         lead_nowhere(sys.stdout)  # what it still holds might not be taken either
-        print(f'error: {told}', file=sys.stderr)
+        _tell_error(told)
         return 2

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -9,12 +10,17 @@ import select
 import stat
 import time
 import tomllib
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def presets_dir() -> Path:
@@ -67,6 +73,27 @@ def check_writable(path: str | Path) -> Path:
     return path
 
 
+def make_folder(path: str | Path) -> Path:
+    """Make a folder with those above it, if it is not there, and return it. Called before long work starts.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot be made, or nothing can be written in it.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
+        why = 'there is a file of this name' if isinstance(error, FileExistsError) else None
+        raise GenaudioError(
+            f'Cannot make the folder {path}: {why or getattr(error, "strerror", None) or error}.'
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise GenaudioError(f'Cannot write in {path}: permission denied.')
+    return path
+
+
 def check_readable(path: str | Path, what: str = 'file') -> Path:
     """Return `path` if there is such a file.
 
@@ -111,6 +138,41 @@ def read_toml(path: str | Path, what: str) -> dict[str, Any]:
         raise GenaudioError(f'{path}: not a {what}: too many brackets inside each other.') from error
     except ValueError as error:  # not only TOMLDecodeError: a number of 5,000 digits has an error of its own
         raise GenaudioError(f'{path}: not a TOML file: {one_line(error)}.') from error
+
+
+def read_json(path: str | Path, what: str) -> Any:
+    """Return what a JSON file says. `what` it is, for messages.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(check_readable(path, what).read_text(encoding='utf-8-sig'))
+    except OSError as error:
+        raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
+    except (ValueError, RecursionError) as error:
+        raise GenaudioError(f'{path} is not a {what}: {one_line(error)}.') from error
+
+
+def read_arrays(path: str | Path, what: str) -> 'dict[str, np.ndarray]':
+    """Return the arrays of an .npz file by name; code in it is never run. `what` it is, for messages.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot be read, or is damaged or something else.
+    """
+    import numpy as np
+
+    try:
+        with np.load(check_readable(path, what), allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except OSError as error:
+        raise GenaudioError(f'Cannot read {path}: {error.strerror or error}.') from error
+    except (ValueError, LookupError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise GenaudioError(f'{path} is not a {what} (.npz), or it is damaged ({one_line(error)}).') from error
 
 
 WRITER_SECONDS = 5.0  # for somebody to begin to write into a pipe with a name
@@ -186,10 +248,11 @@ def check_targets(targets: Iterable[str | Path], sources: Iterable[str | Path] |
     """
 
     def marks(path: Path) -> set:
-        name = os.path.normcase(os.path.realpath(path))
+        name = os.path.normcase(path)
         try:
+            name = os.path.normcase(os.path.realpath(path))
             state = path.stat()
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # there is none, or there can be none: a zero byte
             return {name}
         return {name, (state.st_dev, state.st_ino)}
 

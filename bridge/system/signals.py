@@ -22,23 +22,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from genaudio_core.command_line import lead_nowhere
-from genaudio_core.processes.deafness import born_deaf, known_signals
+from genaudio_core.processes.deafness import keep_tracker, known_signals
 
 _ENDS = ('SIGINT', 'SIGTERM', 'SIGHUP')
 IMPATIENT = 3  # the same wish so many times: something hangs, and the system's own way of ending is given back
-
-
-def keep_tracker() -> None:
-    """Let Python's own process that clears up shared memory outlive what is sent to the whole group.
-
-    It ignores Ctrl-C and SIGTERM only: a closed terminal would end it before us, and what it knew with it. To be called
-    in the main thread before there is shared memory or a child; children share it.
-    """
-    if os.name != 'nt':
-        from multiprocessing import resource_tracker
-
-        with born_deaf():
-            resource_tracker.ensure_running()
 
 
 class _Stream:

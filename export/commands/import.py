@@ -10,7 +10,7 @@ from export.commands.one import add_job_arguments
 from export.job import export
 from export.manifest import Job
 from export.up_to_date import source_hash
-from genaudio_core.files import check_writable
+from genaudio_core.files import check_readable, check_targets, check_writable
 
 HELP = 'Convert a published checkpoint that you downloaded. It is read without running code in it.'
 EXAMPLE = 'genaudio-export import mmt ~/Downloads/best_model.pt mmt-sod.onnx'
@@ -35,6 +35,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     weights = output.with_suffix('.safetensors')
     check_writable(output)
     check_writable(weights)
+    check_targets([output], filter(None, [args.checkpoint, args.held_out]))
+    if args.held_out:
+        check_readable(args.held_out, 'data file')
     job = Job(
         name=output.stem, kind=kind, checkpoint=args.checkpoint, output=output, variant=args.variant,
         target=args.target, held_out=args.held_out, max_loss=args.max_loss, licence=args.licence,

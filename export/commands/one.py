@@ -9,6 +9,8 @@ from export.job import export
 from export.kinds import KINDS, find_kind
 from export.manifest import TARGETS, VARIANTS, Job
 from export.up_to_date import source_hash
+from genaudio_core.command_line import number
+from genaudio_core.files import check_readable, check_targets
 
 HELP = 'Export one checkpoint. The file is checked against torch before it is written.'
 EXAMPLE = 'genaudio-export one runs/live/best.safetensors live.onnx --kind decoder'
@@ -27,12 +29,15 @@ def add_job_arguments(parser: argparse.ArgumentParser, licence: str = '') -> Non
     parser.add_argument('--variant', choices=VARIANTS, default='fp32')
     parser.add_argument('--target', choices=TARGETS, default='cpu')
     parser.add_argument('--held-out', type=Path, help='data file that int8 is judged on')
-    parser.add_argument('--max-loss', type=float, help='what int8 may lose, in the metric of the kind')
+    parser.add_argument('--max-loss', type=number('--max-loss', 0, 1e6), help='what int8 may lose, by its metric')
     parser.add_argument('--licence', default=licence, help='licence of the weights, for the card')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     find_kind(args.kind)
+    check_targets([args.output], filter(None, [args.checkpoint, args.held_out]))
+    if args.held_out:
+        check_readable(args.held_out, 'data file')
     job = Job(
         name=args.name or args.output.stem, kind=args.kind, checkpoint=args.checkpoint, output=args.output,
         variant=args.variant, target=args.target, held_out=args.held_out, max_loss=args.max_loss, licence=args.licence,

@@ -24,6 +24,7 @@ from genaudio_core.continuation.generation import continue_score, generate
 from genaudio_core.continuation.published import EVENTS, check_published, draw_events
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import make_folder
 from genaudio_core.music.events import (
     DRUM_PROGRAM,
     decode_table,
@@ -274,14 +275,6 @@ def save_set(folder: Path, music: MusicSet) -> None:
             track.notes = struck_once(track.notes)  # two that strike one key would end together
         meter = Meter(0.0, *music.meters[i]) if music.meters else Meter(0.0, 4, 4)
         write_midi(Score(tracks, [Tempo(0.0, 100.0)], [meter]), folder / f'{i + 1:03}.mid')
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it; raises GenaudioError where that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GenaudioError(f'Cannot make the folder {folder}: {error.strerror}.') from error
 
 
 def _sorted_table(score: Score) -> np.ndarray:

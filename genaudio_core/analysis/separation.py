@@ -125,6 +125,21 @@ def evaluate_mixtures(
     return table.result()
 
 
+def song_folders(folder: Path) -> list[Path]:
+    """Return the folders in `folder`, each a song as stems.
+
+    Raises
+    ------
+    GenaudioError
+        If there are none.
+    """
+    songs = [place for place in sorted(folder.iterdir()) if place.is_dir()] if folder.is_dir() else []
+    songs = [place for place in songs if any(place.glob('*.ogg'))]
+    if not songs:
+        raise GenaudioError(f'{folder} holds no folders of stems (.ogg).')
+    return songs
+
+
 def evaluate_real(
     separator: Separator,
     encoder: QueryEncoder,
@@ -134,9 +149,7 @@ def evaluate_real(
     progress: Progress | None = None,
 ) -> dict:
     """Return song -> stem -> ratios, for folders of stems whose names are keys of `REAL_QUERIES`."""
-    songs = [f for f in sorted(folder.iterdir()) if f.is_dir()] if folder.is_dir() else []
-    if not songs:
-        raise GenaudioError(f'{folder} holds no folders of stems.')
+    songs = song_folders(folder)
     result: dict = {}
     for done, song in enumerate(songs):
         if progress:

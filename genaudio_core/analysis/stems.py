@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from genaudio_core.analysis.separation import song_folders
 from genaudio_core.separation.streaming import MaskNetwork, separate_offline
 from genaudio_core.sound.loudness import rms
 from genaudio_core.sound.separation_metrics import si_sdr
@@ -74,7 +75,7 @@ def real(network: MaskNetwork, folder: Path) -> list[dict[str, dict[str, float]]
 
     rate = network.card.sample_rate or 44100
     scores = []
-    for song in sorted(p for p in folder.iterdir() if p.is_dir()):
+    for song in song_folders(folder):
         stems = {path.stem: read_audio(path, rate) for path in sorted(song.glob('*.ogg'))}
         stems = {n: np.repeat(a, 2, 0) if a.shape[0] == 1 else a for n, a in stems.items()}
         n_samples, step = min(a.shape[1] for a in stems.values()), round(EXCERPT * rate)

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from genaudio_core.command_line import whole
+from genaudio_core.command_line import threads, whole
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import make_folder
 
 HELP = 'Draw what each attention head of a music model looks at: by beat, position, pitch, duration, instrument.'
 EXAMPLE = 'genaudio-train attention runs/live/best.safetensors --data data/scores.safetensors -o figures'
@@ -16,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder for the figures')
     parser.add_argument('--split', choices=('valid', 'test', 'train'), default='test')
     parser.add_argument('--pieces', type=whole('--pieces', 1), default=8, help='held-out pieces per source')
-    parser.add_argument('--length', type=whole('--length', 16), default=512, help='events of each piece')
+    parser.add_argument('--length', type=whole('--length', 16, 65_536), default=512, help='events of each piece')
     parser.add_argument('--format', choices=('png', 'svg', 'pdf'), default='png')
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--threads', type=threads(), default=1)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -36,10 +37,7 @@ def run(args: argparse.Namespace) -> dict:
     sequences = [sequence[:length] for found in windows.values() for sequence in found]
     if not sequences:
         raise GenaudioError(f'{args.data} has no {args.split} pieces. Try another --split.')
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GenaudioError(f'Cannot make the folder {args.out}: {error.strerror}.') from error
+    make_folder(args.out)
     result, tables = study_with_tables(model, sequences)
     figures = []
     for layers in ('last', 'all'):

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from genaudio_core.command_line import seed, whole
+
 HELP = 'Choose the sharpness of the masks of an offline separator on held-out mixtures.'
 EXAMPLE = 'genaudio-train calibrate runs/clipsep --sounds data/sounds --space runs/query/space.npz'
 SECONDS = 6.0  # of a mixture
@@ -15,8 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--sounds', type=Path, required=True, help='folder made by prepare-sounds')
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
-    parser.add_argument('-n', '--number', type=int, default=96, help='mixtures of two instruments (split: valid)')
-    parser.add_argument('--seed', type=int, default=500)
+    parser.add_argument('-n', '--number', type=whole('--number', 1, 1_000_000), default=96,
+                        help='mixtures of two instruments (split: valid)')  # fmt: skip
+    parser.add_argument('--seed', type=seed(), default=500)
 
 
 def run(args: argparse.Namespace) -> dict:

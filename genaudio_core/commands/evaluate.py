@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from genaudio_core.analysis.tables import print_rows, show_count
-from genaudio_core.command_line import number, whole
+from genaudio_core.command_line import check_outputs, number, seed, share, threads, whole
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write, check_writable, find_model
+from genaudio_core.files import atomic_write, find_model, make_folder
 
 HELP = 'Measure a model (.onnx, or .safetensors of any trainer) against held-out music.'
 EXAMPLE = 'genaudio-train evaluate live --data data/scores.safetensors --samples 50'
@@ -18,11 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', help='.onnx file, name of a bundled model, or best.safetensors of a run')
     parser.add_argument('--data', type=Path, required=True, help='file made by genaudio-train prepare')
     parser.add_argument('--split', choices=('valid', 'test', 'train'), default='test')
-    parser.add_argument('--samples', type=whole('--samples'), default=20, help='pieces of each kind to make; may be 0')
-    parser.add_argument('--pieces', type=whole('--pieces', 1), default=8, help='held-out pieces per source')
-    parser.add_argument('--length', type=whole('--length', 16), default=512, help='events of a piece that are scored')
-    parser.add_argument('--given', type=number('--given', above=0), default=16, help='beats given to a continuation')
-    parser.add_argument('--beats', type=number('--beats', above=0), default=16, help='beats asked of a continuation')
+    parser.add_argument('--samples', type=whole('--samples', 0, 1_000_000), default=20,
+                        help='pieces of each kind to make (0: likelihood alone)')  # fmt: skip
+    parser.add_argument('--pieces', type=whole('--pieces', 1), default=8,
+                        help='held-out pieces per source for the likelihood')  # fmt: skip
+    parser.add_argument('--length', type=whole('--length', 16, 65_536), default=512,
+                        help='events of a piece that are scored')  # fmt: skip
+    parser.add_argument('--given', type=number('--given', above=0, high=100_000), default=16,
+                        help='beats given to a continuation')  # fmt: skip
+    parser.add_argument('--beats', type=number('--beats', above=0, high=100_000), default=16,
+                        help='beats asked of a continuation')  # fmt: skip
     parser.add_argument('--published-sampling', action='store_true',
                         help="MMT's own sampling instead of ours, for models of its layout")  # fmt: skip
     parser.add_argument('--instrument-informed', action='store_true',
@@ -31,25 +36,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--save', type=Path, metavar='DIR', help='keep what was made, and the truth, as MIDI files')
     parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
     parser.add_argument(
-        '--balance', type=float, default=0.5, help='proportions of the sources in the truth, as the model was trained'
-    )
+        '--balance', type=share('--balance'), default=0.5,
+        help='proportions of the sources in the truth, as the model was trained',
+    )  # fmt: skip
     parser.add_argument(
-        '--told', type=int, default=0, metavar='N',
+        '--told', type=whole('--told', 0, 1_000_000), default=0, metavar='N',
         help='of a described model: likelihood with all described, and whether N pieces keep to their chords',
     )  # fmt: skip
-    parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--seed', type=seed(), default=1)
+    parser.add_argument('--threads', type=threads(), default=1)
     parser.add_argument('--out', type=Path, help='write the report as JSON, too')
 
 
 def run(args: argparse.Namespace) -> dict | None:
-    from genaudio_core.analysis.evaluation import make_folder
     from genaudio_core.training.scores.packed_scores import ScoreData
 
     if args.save and not args.samples:
         raise GenaudioError('--save keeps what is made, and --samples 0 makes nothing: leave one of them out.')
-    if args.out:
-        check_writable(args.out)
+    check_outputs(args, 'out')
     if args.save:
         make_folder(args.save)
     data = ScoreData(args.data)

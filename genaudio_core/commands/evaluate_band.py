@@ -9,7 +9,7 @@ from typing import Any
 
 from genaudio_core.command_line import notice, threads, whole
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import find_model
+from genaudio_core.files import find_model, make_folder
 
 HELP = 'Measure how a band plays together: to tunes, to band music, to a loop; compared with real and written music.'
 EXAMPLE = 'genaudio-train evaluate-band --data data/scores.safetensors --seeds 3 --rolls rolls'
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     model = str(find_model(args.model).resolve()) if args.model else ''
     for folder in (args.rolls, args.keep):
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
     real, training = [], None
     if args.data:
         from genaudio_core.training.scores.packed_scores import ScoreData

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from genaudio_core.command_line import check_outputs, number, seed, whole
+
 HELP = 'Measure a separator on unseen mixtures (SDR, SIR, SAR, SI-SDR improvement), beside the mixture and ideal masks.'
 EXAMPLE = 'genaudio-train evaluate-separation --sounds data/sounds --real shared/data/audio/dev-real -n 100'
 
@@ -14,20 +16,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
     parser.add_argument('--text-model', type=Path, help='.onnx text encoder (default: the bundled one)')
     parser.add_argument('--audio-model', type=Path, help='.onnx audio encoder (default: the bundled one)')
-    parser.add_argument('-n', '--number', type=int, default=100, help='mixtures')
-    parser.add_argument('--seconds', type=float, default=6.0)
+    parser.add_argument('-n', '--number', type=whole('--number', 1, 1_000_000), default=100, help='mixtures')
+    parser.add_argument('--seconds', type=number('--seconds', above=0, high=3600), default=6.0)
     parser.add_argument('--split', default='test', choices=('train', 'valid', 'test'))
     parser.add_argument('--noise', action='store_true', help='add unlabelled noise to every mixture')
     parser.add_argument('--no-examples', action='store_true', help='words only')
     parser.add_argument('--all-sounds', action='store_true', help='everyday sounds too, not only rendered instruments')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=seed(), default=0)
     parser.add_argument('--report', type=Path, help='.md file to write the table to')
 
 
 def run(args: argparse.Namespace) -> dict:
-    from genaudio_core.analysis.separation import as_table, evaluate_mixtures, evaluate_real
+    from genaudio_core.analysis.separation import as_table, evaluate_mixtures, evaluate_real, song_folders
     from genaudio_core.errors import GenaudioError
-    from genaudio_core.files import atomic_write, check_writable
+    from genaudio_core.files import atomic_write
     from genaudio_core.query.audio_encoder import AudioEncoder
     from genaudio_core.query.encoder import QueryEncoder
     from genaudio_core.query.text_encoder import TextEncoder
@@ -36,8 +38,9 @@ def run(args: argparse.Namespace) -> dict:
 
     if args.sounds is None and args.real is None:
         raise GenaudioError('Give --sounds, --real or both.')
-    if args.report:
-        check_writable(args.report)
+    check_outputs(args, 'report')
+    if args.real is not None:
+        song_folders(args.real)  # what is wrong with it is said before the long work
     separator = Separator.load(args.model)
     encoder = QueryEncoder(
         TextEncoder.load(args.text_model), None if args.no_examples else AudioEncoder.load(args.audio_model)

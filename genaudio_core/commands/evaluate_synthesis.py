@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genaudio_core.command_line import whole
+from genaudio_core.command_line import check_outputs, number, seed, whole
 from genaudio_core.errors import GenaudioError
 
 HELP = 'measure made sounds against held-out ones: Frechet distance, query match, samplers, vocoders, a figure'
@@ -23,11 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='made by prepare-synthesis')
     parser.add_argument('--model', type=Path, help='.onnx file of a denoiser (default: the bundled one)')
     parser.add_argument('--ways', default='IQ,ZS,PD,words', help='ways of asking, comma-separated')
-    parser.add_argument('--per-label', type=whole('--per-label', 1), default=2, help='sounds of each label and way')
-    parser.add_argument('--guidance', type=float, default=3.0)
-    parser.add_argument('--steps', type=int, help='of the sampler')
-    parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--samplers', type=int, metavar='N', help='also compare samplers, on N sounds')
+    parser.add_argument('--per-label', type=whole('--per-label', 1, 100_000), default=2,
+                        help='sounds of each label and way')  # fmt: skip
+    parser.add_argument('--guidance', type=number('--guidance', 0, 20), default=3.0)
+    parser.add_argument('--steps', type=whole('--steps', 2, 500), help='of the sampler')
+    parser.add_argument('--seed', type=seed(), default=1)
+    parser.add_argument('--samplers', type=whole('--samplers', 1, 100_000), metavar='N',
+                        help='also compare samplers, on N sounds')  # fmt: skip
     parser.add_argument('--sounds', type=Path, help='folder made by prepare-sounds: also compare vocoders')
     parser.add_argument('--figure', type=Path, metavar='PNG', help='draw a grid of spectrograms')
     parser.add_argument('--no-table', action='store_true', help='leave out the long table of ways of asking')
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     from genaudio_core.analysis import synthesis as analysis
-    from genaudio_core.files import atomic_write, check_writable
+    from genaudio_core.files import atomic_write
     from genaudio_core.query.audio_encoder import AudioEncoder
     from genaudio_core.query.text_encoder import TextEncoder
     from genaudio_core.synthesis.synthesizer import Synthesizer
@@ -45,9 +47,7 @@ def run(args: argparse.Namespace) -> dict:
     ways = [way for way in args.ways.split(',') if way]
     if unknown := [way for way in ways if way not in analysis.WAYS]:
         raise GenaudioError(f"'{unknown[0]}' is not a way of asking; there are: {', '.join(analysis.WAYS)}.")
-    for path in (args.out, args.figure):
-        if path:
-            check_writable(path)
+    check_outputs(args, 'out', 'figure')
     data = SynthesisData(args.data)
     synthesizer = Synthesizer.load(args.model, threads=1)
     text = TextEncoder.load()
@@ -101,7 +101,7 @@ def vocoders(synthesizer, folder: Path, n: int = 24) -> dict:
     clips = []
     for label in sorted(by_label):
         clip = rng.choice(by_label[label])
-        audio = sounds.read(clip, rng.randrange(clip.n_samples - 88200), 88200).mean(axis=0)
+        audio = sounds.read(clip, rng.randrange(clip.n_samples - 88200), 88_200).mean(axis=0)
         if np.abs(audio).max() > 0.01:
             clips.append(audio)
     rng.shuffle(clips)

@@ -5,8 +5,8 @@ import json
 import platform
 from pathlib import Path
 
+from genaudio_core.command_line import check_outputs
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import check_writable
 
 HELP = 'Pack the best weights of a run, in half precision, with what a model card needs.'
 EXAMPLE = 'genaudio-train release runs/live -o presets/models/live.safetensors --note "2 cores, 100 minutes"'
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> dict:
 
     from genaudio_core.training.loops.run_folder import read_checkpoint, write_checkpoint
 
-    check_writable(args.out)
+    check_outputs(args, 'out')
     if not args.run.exists():
         raise GenaudioError(f'No run folder at {args.run}.')
     checkpoint = args.run / 'best.safetensors' if args.run.is_dir() else args.run

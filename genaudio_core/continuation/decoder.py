@@ -62,7 +62,7 @@ class Decoder:
                 raise ValueError
         except (KeyError, TypeError, ValueError):
             raise GenaudioError(
-                f'{model.path} is no decoder that this version of genaudio can play. Export the model again.'
+                f'{model.path} is not a decoder that this version of genaudio can play. Export the model again.'
             ) from None
         self.has_time = 'step' in inputs
         self.has_phase = 'chosen_phase' in inputs
@@ -250,7 +250,10 @@ class Buffers:
             values['chosen_phase'][:, 0] = phase
         binding, out = self._heads[field]
         self.decoder.session.run_with_iobinding(binding)
-        return out[:, 0].copy()
+        logits = out[:, 0].copy()
+        if np.isnan(logits).any():  # no choice is the better one then, and a search for an end might have none
+            raise GenaudioError(f'{self.decoder.model.path} gives values that are not numbers: export the model again.')
+        return logits
 
     def copy_from(self, other: 'Buffers', rows: np.ndarray, length: int) -> None:
         """Take over the first `length` events of the takes `rows`, (takes,), of another cache of the same decoder."""

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from genaudio_core.errors import GenaudioError, MissingModel
 from genaudio_core.files import atomic_write
 
@@ -29,6 +31,9 @@ MAX_CARD_BYTES = 1 << 20
 # Field numbers of onnx.ModelProto (onnx/onnx.proto): 7 is the graph, 14 metadata_props, 20 training_info, 25 functions.
 _GRAPH, _METADATA = 7, 14
 _KNOWN_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
+# Of onnx.GraphProto and onnx.TensorProto: the weights; a weight's type, name, and values, as floats or as bytes.
+_INITIALIZER, _TYPE, _FLOATS, _NAME, _RAW, _DOUBLES = 5, 2, 4, 8, 9, 10
+_FLOAT_TYPES = {1: '<f4', 10: '<f2', 11: '<f8'}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -174,8 +179,8 @@ def read_model(path: str | Path, kind: str | None = None) -> ModelFile:
         data = path.read_bytes()
     except FileNotFoundError:
         raise MissingModel(f'There is no model file {path}.') from None
-    except OSError as error:
-        raise GenaudioError(f'Cannot read {path}: {error.strerror}.') from error
+    except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
+        raise GenaudioError(f'Cannot read {path}: {getattr(error, "strerror", None) or error}.') from error
     card = _check(path, data)
     if kind is not None and card.kind != kind:
         raise GenaudioError(f"{path} is a model of kind '{card.kind}'; a '{kind}' is needed here.")
@@ -222,6 +227,38 @@ def _check(path: Path, data: bytes) -> ModelCard:
             f'{path} is damaged or was changed: its contents do not match the hash in its model card. Export it again.'
         )
     return replace(card, sha256=entries[HASH_KEY])
+
+
+def nan_weight(data: bytes) -> str:
+    """Return the name of a weight of a serialised ``onnx.ModelProto`` that holds NaN, or '' if there is none."""
+    view = memoryview(data)
+    for graph in _inside(view, _GRAPH):
+        for tensor in _inside(graph, _INITIALIZER):
+            if _holds_nan(tensor):
+                return next((bytes(name).decode('utf-8', 'replace') for name in _inside(tensor, _NAME)), '?')
+    return ''
+
+
+def _inside(data: memoryview, wanted: int) -> Iterator[memoryview]:
+    """Yield what the records of field `wanted` hold."""
+    for number, wire, _, content, end in _records(data):
+        if number == wanted and wire == _BYTES:
+            yield data[content:end]
+
+
+def _holds_nan(tensor: memoryview) -> bool:
+    """Whether an onnx.TensorProto holds NaN; not seen in bfloat16 and floats of 8 bits, which no export of ours has."""
+    kind, values = 0, []
+    for number, wire, _, content, end in _records(tensor):
+        if (number, wire) == (_TYPE, _VARINT):
+            kind = _varint(tensor, content)[0]
+        elif number in (_FLOATS, _RAW, _DOUBLES) and wire == _BYTES:
+            values.append((number, tensor[content:end]))
+    for number, raw in values:
+        dtype = {_FLOATS: '<f4', _DOUBLES: '<f8'}.get(number) or _FLOAT_TYPES.get(kind)
+        if dtype and np.isnan(np.frombuffer(raw, dtype)).any():
+            return True
+    return False
 
 
 def _parse(path: Path, text: str) -> ModelCard:

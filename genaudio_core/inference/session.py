@@ -14,7 +14,7 @@ from pathlib import Path
 import onnxruntime
 
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.inference.model_card import ModelCard, read_model
+from genaudio_core.inference.model_card import ModelCard, nan_weight, read_model
 
 _log = logging.getLogger(__name__)
 
@@ -131,6 +131,8 @@ def load_model(
     """
     model = read_model(path, kind)
     _check_runtime_version(model.path, model.card)
+    if weight := nan_weight(model.data):
+        raise GenaudioError(f"{path} has weights that are not numbers ('{weight}'): train and export the model again.")
     names, told = choose_providers(provider, model.card, available_providers())
     notices = [told] if told else []
     session, used, reason = None, names[0], ''

@@ -138,14 +138,10 @@ class Stems(dict[str, np.ndarray]):
         GenaudioError
             If one cannot be written.
         """
-        from genaudio_core.files import free_name, slug
+        from genaudio_core.files import free_name, make_folder, slug
         from genaudio_core.sound.audio_files import write_audio
 
-        folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise GenaudioError(f'Cannot make the folder {folder}: {error.strerror}.') from error
+        folder = make_folder(folder)
         names: list[str] = []
         for name, audio in self.items():
             names.append(free_name(slug(name, 'stem'), names))

@@ -66,7 +66,7 @@ def parse_key(key: str) -> tuple[int, tuple[int, ...]]:
         if scale in SCALES:
             return found[0], SCALES[scale]
     hint = did_you_mean(scale, SCALES) or f' Scales: {", ".join(SCALES)}.'
-    raise GenaudioError(f"'{key}' is no key. Write a note and a scale, such as 'D minor'.{hint}")
+    raise GenaudioError(f"'{key}' is not a key. Write a note and a scale, such as 'D minor'.{hint}")
 
 
 def pitch_classes(key: str) -> frozenset[int]:
@@ -91,7 +91,7 @@ def parse_chord(symbol: str) -> Chord:
     found, low = _root(name), _root(bass)
     if found and found[1] in CHORDS and (not slash or (low and not low[1])):
         return Chord(found[0], found[1], low[0] if low else found[0])
-    raise GenaudioError(f"'{symbol}' is no chord. Write a note and one of: {', '.join(k for k in CHORDS if k)}.")
+    raise GenaudioError(f"'{symbol}' is not a chord. Write a note and one of: {', '.join(k for k in CHORDS if k)}.")
 
 
 def chord_pitch_classes(chord: str) -> frozenset[int]:

@@ -39,3 +39,16 @@ def born_deaf() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def keep_tracker() -> None:
+    """Let Python's own process that clears up shared memory outlive what is sent to the whole group.
+
+    It ignores Ctrl-C and SIGTERM only: a closed terminal would end it before us, and what it knew with it. To be called
+    in the main thread before there is shared memory or a child; children share it.
+    """
+    if os.name != 'nt':
+        from multiprocessing import resource_tracker
+
+        with born_deaf():
+            resource_tracker.ensure_running()

@@ -68,7 +68,9 @@ class AudioEncoder:
         vectors = self._session.run(None, {'energy': windows[:, None]})[0]
         vector = unit(vectors.mean(axis=0))
         if not np.isfinite(vector).all():
-            raise GenaudioError('The audio encoder made numbers of the example that are none: its model is damaged.')
+            raise GenaudioError(
+                'The audio encoder turned the example into values that are not numbers: its model is damaged.'
+            )
         return vector
 
 

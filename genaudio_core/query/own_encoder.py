@@ -146,5 +146,5 @@ class EncoderProcess:
             raise GenaudioError(f'The encoder {self.weights} gave no answer that can be read.') from None
         for name, found in vectors.items():
             if not np.isfinite(found).all():
-                raise GenaudioError(f'The encoder {self.weights} made {name} vectors of what are no numbers.')
+                raise GenaudioError(f'The encoder {self.weights} made {name} vectors whose values are not numbers.')
         return {**told, **vectors}

@@ -20,6 +20,7 @@ META, SYSEX, SYSEX_MORE = 0xFF, 0xF0, 0xF7
 TEXT, TRACK_NAME, INSTRUMENT_NAME, CHANNEL_PREFIX, PORT = 0x01, 0x03, 0x04, 0x20, 0x21
 END_OF_TRACK, TEMPO, METER = 0x2F, 0x51, 0x58
 LONGEST_DELTA = 0x0FFFFFFF  # ticks; four bytes of seven bits
+LAST_TICK = 1 << 40  # that an event may have; a thousand years at any tempo
 
 # Data bytes behind a status byte: of channel messages by their upper half, of system messages by the whole byte.
 _CHANNEL_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
@@ -156,7 +157,7 @@ def _read_chunks(data: bytes, at: int, file: File) -> None:
             following = data.find(b'MTrk', at + 1)
             stop = following if following >= 0 else len(data)
             if data[at:stop].strip(b'\0'):  # zeros at the end are padding
-                file.faults.append(f'{stop - at} bytes are no part of it')
+                file.faults.append(f'{stop - at} bytes are not part of it')
             at = stop
 
 
@@ -269,12 +270,22 @@ def _read_events(data: bytes, at: int, end: int) -> tuple[TrackChunk, int, str |
 
 
 def build(file: File) -> bytes:
-    """Return the bytes of a file. Chunks that are no tracks follow the tracks, where no reader trips over them."""
+    """Return the bytes of a file. Chunks that are not tracks follow the tracks, where no reader trips over them.
+
+    Events that are not in the order of their ticks are put into it; those of one tick keep theirs.
+
+    Raises
+    ------
+    GenaudioError
+        If the tick of an event is negative, or over `LAST_TICK`.
+    """
     parts = [b'MThd', struct.pack('>IHHH', 6, file.format, len(file.tracks), file.division)]
     for track in file.tracks:
         body = bytearray()
         now = 0
-        for tick, data in track.events:
+        for tick, data in sorted(track.events, key=lambda event: event[0]):
+            if not 0 <= tick <= LAST_TICK:
+                raise GenaudioError(f'An event at tick {tick} cannot be written (0 to {LAST_TICK}).')
             while tick - now > LONGEST_DELTA:  # an empty text breaks a wait that is too long to be written
                 body += _variable(LONGEST_DELTA) + bytes((META, TEXT, 0))
                 now += LONGEST_DELTA

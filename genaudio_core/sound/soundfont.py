@@ -78,10 +78,11 @@ def check_font(path: Path) -> Path:
     try:
         with open(path, 'rb') as file:
             head = file.read(12)
-    except OSError as error:
-        raise GenaudioError(f'Cannot read the SoundFont {path}: {error.strerror}.') from error
+    except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
+        reason = getattr(error, 'strerror', None) or error
+        raise GenaudioError(f'Cannot read the SoundFont {path}: {reason}.') from error
     if head[:4] != b'RIFF' or head[8:] != b'sfbk':
-        raise GenaudioError(f'{path} is no SoundFont (.sf2 or .sf3).')
+        raise GenaudioError(f'{path} is not a SoundFont (.sf2 or .sf3).')
     return path
 
 
@@ -135,6 +136,7 @@ class FontSampler:
 
     def __init__(self, path: str | Path, sample_rate: int = SAMPLE_RATE, *, gain: float = 0.4, reverb: bool = False):
         self.sample_rate = sample_rate
+        check_font(Path(path))  # here: fluidsynth would say it in ten lines of its own
         # Rooms are the caller's work by default: fluidsynth's own would sound the same in every training clip.
         self._fluid = load_fluidsynth().Synth(gain=gain, samplerate=float(sample_rate), **{
             'synth.reverb.active': int(reverb), 'synth.chorus.active': 0, 'synth.dynamic-sample-loading': 1,
@@ -143,7 +145,7 @@ class FontSampler:
         self._font = self._fluid.sfload(str(path))
         if self._font < 0:
             self._fluid.delete()
-            raise GenaudioError(f'{path} is no SoundFont that fluidsynth can read.')
+            raise GenaudioError(f'{path} is not a SoundFont that fluidsynth can read.')
         self._generators = Generators(self._fluid)
 
     def close(self) -> None:
@@ -313,7 +315,7 @@ class PluginRenderer:
             except (ImportError, ValueError, OSError, RuntimeError) as error:
                 raise GenaudioError(f'The plug-in {self.path} does not load: {" ".join(str(error).split())}') from None
             if not getattr(plugin, 'is_instrument', False):
-                raise GenaudioError(f'The plug-in {self.path} is no instrument.')
+                raise GenaudioError(f'The plug-in {self.path} is not an instrument.')
             self._plugin = plugin
         return self._plugin
 

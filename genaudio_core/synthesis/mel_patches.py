@@ -8,8 +8,13 @@ and the numbers (which coefficients, their means and scales) travel in the check
 
 import functools
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import read_json
 
 
 @functools.cache
@@ -31,6 +36,25 @@ class PatchCodec:
     coefficients: list[int]
     mean: list[float]
     scale: list[float]
+
+    @classmethod
+    def of(cls, content: Any, path: str | Path) -> 'PatchCodec':
+        """The codec that a checkpoint or ``codec.json`` at `path` holds.
+
+        Raises
+        ------
+        GenaudioError
+            If it is not one.
+        """
+        try:
+            return cls(**content)
+        except TypeError:
+            raise GenaudioError(f'{path} has no codec of a denoiser (codec.json of its run).') from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> 'PatchCodec':
+        """Read ``codec.json`` of a denoiser's run; errors as `of` and `files.read_json`."""
+        return cls.of(read_json(path, 'codec of a denoiser'), path)
 
     @classmethod
     def fit(cls, mels: np.ndarray, frames: int, keep: int, floor: float, power: float = 0.5) -> 'PatchCodec':

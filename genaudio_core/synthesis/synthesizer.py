@@ -174,7 +174,7 @@ class Synthesizer:
             prior) or 'zero-shot' (as if they were heard; the paper's ZS).
         """
         if way not in WAYS:
-            raise GenaudioError(f"'{way}' is no way to use words; there are: {', '.join(WAYS)}.")
+            raise GenaudioError(f"'{way}' is not a way to use words; there are: {', '.join(WAYS)}.")
         if way == 'prior' and self.prior is None:
             raise GenaudioError("There is no prior for this model (synth-prior.onnx). Use `way='words'`.")
         vectors = [np.asarray(vector, np.float32) for _, vector in query.positive]
@@ -316,7 +316,7 @@ class Synthesizer:
                 on_progress(take / takes)
             sound = _from_attack(self.vocoder.sound(mel, n_made))
             if not np.isfinite(sound).all():
-                raise GenaudioError(f'The model {self.card.name} made samples that are no numbers: it is damaged.')
+                raise GenaudioError(f'The model {self.card.name} made samples that are not numbers: it is damaged.')
             out[take] = finish(_transposed(sound, ratio), n_out)
         return out
 

@@ -8,11 +8,18 @@ import pytest
 from bridge.bench import BENCHES
 from bridge.cli import COMMANDS, main
 from bridge.settings.stem_knobs import OF_REST
+from export.cli import COMMANDS as EXPORTING
 from genaudio_core.command_line import place_of, taken
+from genaudio_core.commands.cli import COMMANDS as TRAINING
+from genaudio_core.commands.fit import TRAINERS
 from genaudio_core.errors import GenaudioError
 
 NONSENSE = ['nan', 'inf', '-1e999', '1e999', f'-{10**20}', str(10**20), 'x', '', ' ', '1,5', '0x10']
-_MODULES = [place_of('bridge.commands', name) for name in COMMANDS if name != 'bench'] + [*BENCHES.values()]
+_MODULES = [
+    *(place_of('bridge.commands', name) for name in COMMANDS if name != 'bench'), *BENCHES.values(),
+    *(place_of('genaudio_core.commands', name) for name in TRAINING if name != 'fit'), *TRAINERS.values(),
+    *(place_of('export.commands', name) for name in EXPORTING),
+]  # fmt: skip
 
 
 def options(module: str) -> list[argparse.Action]:
@@ -25,7 +32,7 @@ def options(module: str) -> list[argparse.Action]:
 def test_a_number_out_of_range_is_one_line_everywhere(module):
     for action in options(module):
         assert action.type not in (int, float), f'{action.option_strings[0]} takes any number: give it a range'
-        if action.type is None or isinstance(action.type, type):  # words and paths
+        if action.type is None or isinstance(action.type, type) or action.dest == 'device':  # words and paths
             continue
         read = action.type
         assert callable(read)
@@ -55,6 +62,15 @@ def test_nothing_starts_with_a_number_that_cannot_be(command, capsys):
     assert out == '' and err.count('\n') == 1 and f'error: {command[-2]} must be' in err
 
 
+@pytest.mark.parametrize('device', ['gpu', 'cuda:99', 'tpu', '', 'meta', 'cuda:-1', 'cpu0'])
+def test_a_device_that_there_is_not_is_one_line(device, capsys):
+    from genaudio_core.commands.cli import main
+
+    assert main(['fit', 'stems', '--sounds', 'x', '--out', 'x', '--device', device]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith('error: ') and err.count('\n') == 1 and ('--device' in err or 'This machine has no' in err)
+
+
 def test_a_level_may_be_silence():
     level = taken('--rest', OF_REST['gain'])
     assert level('-inf') == float('-inf') and level('-12.5') == -12.5
@@ -65,10 +81,10 @@ def test_a_level_may_be_silence():
 @pytest.mark.parametrize(
     ('words', 'says'),
     [
-        (['finetune', '--files', 'x.mid', '--out', 'x', '--minutes', 'nan'], '--minutes must be a number over 0, not '),
-        (['finetune', '--files', 'x.mid', '--out', 'x', '--rate', 'nan'], "--rate must be a number, not 'nan'"),
-        (['fit', 'mmt', '--data', 'x', '--out', 'x', '--seed', '1.5'], '--seed must be a whole number, not 1.5'),
-        (['fit', 'stems', '--sounds', 'x', '--out', 'x', '--minutes', 'inf'], "--minutes must be a number, not 'inf'"),
+        (['finetune', '--files', 'x.mid', '--out', 'x', '--minutes', 'nan'], '--minutes must be a number over 0, at most 527040, not '),
+        (['finetune', '--files', 'x.mid', '--out', 'x', '--rate', 'nan'], "--rate must be a number over 0, at most 10, not 'nan'"),
+        (['fit', 'mmt', '--data', 'x', '--out', 'x', '--seed', '1.5'], '--seed must be a whole number from 0'),
+        (['fit', 'stems', '--sounds', 'x', '--out', 'x', '--minutes', 'inf'], "--minutes must be a number over 0, at most 527040, not 'inf'"),
         (['attention', 'x', '--data', 'x', '-o', 'x', '--pieces', '0'], '--pieces must be a whole number from 1'),
     ],
 )  # fmt: skip

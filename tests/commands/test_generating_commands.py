@@ -128,7 +128,7 @@ def test_several_takes_in_one_call(capsys, model, phrase_file, tmp_path):
         (['continue', '{in}', '-o', '{o}', '--beats', '0'], '--beats'),
         (['continue', '{in}', '-o', '/proc/x/out.mid'], 'Cannot write'),
         (['continue', '{in}', '-o', '{o}', '--model', 'lvie'], 'No bundled model'),
-        (['continue', '{in}', '-o', '{o}', '--key', 'H moll'], 'is no key'),
+        (['continue', '{in}', '-o', '{o}', '--key', 'H moll'], 'is not a key'),
         (['generate', '-o', '{o}', '--meter', '4/5'], 'Unknown meter'),
         (['arrange', '{in}', '-o', '{o}', '--instruments', ' , '], 'No instrument named'),
         (['infill', '{in}', '-o', '{o}', '--bars', '90-95'], 'within the piece'),

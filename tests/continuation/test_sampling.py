@@ -196,7 +196,7 @@ def test_chords(name, classes):
 
 @pytest.mark.parametrize('name', ['', 'X', 'C klingon', 'minor', '5'])
 def test_no_key_and_no_chord(name):
-    with pytest.raises(GenaudioError, match='is no key'):
+    with pytest.raises(GenaudioError, match='is not a key'):
         pitch_classes(name)
-    with pytest.raises(GenaudioError, match='is no chord'):
+    with pytest.raises(GenaudioError, match='is not a chord'):
         chord_pitch_classes(name or 'xx')

@@ -12,6 +12,7 @@ from test_child_process import is_there
 
 from bridge.system.waiting import wait_until
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
 from genaudio_core.processes.worker_pool import WorkerPool
 
 
@@ -27,6 +28,14 @@ def sleeps(path):
     """Say who it is, then be at work for a long time."""
     Path(path, str(os.getpid())).touch()
     time.sleep(1000)
+
+
+def writes(folder):
+    """Half a file, and then nothing for a long time."""
+    with atomic_write(Path(folder) / f'{os.getpid()}.bin') as temporary:
+        temporary.write_bytes(b'half')
+        Path(folder, str(os.getpid())).touch()
+        time.sleep(1000)
 
 
 def set_threads():
@@ -61,43 +70,51 @@ def test_a_block_that_is_left_early_does_not_wait_for_what_is_under_way(tmp_path
 PARENT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from test_worker_pool import WorkerPool, sleeps
+from test_worker_pool import WorkerPool, writes
+from genaudio_core import command_line
 if __name__ == '__main__':
-    try:
-        with WorkerPool(2) as pool:
-            for future in [pool.submit(sleeps, sys.argv[2]) for _ in range(4)]:
-                future.result()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    class Command:
+        HELP = EXAMPLE = ''
+        def add_arguments(parser): pass
+        def run(args):
+            with WorkerPool(2) as pool:
+                for future in [pool.submit(writes, sys.argv[2]) for _ in range(4)]:
+                    future.result()
+    sys.modules['slow.slow'] = Command
+    sys.exit(command_line.main('slow', '', 'slow', {'slow': ''}, ['slow']))
 """
 
 
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='needs /proc')
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
-def test_no_worker_is_left_and_none_complains(tmp_path, number):
-    """The parent is killed with no time for anything; or Ctrl-C comes to the whole group."""
+@pytest.mark.parametrize(
+    ('number', 'to_group'),
+    [
+        (signal.SIGKILL, False), (signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, True),
+        (signal.SIGTERM, False), (signal.SIGHUP, True),
+    ],
+)  # fmt: skip
+def test_no_worker_and_nothing_half_written_is_left_and_none_complains(tmp_path, number, to_group):
+    """The parent is killed with no time for anything; or a signal comes to it, or to the whole group."""
     script, folder = tmp_path / 'parent.py', tmp_path / 'pids'
     folder.mkdir()
     script.write_text(PARENT)
     parent = subprocess.Popen(
-        ['env', '--default-signal=INT', sys.executable, str(script), str(Path(__file__).parent), str(folder)],
+        ['env', '--default-signal=INT,HUP', sys.executable, str(script), str(Path(__file__).parent), str(folder)],
         stderr=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
     )  # fmt: skip
     try:
         assert parent.stderr is not None
-        assert wait_until(lambda: len(list(folder.iterdir())) == 2, 90)
-        pids = [int(path.name) for path in folder.iterdir()]
-        if number == signal.SIGINT:
-            os.killpg(parent.pid, number)
-            assert parent.wait(60) == 130
-        else:
-            parent.kill()
+        assert wait_until(lambda: len([path for path in folder.iterdir() if path.name.isdecimal()]) == 2, 90)
+        pids = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+        (os.killpg if to_group else os.kill)(parent.pid, number)
+        assert parent.wait(60) == (-number if number == signal.SIGKILL else 128 + number)
         assert wait_until(lambda: not any(map(is_there, pids)), 60)
         said = parent.stderr.read()
         assert 'Traceback' not in said
+        assert sorted(path.name for path in folder.iterdir()) == sorted(map(str, pids))
     finally:
-        for pid in (int(path.name) for path in folder.iterdir()):
+        for pid in (int(path.name) for path in folder.iterdir() if path.name.isdecimal()):
             if is_there(pid):
                 os.kill(pid, signal.SIGKILL)
         parent.kill()

@@ -59,7 +59,7 @@ def test_pictures(tmp_path):
 
 def test_bad_pictures_and_weights_in_one_line(tmp_path):
     (tmp_path / 'words.png').write_text('no picture')
-    for path, what in ((tmp_path / 'missing.png', 'no picture'), (tmp_path / 'words.png', 'is no picture')):
+    for path, what in ((tmp_path / 'missing.png', 'no picture'), (tmp_path / 'words.png', 'is not a picture')):
         with pytest.raises(GenaudioError, match=what):
             encoder().image(path)
     with pytest.raises(GenaudioError, match=r'genaudio\[clip\]|no file of CLIP weights'):

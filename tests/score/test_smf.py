@@ -209,3 +209,15 @@ def test_a_wait_too_long_to_write_is_broken_by_an_empty_text():
     again = smf.parse(smf.build(file))
     assert again.tracks[0].events[-1] == (0x20000000, b'\x90\x3c\x50')
     assert {event.data for event in again.tracks[0].events[:-1]} == {b'\xff\x01'}
+
+
+@given(st.permutations([(480 * i, bytes((0x90, 60 + i, 80))) for i in range(4)]))
+def test_events_in_any_order_are_written_in_the_order_of_their_ticks(rows):
+    made = smf.File(1, 480, [smf.TrackChunk([*rows, (0, b'\xc0\x05')])])
+    assert smf.parse(smf.build(made)).tracks[0].events == sorted(made.tracks[0].events, key=lambda event: event[0])
+
+
+@pytest.mark.parametrize('tick', [-1, -480, smf.LAST_TICK + 1, 1 << 70])
+def test_a_tick_that_cannot_be_is_one_line(tick):
+    with pytest.raises(GenaudioError, match=f'tick {tick} '):
+        smf.build(smf.File(1, 480, [smf.TrackChunk([(0, b'\x90\x3c\x50'), (tick, b'\x80\x3c\x40')])]))

@@ -322,7 +322,7 @@ def test_missing_engines_are_faults_of_their_rows(tmp_path):
     (tmp_path / 'a.wav').write_text('no sound')
     assert 'Cannot read' in Recordings(renderer).fault(Row(1, EFFECT, file=tmp_path / 'a.wav'))
     (tmp_path / 'x.sf2').write_text('no font')
-    assert 'is no SoundFont' in FontRenderer(tmp_path / 'x.sf2').fault()
+    assert 'is not a SoundFont' in FontRenderer(tmp_path / 'x.sf2').fault()
     assert 'Cannot read the SoundFont' in FontRenderer(tmp_path / 'gone.sf2').fault()
 
 

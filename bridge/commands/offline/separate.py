@@ -10,7 +10,7 @@ from bridge.commands.offline._progress import progress_bar
 from bridge.commands.offline._queries import add_query_options, check_pictures
 from genaudio_core.command_line import notice, number, raise_if_stopped, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import check_targets, fitting_name, free_name, slug
+from genaudio_core.files import check_targets, fitting_name, free_name, make_folder, slug
 
 HELP = 'Pull sounds out of recordings, by words, by example or by picture.'
 EXAMPLE = 'genaudio separate song.flac -q violin -q "drums, not cymbals" --residual -o stems'
@@ -139,15 +139,13 @@ def run(args: argparse.Namespace) -> dict:
 
 def _run(args: argparse.Namespace, separator: Any, kind: str) -> dict:
     queries = _queries(args, separator)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise GenaudioError(f'Cannot make the folder {args.out}: {getattr(error, "strerror", error)}.') from error
     names: list[str] = []
     for query in queries:
         names.append(free_name(slug(query.name, 'stem'), ['residual', *names]))
+    all_targets = _targets(args, names, kind)
+    make_folder(args.out)
     results, failed = [], []
-    for path, targets in zip(args.files, _targets(args, names, kind), strict=True):
+    for path, targets in zip(args.files, all_targets, strict=True):
         try:
             results.append(_separated(separator, path, targets, names, queries, args.residual))
         except Exception as error:

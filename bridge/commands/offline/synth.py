@@ -60,6 +60,8 @@ def _query(args: argparse.Namespace, query_dim: int):
     bundled = query_dim == QUERY_DIM
     check_pictures(args, bundled, 'genaudio synth "violin"')
     if bundled:
+        if args.encoder is not None:
+            raise GenaudioError('This model is asked through the bundled encoders; it has no use for an --encoder.')
         return QueryEncoder().query(args.words, examples=args.example, negative=args.negative)
     if args.encoder is None:
         raise GenaudioError('This model was trained on CLIP: give --clip-weights FILE (and --clip-model).')

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from genaudio_core.files import check_writable
+from genaudio_core.command_line import check_outputs, threads
 
 HELP = 'Make one compact data file from folders (or archives) of MIDI, MusicXML or Humdrum.'
 EXAMPLE = 'genaudio-train prepare ~/scores -o data/scores.safetensors --report report.json'
@@ -14,7 +14,8 @@ EXAMPLE = 'genaudio-train prepare ~/scores -o data/scores.safetensors --report r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folders', nargs='+', type=Path, help='folders, archives or single files')
     parser.add_argument('-o', '--out', type=Path, required=True, help='data file to write (.safetensors)')
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: all cores)')
+    parser.add_argument('--workers', type=threads('--workers'), default=os.cpu_count() or 1,
+                        help='processes (default: all cores)')  # fmt: skip
     parser.add_argument('--report', type=Path, help='write the whole report, with every skipped file, as JSON')
 
 
@@ -24,9 +25,7 @@ def run(args: argparse.Namespace) -> dict:
 
     from genaudio_core.training.scores.packed_scores import prepare
 
-    check_writable(args.out)
-    if args.report:
-        check_writable(args.report)
+    check_outputs(args, 'out', 'report')
     columns = (TextColumn('reading scores: {task.completed} files'), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task('', total=None)

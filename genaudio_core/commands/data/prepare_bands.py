@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from genaudio_core.command_line import number, seed, share
+
 HELP = 'render windows of MIDI bands as stems, to train the live separator on'
 EXAMPLE = 'genaudio-train prepare-bands data/freedoom data/easyrpg_rtp -o data/bands'
 
@@ -11,18 +13,21 @@ EXAMPLE = 'genaudio-train prepare-bands data/freedoom data/easyrpg_rtp -o data/b
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folders', nargs='+', type=Path, help='folders of .mid files with several instruments')
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder to make')
-    parser.add_argument('--seconds', type=float, default=8.0, help='length of a window')
-    parser.add_argument('--per-minute', type=float, default=3.0, help='windows for each minute of music')
+    parser.add_argument('--seconds', type=number('--seconds', above=0, high=3600), default=8.0,
+                        help='length of a window')  # fmt: skip
+    parser.add_argument('--per-minute', type=number('--per-minute', above=0, high=1000), default=3.0,
+                        help='windows for each minute of music')  # fmt: skip
     parser.add_argument('--vary', action='store_true', help='a different instrument for every training stem')
     parser.add_argument('--synthesizer', action='store_true', help='our own synthesizers, guitars, basses too')
     parser.add_argument('--fonts', nargs='+', type=Path, help='SoundFonts to train with instead of the usual three')
     parser.add_argument('--test-fonts', nargs='+', type=Path, help='SoundFonts of the test split')
-    parser.add_argument('--synths', type=float, default=0.0, metavar='SHARE', help='of parts that synthesizers play')
-    parser.add_argument('--sung', type=float, default=0.0, metavar='SHARE',
+    parser.add_argument('--synths', type=share('--synths'), default=0.0, metavar='SHARE',
+                        help='of parts that synthesizers play')  # fmt: skip
+    parser.add_argument('--sung', type=share('--sung'), default=0.0, metavar='SHARE',
                         help='of windows whose highest melody is sung; needs --recordings')  # fmt: skip
     parser.add_argument('--recordings', type=Path, help='folder with a manifest.csv of labelled recordings: the voices')
     parser.add_argument('--splits', nargs='+', choices=('train', 'valid', 'test'), default=['train', 'valid', 'test'])
-    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--seed', type=seed(), default=1)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

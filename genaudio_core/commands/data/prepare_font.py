@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from genaudio_core.command_line import check_outputs
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 HELP = 'make a SoundFont of recorded notes, to train with'
@@ -22,6 +23,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.training.sounds.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
     from genaudio_core.training.sounds.recorded_font import read_instrument, read_kit, write_font
 
+    check_outputs(args, 'out')
     known = dict.fromkeys(PROGRAM_TO_CONCEPT.values())
     folders: dict[str, list[Path]] = {}
     for text in args.instruments:

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from genaudio_core.command_line import number, seed
+
 HELP = 'Pack labelled sounds to train separators on: scores rendered and sung, recordings, your own stems.'
 EXAMPLE = """genaudio-train prepare-sounds --scores data --recordings shared/data/audio -o data/sounds
   genaudio-train prepare-sounds --own mine -o data/mine     (mine/violin/*.wav, mine/my song/drums.wav, videos too)"""
@@ -22,9 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='only synthetic singing (of --scores, by --recordings), added to what the folder holds',
     )
-    parser.add_argument('--size', type=float, default=1.0, help='1 makes about five hours, 0.01 a toy for tests')
+    parser.add_argument('--size', type=number('--size', above=0, high=1000), default=1.0,
+                        help='1 makes about five hours, 0.01 a toy for tests')  # fmt: skip
     parser.add_argument('--vary', action='store_true', help='a different instrument for every rendered training solo')
-    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--seed', type=seed(), default=1)
 
 
 def run(args: argparse.Namespace) -> dict:

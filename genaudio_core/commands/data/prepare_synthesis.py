@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from genaudio_core.command_line import check_outputs, number, seed, whole
+
 HELP = 'pack mel spectrograms of single sounds, with what the audio encoder hears in them, to train synthesis on'
 EXAMPLE = (
     'genaudio-train prepare-synthesis --sounds data/sounds --recordings shared/data/audio -o data/synthesis.safetensors'
@@ -14,18 +16,19 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', type=Path, required=True, help='folder made by prepare-sounds')
     parser.add_argument('--recordings', type=Path, help='folder with a manifest.csv of labelled recordings')
-    parser.add_argument('--notes', type=int, default=10, help='one-shots of each sound and SoundFont (0: none)')
-    parser.add_argument('--size', type=float, default=1.0, help='share of the prepared clips to use')
-    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--notes', type=whole('--notes', 0, 100_000), default=10,
+                        help='one-shots of each sound and SoundFont (0: none)')  # fmt: skip
+    parser.add_argument('--size', type=number('--size', above=0, high=1000), default=1.0,
+                        help='share of the prepared clips to use')  # fmt: skip
+    parser.add_argument('--seed', type=seed(), default=1)
     parser.add_argument('-o', '--out', type=Path, required=True, help='.safetensors to write')
 
 
 def run(args: argparse.Namespace) -> dict:
-    from genaudio_core.files import check_writable
     from genaudio_core.training.sounds.packed_clips import SoundSet
     from genaudio_core.training.sounds.packed_mels import prepare_synthesis
 
-    check_writable(args.out)
+    check_outputs(args, 'out')
     last = 0.0
 
     def progress(stage: str, done: int, total: int) -> None:

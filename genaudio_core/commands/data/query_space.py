@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from genaudio_core.command_line import check_outputs, whole
+
 HELP = 'Make the query space: ours (needs the teacher) or that of your CLIP or CLAP.'
 EXAMPLE = """genaudio-train query-space --recordings shared/data/audio -o runs/query/space.npz
   genaudio-train query-space --encoder clip-vit-base-patch32 --own mine -o clip.npz --variants clip-variants.npz"""
@@ -15,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--sounds', type=Path, help='instead: packed sounds, to collect label -> vectors for `fit clipsep --queries`'
     )
     parser.add_argument('--run', type=Path, help='with --sounds: folder with space.npz and audio.safetensors')
-    parser.add_argument('--per-label', type=int, default=24)
+    parser.add_argument('--per-label', type=whole('--per-label', 1, 100_000), default=24)
     parser.add_argument(
         '--encoder',
         type=Path,
@@ -35,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     from genaudio_core.errors import GenaudioError
-    from genaudio_core.files import atomic_write, check_writable
+    from genaudio_core.files import atomic_write
 
-    check_writable(args.out)
+    check_outputs(args, 'out', 'variants')
     if args.encoder is not None:
         return _own(args)
     if args.sounds is None:
@@ -64,12 +66,10 @@ def _own(args: argparse.Namespace) -> dict:
     import numpy as np
 
     from genaudio_core.command_line import notice
-    from genaudio_core.files import atomic_write, check_writable
+    from genaudio_core.files import atomic_write
     from genaudio_core.query.own_encoder import EncoderProcess
     from genaudio_core.training.queries.own_space import build_own_space
 
-    if args.variants:
-        check_writable(args.variants)
     space, variants = build_own_space(EncoderProcess(args.encoder, args.encoder_model), args.own, notice)
     with atomic_write(args.out) as temporary:
         space.save(temporary)

@@ -50,7 +50,7 @@ class ClipEncoder:
                 model_name, pretrained=pretrained, load_weights=pretrained is not None
             )
         except Exception as error:  # torch and open_clip raise many kinds
-            raise GenaudioError(f'{weights} are no weights of {model_name}.') from error
+            raise GenaudioError(f'{weights} are not weights of {model_name}.') from error
         return cls(model, preprocess, open_clip.get_tokenizer(model_name))
 
     @torch.inference_mode()
@@ -88,4 +88,4 @@ def read_picture(path: str | Path):
     except FileNotFoundError:
         raise GenaudioError(f'There is no picture {path}.') from None
     except Exception as error:  # PIL raises many kinds for broken files
-        raise GenaudioError(f'{path} is no picture that can be read.') from error
+        raise GenaudioError(f'{path} is not a picture that can be read.') from error

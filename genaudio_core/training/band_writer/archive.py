@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, make_folder
 from genaudio_core.processes.worker_pool import WorkerPool
 from genaudio_core.score.reading import write_midi
 from genaudio_core.training.band_writer.performances import Performances
@@ -83,7 +83,7 @@ def write_archives(
     chosen, places = tuple(styles or sorted(STYLES)), tuple(grooves or ())
     if places:
         _performances(places)  # what is wrong with them is said here, once
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     jobs = []
     for start in range(first, first + n_pieces, PER_ARCHIVE):
         seeds = range(start, min(start + PER_ARCHIVE, first + n_pieces))

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genaudio_core.command_line import share, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.models.tokens import TokenConfig, TokenModel
 from genaudio_core.music.layouts import LIVE
@@ -26,8 +27,8 @@ SIZES = {
 def add_token_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='file made by genaudio-train prepare')
     parser.add_argument('--config', default='published', choices=tuple(SIZES), help='size (default: published)')
-    parser.add_argument('--length', type=int, default=1024, help='tokens in a sequence')
-    parser.add_argument('--balance', type=float, default=0.5, help='1: sources by size, 0: all alike')
+    parser.add_argument('--length', type=whole('--length', 16, 65_536), default=1024, help='tokens in a sequence')
+    parser.add_argument('--balance', type=share('--balance'), default=0.5, help='1: sources by size, 0: all alike')
     parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
     add_run_arguments(parser, rate=5e-4)
 

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genaudio_core.command_line import notice
+from genaudio_core.command_line import minutes, notice, number, seed, share, whole
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, make_folder, read_arrays
 from genaudio_core.models.band_separator import BandConfig, BandSeparator
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.sound.spectrogram import bands_to_bins
@@ -33,9 +33,11 @@ from genaudio_core.training.loops.average import Average
 from genaudio_core.training.loops.run_folder import (
     Budget,
     Optimizers,
+    a_device,
     append_row,
     begin_with,
     cosine,
+    reading_run,
     rebuild,
     save_checkpoint,
 )
@@ -248,30 +250,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
     parser.add_argument('--queries', type=Path, help='.npz of label -> (n, 128): what the encoders make of each label')
     parser.add_argument('--out', type=Path, required=True, help='folder of the run')
-    parser.add_argument('--minutes', type=float, default=60, help='stop after this long; run again to go on')
-    parser.add_argument('--total-minutes', type=float, help='the learning rate reaches its end here')
-    parser.add_argument('--batch', type=int, default=16)
-    parser.add_argument('--rate', type=float, default=2e-3)
+    parser.add_argument('--minutes', type=minutes(), default=60, help='stop after this long; run again to go on')
+    parser.add_argument('--total-minutes', type=minutes('--total-minutes'),
+                        help='the learning rate reaches its end here')  # fmt: skip
+    parser.add_argument('--batch', type=whole('--batch', 1, 65_536), default=16)
+    parser.add_argument('--rate', type=number('--rate', above=0, high=10), default=2e-3)
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
-    parser.add_argument('--width', type=int, help='of unet (24)')
-    parser.add_argument('--max-width', type=int, help='of unet (192)')
-    parser.add_argument('--film', type=int, help='width of what steers the decoder of unet (64); 0: late fusion alone')
-    parser.add_argument('--frames', type=int, default=128)
+    parser.add_argument('--width', type=whole('--width', 1, 8192), help='of unet (24)')
+    parser.add_argument('--max-width', type=whole('--max-width', 1, 8192), help='of unet (192)')
+    parser.add_argument('--film', type=whole('--film', 0, 8192),
+                        help='width of what steers the decoder of unet (64); 0: late fusion alone')  # fmt: skip
+    parser.add_argument('--frames', type=whole('--frames', 1, 100000), default=128)
     parser.add_argument(
         '--start-from', type=Path, help='weights of another run; layers that they lack start from scratch'
     )
-    parser.add_argument('--noise', type=float, help='share of mixtures in which a source holds noise without a label')
+    parser.add_argument('--noise', type=share('--noise'),
+                        help='share of mixtures in which a source holds noise without a label')  # fmt: skip
     parser.add_argument('--two', action='store_true', help='two sources in every mixture')
     parser.add_argument('--nit', action='store_true', help='train noise-invariantly (implies --two)')
-    parser.add_argument('--speed', type=float, default=0.3, help='octaves by which sources are faster or slower')
-    parser.add_argument('--colour', type=float, default=5.0, help='dB of the equalisers that sources are heard '
-                        'through (a GPU has its own)')  # fmt: skip
+    parser.add_argument('--speed', type=number('--speed', 0, 4, unit='octaves'), default=0.3,
+                        help='octaves by which sources are faster or slower')  # fmt: skip
+    parser.add_argument('--colour', type=number('--colour', 0, 60, unit='dB'), default=5.0,
+                        help='dB of the equalisers that sources are heard through (a GPU has its own)')  # fmt: skip
     parser.add_argument('--network', choices=('bands', 'unet'), default='bands', help='the one that is shipped, or '
                         'CLIPSep-small')  # fmt: skip
-    parser.add_argument('--device', default='cpu', help='cpu, or cuda: mixtures are then made there')
-    parser.add_argument('--hours', type=float, default=40, help='of sound to hold in the memory of an accelerator')
+    parser.add_argument('--device', type=a_device, default='cpu', help='cpu, or cuda: mixtures are then made there')
+    parser.add_argument('--hours', type=number('--hours', 0, 100_000), default=40, help='of sound that a GPU holds')
     parser.add_argument('--no-check', dest='check', action='store_false', help='leave validation out')
-    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--seed', type=seed(), default=1)
 
 
 def new_network(args: argparse.Namespace, query_dim: int) -> Small:
@@ -300,14 +306,15 @@ def run(args: argparse.Namespace) -> dict:
         begin_with(model, args.start_from)
     average = Average(model)
     optimiser = Optimizers(model, muon=args.optimizer == 'muon', axes=(2, 4))
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     state_path = args.out / 'last.pt'
     step, spent = 0, 0.0
     if state_path.exists():
-        state = torch.load(state_path, weights_only=True, map_location=device)
-        model.load_state_dict(state['model'])
-        optimiser.resume(state['optimiser'])
-        average.state, step, spent = state['average'], state['step'], state['spent']
+        with reading_run(state_path):
+            state = torch.load(state_path, weights_only=True, map_location=device)
+            model.load_state_dict(state['model'])
+            optimiser.resume(state['optimiser'])
+            average.state, step, spent = state['average'], state['step'], state['spent']
         notice(f'going on from step {step}')
     seconds = args.frames * config.hop_length / config.sample_rate
     mixing = MixtureConfig(seconds=seconds, speed=args.speed, stems=SHARE_STEMS)
@@ -321,8 +328,7 @@ def run(args: argparse.Namespace) -> dict:
         n_queries, share_absent = 3, 1.0
     variants: dict[str, np.ndarray] = {}
     if args.queries:
-        with np.load(args.queries, allow_pickle=False) as data:
-            variants = {key: data[key] for key in data.files}
+        variants = read_arrays(args.queries, 'table of queries')
     quiet = MixtureConfig(seconds=seconds, noise=0.0, related=0.0)
     exact = QueryBook(space, spread=0.0)
     held: list[dict[str, Tensor]] = []

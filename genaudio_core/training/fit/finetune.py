@@ -20,7 +20,7 @@ import torch
 
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import no_checkpoint, presets_dir, where_checkpoints_are
+from genaudio_core.files import make_folder, no_checkpoint, presets_dir, where_checkpoints_are
 from genaudio_core.music.events import bar_steps
 from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.training.fit.mmt import Loss, evaluate, load_mmt
@@ -171,10 +171,7 @@ def finetune(args: argparse.Namespace) -> dict[str, Any]:
     for _, name, why in skipped:
         notice(f'skipped {name}: {why}')
     pieces, splits, held_out = split(pieces)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GenaudioError(f'Cannot make the folder {args.out}: {error.strerror}.') from error
+    make_folder(args.out)
     digest = hashlib.sha256(b''.join(piece.notes.tobytes() for piece in pieces)).hexdigest()[:16]
     path = args.out / f'scores-{digest[:8]}.safetensors'  # another call with other files must not change a run's data
     settings = {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from genaudio_core.command_line import share, whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.models.growing import grow
 from genaudio_core.models.mmt import CONFIGS, MMT, MMTConfig
@@ -48,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start = parser.add_mutually_exclusive_group()
     start.add_argument('--init', type=Path, help='checkpoint to begin from')
     start.add_argument('--grow-from', type=Path, help='checkpoint of a smaller model that the new one grows from')
-    parser.add_argument('--length', type=int, help='events in a sequence (default: 512; as published 1024)')
-    parser.add_argument('--balance', type=float, default=0.5, help='1: sources by size, 0: all alike')
+    parser.add_argument('--length', type=whole('--length', 16, 65536),
+                        help='events in a sequence (default: 512; as published 1024)')  # fmt: skip
+    parser.add_argument('--balance', type=share('--balance'), default=0.5, help='1: sources by size, 0: all alike')
     parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
     parser.add_argument('--as-published', action='store_true', help=AS_PUBLISHED)
     add_run_arguments(parser, rate=2e-3)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from genaudio_core.command_line import number
+from genaudio_core.command_line import minutes, seed, whole
 
 HELP = 'the bundled audio encoder: "more like this"'
 EXAMPLE = 'genaudio-train fit query-audio --space runs/query/space.npz --sounds data/sounds --out runs/query'
@@ -13,10 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--space', type=Path, required=True, help='made by genaudio-train query-space')
     parser.add_argument('--sounds', type=Path, required=True, help='made by genaudio-train prepare-sounds')
     parser.add_argument('--out', type=Path, required=True)
-    parser.add_argument('--minutes', type=number('--minutes', above=0), default=15)
-    parser.add_argument('--steps', type=float, default=float('inf'), help='stop at this many, in all')
+    parser.add_argument('--minutes', type=minutes(), default=15)
+    parser.add_argument('--steps', type=whole('--steps', 1), default=float('inf'), help='stop at this many, in all')
     parser.add_argument('--start-from', type=Path, help='checkpoint to begin with')
-    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--seed', type=seed(), default=1)
 
 
 def run(args: argparse.Namespace) -> dict:

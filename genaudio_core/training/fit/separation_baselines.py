@@ -30,11 +30,11 @@ from torch import Tensor
 
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, make_folder, read_arrays
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.training.fit.clipsep import Features, error_db, loss_of, make_batch
 from genaudio_core.training.loops.average import Average
-from genaudio_core.training.loops.run_folder import Optimizers, append_row, begin_with
+from genaudio_core.training.loops.run_folder import Optimizers, append_row, begin_with, reading_run
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
 from genaudio_core.training.queries.space import QuerySpace, encode_with_teacher
 from genaudio_core.training.sounds.packed_clips import SoundSet
@@ -150,18 +150,20 @@ class Rows:
         self.step = 0
         state_path, table_path = folder / 'last.pt', folder / 'tables.npz'
         if state_path.exists():
-            state = torch.load(state_path, weights_only=True)
-            known = Plan(**{**state['plan'], 'ways': tuple(state['plan']['ways'])})
+            with reading_run(state_path):
+                state = torch.load(state_path, weights_only=True)
+                known = Plan(**{**state['plan'], 'ways': tuple(state['plan']['ways'])})
             if known != plan:
                 raise GenaudioError(f'{folder} is a comparison with other settings. Give another --out.')
-            with np.load(table_path, allow_pickle=False) as data:
-                self.names = [str(name) for name in data['names']]
-                self.tables = {key: torch.from_numpy(data[key]) for key in data.files if key != 'names'}
+            with reading_run(table_path):
+                tables = read_arrays(table_path, 'table of queries')
+                self.names = [str(name) for name in tables.pop('names')]
+                self.tables = {key: torch.from_numpy(table) for key, table in tables.items()}
         else:
             if space is None:
                 raise GenaudioError(f'{folder} is not a comparison; train one first.')
             state = None
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             self.names = space.names
             made = make_tables(space, plan.ways)
             with atomic_write(table_path) as temporary, open(temporary, 'wb') as file:
@@ -182,9 +184,10 @@ class Rows:
             self.averages[way] = Average(model)
             self.optimisers[way] = Optimizers(model, muon=plan.optimizer == 'muon', axes=(2, 4))
             if state is not None:
-                model.load_state_dict(state[way]['model'])
-                self.averages[way].state = state[way]['average']
-                self.optimisers[way].load_state_dict(state[way]['optimiser'])
+                with reading_run(state_path):
+                    model.load_state_dict(state[way]['model'])
+                    self.averages[way].state = state[way]['average']
+                    self.optimisers[way].load_state_dict(state[way]['optimiser'])
         if state is not None:
             self.step = state['step']
 

@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from genaudio_core.command_line import minutes, number, seed, share, threads, whole
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, make_folder, read_arrays
 from genaudio_core.models.dual_path import Block
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
 from genaudio_core.processes.child_process import CONTEXT, ChildProcess, begin
@@ -37,15 +38,18 @@ from genaudio_core.training.loops.run_folder import (
     HALF,
     Budget,
     Optimizers,
+    a_device,
     append_row,
     begin_with,
     cosine,
     read_checkpoint,
+    reading_run,
     write_checkpoint,
 )
 from genaudio_core.training.mixtures.band_mixtures import FAMILY_WORDS, SHARE_COMPOSED, BandMixtures, batch_of, family
 from genaudio_core.training.mixtures.clip_store import ClipStore
 from genaudio_core.training.mixtures.device_mixtures import BandsOnDevice, DeviceBatches
+from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.lexicon import CONCEPTS, NAMES
 from genaudio_core.training.sounds.packed_clips import SoundSet
 
@@ -74,8 +78,8 @@ def queries_of_space(space: Path, *, copies: int = 3, spread: float = 0.2, seed:
 
     Vectors near it stand for typos, phrases and audio examples, which land beside a concept, not on it.
     """
-    with np.load(space, allow_pickle=False) as data:
-        vectors = dict(zip(data['names'].tolist(), data['concepts'].astype(np.float32), strict=True))
+    found = QuerySpace.load(space)
+    vectors = dict(zip(found.names, found.concepts.astype(np.float32), strict=True))
     rng = np.random.default_rng(seed)
     table: QueryTable = {}
     for word in sorted({*vectors, *(word for words in FAMILY_WORDS.values() for word in words)}):
@@ -86,15 +90,6 @@ def queries_of_space(space: Path, *, copies: int = 3, spread: float = 0.2, seed:
         near = own + spread * rng.standard_normal((copies, len(own))).astype(np.float32) / len(own) ** 0.5
         table[word] = np.concatenate([own[None], near / np.linalg.norm(near, axis=1, keepdims=True)])
     return table
-
-
-def save_queries(path: Path, table: QueryTable) -> None:
-    np.savez(path, **table)  # pyright: ignore[reportArgumentType]
-
-
-def load_queries(path: Path) -> QueryTable:
-    with np.load(path, allow_pickle=False) as data:
-        return {word: data[word] for word in data.files}
 
 
 def separation_loss(estimate: Tensor, target: Tensor, mixture: Tensor) -> Tensor:
@@ -201,22 +196,24 @@ class Trainer:
     def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, muon: bool = True,
                  start_from: Path | None = None, half: bool = False, device: str = 'cpu'):  # fmt: skip
         self.run, self.half, self.device = run, half, torch.device(device)
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
         self.step, self.minutes = 0, 0.0
         self.losses: list[Tensor] = []
         saved: dict[str, Any] = {}
         if (run / 'last.pt').exists():
-            saved = torch.load(run / 'last.pt', weights_only=True, map_location=self.device)
-            config = StreamSeparatorConfig(**saved['config'])
+            with reading_run(run / 'last.pt'):
+                saved = torch.load(run / 'last.pt', weights_only=True, map_location=self.device)
+                config = StreamSeparatorConfig(**saved['config'])
         self.model = StreamSeparator(config).to(self.device)
         self.average = StreamSeparator(config).to(self.device)
         self.sounder = Sounder(self.model, torch.bfloat16 if half else torch.float32)
         self.optimiser = Optimizers(self.model, weight_decay=1e-3, muon=muon, axes=(2, 4))
         if saved:
-            self.model.load_state_dict(saved['model'])
-            self.average.load_state_dict(saved['average'])
-            self.optimiser.resume(saved['optimiser'])
-            self.step, self.minutes = saved['step'], saved['minutes']
+            with reading_run(run / 'last.pt'):
+                self.model.load_state_dict(saved['model'])
+                self.average.load_state_dict(saved['average'])
+                self.optimiser.resume(saved['optimiser'])
+                self.step, self.minutes = saved['step'], saved['minutes']
         else:
             if start_from:
                 begin_with(self.model, start_from, without=(WORDS,))
@@ -268,7 +265,7 @@ class Trainer:
         return float(torch.stack(self.losses[-steps:]).mean()) if self.losses else None
 
     def save(self) -> None:
-        save_queries(self.run / 'queries.npz', self.queries)
+        np.savez(self.run / 'queries.npz', **self.queries)  # pyright: ignore[reportArgumentType]
         words = sorted(self.queries)
         vectors = torch.from_numpy(np.stack([self.queries[word][0] for word in words]))
         info = {'step': self.step, 'minutes': round(self.minutes, 1), 'loss': self.loss(100), 'words': words}
@@ -378,7 +375,7 @@ def train(
     start = config or StreamSeparatorConfig()
     if queries is None:  # a run goes on with the vectors it began with
         table = run / 'queries.npz'
-        queries = load_queries(table) if table.exists() else placeholder_queries(start.query_dim)
+        queries = read_arrays(table, 'table of queries') if table.exists() else placeholder_queries(start.query_dim)
     trainer = Trainer(run, start, queries, muon, start_from, half, device)
     c = trainer.model.config
     before = trainer.minutes
@@ -463,26 +460,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', nargs='+', type=Path, required=True, help='folders made by prepare-bands')
     parser.add_argument('--space', type=Path, help='.npz of a query space; default: the vectors the run began with')
     parser.add_argument('--out', type=Path, required=True, help='folder of the run')
-    parser.add_argument('--minutes', type=float, default=60.0, help='stop after this long; run again to go on')
-    parser.add_argument('--total-minutes', type=float, help='the learning rate reaches its end here')
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--frames', type=int, default=256, help='of a mixture')
-    parser.add_argument('--queries', type=int, default=4, help='asked of each mixture; they share the trunk')
-    parser.add_argument('--composed', type=float, default=SHARE_COMPOSED,
+    parser.add_argument('--minutes', type=minutes(), default=60.0, help='stop after this long; run again to go on')
+    parser.add_argument('--total-minutes', type=minutes('--total-minutes'),
+                        help='the learning rate reaches its end here')  # fmt: skip
+    parser.add_argument('--batch', type=whole('--batch', 1, 65536), default=8)
+    parser.add_argument('--frames', type=whole('--frames', 1, 100000), default=256, help='of a mixture')
+    parser.add_argument('--queries', type=whole('--queries', 1, 64), default=4,
+                        help='asked of each mixture; they share the trunk')  # fmt: skip
+    parser.add_argument('--composed', type=share('--composed'), default=SHARE_COMPOSED,
                         help='share of mixtures of one band; the others are random')  # fmt: skip
-    parser.add_argument('--hop', type=int, default=256)
-    parser.add_argument('--trunk', type=int, default=StreamSeparatorConfig.trunk,
+    parser.add_argument('--hop', type=whole('--hop', 16, 8192), default=256)
+    parser.add_argument('--trunk', type=whole('--trunk', 1, 8192), default=StreamSeparatorConfig.trunk,
                         help='blocks before the query; those that --start-from lacks add nothing yet')  # fmt: skip
     parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto',
                         help='products in bfloat16 (auto: where the processor has them)')  # fmt: skip
     parser.add_argument('--start-from', type=Path, help='weights of another run; new layers start from scratch')
-    parser.add_argument('--rate', type=float, default=2e-3)
+    parser.add_argument('--rate', type=number('--rate', above=0, high=10), default=2e-3)
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--device', default='cpu', help='cpu, or cuda: mixtures are then made there')
-    parser.add_argument('--hours', type=float, default=40, help='of sound to hold in the memory of an accelerator')
-    parser.add_argument('--valid-every', type=float, default=10, help='minutes; 0: never')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--threads', type=threads(), default=1)
+    parser.add_argument('--device', type=a_device, default='cpu', help='cpu, or cuda: mixtures are then made there')
+    parser.add_argument('--hours', type=number('--hours', 0, 100_000), default=40, help='of sound that a GPU holds')
+    parser.add_argument('--valid-every', type=number('--valid-every', 0, 1e6), default=10, help='minutes; 0: never')
+    parser.add_argument('--seed', type=seed(), default=0)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genaudio_core.command_line import share, whole
+from genaudio_core.files import atomic_write, make_folder
 from genaudio_core.models.clipsonic import HEARD, NOTHING, WORDS, Denoiser, DenoiserConfig, MelUNet, make_denoiser
 from genaudio_core.sound.mel import BANDS, LOG_FLOOR, unpack_mel
 from genaudio_core.synthesis.diffusion import schedule
@@ -101,11 +103,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
     parser.add_argument('--net', choices=('transformer', 'unet'), default='transformer',
                         help='the bundled transformer, or a mel U-Net as the paper has (needs a GPU)')  # fmt: skip
-    parser.add_argument('--width', type=int, help='default: 208 (transformer), 64 (unet)')
-    parser.add_argument('--depth', type=int, default=6, help='blocks of the transformer')
-    parser.add_argument('--patch', type=int, default=4, help='frames of a token')
-    parser.add_argument('--keep', type=int, default=128, help='numbers of a token')
-    parser.add_argument('--words', type=float, default=WORD_SHARE,
+    parser.add_argument('--width', type=whole('--width', 1, 8192), help='default: 208 (transformer), 64 (unet)')
+    parser.add_argument('--depth', type=whole('--depth', 1, 256), default=6, help='blocks of the transformer')
+    parser.add_argument('--patch', type=whole('--patch', 1, 4096), default=4, help='frames of a token')
+    parser.add_argument('--keep', type=whole('--keep', 1, 8192), default=128, help='numbers of a token')
+    parser.add_argument('--words', type=share('--words'), default=WORD_SHARE,
                         help='share of queries that are the text of the label (0: the paper)')  # fmt: skip
     parser.add_argument('--start-from', type=Path, metavar='CHECKPOINT',
                         help='start with the weights of another run; layers that it lacks start at zero')  # fmt: skip
@@ -114,16 +116,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     torch.manual_seed(args.seed)
-    data = SynthesisData(args.data)
+    data, space = SynthesisData(args.data), QuerySpace.load(args.space)
     codec_path = args.out / 'codec.json'
-    args.out.mkdir(parents=True, exist_ok=True)
-    if args.start_from and not codec_path.exists():  # weights mean something only with their own codec
-        codec_path.write_text(json.dumps(read_checkpoint(args.start_from)[1].get('codec')))
     if codec_path.exists():  # a pack made anew must not move the ground under a run
-        codec = PatchCodec(**json.loads(codec_path.read_text()))
+        codec = PatchCodec.load(codec_path)
+    elif args.start_from:  # weights mean something only with their own codec
+        codec = PatchCodec.of(read_checkpoint(args.start_from)[1].get('codec'), args.start_from)
     else:
         codec = make_codec(data, args.net, args.patch, args.keep)
-        codec_path.write_text(json.dumps(codec.to_dict()))
     unet = args.net == 'unet'
     config = DenoiserConfig(
         net=args.net, tokens=FRAMES // codec.frames, width=args.width or (64 if unet else 208), depth=args.depth,
@@ -132,7 +132,10 @@ def run(args: argparse.Namespace) -> dict:
     model = make_denoiser(config)
     if args.start_from:
         begin_with(model, args.start_from)
-    space = QuerySpace.load(args.space)
+    make_folder(args.out)
+    if not codec_path.exists():
+        with atomic_write(codec_path) as temporary:
+            temporary.write_text(json.dumps(codec.to_dict()))
     concepts = np.stack([space.vector(name) if name in space.names else space.concepts[0] for name in data.names])
     batches = MelBatches(data, codec, concepts.astype(np.float32), config, args.seed)
     draw = Balanced(data, 'train')
@@ -147,11 +150,11 @@ def run(args: argparse.Namespace) -> dict:
     def validate(averaged: torch.nn.Module) -> dict[str, float]:
         # The same items, times and noises every time, asked for by ear and by words.
         figures = {}
-        for name, share in (('valid_heard', 0.0), ('valid_words', 1.0)):
+        for name, told in (('valid_heard', 0.0), ('valid_words', 1.0)):
             parts = np.array_split(valid_rows, max(1, len(valid_rows) // 64)) if len(valid_rows) else []
             values = [
                 denoising_loss(averaged, {k: v.to(args.device) for k, v in batches(
-                    rows, 10**9 + i, drop=0.0, words=share).items()}).item()
+                    rows, 10**9 + i, drop=0.0, words=told).items()}).item()
                 for i, rows in enumerate(parts)
             ]  # fmt: skip
             figures[name] = float(np.mean(values)) if values else float('nan')

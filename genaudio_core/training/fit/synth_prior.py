@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genaudio_core.command_line import whole
 from genaudio_core.models.clipsonic import PriorConfig, PriorNetwork
 from genaudio_core.synthesis.diffusion import schedule
 from genaudio_core.training.loops.averaged_loop import add_run_arguments, train
@@ -62,7 +63,7 @@ def load_prior(path: Path) -> tuple[PriorNetwork, dict]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='made by genaudio-train prepare-synthesis')
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
-    parser.add_argument('--width', type=int, default=192)
+    parser.add_argument('--width', type=whole('--width', 1, 8192), default=192)
     add_run_arguments(parser, rate=2e-3, batch=256, average=0.995, log_every=500)
 
 

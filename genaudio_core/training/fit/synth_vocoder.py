@@ -6,7 +6,6 @@ pays only after more steps than a laptop takes in a night.
 """
 
 import argparse
-import json
 import random
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genaudio_core.command_line import whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.models.vocoder import VocoderConfig, VocoderNetwork
 from genaudio_core.sound.mel import HOP, N_FFT, level_gain, log_mel, mel_magnitude
@@ -115,16 +115,16 @@ def load_vocoder(path: Path) -> tuple[VocoderNetwork, dict]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', type=Path, required=True, help='folder made by prepare-sounds')
     parser.add_argument('--codec', type=Path, help='codec.json of a denoiser run: also learn from what it leaves')
-    parser.add_argument('--frames', type=int, default=64, help='of an excerpt (11.6 ms each)')
-    parser.add_argument('--width', type=int, default=144)
-    parser.add_argument('--depth', type=int, default=5)
+    parser.add_argument('--frames', type=whole('--frames', 1, 100_000), default=64, help='of an excerpt (11.6 ms each)')
+    parser.add_argument('--width', type=whole('--width', 1, 8192), default=144)
+    parser.add_argument('--depth', type=whole('--depth', 1, 256), default=5)
     parser.add_argument('--start-from', type=Path, metavar='CHECKPOINT', help='begin with the weights of another run')
     add_run_arguments(parser, rate=2e-3, batch=8, average=0.99, log_every=200)
 
 
 def run(args: argparse.Namespace) -> dict:
     torch.manual_seed(args.seed)
-    codec = PatchCodec(**json.loads(args.codec.read_text())) if args.codec else None
+    codec = PatchCodec.load(args.codec) if args.codec else None
     sounds = SoundSet(args.sounds)
     crops = Crops(sounds, 'train', args.frames, codec)
     config = VocoderConfig(width=args.width, hidden=3 * args.width, depth=args.depth)

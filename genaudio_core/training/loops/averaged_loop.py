@@ -14,10 +14,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from genaudio_core.command_line import notice, number
+from genaudio_core.command_line import minutes, notice, number, seed, share, threads, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
-from genaudio_core.training.loops.run_folder import Optimizers, Run, learning_rate, limit_threads, save_checkpoint
+from genaudio_core.training.loops.run_folder import (
+    Optimizers,
+    Run,
+    a_device,
+    learning_rate,
+    limit_threads,
+    reading_run,
+    save_checkpoint,
+)
 
 
 def add_run_arguments(
@@ -25,18 +33,21 @@ def add_run_arguments(
 ) -> None:
     """The options that these runs share."""
     parser.add_argument('--out', type=Path, required=True, help='run folder; an existing run is continued')
-    parser.add_argument('--minutes', type=number('--minutes', above=0), help='save and stop after this many minutes')
-    parser.add_argument('--steps', type=int, default=1_000_000, help='stop after this many steps')
-    parser.add_argument('--batch', type=int, default=batch)
-    parser.add_argument('--rate', type=float, default=rate, help=f'peak learning rate (default: {rate:g})')
-    parser.add_argument('--warmup', type=int, default=100, help='steps')
-    parser.add_argument('--decay-at', type=int, help='step at which the learning rate begins to fall')
-    parser.add_argument('--decay-steps', type=int, default=500)
-    parser.add_argument('--average', type=float, default=average, help='decay of the average of the weights')
-    parser.add_argument('--log-every', type=int, default=log_every, help='steps')
-    parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--threads', type=int, help='CPU threads')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda')
+    parser.add_argument('--minutes', type=minutes(), help='save and stop after this many minutes')
+    parser.add_argument('--steps', type=whole('--steps', 1), default=1_000_000, help='stop after this many steps')
+    parser.add_argument('--batch', type=whole('--batch', 1, 65536), default=batch)
+    parser.add_argument('--rate', type=number('--rate', above=0, high=10), default=rate,
+                        help=f'peak learning rate (default: {rate:g})')  # fmt: skip
+    parser.add_argument('--warmup', type=whole('--warmup', 1), default=100, help='steps')
+    parser.add_argument('--decay-at', type=whole('--decay-at', 0),
+                        help='step at which the learning rate begins to fall')  # fmt: skip
+    parser.add_argument('--decay-steps', type=whole('--decay-steps', 0), default=500)
+    parser.add_argument('--average', type=share('--average'), default=average,
+                        help='decay of the average of the weights')  # fmt: skip
+    parser.add_argument('--log-every', type=whole('--log-every', 1), default=log_every, help='steps')
+    parser.add_argument('--seed', type=seed(), default=1)
+    parser.add_argument('--threads', type=threads(), help='CPU threads')
+    parser.add_argument('--device', type=a_device, default='cpu', help='cpu or cuda')
 
 
 class AverageInPlace:
@@ -95,14 +106,15 @@ def train(
     step = 0
     state_path, weights_path = args.out / 'last.optimizer', args.out / 'last.safetensors'
     if state_path.exists():
-        state = torch.load(state_path, weights_only=True, map_location=args.device)
-        both = state.get('weights') or load_file(weights_path, device=args.device)
-        model.load_state_dict({name[6:]: value for name, value in both.items() if name.startswith('model.')})
-        average.state = {name[8:]: value for name, value in both.items() if name.startswith('average.')}
-        optimizers.load_state_dict(state['optimizers'])
-        step = state['step']
-        if both['step'].item() != step:
-            raise GenaudioError(f'{args.out} was cut off while saving; its weights and optimiser do not match.')
+        with reading_run(state_path):
+            state = torch.load(state_path, weights_only=True, map_location=args.device)
+            both = state.get('weights') or load_file(weights_path, device=args.device)
+            model.load_state_dict({name[6:]: value for name, value in both.items() if name.startswith('model.')})
+            average.state = {name[8:]: value for name, value in both.items() if name.startswith('average.')}
+            optimizers.load_state_dict(state['optimizers'])
+            step = state['step']
+            if both['step'].item() != step:
+                raise GenaudioError(f'{args.out} was cut off while saving; its weights and optimiser do not match.')
     notice(f'{sum(p.numel() for p in model.parameters()):,} parameters, from step {step}, log in {args.out}/log.csv')
     losses: list[float] = []
     result: dict[str, Any] = {'out': str(args.out), 'step': step}

@@ -5,13 +5,15 @@ A run is a folder: ``config.json``, ``log.csv``, ``last.safetensors`` with ``las
 takes the very steps it would have taken.
 """
 
+import contextlib
 import csv
 import json
 import math
 import os
+import pickle
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genaudio_core.command_line import notice
-from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write, no_checkpoint
+from genaudio_core.errors import GenaudioError, one_line
+from genaudio_core.files import atomic_write, make_folder, no_checkpoint
 
 Network = TypeVar('Network', bound=nn.Module)
 
@@ -167,6 +169,27 @@ class Budget:
         return not self._stopped and self.spent * 60 < self.seconds
 
 
+_DAMAGE = (RuntimeError, LookupError, TypeError, ValueError, AttributeError, EOFError, pickle.UnpicklingError)
+
+
+@contextlib.contextmanager
+def reading_run(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file of a run, or one of another kind of run, raises in the block into one line.
+
+    Raises
+    ------
+    GenaudioError
+        Instead of what torch, pickle and dictionaries raise.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        raise GenaudioError(
+            f'{path} is damaged or belongs to another kind of run ({one_line(error)[:120]}). Give another folder '
+            '(`out`); a run can begin with the weights of best.safetensors.'
+        ) from error
+
+
 def append_row(path: Path, row: dict) -> None:
     """Append a row to a table (.csv) whose columns are those of its first row."""
     new = not path.exists()
@@ -193,7 +216,8 @@ class Run:
         self.best = float('inf')
         path = folder / 'config.json'
         if path.exists():
-            old = json.loads(path.read_text())
+            with reading_run(path):
+                old = dict(json.loads(path.read_text()))
             changed = sorted(key for key in config if old.get(key) != config[key])
             if changed:
                 raise GenaudioError(
@@ -201,7 +225,7 @@ class Run:
                     'Give another --out, or the same settings to go on with it.'
                 )
         elif main:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with atomic_write(path) as temporary:  # another process may be reading it
                 temporary.write_text(json.dumps(config, indent=1) + '\n')
         if main:
@@ -245,22 +269,23 @@ class Run:
         path = self.folder / 'last.optimizer'
         if not path.exists():
             return 0
-        state = torch.load(path, weights_only=True)
-        weights = state.get('weights')
-        if weights is None:
-            weights_path = self.folder / 'last.safetensors'
-            weights = load_file(weights_path)
-            with safe_open(weights_path, 'pt') as file:
-                saved = (file.metadata() or {}).get('step')
-            if saved != str(state['step']):
-                raise GenaudioError(
-                    f'{self.folder} was cut off while saving: its weights are of step {saved}, its optimiser of step '
-                    f'{state["step"]}. Begin again from its best.safetensors (--start-from), in another folder.'
-                )
-        model.load_state_dict(weights)
-        optimizers.load_state_dict(state['optimizers'])
-        self.best = state['best']
-        return state['step']
+        with reading_run(path):
+            state = torch.load(path, weights_only=True)
+            weights = state.get('weights')
+            if weights is None:
+                weights_path = self.folder / 'last.safetensors'
+                weights = load_file(weights_path)
+                with safe_open(weights_path, 'pt') as file:
+                    saved = (file.metadata() or {}).get('step')
+                if saved != str(state['step']):
+                    raise GenaudioError(
+                        f'{self.folder} was cut off while saving: its weights are of step {saved}, its optimiser of '
+                        f'step {state["step"]}. Begin again from its best.safetensors (--start-from), elsewhere.'
+                    )
+            model.load_state_dict(weights)
+            optimizers.load_state_dict(state['optimizers'])
+            self.best = state['best']
+            return state['step']
 
     def save_best(self, model: nn.Module, loss: float, config: dict, **info: object) -> bool:
         """Keep the weights if `loss` is the lowest so far; return whether it was."""
@@ -374,6 +399,25 @@ def _metadata(path: Path) -> dict[str, str]:
     if 'config' not in metadata:
         raise GenaudioError(f'{path} does not say how to rebuild its model; give best.safetensors of a run.')
     return metadata
+
+
+def a_device(name: str) -> str:
+    """An argparse type: the name of a device that torch can compute on here, such as 'cpu', 'cuda' or 'cuda:1'.
+
+    Raises
+    ------
+    GenaudioError
+        If it is not such a name, or this machine has no such device.
+    """
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        raise GenaudioError(f'`device` must be cpu or cuda, not {name}.') from None
+    if found.type not in ('cpu', 'cuda'):
+        raise GenaudioError(f'`device` must be cpu or cuda, not {name}.')
+    if found.type == 'cuda' and (found.index or 0) >= torch.cuda.device_count():
+        raise GenaudioError(f'This machine has no {name} that torch can use: leave `device` out.')
+    return name
 
 
 def limit_threads(threads: int | None) -> None:

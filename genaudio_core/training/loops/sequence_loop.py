@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
-from genaudio_core.command_line import notice, number
+from genaudio_core.command_line import minutes, notice, number, seed, threads, whole
 from genaudio_core.training.loops.run_folder import Optimizers, Run, learning_rate, limit_threads
 
 
@@ -36,20 +36,23 @@ class Task:
 def add_run_arguments(parser: argparse.ArgumentParser, *, rate: float) -> None:
     """The options of every run: where, how long, how fast, on what."""
     parser.add_argument('--out', type=Path, required=True, help='run folder; an existing run is continued')
-    parser.add_argument('--steps', type=int, default=200_000, help='stop after this many steps')
-    parser.add_argument('--minutes', type=number('--minutes', above=0), help='save and stop after this many minutes')
-    parser.add_argument('--decay-at', type=int, help='step at which the learning rate begins to fall to zero')
-    parser.add_argument('--decay-steps', type=int, default=500)
-    parser.add_argument('--batch', type=int, default=8, help='sequences in a batch, per process')
-    parser.add_argument('--rate', type=float, default=rate, help=f'peak learning rate (default: {rate:g})')
-    parser.add_argument('--warmup', type=int, default=200, help='steps')
+    parser.add_argument('--steps', type=whole('--steps', 1), default=200_000, help='stop after this many steps')
+    parser.add_argument('--minutes', type=minutes(), help='save and stop after this many minutes')
+    parser.add_argument('--decay-at', type=whole('--decay-at', 0),
+                        help='step at which the learning rate begins to fall to zero')  # fmt: skip
+    parser.add_argument('--decay-steps', type=whole('--decay-steps', 0), default=500)
+    parser.add_argument('--batch', type=whole('--batch', 1, 65536), default=8, help='sequences in a batch, per process')
+    parser.add_argument('--rate', type=number('--rate', above=0, high=10), default=rate,
+                        help=f'peak learning rate (default: {rate:g})')  # fmt: skip
+    parser.add_argument('--warmup', type=whole('--warmup', 1), default=200, help='steps')
     parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
-    parser.add_argument('--validate-every', type=int, default=250, help='steps')
-    parser.add_argument('--validate-pieces', type=int, default=8, help='held-out pieces per source')
-    parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--threads', type=int, help='CPU threads per process')
-    parser.add_argument('--devices', type=int, default=1, help='processes, or GPUs')
-    parser.add_argument('--nodes', type=int, default=1)
+    parser.add_argument('--validate-every', type=whole('--validate-every', 1), default=250, help='steps')
+    parser.add_argument('--validate-pieces', type=whole('--validate-pieces', 1), default=8,
+                        help='held-out pieces per source')  # fmt: skip
+    parser.add_argument('--seed', type=seed(), default=1)
+    parser.add_argument('--threads', type=threads(), help='CPU threads per process')
+    parser.add_argument('--devices', type=whole('--devices', 1, 1024), default=1, help='processes, or GPUs')
+    parser.add_argument('--nodes', type=whole('--nodes', 1, 1024), default=1)
     parser.add_argument('--accelerator', default='auto', choices=('auto', 'cpu', 'cuda'))
     parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto', help='bfloat16 (auto: on GPUs)')
 

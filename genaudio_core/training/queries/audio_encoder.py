@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genaudio_core.command_line import notice
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, make_folder
 from genaudio_core.models.query_encoder import AudioNet, AudioNetConfig
 from genaudio_core.query.audio_encoder import drawn_to
 from genaudio_core.sound.spectrogram import bands_to_bins
 from genaudio_core.training.loops.average import Average
-from genaudio_core.training.loops.run_folder import begin_with, rebuild, save_checkpoint
+from genaudio_core.training.loops.run_folder import begin_with, reading_run, rebuild, save_checkpoint
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
 from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.lexicon import NAMES
@@ -102,16 +102,17 @@ def train_audio(
     concepts = torch.from_numpy(space.concepts)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.02)
     mixer = MixtureMaker(SoundSet(sounds), 'train', mixing)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     state_path, step = out / 'audio-last.pt', 0
     if start_from is not None and not state_path.exists():
         begin_with(model, start_from)
     average = Average(model)  # does what a decay of the rate would, whenever the run stops
     if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        model.load_state_dict(state['model'])
-        optimiser.load_state_dict(state['optimiser'])
-        average.state, step = state['average'], state['step']
+        with reading_run(state_path):
+            state = torch.load(state_path, weights_only=True)
+            model.load_state_dict(state['model'])
+            optimiser.load_state_dict(state['optimiser'])
+            average.state, step = state['average'], state['step']
         notice(f'going on from step {step}')
     recent: list[float] = []
     began = saved = time.monotonic()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import read_arrays
 from genaudio_core.training.sounds.lexicon import CONCEPTS, NAMES
 
 QUERY_DIM = 128
@@ -116,9 +117,9 @@ class QuerySpace:
 
     @classmethod
     def load(cls, path: str | Path) -> 'QuerySpace':
+        data = read_arrays(path, 'query space')
         try:
-            with np.load(path, allow_pickle=False) as data:
-                queries = json.loads(str(data['queries'])) if 'queries' in data else None
-                return cls(data['centre'], data['turn'], data['concepts'], [str(n) for n in data['names']], queries)
-        except (OSError, KeyError, ValueError) as error:
+            queries = json.loads(str(data['queries'])) if 'queries' in data else None
+            return cls(data['centre'], data['turn'], data['concepts'], [str(n) for n in data['names']], queries)
+        except (KeyError, ValueError, TypeError) as error:
             raise GenaudioError(f'{path} is not a query space; make one with: genaudio-train query-space') from error

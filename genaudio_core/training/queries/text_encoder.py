@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from genaudio_core.command_line import notice
+from genaudio_core.files import make_folder
 from genaudio_core.models.query_encoder import TextTable, TextTableConfig
 from genaudio_core.query.text_encoder import text_features
 from genaudio_core.training.loops.run_folder import save_checkpoint
@@ -57,6 +58,7 @@ def teacher_words(limit: int = 1500) -> list[str]:
 
 def train_text(space: QuerySpace, labels: list[str], out: Path, *, steps: int = 1000, seed: int = 1) -> dict:
     """Train the word table; write ``text.safetensors`` in `out`; return how well it does."""
+    make_folder(out)
     rng = random.Random(seed)
     torch.manual_seed(seed)
     phrases = [(p, i) for i, c in enumerate(CONCEPTS) for p in (c.name, *c.synonyms)]
@@ -104,7 +106,6 @@ def train_text(space: QuerySpace, labels: list[str], out: Path, *, steps: int = 
             notice(f'step {step}: away {away[:160].mean():.3f} others {away[160:].mean():.3f} apart {apart:.3f}')
     model.eval()
     result = text_accuracy(model, concepts, seed + 1)
-    out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out / 'text.safetensors', model, model.config.to_dict(), **result, names=list(NAMES),
                     concepts=np.round(space.concepts, 4).tolist(), phrases=dict(phrases))  # fmt: skip
     return result

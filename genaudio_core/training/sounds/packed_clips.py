@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import make_folder
 
 SHARD_BYTES = 512 * 2**20
 SPLITS = ('train', 'valid', 'test')
@@ -71,11 +72,7 @@ class SoundWriter:
     """Append clips to a folder; what was there stays. Use as a context manager."""
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise GenaudioError(f'Cannot make the folder {folder}: {error.strerror}.') from error
+        self.folder = make_folder(folder)
         self._n_shards = len(list(self.folder.glob('shard-*.pcm')))
         self._shard = None
         self._index = open(self.folder / 'index.jsonl', 'a', encoding='utf-8')  # noqa: SIM115

@@ -27,7 +27,7 @@ from genaudio_core.sound.mel import BANDS, HOP, level_gain, log_mel, mel_magnitu
 from genaudio_core.sound.soundfont import SAMPLE_RATE, FontSampler, PlayedNote, find_font
 from genaudio_core.training.sounds.lexicon import CONCEPTS, NAMES, WEIGHT
 from genaudio_core.training.sounds.packed_clips import SPLITS, SoundSet
-from genaudio_core.training.sounds.recordings import read_manifest, split_of
+from genaudio_core.training.sounds.recordings import Recording, read_manifest, split_of
 from genaudio_core.training.sounds.soundfont_clips import TEST_FONT, TRAIN_FONTS, add_effects
 
 FRAMES = 176  # of an item: 44 tokens of 4 frames
@@ -133,11 +133,14 @@ def one_shots(per_font: int, rng: random.Random, progress: Progress) -> Iterator
         sampler.close()
 
 
-def recorded_notes(folder: Path, progress: Progress) -> Iterator[tuple[np.ndarray, str, str]]:
-    """Yield (audio (n_samples,), label, split) of the single notes among the recordings."""
+def _single_notes(folder: Path) -> list[Recording]:
+    return [r for r in read_manifest(folder) if r.concept and r.concept != 'speech' and r.need != 'sound-events']
+
+
+def recorded_notes(found: list[Recording], progress: Progress) -> Iterator[tuple[np.ndarray, str, str]]:
+    """Yield (audio (n_samples,), label, split) of recorded single notes."""
     from genaudio_core.sound.audio_files import read_audio, to_mono
 
-    found = [r for r in read_manifest(folder) if r.concept and r.concept != 'speech' and r.need != 'sound-events']
     for done, recording in enumerate(found):
         progress('recorded notes', done, len(found))
         audio = to_mono(read_audio(recording.path, SAMPLE_RATE))
@@ -145,7 +148,7 @@ def recorded_notes(folder: Path, progress: Progress) -> Iterator[tuple[np.ndarra
 
 
 def items(
-    sounds: SoundSet, recordings: Path | None, *, per_font: int, scale: float, seed: int, progress: Progress
+    sounds: SoundSet, recordings: list[Recording], *, per_font: int, scale: float, seed: int, progress: Progress
 ) -> Iterator[Item]:
     """Yield every item there is to train and measure on."""
     rng = random.Random(seed)
@@ -153,7 +156,7 @@ def items(
         item = crop(audio, mel_magnitude(audio), 0, label, split, True)
         if item:
             yield item
-    for audio, label, split in recorded_notes(recordings, progress) if recordings else ():
+    for audio, label, split in recorded_notes(recordings, progress):
         yield from crops_of(audio, label, split, 1, 0, rng)
     clips = [c for c in sounds.clips if c.kind != 'noise' and c.label in NAMES and c.sample_rate == SAMPLE_RATE]
     for done, clip in enumerate(clips):
@@ -182,9 +185,10 @@ def prepare_synthesis(
     """Write the pack; return how many items each split has."""
     from safetensors.numpy import save_file
 
+    found = _single_notes(recordings) if recordings else []  # what is wrong with them is said before the long work
     encoder = encoder or AudioEncoder.load()
     mels, vectors, labels, splits, starts = [], [], [], [], []
-    for item in items(sounds, recordings, per_font=per_font, scale=scale, seed=seed, progress=progress):
+    for item in items(sounds, found, per_font=per_font, scale=scale, seed=seed, progress=progress):
         try:
             vectors.append(encoder.encode(item.audio[None], SAMPLE_RATE).astype(np.float16))
         except GenaudioError:  # too quiet for the encoder

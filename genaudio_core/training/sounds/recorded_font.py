@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, make_folder
 from genaudio_core.music.keys import LETTERS
 from genaudio_core.sound.audio_files import READABLE, read_audio, to_mono
 from genaudio_core.sound.soundfont import DRUM_BANK
@@ -232,7 +232,7 @@ def write_font(
     body = b'sfbk' + _chunk(b'LIST', b'INFO' + info)
     body += _chunk(b'LIST', b'sdta' + _chunk(b'smpl', np.concatenate(data).astype('<i2').tobytes()))
     body += _chunk(b'LIST', b'pdta' + pdta)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_write(path) as temporary:
         temporary.write_bytes(_chunk(b'RIFF', body))
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.training.sounds.lexicon import CONCEPTS, RECORDING_LABELS
 from genaudio_core.training.sounds.packed_clips import at_speed
 
@@ -56,13 +56,17 @@ def read_manifest(folder: str | Path) -> list[Recording]:
     try:
         with open(folder / 'manifest.csv', encoding='utf-8', newline='') as lines:
             rows = list(csv.DictReader(lines))
+        return [
+            Recording(folder / row['file'], plain_label(row['label']), concept_of(row['label']), row['need'],
+                      row['source'], float(row['seconds'] or 0))
+            for row in rows if row['need'] in ('instruments', 'vocals', 'sound-events') and row['file'].endswith('.ogg')
+        ]  # fmt: skip
     except OSError as error:
         raise GenaudioError(f'{folder} has no readable manifest.csv: {error.strerror}.') from error
-    return [
-        Recording(folder / row['file'], plain_label(row['label']), concept_of(row['label']), row['need'],
-                  row['source'], float(row['seconds'] or 0))
-        for row in rows if row['need'] in ('instruments', 'vocals', 'sound-events') and row['file'].endswith('.ogg')
-    ]  # fmt: skip
+    except KeyError as error:
+        raise GenaudioError(f'{folder}/manifest.csv lacks the column {error}.') from error
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:  # not UTF-8, no number, a row too short
+        raise GenaudioError(f'{folder}/manifest.csv cannot be used: {one_line(error)}.') from error
 
 
 def split_of(name: str, valid: float = 0.05, test: float = 0.1) -> str:
