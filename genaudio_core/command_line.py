@@ -31,6 +31,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from genaudio_core import __version__
@@ -131,7 +132,8 @@ def check_outputs(args: argparse.Namespace, *names: str) -> None:
     written = [check_writable(path) for name in names if (path := getattr(args, name)) is not None]
     others = (value for name, value in vars(args).items() if name not in names)
     read = [one for value in others for one in (value if isinstance(value, list) else [value])]
-    check_targets(written, [one for one in read if isinstance(one, (str, os.PathLike)) and one])
+    _options.setdefault('targets', _options.get(names[0], names[0].upper()))  # what the library calls them
+    check_targets(written, [Path(one) for one in read if isinstance(one, (str, Path)) and str(one)])
 
 
 class Stopped(KeyboardInterrupt):

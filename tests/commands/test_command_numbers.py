@@ -81,10 +81,13 @@ def test_a_level_may_be_silence():
 @pytest.mark.parametrize(
     ('words', 'says'),
     [
-        (['finetune', '--files', 'x.mid', '--out', 'x', '--minutes', 'nan'], '--minutes must be a number over 0, at most 527040, not '),
-        (['finetune', '--files', 'x.mid', '--out', 'x', '--rate', 'nan'], "--rate must be a number over 0, at most 10, not 'nan'"),
+        (['finetune', '--files', 'x.mid', '--out', 'x', '--minutes', 'nan'],
+         '--minutes must be a number over 0, at most 527040, not '),
+        (['finetune', '--files', 'x.mid', '--out', 'x', '--rate', 'nan'],
+         "--rate must be a number over 0, at most 10, not 'nan'"),
         (['fit', 'mmt', '--data', 'x', '--out', 'x', '--seed', '1.5'], '--seed must be a whole number from 0'),
-        (['fit', 'stems', '--sounds', 'x', '--out', 'x', '--minutes', 'inf'], "--minutes must be a number over 0, at most 527040, not 'inf'"),
+        (['fit', 'stems', '--sounds', 'x', '--out', 'x', '--minutes', 'inf'],
+         "--minutes must be a number over 0, at most 527040, not 'inf'"),
         (['attention', 'x', '--data', 'x', '-o', 'x', '--pieces', '0'], '--pieces must be a whole number from 1'),
     ],
 )  # fmt: skip
