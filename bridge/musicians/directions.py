@@ -29,7 +29,7 @@ from genaudio_core.score.notes import Note
 
 AHEAD = 2  # bars behind a request for which its harmony goes on
 RECENT, OFTEN = 64, 0.06  # notes of the player that are looked at, and share of them that makes a tone usual
-KEY_BARS = 16  # bars of what was heard that tell the key
+KEY_BARS = 8  # bars of what was heard that tell the key
 KICK = 36
 STAB, SHORTEST = 4, 5  # steps that a stab lasts at most, and a note of the bass that is asked for at least
 FIGURES = {('four-on-the-floor', BASS): (6, 18, 30, 42), ('four-on-the-floor', CHORDS): (6, 18, 30)}
@@ -53,7 +53,7 @@ class Directions:
         self, request: Request, heard: Sequence[HeardNote], past: Iterable[Played], others: Iterable[int], seed: int
     ) -> None:  # fmt: skip
         self.request = request
-        self.bar = round(request.bar * RESOLUTION)
+        self.bar, self._meter = round(request.bar * RESOLUTION), request.meter
         self.start, self.end = round(request.start * RESOLUTION), round(request.end * RESOLUTION)
         self.others = frozenset(others)
         pitched = [name for name in request.instruments if name != DRUMS]
@@ -183,7 +183,7 @@ class Directions:
 
     def _bar_at(self, step: int) -> BarAt:
         number = step // self.bar
-        return BarAt(number, number * self.bar, self.bar, self.request.meter)
+        return BarAt(number, number * self.bar, self.bar, self._meter)
 
     # --- what the leaders know
 
@@ -236,8 +236,8 @@ class Directions:
 
     def _keys(self, notes: Sequence[Note]) -> list[tuple[float, Key]]:
         """The key of what was heard last, if it is asked for."""
-        if self.request.controls.key == 'off' or not notes:
-            return []
+        if self.request.role != 'continue' or self.request.controls.key == 'off' or not notes:
+            return []  # who accompanies plays the tones of the chord, whatever the key
         first = max(self.request.start - KEY_BARS * self.request.bar, 0.0)
         first -= first % self.request.bar
         lines = np.arange(first, self.request.start, self.request.bar).tolist()

@@ -422,7 +422,7 @@ class ModelMusician:
             for key, event in self._heard.items()
             if event.instrument != DRUMS_CODE and event.step < start
         ]
-        since = start - 4 * round(request.bar * RESOLUTION)
+        since = start - 3 * round(request.bar * RESOLUTION)  # further back nobody looks
         past = [
             (event.instrument, event.step, event.pitch, _length_of(event))
             for (number, take), events in self._own.items()
