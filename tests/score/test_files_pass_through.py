@@ -192,7 +192,7 @@ def test_a_part_that_plays_nothing_is_told(capsys, tmp_path, model):
     still = track(*[event for bar in range(8) for key in (48, 64, 67) for event in note(bar * 1920, 1900, key)])
     _, told = run(capsys, tmp_path, head(0, 1) + still, 'accompany', '--instruments', 'piano,bass', '--density', '-10',
                   '--free', '--model', model)  # fmt: skip
-    assert 'bass has nothing to play.' in told and 'piano plays already' in told
+    assert 'bass has nothing to play.' in told and 'piano plays in the file already' in told
     _, told = run(capsys, tmp_path, head(0, 1) + still, 'arrange', '--instruments', 'piano,drums', '--model', model)
     assert 'drums has nothing to play.' in told
     _, told = run(capsys, tmp_path, head(0, 1) + still, 'continue', '--instruments', 'piano,flute', '--beats', '0.05',
