@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from export.graphs.decoder_graph import build, cache_scales
+from export.graphs.half_storage import store_halves
 from export.graphs.quantize import quantise_weights
 from export.kinds import Kind, Options, ParityError, strays
 from genaudio_core.continuation.continuer import Continuer
@@ -43,6 +44,7 @@ class DecoderKind(Kind):
             quantise_weights(model, branch='step')
         else:
             model = build(source, half=options.variant == 'fp16')
+            store_halves(model)
         return model.SerializeToString()
 
     def card(self, source: MMT, options: Options) -> ModelCard:
