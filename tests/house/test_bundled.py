@@ -10,7 +10,7 @@ from genaudio_core.separation.streaming import MaskNetwork, separate_offline
 
 MODELS = presets_dir() / 'models'
 JOBS, FAULTS = read_manifest(MODELS / 'manifest.toml')
-LIMIT = 60e6  # bytes of weights in the repository
+LIMIT = 80e6  # bytes of weights in the repository
 
 
 def test_all_weights_together_stay_small():
