@@ -157,7 +157,7 @@ def read_json(path: str | Path, what: str) -> Any:
 
 
 def read_arrays(path: str | Path, what: str) -> 'dict[str, np.ndarray]':
-    """Return the arrays of an .npz file by name; code in it is never run. `what` it is, for messages.
+    """Return the arrays of an .npz file, of any shape, by name; code in it is never run. `what` it is, for messages.
 
     Raises
     ------

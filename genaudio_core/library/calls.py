@@ -141,7 +141,7 @@ class Stems(dict[str, np.ndarray]):
         from genaudio_core.files import free_name, make_folder, slug
         from genaudio_core.sound.audio_files import write_audio
 
-        folder = make_folder(folder)
+        folder = make_folder(Path(folder))
         names: list[str] = []
         for name, audio in self.items():
             names.append(free_name(slug(name, 'stem'), names))

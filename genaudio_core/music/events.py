@@ -210,7 +210,7 @@ def encode_table(
 
 
 def first_beat(table: np.ndarray) -> int:
-    """Step of the beat that the published layout begins with: that of the first note it keeps; 0 without any."""
+    """Step of the beat that the published layout begins with, for a table (n,): of the first note it keeps, or 0."""
     kept = table['step'][_MMT_CODES[table['program']] > 0]
     return int(kept.min()) // RESOLUTION * RESOLUTION if len(kept) else 0
 
