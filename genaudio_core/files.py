@@ -167,7 +167,8 @@ def read_arrays(path: str | Path, what: str) -> 'dict[str, np.ndarray]':
     import numpy as np
 
     try:
-        with np.load(check_readable(path, what), allow_pickle=False) as data:
+        # numpy leaves a damaged file open that it has opened itself.
+        with open(check_readable(path, what), 'rb') as file, np.load(file, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
     except OSError as error:
         raise GenaudioError(f'Cannot read {path}: {error.strerror or error}.') from error
