@@ -7,9 +7,10 @@ import pytest
 import small_decoders
 
 from bridge.musicians.model_musician import ModelMusician
-from bridge.musicians.musician import HeardNote, Request
+from bridge.musicians.musician import ChordAt, HeardNote, Request
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.music.events import timeline
+from genaudio_core.music.keys import parse_chord
 from genaudio_core.music.layouts import NOTE
 
 
@@ -201,3 +202,23 @@ def test_closing_ends_the_rebase_that_runs(musician, monkeypatch):
             break
     musician.close()
     assert not musician._worker.is_alive()
+
+
+@pytest.mark.parametrize('role', ['accompany', 'free'])
+@pytest.mark.parametrize('seed', range(3))
+def test_over_chords_that_are_told_chords_and_basses_have_their_tones(musician, role, seed):
+    changes = (('C', 8.0), ('Am', 12.0), ('F', 14.0), ('G7', 16.0))
+    chords = tuple(ChordAt(beat, parse_chord(name), 'chart') for name, beat in changes)
+    musician.hear([note(i, i / 2, 60 + i) for i in range(16)])
+    request = Request(1, 8.0, 20.0, ('piano', 'bass'), role, chords=chords, seed=seed)
+    notes = [n for piece in musician.answer(request) for n in piece.notes]
+    lines = {8.0, 12.0, 14.0, 16.0}
+    for number, (_, begin) in enumerate(changes):
+        end = changes[number + 1][1] if number + 1 < len(changes) else 20.0
+        inside = [n for n in notes if begin <= n.beat < end]
+        assert {n.part for n in inside} == {0, 1}
+        for n in inside:
+            assert n.part == 1 or n.note % 12 in chords[number].chord.pitch_classes
+            if n.beat in lines:  # what begins with a chord is of it, the bass its root
+                assert n.note % 12 in ({chords[number].chord.root} if n.part else chords[number].chord.pitch_classes)
+    check_cache(musician)
