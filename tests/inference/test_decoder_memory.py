@@ -12,7 +12,7 @@ from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.decoder import Buffers, Decoder
 from genaudio_core.files import find_model
 from genaudio_core.music.events import header
-from genaudio_core.music.layouts import LIVE
+from genaudio_core.music.layouts import LIVE, NOTE
 
 
 class ForgetfulBinding:
@@ -72,15 +72,16 @@ def test_logits_write_to_no_memory_but_their_own(monkeypatch, live):
     gc.collect()
     freed = {address for array, address in hidden_of if array() is None}
     innocent = [np.full(live.dim, 7.0, np.float32) for _ in range(2000)]
-    for field in range(len(LIVE.fields)):
+    for field in range(len(live.encoding.fields)):
         buffers.logits(field, np.ones((1, live.dim), np.float32), None, None)
     assert freed == set()
     assert all((array == 7.0).all() for array in innocent)
 
 
 def test_a_rebased_past_plays_on_as_a_fresh_one_would(live):
-    note = np.array([3, 2, 1, 61, 12, 1, 20, 0])
-    session = np.concatenate([header(['piano'], LIVE), np.repeat(note[None], 40, axis=0)])
+    codes = {'type': NOTE, 'beat': 2, 'position': 1, 'pitch': 61, 'duration': 12, 'instrument': 1, 'velocity': 20}
+    note = np.array([codes.get(name, 0) for name in live.encoding.fields])
+    session = np.concatenate([header(['piano'], live.encoding), np.repeat(note[None], 40, axis=0)])
     continuer = Continuer(live)
     continuer.feed(session)
     rebase = continuer.start_rebase(20)
