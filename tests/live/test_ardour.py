@@ -114,18 +114,28 @@ def studio(tmp_path_factory) -> Iterator[tuple[Ardour, Desk]]:
 
 
 def ticks(desk: Desk) -> list[tuple[int, float]]:
-    """(frame, beat) of the clock messages heard: positions counted from start and song position (beats times 24)."""
-    found, position = [], 0
+    """(frame, beat) of the clock messages heard: positions counted from start and song position (beats times 24).
+
+    The desk is a client as any other: a tick of a cycle that it missed is counted, too.
+    """
+    found, position, last, length = [], 0, None, None
     for frame, port, message in list(desk.heard):
         if port != 'clock':
             continue
         if message[0] == 0xFA:
-            position = 0
+            position, last = 0, None
         elif message[0] == 0xF2:
-            position = message[1] | message[2] << 7
+            position, last = message[1] | message[2] << 7, None
+        elif message[0] == 0xFC:
+            last = None
         elif message[0] == 0xF8:
+            if last is not None:
+                gap = frame - last
+                lost = max(round(gap / length) - 1, 0) if length else 0
+                position += lost
+                length = gap / (lost + 1)
             found.append((frame, position / 24))
-            position += 1
+            position, last = position + 1, frame
     return found
 
 
