@@ -324,6 +324,9 @@ def _close_no_stream() -> None:
         sys.stderr = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115 - for as long as the program runs
 
 
+GONE = 'the current folder is gone. Change to one that is there (cd) and run the command again.'
+
+
 def _is_here() -> bool:
     try:
         os.getcwd()
@@ -451,7 +454,8 @@ def _told_in_one_line(work: Callable[[], int], *, debug: bool) -> int:
     except GenaudioError as error:
         if debug:
             raise
-        _tell_error(as_options(str(error)))
+        gone = isinstance(error.__cause__, FileNotFoundError) and not _is_here()
+        _tell_error(GONE if gone else as_options(str(error)))
         return error.exit_code
     except ModuleNotFoundError as error:
         if debug or error.name is None:
@@ -469,7 +473,7 @@ def _told_in_one_line(work: Callable[[], int], *, debug: bool) -> int:
         if not debug and os.strerror(errno.ENOSPC) in str(error):  # libraries have errors of their own for it
             told = 'the disk is full. Make room and run the command again; files made before are whole.'
         elif not debug and isinstance(error, FileNotFoundError) and not _is_here():
-            told = 'the current folder is gone. Change to one that is there (cd) and run the command again.'
+            told = GONE
         elif not debug and isinstance(error, OSError) and error.strerror:
             named = f'{os.fsdecode(error.filename)}: ' if isinstance(error.filename, (str, bytes)) else ''
             told = f'{named}{error.strerror}.'

@@ -39,7 +39,7 @@ STEPS: dict[str, tuple[str, float]] = {
 }  # fmt: skip
 # What a terminal sends as one: ESC [ [ A (Linux console), ESC [ 1 ; 5 A, ESC O P, ESC ] title BEL, Alt with a key.
 _SEQUENCE = re.compile(
-    r'\x1b(?:\[\[.|\[[0-?]*[ -/]*[@-~]|\[[0-?]*[ -/]*[^ -~]|O.|[PX^_\]].*?(?:\x07|\x1b\\)|[^\[OPX^_\]\x1b])', re.DOTALL,
+    r'\x1b(?:\[\[.|\[(?!\[)[0-?]*[ -/]*(?:[@-~]|[^ -~])|O.|[PX^_\]].*?(?:\x07|\x1b\\)|[^\[OPX^_\]\x1b])', re.DOTALL,
 )  # fmt: skip
 LONGEST_LINE = 2000  # characters of a line for the person
 MAX_SEQUENCE = 4096  # characters of one

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, required=True, help='run folder; an existing run is continued')
     parser.add_argument('--minutes', type=minutes(), default=10.0, help='at most (default: 10)')
     parser.add_argument('--steps', type=whole('--steps', 1), default=5000, help='at most')
-    parser.add_argument('--rate', type=number('--rate', above=0, high=10), default=3e-4,
+    parser.add_argument('--rate', type=number('--rate', above=0, high=100), default=3e-4,
                         help='learning rate (default: 3e-4)')  # fmt: skip
     parser.add_argument('--batch', type=whole('--batch', 1, 65_536), default=8, help='sequences in a batch')
     parser.add_argument('--length', type=whole('--length', 16, 65_536), default=512, help='events in a sequence')

@@ -262,7 +262,7 @@ def _wide(data: mmap.mmap, magic: bytes) -> Link:
                     block = struct.unpack_from('<H', data, at + 36)[0]
                 at += max(24, -(-size // 8) * 8)
             said, sound = struct.unpack_from('<Q', data, at + 16)[0] - 24, at + 24
-    except struct.error:
+    except (struct.error, OverflowError):  # a chunk that ends beyond any file
         return Link(0, len(data))
     short = 0 <= len(data) - sound < said < 1 << 62
     if not short or not head:
@@ -308,6 +308,8 @@ def _ogg(data: mmap.mmap, begin: int) -> list[Link]:
         if data[at : at + 4] != b'OggS':  # a hole, or something behind the sound
             found = data.find(b'OggS', at)
             at = found if found >= 0 else len(data)
+    if not starts:  # cut short within its first page, or in the middle of a stream: the decoder says what it is
+        return [Link(begin, len(data), cut_short=True)]
     stops = [*starts[1:], len(data)]
     return [
         Link(a, b, promised=length or None, cut_short=b == len(data) and not ended)

@@ -132,7 +132,7 @@ def test_options_of_the_command():
     chains = effects(['drums=Reverb,room_size=0.4', 'drums=Gain', 'monitor=/x.vst3'], ['drums', 'rest', 'monitor'])
     assert [link.effect for link in chains[0]] == ['Reverb', 'Gain'] and chains[0][0].parameters == {'room_size': 0.4}
     assert chains[2][0].path == '/x.vst3'
-    with pytest.raises(GenaudioError, match="no output 'drumz'"):
+    with pytest.raises(GenaudioError, match="unknown output 'drumz'"):
         effects(['drumz=Gain'], ['drums'])
     with pytest.raises(GenaudioError, match='PAIR=EFFECT'):
         effects(['drums=Gain,loud'], ['drums'])

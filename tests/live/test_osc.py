@@ -56,9 +56,9 @@ def test_garbage_is_dropped_and_told_sparingly(osc):
     server, client, got, said = osc
     for data in GARBAGE * 20:
         raw(server.port, data)
-    client.send_message('/genaudio/command/panic', [])
-    assert wait_until(lambda: bool(got))
-    assert got == [{'command': 'panic'}]
+    # The garbage may have filled the socket, and UDP drops what does not fit.
+    assert wait_until(lambda: client.send_message('/genaudio/command/panic', []) or bool(got))
+    assert got and all(one == {'command': 'panic'} for one in got)
     assert 0 < len(said) <= 8
     assert server.garbage > 20
 
@@ -124,9 +124,9 @@ def test_a_thousand_bundles_in_bundles_and_the_longest_datagrams_cost_a_line(osc
         nested = b'#bundle\0' + b'\0' * 8 + struct.pack('>i', len(nested)) + nested
     for data in (nested, b'/' + b'\xff' * 65_000, b'#bundle\0' + b'\0' * 65_000, b'/genaudio/set/' + b'x' * 65_000):
         raw(server.port, data)
-    client.send_message('/genaudio/command/panic', [])
-    assert wait_until(lambda: bool(got))
-    assert got == [{'command': 'panic'}]
+    # The garbage may have filled the socket, and UDP drops what does not fit.
+    assert wait_until(lambda: client.send_message('/genaudio/command/panic', []) or bool(got))
+    assert got and all(one == {'command': 'panic'} for one in got)
     assert 0 < len(said) <= 8 and all(len(line) < 300 and line.isprintable() for line in said)
 
 

@@ -170,7 +170,7 @@ class TestOutputs:
     def test_more_than_there_can_be_are_refused_in_the_preset(self, outputs):
         from genaudio_core.errors import GenaudioError
 
-        with pytest.raises(GenaudioError, match='1 to 16 outputs'):
+        with pytest.raises(GenaudioError, match='1 to 16 names'):
             parse_preset({'ports': {'outputs': [f'o{i}' for i in range(outputs)]}})
 
     def test_programs_outlive_a_silence(self):
@@ -215,7 +215,7 @@ class TestPlans:
         late = phrase(1.0, notes=[(3.6, 70), (3.7, 71)], length=0.05)  # between the question and the line
         stage.play([*clock_ticks(1.0, 12), *early, *late], 6.5)
         first = [n for t, _, _, n in stage.notes() if 2.9 < t < 3.1]
-        assert stage.session._next_request > 2 and len(first) == len(set(first)) == 1
+        assert stage.session.questions._next > 2 and len(first) == len(set(first)) == 1
 
     def test_one_taken_back_after_its_first_note_has_begun_early_is_taken_back_whole(self):
         stage = stage_of()

@@ -232,9 +232,9 @@ def test_mmm_windows_hold_every_track_and_an_end():
         (['absent.safetensors'], 'No checkpoint at'),
         (['absent.onnx'], 'No model file at'),
         (['CHECKPOINT', '--samples', '-1'], '--samples must be a whole number from 0'),
-        (['CHECKPOINT', '--beats', '0'], '--beats must be a number over 0, not 0'),
+        (['CHECKPOINT', '--beats', '0'], '--beats must be a number over 0, at most 100000, not 0'),
         (['CHECKPOINT', '--out', '/nowhere/report.json'], 'does not exist'),
-        (['CHECKPOINT', '--exclude', 'band,orchestra', '--samples', '0'], 'holds no test pieces'),
+        (['CHECKPOINT', '--exclude', 'band,orchestra', '--samples', '0'], 'has no test pieces'),
     ],
 )
 def test_bad_input_is_one_line(data, checkpoint, capsys, argv, message):

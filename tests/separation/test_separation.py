@@ -119,7 +119,7 @@ def test_bad_requests_in_one_line(tmp_path):
         separator.separate(noise(), 44100, [])
     with pytest.raises(GenaudioError, match='0 seconds'):
         separator.separate(noise(n=0), 44100, [low(0.5)])
-    with pytest.raises(GenaudioError, match='the model wants 4'):
+    with pytest.raises(GenaudioError, match='the model takes 4'):
         separator.separate(noise(), 44100, [Query('x', ((1.0, np.ones(7, np.float32)),))])
     with pytest.raises(GenaudioError, match='sample rate'):
         separator.separate(noise(), 10, [low(0.5)])

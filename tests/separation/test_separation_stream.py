@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_told(network):
         network.words('drumz')
     with pytest.raises(GenaudioError, match='runs at 44100 or 48000 Hz, not at 96000 Hz'):
         StreamingSeparator(network, network.words('drums'), 96000)
-    with pytest.raises(GenaudioError, match='1 to 8 vectors of 128 numbers'):
+    with pytest.raises(GenaudioError, match=r'must have the shape \(1 to 8, 128\)'):
         StreamingSeparator(network, np.zeros((1, 64)))
     with pytest.raises(GenaudioError, match='NaN or infinite'):
         StreamingSeparator(network, np.full((1, 128), np.nan))

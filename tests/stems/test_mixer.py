@@ -46,7 +46,7 @@ def test_a_change_takes_a_hop_and_leaves_no_step():
         ({'gains_db': (0.0,)}, '2 stems'),
         ({'gains_db': (0.0, 60.0)}, 'from -200 to 24 dB, or -inf'),
         ({'gains_db': (0.0, float('nan'))}, 'from -200 to 24 dB, or -inf'),
-        ({'mute': frozenset({2})}, 'numbered from 0'),
+        ({'mute': frozenset({2})}, 'their numbers are 0 to 1'),
     ],
 )
 def test_bad_values_are_told(changes, message):

@@ -161,9 +161,14 @@ def test_a_client_that_cannot_be_set_up_is_closed_at_once(world):
     assert band.lost and Fake.made[-1].closed
 
 
+class Silent:
+    def __init__(self, *name, **options):
+        time.sleep(1000)
+
+
 def test_a_server_that_does_not_answer_is_one_line(monkeypatch):
     jack = pytest.importorskip('jack')
     monkeypatch.setattr(jack_client, 'ANSWERS', 0.2)
-    monkeypatch.setattr(jack, 'Client', lambda *name, **options: time.sleep(1000))
+    monkeypatch.setattr(jack, 'Client', Silent)
     with pytest.raises(NoServer, match='did not answer within'):
         open_client('band')

@@ -150,7 +150,7 @@ def test_scales_bend_to_chords(mode, chord, scale):
 
 def test_chord_symbols_say_what_is_wrong():
     assert parse_chord('C/E') == Chord(0, '', 4) and parse_chord('F#m7b5').root == 6
-    with pytest.raises(GenaudioError, match='no chord'):
+    with pytest.raises(GenaudioError, match='not a chord'):
         parse_chord('Hello')
 
 

@@ -66,7 +66,7 @@ def test_fast_and_short_and_past_the_end(tmp_path):
 def test_what_is_written_later_is_found_and_what_has_no_room_is_left(tmp_path, capsys):
     folder = tmp_path / 'later'
     bank = ClipStore([folder], CPU, 1, 20 / 3600)
-    assert 'later holds no sounds yet' in capsys.readouterr().err
+    assert 'later has no sounds yet' in capsys.readouterr().err
     assert bank.refresh() == 0
     write(folder)
     assert bank.refresh(most=4) == 4 and bank.refresh() == 6  # of 2 s each

@@ -125,7 +125,7 @@ def test_init_begins_from_a_checkpoint(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('more', 'message'),
     [
-        (['--minutes', '0'], '--minutes must be a number over 0, not 0'),
+        (['--minutes', '0'], '--minutes must be a number over 0, at most 527040, not 0'),
         (['--config', 'lives'], "Did you mean 'live'"),
         (['--config', 'published', '--length', '4000'], '1024 positions'),
         (['--exclude', 'band'], 'no held-out pieces'),

@@ -6,6 +6,7 @@ from typing import Any
 
 from genaudio_core.command_line import check_outputs
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.files import make_folder
 
 HELP = 'make a SoundFont of recorded notes, to train with'
 KIT = 'drum kit'
@@ -23,6 +24,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.training.sounds.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
     from genaudio_core.training.sounds.recorded_font import read_instrument, read_kit, write_font
 
+    make_folder(Path(args.out).parent)
     check_outputs(args, 'out')
     known = dict.fromkeys(PROGRAM_TO_CONCEPT.values())
     folders: dict[str, list[Path]] = {}

@@ -123,7 +123,7 @@ def test_one_speaker_sings_in_tests_only(tmp_path):
     for split in ('train', 'valid'):
         assert {r.source for r in by_split[split]} == {'someone'}
     assert not {r.path for r in by_split['train']} & {r.path for r in by_split['valid']}
-    with pytest.raises(GenaudioError, match='No recording'):
+    with pytest.raises(GenaudioError, match='None of the voice recordings'):
         Singers([], 'train', random.Random(0)).draw()
 
 
