@@ -84,7 +84,7 @@ def test_a_level_may_be_silence():
         (['finetune', '--files', 'x.mid', '--out', 'x', '--minutes', 'nan'],
          '--minutes must be a number over 0, at most 527040, not '),
         (['finetune', '--files', 'x.mid', '--out', 'x', '--rate', 'nan'],
-         "--rate must be a number over 0, at most 10, not 'nan'"),
+         "--rate must be a number over 0, at most 100, not 'nan'"),
         (['fit', 'mmt', '--data', 'x', '--out', 'x', '--seed', '1.5'], '--seed must be a whole number from 0'),
         (['fit', 'stems', '--sounds', 'x', '--out', 'x', '--minutes', 'inf'],
          "--minutes must be a number over 0, at most 527040, not 'inf'"),
