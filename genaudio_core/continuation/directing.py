@@ -90,12 +90,13 @@ class DirectedSampler(EventSampler):
         self.notes, self.cued, self.by_rule = (np.zeros(continuer.takes, np.int64) for _ in range(3))
         self._why = np.zeros(continuer.takes, np.int64)  # of the events chosen last: 1 cued, 2 by rule
         self._called: list[_Open | None] = [None] * continuer.takes  # the cue that brought it
-        for take, state in enumerate(self._takes):
-            start = max(continuer.length - LOOK_BACK, 0)
-            rows, steps = continuer.events[take, start:], continuer.steps[take, start:]
-            for row, step in zip(rows.tolist(), steps.tolist(), strict=True):
-                if row[0] == NOTE:
-                    self._sounds(state, row, step + origin)
+        start = max(continuer.length - LOOK_BACK, 0)
+        events, steps = continuer.events[:, start:], continuer.steps[:, start:]
+        # Only what sounds beyond the last event, or begins with it, can keep a hand from a note to come.
+        ends = steps + DURATIONS[np.maximum(events[..., self.encoding.columns['duration']], 1) - 1]
+        lying = (events[..., 0] == NOTE) & ((ends > steps[:, -1:]) | (steps == steps[:, -1:]))
+        for take, at in np.argwhere(lying).tolist():
+            self._sounds(self._takes[take], events[take, at].tolist(), int(steps[take, at]) + origin)
 
     def direct(self, directions: Direction | Sequence[Direction]) -> None:
         """Go on under a direction, the same for all takes or one for each. Open cues of the one before are dropped."""
