@@ -200,13 +200,6 @@ class ChordFollower:
         )
         return cls(settings.bar, half_bar(beats, unit), parse_chart(chart) if chart.strip() else ())
 
-    def forget(self) -> None:
-        """The music begins anew: nothing that was heard tells what comes."""
-        self._notes.clear()
-        self._chords.clear()
-        self._came_late.clear()
-        self._dirty, self._now = None, 0.0
-
     def _read(self) -> None:
         """Read the chords of what is new, with some bars before it so that both fit together."""
         if self._dirty is None:

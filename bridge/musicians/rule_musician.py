@@ -247,7 +247,7 @@ def _thin(notes: list[PlannedNote], controls: MusicControls, rng: random.Random)
 
 def _drums(start: float, request: Request, part: int, rng: random.Random) -> list[PlannedNote]:
     """One bar of the request's groove; busier or with an open hat at its end, as the dice fall."""
-    strokes = request.groove.strokes or groove.groove('auto', groove.usual_meter(request.bar)).strokes
+    strokes = request.groove.strokes or groove.groove('auto', request.meter).strokes
     hits = [(stroke.beat, stroke.keys(request.drum_keys)[:1], stroke.velocity) for stroke in strokes]
     back, bar = request.groove.backbeats, request.bar
     for beat in range(round(bar)):
