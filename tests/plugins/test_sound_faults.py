@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_jack import FakeClient
 
 from bridge.audio.finite_guard import FiniteGuard
 from bridge.audio.jack_sound_client import JackPlayer
@@ -66,36 +67,19 @@ def test_the_parent_that_is_gone_is_the_end():
 # --- the client ------------------------------------------------------------------------------------------------------
 
 
-class Client:
-    """As much of a JACK client as a player needs; `fails` names what does not work."""
+class Client(FakeClient):
+    """As much of a JACK client as a player needs."""
 
     made: list['Client'] = []  # noqa: RUF012
 
-    def __init__(self, rate=RATE, blocksize=256, fails=()):
-        self.samplerate, self.blocksize, self.fails, self.name = rate, blocksize, fails, 'x'
-        self.closed = self.active = False
+    def __init__(self, rate=RATE, blocksize=256, trouble=None):
+        self.samplerate, self.blocksize, self.trouble, self.name = rate, blocksize, trouble, 'x'
         self.midi_inports = self.outports = SimpleNamespace(
             register=lambda name: SimpleNamespace(
                 name=name, get_array=lambda: np.zeros(self.blocksize, np.float32), incoming_midi_events=lambda: []
             )
         )
         Client.made.append(self)
-
-    def __getattr__(self, name):
-        if name.startswith('set_'):
-            return lambda callback: None
-        raise AttributeError(name)
-
-    def activate(self):
-        if 'activate' in self.fails:
-            raise RuntimeError('JACK went away')
-        self.active = True
-
-    def deactivate(self):
-        self.active = False
-
-    def close(self):
-        self.closed = True
 
 
 class Tone(JackPlayer):
@@ -133,7 +117,7 @@ def clients(monkeypatch):
 
 
 def test_clients_lost_with_their_server_are_closed_and_one_that_comes_half_is_tried_again(clients):
-    clients.extend([Client, None, lambda: Client(fails=('activate',)), lambda: Client(rate=44100)])
+    clients.extend([Client, None, lambda: Client(trouble=RuntimeError('JACK went away')), lambda: Client(rate=44100)])
     player = Tone('x')
     player.start()
     assert player.poll() is None

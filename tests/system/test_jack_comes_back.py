@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
+from fake_jack import FakeClient
 
 from bridge.system import jack_client
 from bridge.system.jack_client import JackClient, NoServer, OtherRate, open_client
@@ -18,7 +19,7 @@ class Fault(Exception):
         self.code = code
 
 
-class Fake:
+class Fake(FakeClient):
     """A client of JACK-Client, at a server of which `there` lists the ports of others."""
 
     there: ClassVar[set[str]] = set()
@@ -26,29 +27,14 @@ class Fake:
     fails: ClassVar[set[str]] = set()
 
     def __init__(self, name):
-        self.name, self.cables, self.closed, self.active = name, [], False, False
+        self.name, self.cables = name, []
+        self.trouble = Fault() if 'activate' in self.fails else None
         self.samplerate, self.blocksize = 48000, 256
         self.inports, self.outports = (SimpleNamespace(register=self.register) for _ in range(2))
         Fake.made.append(self)
 
     def register(self, short):
         return SimpleNamespace(name=f'{self.name}:{short}', shortname=short)
-
-    def __getattr__(self, name):
-        if name.startswith('set_'):
-            return lambda callback: None
-        raise AttributeError(name)
-
-    def activate(self):
-        if 'activate' in self.fails:
-            raise Fault
-        self.active = True
-
-    def deactivate(self):
-        self.active = False
-
-    def close(self):
-        self.closed = True
 
     def connect(self, source, sink):
         if (source, sink) in self.cables:
