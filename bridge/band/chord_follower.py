@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bridge.musicians.heard_notes import HeardNotes
 from bridge.musicians.musician import ChordAt, HeardNote
 from bridge.settings.band_preset import Preset
 from genaudio_core.music.chord_recognition import half_bar, recognise, simple
@@ -45,12 +46,16 @@ class ChordFollower:
     bar : length of a bar in quarter notes; bars begin at multiples of it
     half : where its second half begins, in quarter notes; None for bars without halves
     chart : bars of one or two chords each, played round and round from beat 0; empty for none. None: unknown.
+    heard : what the player has played; whoever writes to it tells of it by `hear`
     """
 
-    def __init__(self, bar: float, half: float | None = None, chart: Sequence[Sequence[Chord | None]] = ()) -> None:
+    def __init__(
+        self, bar: float, half: float | None = None, chart: Sequence[Sequence[Chord | None]] = (),
+        heard: HeardNotes | None = None,
+    ) -> None:  # fmt: skip
         self.bar, self.half = bar, half
         self.chart = tuple(tuple(chords) for chords in chart)
-        self._notes: dict[int, Note] = {}
+        self.notes = HeardNotes() if heard is None else heard
         self._chords: dict[int, Chord | None] = {}  # slot -> what was heard in it; None for silence
         self._came_late: set[int] = set()  # slots whose chord was struck inside of them, after another
         self._last_read = -1  # slot
@@ -71,16 +76,20 @@ class ChordFollower:
         bar, second = divmod(slot, self._per_bar)
         return bar * self.bar + (self.half or 0.0) * second
 
-    def hear(self, notes: Sequence[HeardNote], now: float) -> None:
-        """Take notes in at beat `now`; a known id replaces what was told of it before. Drums have no harmony."""
+    def hear(self, new: Sequence[HeardNote], now: float) -> None:
+        """It is beat `now`, and these notes of the memory are new (`HeardNotes.hear`). Drums have no harmony."""
         self._now = max(self._now, now)
-        for note in notes:
-            told = Note(note.beat, note.duration, note.note, note.velocity)
-            if note.instrument != DRUMS and self._notes.get(note.id) != told:  # a held one is told again and again
-                self._notes[note.id] = told
+        for note in new:
+            if note.instrument != DRUMS:
                 self._dirty = note.beat if self._dirty is None else min(self._dirty, note.beat)
-        if notes and self._dirty is None and (slot := self.slot(self._now + EARLY)) > self._last_read:
+        slot = self.slot(self._now + EARLY)
+        if self._dirty is None and slot > self._last_read and self._pitched(self.notes.sounding(self.start(slot))):
             self._dirty = self.start(slot)  # what is held sounds here, too
+
+    def _pitched(self, notes: Sequence[HeardNote]) -> list[Note]:
+        return [
+            Note(note.beat, note.duration, note.note, note.velocity) for note in notes if note.instrument != DRUMS
+        ]  # fmt: skip
 
     def heard(self, beat: float) -> Chord | None:
         """The chord that was played in the slot of `beat`; None for silence, or if too little was heard to tell."""
@@ -108,7 +117,7 @@ class ChordFollower:
 
     def _struck(self, place: float) -> set[int]:
         """Pitch classes that were struck in the slot that begins at `place`."""
-        return {note.note % 12 for note in self._notes.values() if note.beat >= place - EARLY}
+        return {note.note % 12 for note in self._pitched(self.notes.between(place - EARLY))}
 
     def _likeliest(self, slot: int, last: int) -> tuple[Chord, str]:
         """The chord that is likeliest in a slot, and why: by the loops it may be in, and by harmony that stays.
@@ -193,12 +202,12 @@ class ChordFollower:
         return chords[min(second, len(chords) - 1)] if chords else None
 
     @classmethod
-    def of(cls, settings: Preset) -> 'ChordFollower':
+    def of(cls, settings: Preset, heard: HeardNotes | None = None) -> 'ChordFollower':
         """A follower for a preset's meter and chart. Errors of `keys.parse_chart`."""
         beats, unit, chart = (
             settings[name] for name in ('transport.beats_per_bar', 'transport.beat_unit', 'music.chords')
         )
-        return cls(settings.bar, half_bar(beats, unit), parse_chart(chart) if chart.strip() else ())
+        return cls(settings.bar, half_bar(beats, unit), parse_chart(chart) if chart.strip() else (), heard)
 
     def _read(self) -> None:
         """Read the chords of what is new, with some bars before it so that both fit together."""
@@ -209,11 +218,10 @@ class ChordFollower:
         self._dirty = None
         last = self._last_read = max(self.slot(self._now + EARLY), first)
         oldest = self.start(last - MEMORY * self._per_bar)
-        self._notes = {key: note for key, note in self._notes.items() if note.beat + note.duration > oldest}
         self._chords = {slot: chord for slot, chord in self._chords.items() if oldest <= self.start(slot)}
         self._came_late = {slot for slot in self._came_late if slot in self._chords}
         from_beat = self.start(begin)
-        notes = [note for note in self._notes.values() if note.beat + note.duration > from_beat]
+        notes = self._pitched(self.notes.sounding(from_beat))
         slots = range(begin, last + 1)
         places = [self.start(slot) for slot in slots]
         lines = [self.start(slot) for slot in slots if slot % self._per_bar == 0]

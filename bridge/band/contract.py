@@ -28,7 +28,7 @@ class Contract:
 
     def __init__(self, session: Any) -> None:
         self.session = session
-        self.fallback = FallbackMusician()
+        self.fallback = FallbackMusician(session.heard)
         self.units = self.missed = self.stood_in = self.silent = 0
         self._counted: dict[int, float] = {}  # part -> end of the last bar of it that was counted
 

@@ -1,12 +1,11 @@
 """How the player plays, for the drums: how much, straight or swung, and where the accents are that come again."""
 
 import math
-from collections import deque
 from collections.abc import Sequence
 
 from bridge.band.chord_follower import LOW
 from bridge.musicians.groove import Pace
-from bridge.musicians.musician import HeardNote
+from bridge.musicians.heard_notes import HeardNotes
 from genaudio_core.music.grooves import KICKS, Feel
 from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.score.instruments import DRUMS
@@ -17,35 +16,32 @@ FEW = 4  # onsets off the beat below which nobody knows whether they swing
 
 
 class GrooveFollower:
-    """Hears onsets. Only the session's thread may call it.
+    """Looks at the onsets of what was heard. Only the session's thread may call it.
 
     Parameters
     ----------
     bar : length of a bar in quarter notes; bars begin at multiples of it
+    heard : what the player has played
     """
 
-    def __init__(self, bar: float) -> None:
-        self.bar = bar
-        self._onsets: deque[tuple[float, bool]] = deque(maxlen=512)  # (beat, whether it is a bass note or a kick)
-
-    def hear(self, notes: Sequence[HeardNote]) -> None:
-        """Take notes in; each is told once, when it is over."""
-        for note in notes:
-            low = note.note in KICKS if note.instrument == DRUMS else note.note < LOW
-            self._onsets.append((note.beat, low))
+    def __init__(self, bar: float, heard: HeardNotes) -> None:
+        self.bar, self.notes = bar, heard
 
     def pace(self, beat: float) -> Pace:
         """How the player has played up to `beat`; what one would expect where nothing was heard."""
         first = beat - BARS * self.bar
-        heard = [(at, low) for at, low in self._onsets if first <= at < beat]
+        heard = [note for note in self.notes.between(first, beat) if not note.held]
         if not heard:
             return Pace()
-        begun = self.bar * math.floor(min(at for at, _ in heard) / self.bar + 1e-6)
-        places = sorted({round(at * RESOLUTION) for at, _ in heard})
+        begun = self.bar * math.floor(heard[0].beat / self.bar + 1e-6)
+        places = sorted({round(note.beat * RESOLUTION) for note in heard})
         feel = Feel.of([place / RESOLUTION for place in places])
         if sum(place % RESOLUTION > 0 for place in places) < FEW:
             feel = Feel(False, feel.fine)
-        accents = self._accents([at for at, low in heard if low])
+        lows = [
+            note.beat for note in heard if (note.note in KICKS if note.instrument == DRUMS else note.note < LOW)
+        ]  # fmt: skip
+        accents = self._accents(lows)
         return Pace(len(places) / max(beat - max(first, begun), 1.0), feel, accents)
 
     def _accents(self, low: Sequence[float]) -> tuple[float, ...]:

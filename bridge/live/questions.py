@@ -26,23 +26,22 @@ class Questions:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.harmony = ChordFollower.of(session.preset)
-        self.pace = GrooveFollower(session.preset.bar)
+        self.harmony = ChordFollower.of(session.preset, session.heard)
+        self.pace = GrooveFollower(session.preset.bar, session.heard)
         self._next = 1
 
     def use(self, preset: Preset) -> None:
         """Take over what another preset says of the harmony."""
         self.harmony.chart = ChordFollower.of(preset).chart
 
-    def hear(self, notes: list[HeardNote]) -> None:
-        """Take in notes that are over."""
-        self.harmony.hear(notes, self._beat())
-        self.pace.hear(notes)
+    def hear(self, new: list[HeardNote]) -> None:
+        """These notes are new in the session's memory."""
+        self.harmony.hear(new, self._beat())
 
     def chords(self, start: float, end: float) -> tuple[ChordAt, ...]:
         """The chords to play over in [start, end): see `ChordFollower.over`; what is held counts."""
         beat = self._beat()
-        self.harmony.hear(self.session.listener.held(beat), beat)
+        self.harmony.hear(self.session.heard.hear(self.session.listener.held(beat)), beat)
         return self.harmony.over(start, end)
 
     def request(self, start: float, end: float, role: str, listens: float) -> Request:

@@ -64,6 +64,7 @@ class Session:
         horizon: float = 0.03, notify: Callable[[str], None] = print,
     ) -> None:  # fmt: skip
         self.preset, self.clock, self.sender, self.engine, self.notify = preset, clock, sender, engine, notify
+        self.heard = engine.heard  # what the player has played
         self.voices = preset.voices
         self.handovers: deque[float] = deque(maxlen=10_000)  # seconds, question to first note in the plan
         self.bad_bytes = 0  # of MIDI
@@ -177,10 +178,8 @@ class Session:
 
     def _heard(self, notes: list[HeardNote]) -> None:
         self.feel.hear(notes)
-        self.contract.fallback.hear(notes)
-        self.questions.hear(notes)
+        self.questions.hear(self.heard.hear(notes))
         self.engine.hear(notes)
-        self.takes.heard(notes)
         self.player.on_heard(notes)
 
     def port_lost(self, source: int) -> None:
@@ -210,7 +209,7 @@ class Session:
             self.drop(start)
         held = self.listener.held(min(self.transport.beat_at(now), start))
         if held:  # carried over with an estimated length; told again when they end
-            self.contract.fallback.hear(held)
+            self.questions.hear(self.heard.hear(held))
             self.engine.hear(held)
         request = self.questions.request(start, end, role, listens)
         answer = Answer(request, now)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bridge.band.answer import Answer
 from bridge.live.kept_takes import KeptTake
-from bridge.musicians.musician import HeardNote
 
 if TYPE_CHECKING:
     from bridge.live.session import Session
@@ -18,17 +16,13 @@ AUDITION = 1 << 30  # owner numbers of auditions, beyond every request
 
 
 class Takes:
-    """Remembers the last answers and what the player played before them."""
+    """Remembers the last answers. Only the session's thread may call it."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.gathered: deque[KeptTake] = deque(maxlen=16)  # to be kept: whoever runs the session hands them on
         self._done: deque[Answer] = deque(maxlen=16)
-        self._heard: deque[HeardNote] = deque(maxlen=1000)
         self._auditions = 0
-
-    def heard(self, notes: Sequence[HeardNote]) -> None:
-        self._heard.extend(notes)
 
     def ended(self, answer: Answer) -> None:
         """Remember a finished or cut answer, if it sounded at all."""
@@ -114,7 +108,7 @@ class Takes:
             name,
             [
                 (note.beat, note.duration, note.note, note.velocity, note.instrument)
-                for note in self._heard if note.beat >= origin - 1e-6
+                for note in session.heard.between(origin - 1e-6) if not note.held
             ],
             [
                 (note.beat, note.duration, note.note, note.velocity, instruments[note.part])

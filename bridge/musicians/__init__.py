@@ -7,6 +7,7 @@ from genaudio_core import lazily
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        'heard_notes': ('HeardNotes',),
         'musician': ('HeardNote', 'MusicControls', 'Musician', 'PlannedMusic', 'PlannedNote', 'Request'),
         'rule_musician': ('FallbackMusician',),
         'model_musician': ('ModelMusician',),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
+from bridge.musicians.heard_notes import HeardNotes
 from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, Request
 from bridge.system.clock import Clock
 from bridge.system.real_time import ordinary, raise_priority, real_time
@@ -25,7 +26,6 @@ LOADS = 60.0  # seconds that it may take to load; twice as long the next time, i
 BEAT = 0.2  # seconds between two signs of life while there is nothing to do
 MAX_WAITING = 1000  # messages it has not taken, after which the engine counts as hanging
 TOLD_AT_ONCE = 100  # notes in one message: small enough to fit into a pipe that is writable
-MEMORY = 1500  # heard notes that a restarted engine is told again
 
 
 class Engine(Protocol):
@@ -34,6 +34,7 @@ class Engine(Protocol):
     ready: bool  # it answers now
     restarts: int
     stats: dict[str, Any]
+    heard: HeardNotes  # what the player has played, as far as this side knows; the session reads it, too
 
     def expect(self, instruments: Sequence[str], bar: float) -> None: ...
     def hear(self, notes: Sequence[HeardNote]) -> None: ...
@@ -69,6 +70,7 @@ class SimulatedEngine:
         self.ready = True
         self.restarts = 0
         self.stats: dict[str, Any] = {}
+        self.heard = HeardNotes()
         self.musician = musician
         self._clock = clock
         self._delay = delay if callable(delay) else (lambda request, number: delay)
@@ -81,6 +83,7 @@ class SimulatedEngine:
         self.musician.expect(instruments, bar)
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
+        self.heard.hear(notes)
         self.musician.hear(notes)
 
     def ask(self, request: Request) -> None:
@@ -142,7 +145,7 @@ class ProcessEngine:
         self.restarts = 0
         self.stats: dict[str, Any] = {}
         self._make, self._arguments, self._clock, self._notify = make, arguments, clock, notify
-        self._heard: deque[HeardNote] = deque(maxlen=MEMORY)
+        self.heard = HeardNotes()
         self._pieces: list[PlannedMusic] = []
         self._expected: tuple[tuple[str, ...], float] | None = None
         self._next_start = 0.0
@@ -172,7 +175,7 @@ class ProcessEngine:
             self._send('expect', self._expected)
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
-        self._heard.extend(note for note in notes if not note.held)
+        self.heard.hear(notes)
         if self.ready:
             self._send('hear', tuple(notes))
 
@@ -206,7 +209,7 @@ class ProcessEngine:
         """After a start: everything that the musician should know."""
         if self._expected:
             self._send('expect', self._expected)
-        heard = tuple(self._heard)
+        heard = tuple(note for note in self.heard if not note.held)
         for start in range(0, len(heard), TOLD_AT_ONCE):
             self._send('hear', heard[start : start + TOLD_AT_ONCE])
 

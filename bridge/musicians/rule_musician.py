@@ -9,20 +9,26 @@ import random
 from collections.abc import Iterator, Sequence
 
 from bridge.musicians import groove, harmony
+from bridge.musicians.heard_notes import HeardNotes
 from bridge.musicians.musician import HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
 from bridge.settings import key as key_module
 from genaudio_core.music.keys import SCALES
 from genaudio_core.score.instruments import DRUMS, FAMILY, RANGE, voices_of
 
-MEMORY = 64.0  # beats that are remembered
 EARLY = 0.1  # beats before a line in which a note belongs to the line
 
 
 class FallbackMusician:
-    """A `Musician` of rules. Its answers take microseconds and come bar by bar."""
+    """A `Musician` of rules. Its answers take microseconds and come bar by bar.
 
-    def __init__(self) -> None:
-        self._notes: dict[int, HeardNote] = {}
+    Parameters
+    ----------
+    heard : HeardNotes, optional
+        A memory that somebody else writes to; by default its own, told by `hear`.
+    """
+
+    def __init__(self, heard: HeardNotes | None = None) -> None:
+        self.notes = HeardNotes() if heard is None else heard
 
     def close(self) -> None:
         """Nothing to do: rules hold nothing."""
@@ -31,11 +37,7 @@ class FallbackMusician:
         """Nothing to do: rules need no warming up."""
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
-        for note in notes:
-            self._notes[note.id] = note
-        newest = max((note.beat for note in notes), default=0.0)
-        if len(self._notes) > 512 or (self._notes and newest - next(iter(self._notes.values())).beat > 2 * MEMORY):
-            self._notes = {key: note for key, note in self._notes.items() if note.beat > newest - MEMORY}
+        self.notes.hear(notes)
 
     def choose(self, request: int, take: int) -> None:
         """Nothing to do: only the player is remembered, whatever the band made of it."""
@@ -50,11 +52,7 @@ class FallbackMusician:
         """Nothing to do: no work waits."""
 
     def stats(self) -> dict[str, float]:
-        return {'context': float(len(self._notes))}
-
-    def heard(self, start: float, end: float) -> list[HeardNote]:
-        """The player's notes with onset in [start, end), in order."""
-        return sorted((n for n in self._notes.values() if start <= n.beat < end), key=lambda n: (n.beat, n.note))
+        return {'context': float(len(self.notes))}
 
     # --- answering
 
@@ -88,13 +86,13 @@ class FallbackMusician:
             return None
         if (named := key_module.wanted_key(request.controls.key)) is not None:
             return named
-        notes = self.heard(request.start - 16 * request.bar, request.start)
+        notes = self.notes.between(request.start - 16 * request.bar, request.start)
         return harmony.find_key(harmony.weights(notes, -1e9, 1e9))
 
     def _source(self, request: Request, drums: bool) -> tuple[list[HeardNote], float, float]:
         """What the player last played: (notes, start of its first bar, length in whole bars)."""
         bar = request.bar
-        notes = [n for n in self.heard(-1e9, request.start) if (n.instrument == DRUMS) == drums]
+        notes = [n for n in self.notes.between(-math.inf, request.start) if (n.instrument == DRUMS) == drums]
         if not notes:
             return [], 0.0, bar
         # A note a little before its line belongs to the line, and one before the answer to what comes after it.

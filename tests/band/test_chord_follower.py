@@ -5,6 +5,7 @@ import random
 import pytest
 
 from bridge.band.chord_follower import ChordFollower
+from bridge.musicians.heard_notes import HeardNotes
 from bridge.musicians.musician import HeardNote
 from genaudio_core.music.keys import parse_chart, parse_chord
 
@@ -43,6 +44,10 @@ def played(chords, style, rounds, seed=1):
     return notes
 
 
+def hear(follower, notes, now):
+    follower.hear(follower.notes.hear(notes), now)
+
+
 def follow(chords, style, rounds, follower=None):
     """(follower, per bar: root expected just before it, source, root heard at its second beat)."""
     follower = follower or ChordFollower(4.0, 2.0)
@@ -51,7 +56,7 @@ def follow(chords, style, rounds, follower=None):
         found = []
         for until in (bar * 4 - 0.2, bar * 4 + 1.1):
             while waiting and waiting[0].beat < until:
-                follower.hear([waiting[0]], waiting[0].beat)
+                hear(follower, [waiting[0]], waiting[0].beat)
                 waiting.pop(0)
             found.append(follower.expected(bar * 4.0))
         before, now = found
@@ -83,14 +88,14 @@ def test_a_loop_that_is_left_is_left():
     ]
     follower = ChordFollower(4.0, 2.0)
     for note in notes:
-        follower.hear([note], note.beat)
+        hear(follower, [note], note.beat)
     assert follower.expected(36.0).chord.root == 10
     assert follower.expected(36.0).source == 'heard'
 
 
 def test_a_chart_is_what_is_expected_whatever_is_played():
     follower = ChordFollower(4.0, 2.0, parse_chart('C | Am D7 | G'))
-    follower.hear(played(('F',), 'block', 1), 0.0)
+    hear(follower, played(('F',), 'block', 1), 0.0)
     assert [str(each.chord) for each in follower.over(0.0, 12.0)] == ['C', 'C', 'Am', 'D7', 'G', 'G']
     assert str(follower.expected(14.0).chord) == 'C'  # it comes round
     assert {each.source for each in follower.over(0.0, 12.0)} == {'chart'}
@@ -104,13 +109,13 @@ def test_chords_that_change_with_each_bar_are_a_guess_until_the_loop_is_known():
 def test_nobody_has_played_nothing_is_expected():
     follower = ChordFollower(4.0, 2.0)
     assert follower.expected(8.0) is None and follower.over(0.0, 8.0) == ()
-    follower.hear([HeardNote(1, 0.0, 0.5, 36, 100, 'drums')], 0.5)
+    hear(follower, [HeardNote(1, 0.0, 0.5, 36, 100, 'drums')], 0.5)
     assert follower.expected(8.0) is None
 
 
 def test_memory_stays_small_and_quick_in_a_session_of_hours():
-    follower = ChordFollower(4.0, 2.0)
+    follower = ChordFollower(4.0, 2.0, heard=HeardNotes(300))
     for note in played(('C', 'Am', 'F', 'G'), 'broken', 15):
-        follower.hear([note], note.beat)
+        hear(follower, [note], note.beat)
         follower.expected(note.beat)
-    assert len(follower._notes) < 400 and len(follower._chords) < 100
+    assert len(follower.notes) < 400 and len(follower._chords) < 100

@@ -179,7 +179,7 @@ class TestPlayerAheadOfTheBeat:
         stage = stage_of(transport__leader=leader)
         keys = [(1.0 - early, 0, note_on(0, 60, 90)), (1.9, 0, note_off(0, 60))]
         play(stage, [*keys, *of(1, clock_ticks(1.0, 12))], 6.5)
-        heard = [(note.beat, note.duration) for note in stage.session.takes._heard]
+        heard = [(note.beat, note.duration) for note in stage.session.heard]
         assert heard == [(pytest.approx(0.0, abs=0.02), pytest.approx(1.8, abs=0.02))]
         assert next(time for time, *_ in stage.notes()) == pytest.approx(3.0, abs=0.02)
         assert min(length for *_, length in lengths(stage)) > 0.2
@@ -189,7 +189,7 @@ class TestPlayerAheadOfTheBeat:
         stage = stage_of()
         keys = [(9.0 - early, 0, note_on(0, 64, 90)), (10.0, 0, note_off(0, 64))]
         play(stage, [*of(1, clock_ticks(1.0, 30)), (8.999, 1, song_position(0)), *keys], 11.0)
-        (heard,) = stage.session.takes._heard
+        (heard,) = stage.session.heard
         assert heard.beat % 4 == pytest.approx(0.0, abs=0.02)
         assert heard.duration == pytest.approx(2.0, abs=0.03)
 
