@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bridge.musicians.musician import HeardNote, Request
+from bridge.musicians.musician import Request
 from bridge.settings.key import wanted_key
 from genaudio_core.continuation.cues import Cue, Direction, PartRules, Who
 from genaudio_core.continuation.directing import DirectedSampler
@@ -44,13 +44,13 @@ class Directions:
     Parameters
     ----------
     request : Request
-    heard : pitched notes of the player, for the key
+    heard : pitched notes of the player before the request: the last `RECENT` at least, and all of `KEY_BARS` bars
     past : what the band itself has played in the bars before
     seed : of the band: the same one has the same rhythms in every request
     """
 
     def __init__(
-        self, request: Request, heard: Sequence[HeardNote], past: Iterable[Played], others: Iterable[int], seed: int
+        self, request: Request, heard: Sequence[Note], past: Iterable[Played], others: Iterable[int], seed: int
     ) -> None:  # fmt: skip
         self.request = request
         self.bar, self._meter = round(request.bar * RESOLUTION), request.meter
@@ -58,7 +58,7 @@ class Directions:
         self.others = frozenset(others)
         pitched = [name for name in request.instruments if name != DRUMS]
         self._lead = pitched[0] if request.role == 'continue' and pitched else None
-        notes = sorted(Note(note.beat, note.duration, note.note, note.velocity) for note in heard)
+        notes = sorted(heard)
         rng = np.random.default_rng(seed)
         roles = self._roles(notes, rng)
         strokes = [(round(stroke.beat * RESOLUTION), stroke.kind) for stroke in request.groove.strokes]

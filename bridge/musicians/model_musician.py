@@ -10,6 +10,7 @@ Times inside are steps of the model (12 to the quarter note) in session time.
 
 import bisect
 import contextlib
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bridge.musicians.directions import Directions, Sampler, sampling, stretches
+from bridge.musicians.directions import KEY_BARS, RECENT, Directions, Sampler, sampling, stretches
+from bridge.musicians.heard_notes import HeardNotes
 from bridge.musicians.musician import HeardNote, PlannedMusic, PlannedNote, Request
 from genaudio_core.continuation.continuer import Continuer, Rebase
 from genaudio_core.continuation.decoder import Decoder
@@ -33,6 +35,7 @@ from genaudio_core.music.events import (
 )
 from genaudio_core.music.layouts import DURATIONS, METER, METERS, NOTE, RESOLUTION
 from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, RANGE, instrument_code, instrument_name
+from genaudio_core.score.notes import Note
 
 REBASE_AT = 0.35  # share of the context that is left when a re-base begins ...
 KEEP = 0.45  # ... and share that it keeps
@@ -70,7 +73,8 @@ class ModelMusician:
         self.encoding = decoder.encoding
         self.rebases = self.late_rebases = self.failed_rebases = self.rewound = 0
         self._bar = 4.0
-        self._heard: dict[int, _Event] = {}
+        self._heard = HeardNotes()
+        self._events: dict[int, _Event] = {}  # what was heard as the model sees it, by id
         self._own: dict[tuple[int, int], list[_Event]] = {}  # (request, take)
         self._chosen: dict[int, int] = {}  # request -> take that was played
         self._instruments: set[int] = set()
@@ -114,17 +118,18 @@ class ModelMusician:
             self._rebuild(codes)
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
-        for note in notes:
+        new = self._heard.hear(notes)
+        for note in new:
             step = round(note.beat * RESOLUTION)
             instrument = instrument_code(note.instrument)
             pitch = DRUM_ALIASES.get(note.note, note.note) if note.instrument == DRUMS else note.note
             steps = DRUM_DURATION if note.instrument == DRUMS else max(round(note.duration * RESOLUTION), 1)
-            self._heard[note.id] = _Event(
+            self._events[note.id] = _Event(
                 step, instrument, pitch, int(duration_code(np.array(steps))),
                 int(velocity_code(np.array(note.velocity))),
             )  # fmt: skip
         # What is heard just before a question would be fed twice over: `rest` or the question itself does it once.
-        self._behind = True
+        self._behind = self._behind or bool(new)
 
     def choose(self, request: int, take: int) -> None:
         self._chosen[request] = take
@@ -215,7 +220,8 @@ class ModelMusician:
     def _prune(self) -> None:
         """Drop the notes before the window, so that memory stays flat in a session of hours."""
         start = self._origin
-        self._heard = {key: event for key, event in self._heard.items() if event.step >= start}
+        self._heard.forget_before((start - 0.5) / RESOLUTION)
+        self._events = {note.id: self._events[note.id] for note in self._heard}
         own = {key: [event for event in events if event.step >= start] for key, events in self._own.items()}
         self._own = {key: events for key, events in own.items() if events}
         live = {request for request, _ in self._own}
@@ -224,7 +230,7 @@ class ModelMusician:
     # --- the past as the model sees it
 
     def _wanted(self) -> list[_Event]:
-        events = list(self._heard.values())
+        events = [self._events[note.id] for note in self._heard]
         for (request, take), own in self._own.items():
             if self._chosen.get(request, 0) == take:
                 events += own
@@ -355,7 +361,7 @@ class ModelMusician:
     def answer(self, request: Request) -> Iterator[PlannedMusic]:
         codes = {instrument_code(name) for name in request.instruments}
         start, end = round(request.start * RESOLUTION), round(request.end * RESOLUTION)
-        if not self._fed and not self._heard and not self._own:
+        if not self._fed and not len(self._heard) and not self._own:
             bar = round(request.bar * RESOLUTION)
             self._origin = start // bar * bar
         self.expect(request.instruments, request.bar)
@@ -417,10 +423,13 @@ class ModelMusician:
     def _directions(self, request: Request) -> Directions:
         """What the parts of a request have to do, after what was heard and played so far."""
         start = round(request.start * RESOLUTION)
+        events = [self._events[note.id] for note in self._heard.between(-math.inf, (start - 0.5) / RESOLUTION)]
+        pitched = [event for event in events if event.instrument != DRUMS_CODE]
+        first, key_from = max(len(pitched) - 2 * RECENT, 0), start - (KEY_BARS + 1) * round(request.bar * RESOLUTION)
+        while first and pitched[first - 1].step >= key_from:
+            first -= 1
         heard = [
-            HeardNote(key, event.step / RESOLUTION, _length_of(event) / RESOLUTION, event.pitch, 80, '')
-            for key, event in self._heard.items()
-            if event.instrument != DRUMS_CODE and event.step < start
+            Note(event.step / RESOLUTION, _length_of(event) / RESOLUTION, event.pitch, 80) for event in pitched[first:]
         ]
         since = start - 3 * round(request.bar * RESOLUTION)  # further back nobody looks
         past = [
@@ -431,7 +440,7 @@ class ModelMusician:
             if since <= event.step < start
         ]
         codes = {instrument_code(name) for name in request.instruments}
-        others = {event.instrument for event in self._heard.values()} - codes
+        others = {self._events[note.id].instrument for note in self._heard} - codes
         if self._seed is None:
             self._seed = request.seed
         return Directions(request, heard, past, others, self._seed)
