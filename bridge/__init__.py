@@ -32,7 +32,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
-    'bridge.live.in_process': ('InProcessBand', 'LiveBand', 'preset_of'),
+    'bridge.live.in_process': ('InProcessBand', 'preset_of'),
+    'bridge.live.live_band': ('LiveBand',),
     'bridge.midi.messages': ('NoteOff', 'NoteOn', 'control', 'note_off', 'note_on', 'program'),
     'bridge.musicians.musician': ('HeardNote', 'Musician', 'PlannedMusic', 'PlannedNote', 'Request'),
     'bridge.settings.parameters': ('PARAMETERS',),
@@ -69,7 +70,8 @@ __all__ = [
 
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from bridge.band.mode import Band, BaseMode
-    from bridge.live.in_process import InProcessBand, LiveBand, preset_of
+    from bridge.live.in_process import InProcessBand, preset_of
+    from bridge.live.live_band import LiveBand
     from bridge.live.rehearsal import clock_part, note_part
     from bridge.midi.messages import NoteOff, NoteOn, control, note_off, note_on, program
     from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, PlannedNote, Request

@@ -65,8 +65,7 @@ def bench_live(
         'process' or 'jack'.
     """
     # What plays is loaded now, not while the command line is built.
-    from bridge.live.phrases import ode
-    from bridge.live.rehearsal import clock_part, note_part, perform
+    from bridge.live.rehearsal import clock_part, note_part, ode, perform
     from bridge.live.session import Session
     from bridge.midi.sender import PrecisionSender, Sender
     from bridge.midi.wire_check import WireCheck

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.live.phrases import TEMPO, ode
-from bridge.live.rehearsal import clock_part, note_part, perform, played_notes, simulate
+from bridge.live.rehearsal import TEMPO, clock_part, note_part, ode, perform, played_notes, simulate
 from bridge.live.session import Session
 from bridge.midi.sender import PrecisionSender, SimulatedSender
 from bridge.musicians.choose import make_musician, model_path

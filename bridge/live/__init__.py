@@ -7,6 +7,8 @@ from genaudio_core import lazily
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        'in_process': ('InProcessBand', 'preset_of'),
+        'live_band': ('LiveBand',),
         'session': ('Session',),
         'port_process': ('Setup',),
         'supervisor': ('Supervisor',),

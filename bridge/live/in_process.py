@@ -1,20 +1,16 @@
-"""A band in one's own program: in this process with bytes in and out, or on the ports of the system.
+"""A band in one's own program, in this process, with bytes in and out.
 
 `InProcessBand` needs no port, no device and no other process: bytes go in, bytes come out, on a simulated clock (hours
-in seconds, the same again each time) or in real time. `LiveBand` is what ``genaudio live`` runs: a process for the
-ports, another for the music, both started anew if they die.
+in seconds, the same again each time) or in real time. On the ports of the system: `live_band`.
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from bridge.band.mode import Band, Mode
 from bridge.live.rehearsal import Timed, perform, played_notes, simulate
 from bridge.live.session import Session
-from bridge.live.supervisor import Supervisor
 from bridge.midi.input_queue import Inbox
 from bridge.midi.sender import PrecisionSender, SimulatedSender
 from bridge.musicians.choose import make_musician
@@ -26,7 +22,6 @@ from bridge.system.waiting import wait_until
 from genaudio_core.errors import GenaudioError
 from genaudio_core.score.notes import Meter, Score, Tempo, Track
 
-LOOK = 0.05  # seconds between two looks at the processes of a live band
 STARTS = 60.0  # seconds that the music engine may take to load
 
 AnyPreset = str | PathLike[str] | Mapping[str, Any] | Preset
@@ -186,78 +181,3 @@ class InProcessBand:
         self.sent.append((when - self._began, output, message))
         if self._on_send is not None:
             self._on_send(*self.sent[-1])
-
-
-class LiveBand:
-    """A band on the ports of the system, as ``genaudio live`` runs it. Use as a context manager.
-
-    A port of the preset that is not there is made (a virtual port, or a client of JACK), so that a DAW sees it. All
-    is called from one thread, but `set` and `command` from any. Other processes are started: scripts need the usual
-    ``if __name__ == '__main__':``.
-
-    Parameters
-    ----------
-    preset : str, path, mapping or Preset
-        See `preset_of`.
-    settings : mapping, optional
-        Changes to it.
-    name : str
-        Client name that other programs see.
-    folder : path
-        Where takes that are kept are written.
-    notify : callable
-        Gets one line for the person.
-
-    Raises
-    ------
-    GenaudioError
-        If the preset is wrong; by `run`, if there are no ports to be had.
-    """
-
-    def __init__(
-        self, preset: AnyPreset = 'duet', settings: Mapping[str, Any] | None = None, *, name: str = 'genaudio',
-        folder: str | PathLike[str] = '.', notify: Callable[[str], None] = print,
-    ) -> None:  # fmt: skip
-        if not Path(folder).is_dir():
-            raise GenaudioError(f'The folder {folder} does not exist.')
-        chosen = preset_of(preset, settings)
-        self._supervisor = Supervisor(chosen, notify, folder=str(folder), client_name=name)
-
-    def __enter__(self) -> 'LiveBand':
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def snapshot(self) -> dict[str, Any]:
-        """The newest figures of the session: ports, beat, notes heard and played, deadlines missed. Empty at first."""
-        return self._supervisor.snapshot
-
-    def set(self, name: str, value: Any) -> None:
-        """Change a live setting, such as 'temperature'; a wrong one costs a line."""
-        self._supervisor.send(set=name, value=value)
-
-    def command(self, name: str) -> None:
-        """Do what a key of the view does: 'play', 'hush', 'panic', 'next_take', 'keep', 'start', 'stop' ..."""
-        self._supervisor.send(command=name)
-
-    def run(self, seconds: float | None = None, until: Callable[[], bool] = lambda: False) -> bool:
-        """Look after the band for `seconds` (or until Ctrl-C), or until a condition holds; whether it came to hold.
-
-        Raises
-        ------
-        GenaudioError
-            If the processes cannot be kept alive.
-        """
-        end = None if seconds is None else time.monotonic() + seconds
-        while not until():
-            if end is not None and time.monotonic() >= end:
-                return False
-            if not self._supervisor.poll(LOOK):
-                raise GenaudioError('The MIDI process could not be kept alive; see the lines above.')
-        return True
-
-    def close(self) -> None:
-        """End the music: every note, then the processes."""
-        self._supervisor.stop()

@@ -14,7 +14,7 @@ import bridge
 import genaudio_core as ga
 from bridge.cli import main
 from bridge.commands.demo import BARS, LEAD_IN
-from bridge.live.phrases import TEMPO, ode
+from bridge.live.rehearsal import TEMPO, ode
 
 PHRASE = [ga.Note(i, 0.9, 60 + i, 80) for i in range(8)]
 PART = bridge.clock_part(0.5, 17, 120) + bridge.note_part(PHRASE, 0.5, 120)

@@ -6,13 +6,14 @@ import types
 import pytest
 from live_band import preset
 
-from bridge.commands.live import _Instrument
+from bridge.live.live_band import LiveBand, PluginInstrument
 from bridge.live.preset_reload import GONE, Reloader
+from genaudio_core.errors import GenaudioError
 
 
 def test_the_delay_of_the_instrument_is_still_made_up_for_after_a_reload(monkeypatch):
     sent = []
-    instrument = object.__new__(_Instrument)
+    instrument = object.__new__(PluginInstrument)
     instrument.latency, instrument.ready = 0.040, True
     instrument._supervisor = types.SimpleNamespace(send=lambda **message: sent.append(message))  # type: ignore
     instrument.instrument = types.SimpleNamespace(plugin=types.SimpleNamespace(name='Synth.vst3'))  # type: ignore
@@ -79,3 +80,47 @@ def test_a_preset_is_read_when_it_is_written_to_its_end(tmp_path):
     assert found == [None] * 4 and view.lines == []
     reloaded = [preset for _ in range(3) if (preset := reloader.look(view.say)) is not None]  # type: ignore
     assert [preset['music.density'] for preset in reloaded] == [0.5] and view.lines == [f'{path} is reloaded.']
+
+
+class FakeSupervisor:
+    restarts = refused = 0
+
+    def __init__(self, preset, notify, **_):
+        self.snapshot, self.sent, self.stopped = {}, [], False
+
+    def send(self, **message):
+        self.sent.append(message)
+
+    def poll(self, timeout):
+        return True
+
+    def stop(self):
+        self.stopped = True
+
+
+def test_a_live_band_in_ones_own_program_reloads_its_preset_and_answers_osc_as_the_command_does(monkeypatch, tmp_path):
+    monkeypatch.setattr('bridge.live.live_band.Supervisor', FakeSupervisor)
+    path, said = tmp_path / 'mine.toml', Said()
+    path.write_text('[music]\ndensity = 0.3\n')
+    with LiveBand(path, {'music.seed': 7}, reload=True, notify=said.say) as band:
+        band._by_osc(pad=1, file='hit.wav')
+        band._by_osc(command='play')
+        path.write_text('[music]\ndensity = 0.75\n')
+        for _ in range(3):
+            band.look()
+    supervisor = band._supervisor
+    play, reloaded = supervisor.sent
+    assert play == {'command': 'play'}
+    assert reloaded['preset']['music.density'] == 0.75 and reloaded['preset']['music.seed'] == 7
+    assert any('no pads' in line for line in said.lines) and any('is reloaded' in line for line in said.lines)
+    assert supervisor.stopped
+
+
+def test_a_live_band_whose_instrument_cannot_play_leaves_nothing_behind(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        'bridge.live.live_band.Supervisor', lambda *args, **options: made.append(FakeSupervisor(*args)) or made[0]
+    )
+    with pytest.raises(GenaudioError, match='needs JACK'):
+        LiveBand({'instrument': {'plugin': 'Synth.vst3'}, 'ports': {'backend': 'rtmidi'}})
+    assert made[0].stopped

@@ -1,0 +1,250 @@
+"""A band on the ports of the system, with all that stands beside it: pads, a plug-in, OSC, a preset that is edited.
+
+`LiveBand` is what ``genaudio live`` runs: a process for the ports, another for the music, both started anew if they
+die; pads and a plug-in that plays the answer in processes of their own.
+"""
+
+import contextlib
+import queue
+import time
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from bridge.live.in_process import AnyPreset, preset_of
+from bridge.live.osc import OscServer
+from bridge.live.port_process import COUNTED
+from bridge.live.preset_reload import Reloader
+from bridge.live.supervisor import Supervisor
+from bridge.pads.jack_pads import PadsProcess
+from bridge.plugins.instrument import InstrumentProcess
+from bridge.settings.band_preset import Preset, find_preset
+from bridge.settings.instrument_table import with_session
+from bridge.settings.learned_controllers import Learned
+from genaudio_core.errors import GenaudioError
+
+LOOK = 0.05  # seconds between two looks at the processes
+
+
+class PluginInstrument(InstrumentProcess):
+    """The plug-in that plays the answer: what it delays is sent earlier. Called from the thread of its band.
+
+    Parameters
+    ----------
+    preset : Preset
+        With an [instrument].
+    session : str
+        Client name of the band.
+    supervisor : Supervisor
+        Is told what the plug-in delays.
+
+    Raises
+    ------
+    GenaudioError
+        If the preset's ports are not JACK's, or the plug-in cannot be used.
+    """
+
+    _told = 0.0  # seconds that the person knows of
+
+    def __init__(self, preset: Preset, session: str, supervisor: Supervisor):
+        if preset['ports.backend'] not in ('auto', 'jack'):
+            raise GenaudioError("An [instrument] needs JACK: set ports.backend = 'jack'.")
+        assert preset.instrument is not None
+        super().__init__(with_session(preset.instrument, session), f'{session}-instrument')
+        self._supervisor = supervisor
+        self.preset = preset
+
+    @property
+    def preset(self) -> Preset:
+        """What the session plays by, without what the plug-in delays."""
+        return self._preset
+
+    @preset.setter
+    def preset(self, preset: Preset) -> None:
+        self._preset = preset
+        self._counted: tuple[float, float] | None = None  # the session has it anew, and knows nothing of the plug-in
+
+    def poll(self) -> list[str]:
+        lines = super().poll()
+        wanted = (self.latency, self.preset['transport.latency_ms'])
+        if not self.ready or (self._counted is None and not self.latency):
+            return lines
+        if wanted != self._counted:
+            self._counted = wanted  # also when it is down to 0
+            self._supervisor.send(set='transport.latency_ms', value=wanted[1] + 1000 * self.latency)
+            if self.latency != self._told:
+                self._told = self.latency
+                name, late = self.instrument.plugin.name, 1000 * self.latency
+                lines.append(f'{name} is {late:.1f} ms late; notes go out as much earlier.')
+        return lines
+
+
+class LiveBand:
+    """A band on the ports of the system, as ``genaudio live`` runs it. Use as a context manager.
+
+    A port of the preset that is not there is made (a virtual port, or a client of JACK), so that a DAW sees it. Pads
+    and the instrument of the preset play, too. All is called from one thread, but `send`, `set` and `command` from
+    any. Other processes are started: scripts need the usual ``if __name__ == '__main__':``.
+
+    Parameters
+    ----------
+    preset : str, path, mapping or Preset
+        See `preset_of`.
+    settings : mapping, optional
+        Changes to it.
+    name : str
+        Client name that other programs see.
+    folder : path
+        Where takes that are kept are written.
+    osc : int, optional
+        Listen for OSC on this UDP port of 127.0.0.1.
+    reload : bool
+        Read the preset's file anew when it changes.
+    learned : Learned, optional
+        Where controllers that are learned for a preset are remembered.
+    notify : callable
+        Gets one line for the person.
+
+    Raises
+    ------
+    GenaudioError
+        If the preset, a pad or the plug-in is wrong; by `look` and `run`, if the processes cannot be kept alive.
+    """
+
+    def __init__(
+        self, preset: AnyPreset = 'duet', settings: Mapping[str, Any] | None = None, *, name: str = 'genaudio',
+        folder: str | PathLike[str] = '.', osc: int | None = None, reload: bool = False,
+        learned: Learned | None = None, notify: Callable[[str], None] = print,
+    ) -> None:  # fmt: skip
+        if not Path(folder).is_dir():
+            raise GenaudioError(f'The folder {folder} does not exist.')
+        self.preset = preset_of(preset, settings)
+        self._notify, self._learned, self._reloader = notify, learned, None
+        if reload and isinstance(preset, str | PathLike):
+            self._reloader = Reloader(find_preset(str(preset)), dict(settings or {}))
+        self._pads = self._instrument = self._osc = None
+        self._files: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()  # for pads, from OSC's thread
+        self._supervisor = Supervisor(self._with_learned(), notify, folder=str(folder), client_name=name)
+        try:
+            self._pads = PadsProcess(self.preset.pads, f'{name}-pads') if self.preset.pads else None
+            if self.preset.instrument:
+                self._instrument = PluginInstrument(self.preset, name, self._supervisor)
+            self._osc = OscServer(osc, self._by_osc, notify) if osc is not None else None
+        except BaseException:
+            self.close()
+            raise
+
+    def _with_learned(self) -> Preset:
+        return self.preset if self._learned is None else self._learned.apply(self.preset)
+
+    def __enter__(self) -> 'LiveBand':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def snapshot(self) -> dict[str, Any]:
+        """The newest figures of the session: ports, beat, notes heard and played, deadlines missed. Empty at first."""
+        return self._supervisor.snapshot
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted so far, by name: notes, deadlines missed, restarts, what was refused."""
+        names = (*COUNTED, 'restarts', 'kept')
+        return {name: self.snapshot.get(name, 0) for name in names} | {
+            'midi_restarts': self._supervisor.restarts, 'osc_garbage': self._osc.garbage if self._osc else 0,
+            'refused_messages': self._supervisor.refused,
+        }  # fmt: skip
+
+    def set(self, name: str, value: Any) -> None:
+        """Change a live setting, such as 'temperature'; a wrong one costs a line."""
+        self.send(set=name, value=value)
+
+    def command(self, name: str) -> None:
+        """Do what a key of the view does: 'play', 'hush', 'panic', 'next_take', 'keep', 'start', 'stop' ..."""
+        self.send(command=name)
+
+    def send(self, **message: Any) -> None:
+        """Hand the session an instruction, as `Session.apply` takes it."""
+        self._supervisor.send(**message)
+
+    def look(self) -> None:
+        """Look after everything once, for 0.05 seconds.
+
+        Raises
+        ------
+        GenaudioError
+            If the processes cannot be kept alive.
+        """
+        if not self._supervisor.poll(LOOK):
+            raise GenaudioError('The MIDI process kept ending; see the lines above.')
+        for other in (self._pads, self._instrument):
+            for line in other.poll() if other is not None else ():
+                self._notify(line)
+        self._load_pads()
+        if self._learned is not None and self.snapshot.get('preset') == self.preset.name:
+            self._learned.remember(self.preset, self.snapshot['controllers'])
+        if self._reloader is not None and (preset := self._reloader.look(self._notify)) is not None:
+            self._use(preset)
+
+    def run(self, seconds: float | None = None, until: Callable[[], bool] = lambda: False) -> bool:
+        """Look after the band for `seconds` (or until Ctrl-C), or until a condition holds; whether it came to hold.
+
+        Raises
+        ------
+        GenaudioError
+            If the processes cannot be kept alive.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
+        while not until():
+            if end is not None and time.monotonic() >= end:
+                return False
+            self.look()
+        return True
+
+    def _by_osc(self, **message: Any) -> None:
+        """Called in OSC's thread."""
+        if 'pad' in message:
+            self._files.put((message['pad'], message['file']))
+        else:
+            self.send(**message)
+
+    def _load_pads(self) -> None:
+        while not self._files.empty():
+            number, file = self._files.get()
+            if self._pads is None:
+                self._notify('OSC: this preset has no pads; add a table [pads].')
+            else:
+                self._pads.load(number, file)
+
+    def _use(self, preset: Preset) -> None:
+        if preset.pads != self.preset.pads or preset.instrument != self.preset.instrument:
+            self._notify('[pads] and [instrument] change only when genaudio is restarted.')
+        self.preset = preset
+        self.send(preset=self._with_learned())
+        if self._instrument is not None:
+            self._instrument.preset = preset
+
+    def pause(self) -> None:
+        """Everything falls silent before this process is stopped (Ctrl-Z)."""
+        self._supervisor.pause()
+        for other in (self._pads, self._instrument):
+            if other is not None:
+                other.obey('silence')
+
+    def resume(self) -> None:
+        """Play again after `pause`."""
+        self._supervisor.resume()
+
+    def close(self) -> None:
+        """End the music: every note first, then the processes."""
+        with contextlib.ExitStack() as last:  # each of them, whatever happens to the others
+            if self._instrument is not None:
+                last.callback(self._instrument.stop)
+            if self._pads is not None:
+                last.callback(self._pads.stop)
+            if self._osc is not None:
+                last.callback(self._osc.close)
+            last.callback(self._supervisor.stop)
