@@ -1,4 +1,4 @@
-"""What a player (a way of playing) sees of the session, and what the session calls."""
+"""What a mode (a way of playing) sees of the session, and what the session calls. All in the session's thread."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from bridge.transport.transport import Transport
 
 
 class Band(Protocol):
-    """The session, as a player may use it."""
+    """The session, as a mode may use it."""
 
     transport: Transport
     listener: Listener
@@ -80,7 +80,7 @@ class Mode(Protocol):
 
 
 class BaseMode:
-    """A player that does nothing: the base of the others."""
+    """A mode that does nothing: the base of the others."""
 
     state = 'quiet'
 
