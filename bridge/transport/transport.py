@@ -178,6 +178,10 @@ class LinkLeader:
         self._link.enabled = True
         self._link.startStopSyncEnabled = True
 
+    @property
+    def peers(self) -> int:
+        return self._link.numPeers()
+
     def check(self, time: float) -> list[Change]:
         state = self._link.captureSessionState()
         micros = self._link.clock().micros()
