@@ -22,6 +22,7 @@ from bridge.live.snapshot import snapshot
 from bridge.live.takes import Takes
 from bridge.midi import messages
 from bridge.midi.active_sensing import RESET, Sensing
+from bridge.midi.doubtful_keys import DoubtfulKeys
 from bridge.midi.input_queue import LOST
 from bridge.midi.messages import Control, NoteOff, NoteOn, Sync
 from bridge.midi.sender import Sender
@@ -81,6 +82,7 @@ class Session:
         self.answers: list[Answer] = []  # not yet over, in order of time
         self._parsers: dict[int, messages.Parser] = {}
         self._sensing = Sensing()
+        self._doubtful = DoubtfulKeys()
         self._stood_at: float | None = None  # bridge time since which the transport is seen not to roll
         self._halted: float | None = None  # session beat of a stop after which the plan still stands
         self._closed = self._rolled = False  # _rolled: the transport's last change was a start
@@ -121,12 +123,14 @@ class Session:
         """Take MIDI bytes of input `source` that arrived at bridge time `time`; `LOST`: some before that did not."""
         if chunk == LOST:
             self.leaders.lost(source)
+            self._doubtful.lost(source, time)
         self._sensing.hear(source, chunk, time)
         if RESET in chunk:  # it has forgotten what it held
             self._let_go(source)
         parser = self._parsers.setdefault(source, messages.Parser(exclusive=True))
         before = parser.bad_bytes
         for message in parser.feed(chunk):
+            self._doubtful.hear(source, message, time)
             event = messages.decode(message, time)
             if isinstance(event, Sync):
                 self._changed(self.leaders.sync(source, event))
@@ -190,6 +194,7 @@ class Session:
 
     def _let_go(self, source: int) -> None:
         """No note-off will come for what input `source` holds."""
+        self._doubtful.forget(source)
         self.notes.end(source=source)
         self._heard(self.listener.release(source, self.transport.beat_at(self.clock.now())))
 
@@ -275,6 +280,9 @@ class Session:
         for source in self._sensing.gone(now):
             self.notify(f"'{self.preset['ports.inputs'][source]}' fell silent (active sensing): its keys are let go.")
             self._let_go(source)
+        for source, event in self._doubtful.gone(now):
+            self.notify(f"'{self.preset['ports.inputs'][source]}' lost messages, and a key held then is let go.")
+            self._play_in(source, event)
         for line in self.sender.complaints():
             self.notify(line)
         beat = self.transport.beat_at(now)

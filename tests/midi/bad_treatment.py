@@ -11,6 +11,8 @@ from live_band import Stage
 
 from bridge.band.scheduler import Due
 from bridge.midi import messages
+from bridge.midi.doubtful_keys import LONGEST
+from bridge.midi.input_queue import LOST
 from bridge.midi.messages import control, note_off, note_on
 from bridge.midi.wire_check import Key, WireCheck
 from bridge.settings.band_preset import Preset, parse_preset
@@ -55,6 +57,7 @@ class Treatment:
         self.arranged: dict[tuple[int, int, int], bool] = {}  # ... -> whether only the pedal holds it
         self.pedals: set[tuple[int, int]] = set()  # (input, channel)
         self.passed: dict[tuple[int, int], tuple[int, int]] = {}  # pedals sent on -> (output, channel)
+        self.lost: dict[Key, float] = {}  # keys on the wire whose note-off was lost -> when they must be over
         self.plan: dict[Key, float] = {}  # key -> beat at which the band's note ends
         self.stopped_at: float | None = None
 
@@ -177,6 +180,14 @@ class Treatment:
         self.input_lost(source)
         self.wait(0.02)
 
+    def lose_end(self, source: int, channel: int, note: int) -> None:
+        """A key of an input is let go in a cycle that was missed; all else that it holds may have been, too."""
+        self.key_down(source, channel, note)
+        self.wait(0.03)
+        self.session.receive(source, LOST, self.clock.now())
+        if (key := self.thru.pop((source, channel, note), None)) is not None:
+            self.lost[key] = self.clock.now() + LONGEST
+
     def clock_message(self, source: int, what: str, value: int) -> None:
         if what == 'run':
             self.ticks[source] = [self.clock.now() + 0.01, 60 / (60, 97, 160)[value % 3] / 24]
@@ -244,7 +255,7 @@ class Treatment:
             self.passed.clear()
 
     def _forget_all(self) -> None:
-        for held in (self.thru, self.arranged, self.passed, self.plan):
+        for held in (self.thru, self.arranged, self.passed, self.plan, self.lost):
             held.clear()
 
     def _cut(self, is_meant: Any) -> None:
@@ -270,7 +281,8 @@ class Treatment:
         present = self._present()
         pedals = {place for place in self.wire.pedals if place[0] in present}
         assert pedals <= set(self.passed.values()), f'pedals left down at {now:.3f}: {pedals}'
-        excused = {*self.thru.values(), *self.plan}
+        self.lost = {key: until for key, until in self.lost.items() if now < until + 0.1}
+        excused = {*self.thru.values(), *self.plan, *self.lost}
         left = {key for key, since in self.wire.down.items() if key[0] in present and key not in excused}
         left = {key for key in left if now - self.wire.down[key] > 0.01}
         assert len(left) <= len(self.arranged), f'hanging at {now:.3f} s: {left}; held: {self.arranged}'
@@ -288,7 +300,7 @@ class Treatment:
             self.key_up(source, channel, note)
         for source, channel in list(self.pedals):
             self.pedal(source, channel, 0)
-        self.wait(0.05)
+        self.wait(LONGEST + 0.1 if self.lost else 0.05)
         now = self.clock.now()
         assert not self.wire.must_be_quiet(now), self.wire.faults
         assert self.stage.sender.sounding.count() == 0

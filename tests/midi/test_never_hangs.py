@@ -13,6 +13,7 @@ from bridge.band.scheduler import Scheduler
 from bridge.live.session import Session
 from bridge.midi import messages
 from bridge.midi import sender as sender_module
+from bridge.midi.doubtful_keys import DoubtfulKeys
 from bridge.midi.messages import control, note_off, note_on
 from bridge.midi.sender import Outbox, SimulatedSender
 from bridge.midi.sounding_notes import Sounding
@@ -104,6 +105,7 @@ events = st.one_of(
     st.tuples(st.just('set'), st.sampled_from(('ports.outputs', 'nonsense', 'music.density')), st.just('a')),
     st.tuples(st.just('reload'), modes, st.integers(0, len(PARTS) - 1), st.booleans()),
     st.tuples(st.just('input_lost'), inputs),
+    st.tuples(st.just('lose_end'), inputs, channels, pitches),
     st.tuples(st.just('vanish'), inputs, channels, pitches),
     st.tuples(st.just('output_lost'), outputs),
     st.tuples(st.just('output_back'), outputs),
@@ -178,6 +180,10 @@ def no_pedal_up_with_the_input(patch):
     patch.setattr(SimulatedSender, 'release', lambda self, strikes, then=(): release(self, strikes))
 
 
+def no_end_of_what_is_in_doubt(patch):
+    patch.setattr(DoubtfulKeys, 'gone', lambda self, now: [])
+
+
 def no_note_off_at_the_wire(patch):
     patch.setattr(Outbox, '_ends', lambda self, key, strike: False)
 
@@ -189,10 +195,10 @@ def no_note_off_before_the_next_strike(patch):
 @pytest.mark.parametrize(
     'sabotage',
     [no_end_of_the_plan, no_end_of('thru'), no_end_of('arrange'), no_end_of_owners, no_end_of_thru, no_end_of_inputs,
-     no_end_of_outputs, no_pedal_up, no_end_of_the_second_input, no_pedal_up_with_the_input, no_note_off_at_the_wire,
-     no_note_off_before_the_next_strike],
+     no_end_of_outputs, no_pedal_up, no_end_of_the_second_input, no_pedal_up_with_the_input, no_end_of_what_is_in_doubt,
+     no_note_off_at_the_wire, no_note_off_before_the_next_strike],
     ids=['plan', 'thru', 'arrange', 'owners', 'thru-off', 'inputs', 'outputs', 'pedals', 'second-input', 'input-pedals',
-         'wire', 'struck-again'],
+         'doubt', 'wire', 'struck-again'],
 )  # fmt: skip
 def test_the_property_fails_when_ends_are_sabotaged(sabotage, monkeypatch):
     """A test of the test: wherever an end is left out, it must be noticed, and before the session closes."""
