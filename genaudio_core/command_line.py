@@ -4,6 +4,7 @@ A subcommand is a module with
 
 * ``HELP``: one line; ``EXAMPLE``: one command line, shown under ``--help``;
 * ``add_arguments(parser)``: its argparse arguments;
+* ``DETAILS`` (optional): a function that returns lines for below the options, such as the settings of ``--set``;
 * ``ARGUMENTS`` (optional): what arguments of the library are called on the command line, where the names differ;
 * ``run(args) -> dict | None``: does the work. The returned mapping is printed: one JSON object with ``--json``,
   ``key: value`` lines without. Progress and notices go to stderr.
@@ -35,8 +36,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from genaudio_core import __version__
+from genaudio_core.entry import Group, names_of
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 from genaudio_core.files import check_targets, check_writable
+from genaudio_core.help_text import example, overview, wrapped
 from genaudio_core.tables import Setting
 
 MAX_SECONDS = 366 * 24 * 3600  # that anything runs for
@@ -395,27 +398,26 @@ def place_of(package: str, name: str) -> str:
     return next((place for place in places if importlib.util.find_spec(place)), own)
 
 
-def main(program: str, about: str, package: str, commands: Mapping[str, str], argv: Sequence[str] | None = None) -> int:
-    """Run one of `commands` (name -> one line of help), found by `place_of`; return the exit code."""
+def main(program: str, about: str, package: str, groups: Sequence[Group], argv: Sequence[str] | None = None) -> int:
+    """Run one of the commands of `groups`, found by `place_of`; return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     _close_no_stream()
     for stream in (sys.stdout, sys.stderr):
         write_anything(stream)
     _options.clear()
     try:
-        return _told_in_one_line(lambda: _run(program, about, package, commands, argv), debug='--debug' in argv)
+        return _told_in_one_line(lambda: _run(program, about, package, groups, argv), debug='--debug' in argv)
     except BrokenPipeError:  # the reader of our output went away (| head)
         lead_nowhere(sys.stdout)
         lead_nowhere(sys.stderr)
         return 141
 
 
-def _run(program: str, about: str, package: str, commands: Mapping[str, str], argv: list[str]) -> int:
+def _run(program: str, about: str, package: str, groups: Sequence[Group], argv: list[str]) -> int:
     """The command itself; whatever goes wrong is raised."""
-    width = max(map(len, commands))
-    listing = '\n'.join(f'  {name:<{width}}  {text}' for name, text in commands.items())
+    commands = names_of(groups)
     if not argv or argv[0] in ('-h', '--help'):
-        print(f'usage: {program} COMMAND [options]\n\n{about}\n\ncommands:\n{listing}\n\nEach has --help.')
+        print(overview(program, about, groups))
         return 0
     if argv[0] == '--version':
         print(f'{program} {__version__}')
@@ -427,8 +429,8 @@ def _run(program: str, about: str, package: str, commands: Mapping[str, str], ar
     module = importlib.import_module(place_of(package, name))
     parser = _Parser(
         prog=f'{program} {name}',
-        description=module.HELP,
-        epilog=f'example:\n  {module.EXAMPLE}',
+        description=wrapped(module.HELP),
+        epilog=getattr(module, 'DETAILS', str)() + example(module.EXAMPLE),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)

@@ -5,6 +5,7 @@ import importlib
 from typing import Any
 
 from bridge.bench import BENCHES
+from genaudio_core.help_text import example, wrapped
 
 HELP = 'Measure how fast this machine plays.'
 EXAMPLE = 'genaudio bench continue --json'
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, module_name in BENCHES.items():
         module = importlib.import_module(module_name)
         bench = benches.add_parser(
-            name, help=module.HELP, description=module.HELP, epilog=f'example:\n  {module.EXAMPLE}',
+            name, help=module.HELP, description=wrapped(module.HELP), epilog=example(module.EXAMPLE),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         module.add_arguments(bench)

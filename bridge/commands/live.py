@@ -4,6 +4,7 @@ import argparse
 import os
 import time
 
+from bridge.commands._preset import add_preset_arguments, settings_listed
 from bridge.live.in_process import preset_of
 from bridge.live.live_band import LiveBand
 from bridge.live.terminal_view import View, message_for_key
@@ -15,11 +16,11 @@ from genaudio_core.command_line import MAX_SECONDS, number, whole
 
 HELP = 'play with a band that answers in time, inside a DAW session'
 EXAMPLE = 'genaudio live duet --set temperature=0.9 --set bars_heard=4'
+DETAILS = settings_listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('preset', help="name of a preset (see 'genaudio presets') or path of a .toml file")
-    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='change a setting')
+    add_preset_arguments(parser)
     parser.add_argument('--osc', type=whole('--osc', 1, 65535), metavar='PORT',
                         help='listen for OSC on this UDP port of 127.0.0.1')  # fmt: skip
     parser.add_argument('--folder', default='.', help='folder for the takes you keep (default: this one)')

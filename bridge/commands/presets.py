@@ -6,19 +6,24 @@ from typing import Any
 from bridge.settings import stems_preset
 from bridge.settings.band_preset import available, find_preset, load_preset
 from bridge.settings.parameters import COMMANDS, PARAMETERS
+from bridge.settings.preset_text import preset_text
 from bridge.settings.stem_knobs import mix_knobs
 from genaudio_core.command_line import notice
+from genaudio_core.completion import completed_by
 
 HELP = 'list the presets, or check and show one'
 EXAMPLE = 'genaudio presets duet'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('preset', nargs='?', help='name or path of a preset to check and show')
+    preset = parser.add_argument(
+        'preset', nargs='?', help='name or path of a preset to check and show, with every setting explained'
+    )
+    completed_by(preset, lambda: [*available(), *stems_preset.available()])
     parser.add_argument('--settings', action='store_true', help='explain every setting and command')
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.settings:
         told = {}
         for name, parameter in PARAMETERS.items():
@@ -37,6 +42,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return {'queries': list(stems.queries), 'text': stems.text, **effects, 'cc': dict(stems.controllers)}
     if args.preset:
         preset = load_preset(find_preset(args.preset))
+        if not args.json:
+            print(preset_text(preset), end='')
+            notice("A preset of your own: write this into a file ('> mine.toml'), edit it, play it with its path.")
+            return None
         parts = [f'{voice.instrument} on channel {voice.channel + 1}' for voice in preset.voices]
         return {'file': str(preset.path), **preset.values, 'parts': parts, 'cc': dict(preset.controllers)}
     notice("Play one with 'genaudio live NAME'.")

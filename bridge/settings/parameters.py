@@ -155,6 +155,12 @@ def find_parameter(name: str) -> tuple[str, Parameter]:
     return full, PARAMETERS[full]
 
 
+def short_name(name: str) -> str:
+    """Return the name that --set, controllers and OSC take: without its section where that is enough."""
+    short = name.split('.')[1]
+    return short if _BY_SHORT_NAME.get(short) == name else name
+
+
 _SHORT = [name.split('.')[1] for name in PARAMETERS]
 _BY_SHORT_NAME = {short: full for short, full in zip(_SHORT, PARAMETERS, strict=True) if _SHORT.count(short) == 1}
 

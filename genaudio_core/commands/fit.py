@@ -3,6 +3,8 @@
 import argparse
 import importlib
 
+from genaudio_core.help_text import example, wrapped
+
 HELP = 'Train a model from prepared data; a run that was stopped continues where it was.'
 EXAMPLE = 'genaudio-train fit mmt --data data/scores.safetensors --out runs/live --minutes 60'
 TRAINERS = {
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, module_name in TRAINERS.items():
         module = importlib.import_module(module_name)
         trainer = models.add_parser(
-            name, help=module.HELP, epilog=f'example:\n  {module.EXAMPLE}',
+            name, help=module.HELP, description=wrapped(module.HELP), epilog=example(module.EXAMPLE),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         module.add_arguments(trainer)

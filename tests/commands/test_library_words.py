@@ -12,6 +12,7 @@ import pytest
 from bridge.commands.offline import compose, separate, synth
 from genaudio_core import command_line
 from genaudio_core.continuation.generation import check_beats
+from genaudio_core.entry import Group
 from genaudio_core.errors import GenaudioError
 from genaudio_core.script.mixing import MixSettings
 from genaudio_core.script.speech import CommandEngine
@@ -117,7 +118,7 @@ def test_notices_and_errors_are_one_line_each_in_terms_of_the_command_line(tmp_p
     monkeypatch.syspath_prepend(str(tmp_path))
     logger = logging.getLogger('genaudio_core')
     before = logger.handlers, logger.propagate
-    assert command_line.main('program', '', 'commands_of_a_test', {'one': 'x'}, ['one']) == 2
+    assert command_line.main('program', '', 'commands_of_a_test', [Group('', {'one': 'x'}, '')], ['one']) == 2
     assert capsys.readouterr() == ('', '50% of -o is missing; --prior helps.\nerror: -o FILE is needed.\n')
     assert (logger.handlers, logger.propagate) == before  # afterwards the library is as it was
     sys.modules.pop('commands_of_a_test.one', None)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genaudio_core.command_line import main
+from genaudio_core.entry import Group
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, check_readable, check_targets, check_writable, find_model, fitting_name
 from genaudio_core.processes.programs import run_program
@@ -95,7 +96,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path, capsys, monkeypatch, erro
     package = importlib.import_module('one_that_fails')
     package.ERROR = error
     monkeypatch.setitem(sys.modules, 'commands_that_fail.x', package)
-    assert main('p', 'about', 'commands_that_fail', {'x': 'help'}, ['x']) == 2
+    assert main('p', 'about', 'commands_that_fail', [Group('', {'x': 'help'}, '')], ['x']) == 2
     said = capsys.readouterr().err
     assert told in said and said.count('\n') == 1
 

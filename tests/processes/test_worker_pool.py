@@ -72,6 +72,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from test_worker_pool import WorkerPool, writes
 from genaudio_core import command_line
+from genaudio_core.entry import Group
 if __name__ == '__main__':
     class Command:
         HELP = EXAMPLE = ''
@@ -81,7 +82,7 @@ if __name__ == '__main__':
                 for future in [pool.submit(writes, sys.argv[2]) for _ in range(4)]:
                     future.result()
     sys.modules['slow.slow'] = Command
-    sys.exit(command_line.main('slow', '', 'slow', {'slow': ''}, ['slow']))
+    sys.exit(command_line.main('slow', '', 'slow', [Group('', {'slow': ''}, '')], ['slow']))
 """
 
 

@@ -208,6 +208,7 @@ RESULT = """
 import sys, types
 from bridge.system.signals import Told
 from genaudio_core import command_line as command
+from genaudio_core.entry import Group
 module = types.ModuleType('some_package.play')
 def run(args):
     with Told() as told:
@@ -218,7 +219,7 @@ def run(args):
     return {'heard': 3}
 module.HELP, module.EXAMPLE, module.add_arguments, module.run = 'h', 'e', lambda parser: None, run
 sys.modules['some_package'], sys.modules['some_package.play'] = types.ModuleType('some_package'), module
-code = command.main('x', 'y', 'some_package', {'play': 'z'}, ['play', *sys.argv[2:]])
+code = command.main('x', 'y', 'some_package', [Group('', {'play': 'z'}, '')], ['play', *sys.argv[2:]])
 open(sys.argv[1], 'w').write(f'ended with {code}')
 """
 

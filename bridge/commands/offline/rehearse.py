@@ -10,20 +10,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bridge.commands._preset import add_preset_arguments, settings_listed
 from bridge.commands.offline import _scores as generating
 from genaudio_core.command_line import notice, number, show, whole
 
 HELP = 'Play a preset against a MIDI file without a DAW: the band of `genaudio live`, on a simulated clock.'
 EXAMPLE = 'genaudio rehearse band chords.mid -o band.mid --seed 1 --set density=0.7 --json'
+DETAILS = settings_listed
 _METER = {'transport.beats_per_bar', 'transport.beat_unit'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('preset', help="name of a preset (see 'genaudio presets') or path of a .toml file")
+    add_preset_arguments(parser)
     parser.add_argument('input', type=Path, help='MIDI file: what you play')
     parser.add_argument('-o', '--out', type=Path, required=True, help='MIDI file to write; - writes it to stdout')
     parser.add_argument('--picture', type=Path, help='also draw a piano roll (.png, .svg or .pdf)')
-    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='change a setting')
     parser.add_argument('--seed', type=whole('--seed'), help="the same seed makes the same music (default: preset's)")
     parser.add_argument('--plan-ms', type=number('--plan-ms', 0, 60_000, unit='ms'), default=30.0,
                         help='simulated time that each plan of the band takes (default: 30)')  # fmt: skip

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sung', type=share('--sung'), default=0.0, metavar='SHARE',
                         help='of windows whose highest melody is sung; needs --recordings')  # fmt: skip
     parser.add_argument('--recordings', type=Path, help='folder with a manifest.csv of labelled recordings: the voices')
-    parser.add_argument('--splits', nargs='+', choices=('train', 'valid', 'test'), default=['train', 'valid', 'test'])
+    parser.add_argument('--splits', nargs='+', metavar='SPLIT', choices=('train', 'valid', 'test'),
+                        default=['train', 'valid', 'test'], help='train, valid, test (default: all)')  # fmt: skip
     parser.add_argument('--seed', type=seed(), default=1)
 
 
