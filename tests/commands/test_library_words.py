@@ -19,6 +19,9 @@ from genaudio_core.script.speech import CommandEngine
 from genaudio_core.sound.audio_files import read_audio, write_audio
 
 CORE = Path(command_line.__file__).parent
+COMMAND_LINE = {
+    'training', 'analysis', 'commands', 'command_line.py', 'completion.py', 'entry.py', 'help_text.py',
+}  # fmt: skip
 OPTION = re.compile(r"(?:^|[\s'\"(])--?[a-z][a-z-]*\b")
 OTHERS = 'genaudio-train|genaudio-export|ffmpeg|espeak-ng|piper|pip|apt|apt-get|jackd'  # have options of their own
 PROGRAMS = re.compile(rf'\b({OTHERS})\b.*', re.DOTALL)
@@ -29,9 +32,8 @@ def library_modules() -> list[Path]:
     found = []
     for path in sorted(CORE.rglob('*.py')):
         local = path.relative_to(CORE)
-        if local.parts[0] in ('training', 'analysis', 'commands', 'entry.py') or path == Path(command_line.__file__):
-            continue
-        found.append(path)
+        if local.parts[0] not in COMMAND_LINE:
+            found.append(path)
     return found
 
 
