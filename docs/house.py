@@ -40,6 +40,7 @@ FLOORS = {
     'bridge/settings': 4,
     'genaudio_core/continuation': 4,
     'genaudio_core/models': 4,
+    'genaudio_core/models/arranger': 4,
     'genaudio_core/models/encoders': 4,
     'genaudio_core/query': 4,
     'genaudio_core/training/scores': 4,

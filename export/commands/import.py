@@ -16,6 +16,7 @@ HELP = 'Convert a published checkpoint that you downloaded. It is read without r
 EXAMPLE = 'genaudio-export import mmt ~/Downloads/best_model.pt mmt-sod.onnx'
 IMPORTERS = {
     'mmt': ('decoder', 'export.published:load_published_mmt'),
+    'arranger': ('arranger', 'export.published_arranger:load_published_arranger'),
     'clipsep': ('clipsep', 'export.kinds.clipsep:load_published_clipsep'),
 }
 """Name -> kind, and the function that loads the authors' layout."""
@@ -23,7 +24,7 @@ IMPORTERS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', choices=IMPORTERS, help='whose checkpoint it is')
-    parser.add_argument('checkpoint', type=Path, help="the authors' file (.pt)")
+    parser.add_argument('checkpoint', type=Path, help="the authors' file (.pt, .hdf5)")
     parser.add_argument('output', type=Path, nargs='?', help='.onnx file to write (default: next to the checkpoint); '
                         'the .safetensors next to it is for attention, finetune, fit --init and evaluate')  # fmt: skip
     add_job_arguments(parser, licence="the authors' own")

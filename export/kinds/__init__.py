@@ -17,6 +17,7 @@ from genaudio_core.inference.model_card import ModelCard
 
 KINDS = {
     'decoder': 'export.kinds.decoder:DecoderKind',
+    'arranger': 'export.kinds.arranger:ArrangerKind',
     'clipsep': 'export.kinds.clipsep:ClipsepKind',
     'query-text': 'export.kinds.query:QueryTextKind',
     'query-audio': 'export.kinds.query:QueryAudioKind',

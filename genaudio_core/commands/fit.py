@@ -9,6 +9,7 @@ HELP = 'Train a model from prepared data; a run that was stopped continues where
 EXAMPLE = 'genaudio-train fit mmt --data data/scores.safetensors --out runs/live --minutes 60'
 TRAINERS = {
     'mmt': 'genaudio_core.training.fit.mmt',
+    'arranger': 'genaudio_core.training.fit.arranger',
     'clipsep': 'genaudio_core.training.fit.clipsep',
     'stems': 'genaudio_core.training.fit.stems',
     'clipsonic': 'genaudio_core.training.fit.synth_denoiser',

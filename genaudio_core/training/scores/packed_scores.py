@@ -92,7 +92,7 @@ def split_by_work(works: list[str]) -> np.ndarray:
     return splits.astype(np.uint8)
 
 
-def _fingerprints(pitch: np.ndarray, length: int = 12) -> np.ndarray:
+def fingerprints(pitch: np.ndarray, length: int = 12) -> np.ndarray:
     """A 64-bit hash for every run of `length` notes, blind to transposition and to rhythm."""
     interval = np.diff(pitch.astype(np.int64)).astype(np.uint64)
     if len(interval) < length:
@@ -106,11 +106,11 @@ def _fingerprints(pitch: np.ndarray, length: int = 12) -> np.ndarray:
 
 def near_duplicates(pieces: list[PackedPiece], splits: np.ndarray) -> list[int]:
     """Held-out pieces that share over 30% of their note runs with a training piece (another edition of it)."""
-    train = [_fingerprints(piece.notes['pitch']) for piece, split in zip(pieces, splits, strict=True) if split == 0]
+    train = [fingerprints(piece.notes['pitch']) for piece, split in zip(pieces, splits, strict=True) if split == 0]
     known = np.unique(np.concatenate(train)) if train else np.empty(0, np.uint64)
     found = []
     for i in np.flatnonzero(splits != 0):
-        own = _fingerprints(pieces[i].notes['pitch'])
+        own = fingerprints(pieces[i].notes['pitch'])
         if len(own) and np.isin(own, known, assume_unique=True).mean() > 0.3:
             found.append(int(i))
     return found
