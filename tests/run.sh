@@ -51,17 +51,28 @@ if [ -n "${oldest_job:-}" ]; then
     wait "$oldest_job"
     PYTHONPATH=. .venv-oldest/bin/python -m pytest tests/inference/test_decoder_memory.py tests/house/test_bundled.py
 fi
-# What fails beside others is tried once more alone, and named: a test on the list is a race to mend, not a pass to be content with.
-passes() {
-    local marks=$1
-    shift
-    .venv/bin/python -m pytest "$@" -m "$marks" && return
-    echo "Failed at first, now once more alone:"
-    cat .pytest_cache/v/cache/lastfailed
-    .venv/bin/python -m pytest --last-failed --last-failed-no-failures none -m "$marks"
-}
-# All cores for what needs no server; then, with the machine to itself, what plays in real time.
-passes 'not slow and not jack' -n auto
+# What plays in real time waits for most of its time. What needs no server fills that time, at the lowest priority, on all
+# cores, and tells what it found when both are done. In a process group of its own (-m): what is started with & is deaf to
+# Ctrl-C otherwise, and some tests press it.
+alone='not slow and not jack' played='jack and not slow'
+told=$(mktemp)
+set -m
+nice -n 19 .venv/bin/python -m pytest -m "$alone" -n auto -o cache_dir=.pytest_cache/alone </dev/null >"$told" 2>&1 &
+alone_job=$!
+set +m
+trap 'kill -TERM -- "-$alone_job" 2>/dev/null || true; rm -f "$told"' EXIT
 # Only the files that can hold such tests: to read all of them takes half a minute.
 mapfile -t files < <(grep -rlEi 'jack|test_isolate_ends' tests --include='test_*.py')
-passes 'jack and not slow' "${files[@]}"
+played_failed='' alone_failed=''
+.venv/bin/python -m pytest -m "$played" -o cache_dir=.pytest_cache/played "${files[@]}" || played_failed=1
+wait "$alone_job" || alone_failed=1
+cat "$told"
+# What fails beside others is tried once more alone, and named: a test on the list is a race to mend, not a pass to be
+# content with.
+again() {
+    echo 'Failed at first, now once more alone:'
+    cat ".pytest_cache/$1/v/cache/lastfailed"
+    .venv/bin/python -m pytest -o "cache_dir=.pytest_cache/$1" --last-failed --last-failed-no-failures none -m "$2"
+}
+[ -z "$played_failed" ] || again played "$played"
+[ -z "$alone_failed" ] || again alone "$alone"

@@ -50,6 +50,8 @@ class Treatment:
         self.wire = WireCheck()
         self.stage.sender.on_send = self.wire.feed
         self.session.scheduler.on_play = self._planned
+        self._all_off = self.session.all_notes_off
+        self.session.all_notes_off = self._all_notes_off
         self.parsers: dict[int, messages.Parser] = {}
         self.ticks: dict[int, list[float]] = {}  # input -> [time of the next tick, seconds between two]
         # The model: what the player holds down, and what the band plays.
@@ -134,8 +136,6 @@ class Treatment:
             elif event.control in (120, 123):
                 self._cut(lambda key: key[:2] == place)
                 self.passed.pop(place, None)
-            elif event.control == 21 and not self.stage.sender.sounding.count():  # panic, if it rose far enough
-                self._forget_all()
 
     def _pedal(self, source: int, channel: int, down: bool) -> None:
         _, voices, thru = self._settings()
@@ -253,6 +253,11 @@ class Treatment:
         elif before[2] and not after[2]:
             self.thru.clear()
             self.passed.clear()
+
+    def _all_notes_off(self) -> None:
+        """Whoever asked for it: a command, a controller that rose, another mode."""
+        self._all_off()
+        self._forget_all()
 
     def _forget_all(self) -> None:
         for held in (self.thru, self.arranged, self.passed, self.plan, self.lost):

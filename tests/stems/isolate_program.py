@@ -151,13 +151,13 @@ def runs(pid):
 
 
 def ours_in(names):
-    """Those of the blocks that no running process maps: others test beside us."""
+    """Those of the blocks that no running process maps and that are still there: others test beside us."""
     mapped = set()
     for pid in filter(str.isdigit, os.listdir('/proc')):
         with contextlib.suppress(OSError), open(f'/proc/{pid}/maps') as maps:
             text = maps.read()
             mapped |= {name for name in names if name in text}
-    return names - mapped
+    return (names - mapped) & set(os.listdir('/dev/shm'))  # what another's process had mapped may have gone with it
 
 
 def state(pid):
