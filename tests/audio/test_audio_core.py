@@ -1,5 +1,7 @@
 """What the callback promises, whatever comes in, whoever sets what from where, whatever the block size."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -244,3 +246,13 @@ def test_the_end_fades_out_and_back():
     assert np.abs(out[:, 45 * 256 : 70 * 256]).max() == 0 and np.abs(out[:, 80 * 256 :]).max() > 0.4
     assert np.abs(np.diff(out)).max() < 0.02
     one.close()
+
+
+def test_the_callbacks_process_loads_no_network_no_plugin_and_no_reader_of_files():
+    """Whatever else ran there would share one interpreter with the callback."""
+    code = (
+        'import sys, bridge.cli; from bridge.audio import callback_process, jack_device, portaudio_device; '
+        "print(*{'onnxruntime', 'pedalboard', 'torch', 'soundfile', 'tokenizers'} & set(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    assert not loaded.split()

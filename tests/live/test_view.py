@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from bridge.live.terminal_view import View, render
+from bridge.live.port_process import COUNTED
+from bridge.live.terminal_view import TROUBLE, View, render
 
 
 def snapshot(name: str) -> dict:
@@ -24,12 +25,19 @@ def snapshot(name: str) -> dict:
     }  # fmt: skip
 
 
-def shown(name: str, width: int = 200, height: int = 50) -> str:
+def shown(name: str, width: int = 200, height: int = 50, **counts: int) -> str:
     out = io.StringIO()
     Console(file=out, width=width, height=height, force_terminal=True, color_system=None).print(
-        render(snapshot(name), [f'line {name}'])
+        render(snapshot(name) | counts, [f'line {name}'])
     )
     return out.getvalue()
+
+
+@pytest.mark.parametrize('count', TROUBLE)
+def test_what_goes_wrong_is_counted_where_the_player_sees_it(count):
+    assert count in COUNTED  # and goes on through a restart
+    assert f'{TROUBLE[count]} 37' in shown('a', **{count: 37})
+    assert TROUBLE[count] not in shown('a', **dict.fromkeys(TROUBLE, 0))
 
 
 @pytest.mark.parametrize('name', ['my[/b]set', '[red]x', '[/]', '[link=x', 'ü鼓'])

@@ -332,3 +332,17 @@ def test_no_mixture_of_clocks_hangs_a_note_or_breaks_the_session():
         play_all(stage, {source: [(30.5, STOP)] for source in parts}, 31)
         assert stage.sender.sounding.count() == 0
         check_no_hanging(stage.sender.sent)
+
+
+def test_a_session_that_ends_lets_go_of_whoever_led_it():
+    class Held(InternalLeader):
+        closed = 0
+
+        def close(self):
+            self.closed += 1
+
+    leader, other = Held(120.0), Held(120.0)
+    stage = Stage(one_bar(), leader=leader)
+    stage.session.leaders.alternatives.append(other)
+    stage.session.close()
+    assert (leader.closed, other.closed) == (1, 1)
