@@ -253,8 +253,10 @@ class JackMidi(JackClient):
                 if self.scheduled is not None:
                     self.scheduled.append((frame, output, message))
         if len(self.outbox.unsent) > MAX_UNSENT:
-            self.outbox.unsent.clear()
             self.outbox.complain("JACK's MIDI buffers are full; some messages are lost.")
+            self.outbox.unsent.clear()
+            ends = self.outbox.silence(full)  # there were ends of notes among them
+            self.outbox.unsent.extend(ends)
 
     def _write(self, offset: int, output: int, message: bytes) -> bool:
         try:

@@ -254,6 +254,24 @@ def test_a_port_that_takes_nothing_any_more_does_not_grow_a_queue():
     assert len(midi.outbox.unsent) <= MAX_UNSENT and len(midi._again) == 0
 
 
+def test_a_port_that_took_nothing_for_too_long_gets_the_ends_of_what_sounds_there():
+    ports = Port(), Port()
+    midi = jack_without_a_server(*ports)
+    for output in (0, 1):
+        midi.send_at(0.0, output, note_on(0, 60, 90), 1 + output)
+    cycles(midi, 2)
+    ports[0].room = 0
+    midi.send_at(0.01, 0, note_off(0, 60), 1)
+    for i in range(MAX_UNSENT + 1):
+        midi.send_at(0.01, 0, control(0, 1, i % 128))
+    cycles(midi, 10)
+    ports[0].room = 1000
+    cycles(midi, 3)
+    assert not WireCheck().feed_all((0.0, 0, message) for _, message in ports[0].got).sounding
+    assert midi.sounding.is_on(1, 0, 60)  # of another port: it has taken everything
+    assert midi.complaints() == ["JACK's MIDI buffers are full; some messages are lost."]
+
+
 def test_note_offs_that_an_xrun_may_have_taken_are_sent_again():
     """The repetition may be lost in the same xrun: three of a chord hung for five seconds in a DAW."""
     port = Port()
