@@ -212,6 +212,7 @@ class JackMidi(JackClient):
     def _cycle(self, frames: int) -> None:
         start = self._unwrap(self.client.last_frame_time)
         missed, self._next = self._next is not None and start > self._next, start + frames
+        self._torn |= missed  # who is late has written for nobody; JACK's word of it (`_xrun`) may come later still
         for number, port in enumerate(self._inputs):
             if missed:  # JACK keeps for nobody what comes in meanwhile
                 self._deliver(number, LOST, start / self.sample_rate + self._offset)
