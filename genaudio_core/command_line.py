@@ -38,7 +38,7 @@ from typing import Any, TextIO
 from genaudio_core import __version__
 from genaudio_core.entry import Group, names_of
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
-from genaudio_core.files import check_targets, check_writable
+from genaudio_core.files import check_targets, check_writable, leave_no_empty_folder
 from genaudio_core.help_text import example, overview, wrapped
 from genaudio_core.tables import Setting
 
@@ -124,15 +124,18 @@ def threads(option: str = '--threads') -> Callable[[str], int]:
     return whole(option, 1, 1024)
 
 
-def check_outputs(args: argparse.Namespace, *names: str) -> None:
+def check_outputs(args: argparse.Namespace, *names: str, files: Sequence[Path] | None = None) -> None:
     """Check before anything is done that the files in the arguments `names` can be written, and are none of the others.
+
+    `files` are those that they come to, where that is not what they say (several takes).
 
     Raises
     ------
     GenaudioError
         As `files.check_writable` and `files.check_targets` do.
     """
-    written = [check_writable(path) for name in names if (path := getattr(args, name)) is not None]
+    files = [path for name in names if (path := getattr(args, name)) is not None] if files is None else files
+    written = [check_writable(path) for path in files]
     others = (value for name, value in vars(args).items() if name not in names)
     read = [one for value in others for one in (value if isinstance(value, list) else [value])]
     _options.setdefault('targets', _options.get(names[0], names[0].upper()))  # what the library calls them
@@ -405,12 +408,18 @@ def main(program: str, about: str, package: str, groups: Sequence[Group], argv: 
     for stream in (sys.stdout, sys.stderr):
         write_anything(stream)
     _options.clear()
+    done = False
     try:
-        return _told_in_one_line(lambda: _run(program, about, package, groups, argv), debug='--debug' in argv)
+        code = _told_in_one_line(lambda: _run(program, about, package, groups, argv), debug='--debug' in argv)
+        done = code in (0, 1)
+        return code
     except BrokenPipeError:  # the reader of our output went away (| head)
         lead_nowhere(sys.stdout)
         lead_nowhere(sys.stderr)
         return 141
+    finally:
+        if not done:
+            leave_no_empty_folder()
 
 
 def _run(program: str, about: str, package: str, groups: Sequence[Group], argv: list[str]) -> int:

@@ -73,8 +73,13 @@ def check_writable(path: str | Path) -> Path:
     return path
 
 
+_made: list[Path] = []  # folders that `make_folder` made, those above before those in them
+
+
 def make_folder(path: str | Path) -> Path:
     """Make a folder with those above it, if it is not there, and return it. Called before long work starts.
+
+    `leave_no_empty_folder` takes it away again where the work came to nothing.
 
     Raises
     ------
@@ -83,7 +88,10 @@ def make_folder(path: str | Path) -> Path:
     """
     path = Path(path)
     try:
+        whole = Path(os.path.abspath(path))
+        missing = [folder for folder in (whole, *whole.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        _made.extend(reversed(missing))
     except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
         why = 'there is a file of this name' if isinstance(error, FileExistsError) else None
         raise GenaudioError(
@@ -92,6 +100,13 @@ def make_folder(path: str | Path) -> Path:
     if not os.access(path, os.W_OK):
         raise GenaudioError(f'Cannot write in {path}: permission denied.')
     return path
+
+
+def leave_no_empty_folder() -> None:
+    """Remove what `make_folder` has made and nothing was put into: a command that fails calls this."""
+    while _made:
+        with contextlib.suppress(OSError):  # there is something in it
+            _made.pop().rmdir()
 
 
 def check_readable(path: str | Path, what: str = 'file') -> Path:

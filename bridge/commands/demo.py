@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bridge.commands._midi_outputs import check_names
 from bridge.live.rehearsal import TEMPO, clock_part, note_part, ode, perform, played_notes, simulate
 from bridge.live.session import Session
 from bridge.midi.sender import PrecisionSender, SimulatedSender
@@ -14,9 +15,8 @@ from bridge.musicians.musician_process import ProcessEngine, SimulatedEngine
 from bridge.settings.band_preset import parse_preset
 from bridge.system.clock import RealClock, SimulatedClock
 from bridge.system.waiting import wait_until
-from genaudio_core.command_line import notice, seed
+from genaudio_core.command_line import check_outputs, notice, seed
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import check_writable
 from genaudio_core.music.piano_roll import Part, draw
 from genaudio_core.score.instruments import find_instruments
 from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
@@ -38,11 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    picture = args.picture or args.out.with_suffix('.png')
-    check_writable(args.out)
-    check_writable(picture)
-    if picture.suffix.lower() not in ('.png', '.svg', '.pdf'):
-        raise GenaudioError(f'--picture must end in .png, .svg or .pdf, not {picture.name}.')
+    check_names(args.out, args.picture)
+    args.picture = picture = args.picture or args.out.with_suffix('.png')
+    check_outputs(args, 'out', 'picture')
     instruments = find_instruments(args.instruments)
     preset = parse_preset(
         {'player': {'mode': 'respond', 'bars_heard': BARS, 'bars_answered': BARS},

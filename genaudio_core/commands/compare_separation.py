@@ -2,9 +2,11 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from genaudio_core.command_line import check_outputs, minutes, number, seed, share, whole
+from genaudio_core.commands.data._counting import counting
 
 HELP = 'Train CLIPSep-small and its baselines alike (text, NIT, BERTSep, LabelSep, PIT) and measure them in one table.'
 EXAMPLE = """genaudio-train compare-separation --sounds data/sounds --space runs/query/space.npz --out runs/compare \\
@@ -62,15 +64,13 @@ def run(args: argparse.Namespace) -> dict:
     if not args.number:
         return result
 
-    def progress(done: int, total: int) -> None:
-        print(f'\r{done} of {total}   ', end='', file=sys.stderr, flush=True)
-
-    found = {
-        title: evaluate(rows, sounds, n=args.number, noise=noise, seed=args.seed, progress=progress)
-        for title, noise in (('clean', False), ('with noise', True))
-    }
+    with counting() as show:
+        found = {
+            title: evaluate(rows, sounds, n=args.number, noise=noise, seed=args.seed, progress=partial(show, title))
+            for title, noise in (('clean', False), ('with noise', True))
+        }
     lines = as_table(found)
-    print('\n' + '\n'.join(lines), file=sys.stderr)
+    print('\n'.join(lines), file=sys.stderr)
     if args.report:
         with atomic_write(args.report) as temporary:
             temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -1,10 +1,12 @@
 """`genaudio-train evaluate-separation`: see HELP."""
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
 from genaudio_core.command_line import check_outputs, number, seed, whole
+from genaudio_core.commands.data._counting import counting
 
 HELP = 'Measure a separator on unseen mixtures (SDR, SIR, SAR, SI-SDR improvement), beside the mixture and ideal masks.'
 EXAMPLE = 'genaudio-train evaluate-separation --sounds data/sounds --real shared/data/audio/dev-real -n 100'
@@ -46,21 +48,20 @@ def run(args: argparse.Namespace) -> dict:
         TextEncoder.load(args.text_model), None if args.no_examples else AudioEncoder.load(args.audio_model)
     )
 
-    def progress(done: int, total: int) -> None:
-        print(f'\r{done} of {total}   ', end='', file=sys.stderr, flush=True)
-
     result: dict = {'model': separator.card.name or str(args.model), 'sha256': separator.card.sha256[:16]}
     lines: list[str] = []
     if args.sounds is not None:
-        ways = evaluate_mixtures(
-            separator, encoder, SoundSet(args.sounds), split=args.split, n=args.number, seconds=args.seconds,
-            noise=args.noise, examples=not args.no_examples, music_only=not args.all_sounds, seed=args.seed,
-            progress=progress,
-        )  # fmt: skip
+        with counting() as show:
+            ways = evaluate_mixtures(
+                separator, encoder, SoundSet(args.sounds), split=args.split, n=args.number, seconds=args.seconds,
+                noise=args.noise, examples=not args.no_examples, music_only=not args.all_sounds, seed=args.seed,
+                progress=functools.partial(show, 'mixtures'),
+            )  # fmt: skip
         result['mixtures'] = ways
         lines += as_table(ways)
     if args.real is not None:
-        result['real'] = evaluate_real(separator, encoder, args.real, progress=progress)
+        with counting() as show:
+            result['real'] = evaluate_real(separator, encoder, args.real, progress=functools.partial(show, 'songs'))
         lines += ['', '| song | stem | query | mixture SI-SDR | SI-SDRi | all asked |']
         lines += ['| --- | --- | --- | --- | --- | --- |']
         lines += [
@@ -68,7 +69,6 @@ def run(args: argparse.Namespace) -> dict:
             f'| {row["si_sdri_all_asked"]:.2f} |'
             for song, stems in result['real'].items() for stem, row in stems.items()
         ]  # fmt: skip
-    print(file=sys.stderr)
     print('\n'.join(lines), file=sys.stderr)
     if args.report:
         with atomic_write(args.report) as temporary:

@@ -3,12 +3,12 @@
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 from genaudio_core.command_line import check_outputs, number, seed, whole
+from genaudio_core.commands.data._counting import counting
 from genaudio_core.errors import GenaudioError
 
 HELP = 'measure made sounds against held-out ones: Frechet distance, query match, samplers, vocoders, a figure'
@@ -52,30 +52,24 @@ def run(args: argparse.Namespace) -> dict:
     synthesizer = Synthesizer.load(args.model, threads=1)
     text = TextEncoder.load()
     concepts = np.stack([text.encode(name) for name in data.names])
-    last = 0.0
-
-    def progress(stage: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 5:
-            last = time.monotonic()
-            print(f'\r{stage}: {done} of {total}   ', end='', file=sys.stderr, flush=True)
-
     result: dict = {
         'model': synthesizer.card.sha256[:12], 'trained': synthesizer.card.details.get('trained'),
         'guidance': args.guidance, 'seed': args.seed,
         'embedding': 'our own query-audio encoder and mel statistics; not CLAP, not VGGish',
     }  # fmt: skip
     if not args.no_table:
-        table = analysis.evaluate(
-            synthesizer, AudioEncoder.load(), concepts, data, ways=ways, per_label=args.per_label,
-            guidance=args.guidance, steps=args.steps, seed=args.seed, progress=progress,
-        )  # fmt: skip
+        with counting() as progress:
+            table = analysis.evaluate(
+                synthesizer, AudioEncoder.load(), concepts, data, ways=ways, per_label=args.per_label,
+                guidance=args.guidance, steps=args.steps, seed=args.seed, progress=progress,
+            )  # fmt: skip
         result['ways'] = table
-        print('\n' + '\n'.join(analysis.as_table(table)), file=sys.stderr)
+        print('\n'.join(analysis.as_table(table)), file=sys.stderr)
     if args.samplers:
-        result['samplers'] = analysis.study_sampler(
-            synthesizer, concepts, data, sounds=args.samplers, guidance=args.guidance, progress=progress
-        )
+        with counting() as progress:
+            result['samplers'] = analysis.study_sampler(
+                synthesizer, concepts, data, sounds=args.samplers, guidance=args.guidance, progress=progress
+            )
     if args.sounds:
         result['vocoders'] = vocoders(synthesizer, args.sounds)
     if args.figure:

@@ -4,6 +4,7 @@ fluidsynth (LGPL; Debian's libfluidsynth3, Python package pyfluidsynth, extra `c
 samples, 1.5 ms. pedalboard (GPLv3) hosts plug-ins; both are imported inside the functions.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_float, c_int, c_void_p
 from pathlib import Path
@@ -68,21 +69,31 @@ def any_font(folders: Sequence[Path] = FOLDERS) -> Path:
 
 
 def check_font(path: Path) -> Path:
-    """Return `path` if it is a SoundFont file.
+    """Return `path` if it is a SoundFont file and all of it is there.
 
     Raises
     ------
     GenaudioError
-        If it is missing or something else.
+        If it is missing, something else, or cut off.
     """
+    parts = []
     try:
         with open(path, 'rb') as file:
+            size = os.fstat(file.fileno()).st_size
             head = file.read(12)
+            while len(chunk := file.read(12)) == 12:
+                end = file.tell() - 4 + int.from_bytes(chunk[4:8], 'little')
+                if end > size:
+                    break
+                parts.append(chunk[8:])
+                file.seek(end + end % 2)
     except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
         reason = getattr(error, 'strerror', None) or error
         raise GenaudioError(f'Cannot read the SoundFont {path}: {reason}.') from error
     if head[:4] != b'RIFF' or head[8:] != b'sfbk':
         raise GenaudioError(f'{path} is not a SoundFont (.sf2 or .sf3).')
+    if not {b'INFO', b'sdta', b'pdta'} <= set(parts):  # fluidsynth would say it in several lines of its own
+        raise GenaudioError(f'{path} is a damaged SoundFont: a part of it is missing. Get it again, or give another.')
     return path
 
 
@@ -101,6 +112,30 @@ def load_fluidsynth() -> Any:
     except ImportError:  # the package is there, the library is not
         raise GenaudioError('Music needs the library fluidsynth: apt-get install libfluidsynth3.') from None
     return fluidsynth
+
+
+def load_font(synth: Any, path: str | Path) -> int:
+    """Load a SoundFont into a synthesizer and return its number there.
+
+    Raises
+    ------
+    GenaudioError
+        If it is missing, something else, or damaged.
+    """
+    check_font(Path(path))
+    log: Any = load_fluidsynth().cfunc(
+        'fluid_set_log_function', c_void_p, ('level', c_int, 1), ('function', c_void_p, 1), ('data', c_void_p, 1)
+    )
+    levels = range(3)  # panic, error, warning: of a damaged font fluidsynth says as much in several lines of its own
+    before = [log(level, None, None) for level in levels]
+    try:
+        number = synth.sfload(str(path))
+    finally:
+        for level, function in zip(levels, before, strict=True):
+            log(level, function, None)
+    if number < 0:
+        raise GenaudioError(f'{path} is not a SoundFont that fluidsynth can read, or it is damaged; give another.')
+    return number
 
 
 def silence(synth: Any) -> None:
@@ -136,16 +171,16 @@ class FontSampler:
 
     def __init__(self, path: str | Path, sample_rate: int = SAMPLE_RATE, *, gain: float = 0.4, reverb: bool = False):
         self.sample_rate = sample_rate
-        check_font(Path(path))  # here: fluidsynth would say it in ten lines of its own
         # Rooms are the caller's work by default: fluidsynth's own would sound the same in every training clip.
         self._fluid = load_fluidsynth().Synth(gain=gain, samplerate=float(sample_rate), **{
             'synth.reverb.active': int(reverb), 'synth.chorus.active': 0, 'synth.dynamic-sample-loading': 1,
             'synth.threadsafe-api': 0,
         })  # fmt: skip
-        self._font = self._fluid.sfload(str(path))
-        if self._font < 0:
+        try:
+            self._font = load_font(self._fluid, path)
+        except GenaudioError:
             self._fluid.delete()
-            raise GenaudioError(f'{path} is not a SoundFont that fluidsynth can read.')
+            raise
         self._generators = Generators(self._fluid)
 
     def close(self) -> None:

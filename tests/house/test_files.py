@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from genaudio_core.command_line import main
 from genaudio_core.entry import Group
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write, check_readable, check_targets, check_writable, find_model, fitting_name
+from genaudio_core.files import (
+    atomic_write,
+    check_readable,
+    check_targets,
+    check_writable,
+    find_model,
+    fitting_name,
+    leave_no_empty_folder,
+    make_folder,
+)
 from genaudio_core.processes.programs import run_program
 
 
@@ -152,3 +161,12 @@ def test_a_signal_that_comes_in_a_callback_of_the_interpreter_is_not_lost(reques
             time.sleep(0.01)
     assert watch() is None and stopped.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_command_that_fails_leaves_no_folder_that_it_made(tmp_path):
+    (tmp_path / 'there').mkdir()
+    make_folder(tmp_path / 'a' / 'b' / 'c')
+    make_folder(tmp_path / 'there')
+    (make_folder(tmp_path / 'full') / 'x').write_text('')
+    leave_no_empty_folder()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['full', 'there']

@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command_line import notice, number, seed, show, threads, whole
+from bridge.commands._midi_outputs import check_names
+from genaudio_core.command_line import check_outputs, notice, number, seed, show, threads, whole
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.generation import MAX_BEATS, Generated
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import check_writable, find_model
+from genaudio_core.files import find_model
 from genaudio_core.score.notes import Score
 from genaudio_core.score.reading import midi_bytes, read_midi, write_midi
 
 DEFAULT_MODEL = 'live'
 STDOUT = Path('-')
-SUFFIXES = ('.mid', '.midi', '.smf', '.kar', '')  # of MIDI files
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -91,17 +91,10 @@ def check_output(args: argparse.Namespace) -> None:
             raise GenaudioError('-o - writes to stdout, which is closed here: give a file name.')
         if sys.stdout.isatty():
             raise GenaudioError('-o - writes a MIDI file to stdout, which is a terminal here: add > FILE or | PROGRAM.')
-    elif args.out.suffix.lower() not in SUFFIXES:
-        raise GenaudioError(f'{args.out} would be a MIDI file, not {args.out.suffix[1:]}: end its name in .mid.')
-    outs = [args.out]
-    if args.picture:
-        if args.picture.suffix.lower() not in ('.png', '.svg', '.pdf'):
-            raise GenaudioError(f'--picture must end in .png, .svg or .pdf, not {args.picture.name}.')
-        outs.append(args.picture)
-    for out in outs:
-        for path in [out] if takes == 1 else [numbered(out, i) for i in range(1, takes + 1)]:
-            if path != STDOUT:
-                check_writable(path)
+    check_names(None if args.out == STDOUT else args.out, args.picture)
+    outs = [out for out in (args.out, args.picture) if out is not None]
+    files = [out if takes == 1 else numbered(out, i) for out in outs for i in range(1, takes + 1) if out != STDOUT]
+    check_outputs(args, 'out', 'picture', files=files)
 
 
 def read(path: Path) -> Score:

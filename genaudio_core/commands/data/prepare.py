@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from genaudio_core.command_line import check_outputs, threads
+from genaudio_core.files import atomic_write
 
 HELP = 'Make one compact data file from folders (or archives) of MIDI, MusicXML or Humdrum.'
 EXAMPLE = 'genaudio-train prepare ~/scores -o data/scores.safetensors --report report.json'
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> dict:
             args.folders, args.out, workers=max(args.workers, 1), progress=lambda n: bar.update(task, completed=n)
         )
     if args.report:
-        args.report.write_text(json.dumps(report, indent=1) + '\n')
+        with atomic_write(args.report) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + '\n')
     report['skipped_files'] = report['skipped_files'][:10]
     return report | {'out': str(args.out)}

@@ -1,11 +1,10 @@
 """`genaudio-train prepare-sounds`: see HELP."""
 
 import argparse
-import sys
-import time
 from pathlib import Path
 
 from genaudio_core.command_line import number, seed
+from genaudio_core.commands.data._counting import counting
 
 HELP = 'Pack labelled sounds to train separators on: scores rendered and sung, recordings, your own stems.'
 EXAMPLE = """genaudio-train prepare-sounds --scores data --recordings shared/data/audio -o data/sounds
@@ -41,36 +40,21 @@ def run(args: argparse.Namespace) -> dict:
         raise GenaudioError('Give --scores, --own or both.')
     if (args.out / 'index.jsonl').exists() and not args.singing:
         raise GenaudioError(f'{args.out} already holds sounds. Give another folder, or remove it first.')
-    last = 0.0
-
-    def progress(stage: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 2:
-            last = time.monotonic()
-            of = f' of {total}' if total else ''
-            print(f'\r{stage}: {done}{of}   ', end='', file=sys.stderr, flush=True)
-
     result: dict = {'folder': str(args.out)}
     if args.singing:
         if args.scores is None or args.recordings is None or args.own or args.vary:
             raise GenaudioError('--singing needs --scores (melodies) and --recordings (voices), and nothing else.')
-        result |= prepare_singing(
-            args.out, args.scores, args.recordings, seed=args.seed, size=args.size, progress=progress
-        )
-        print(file=sys.stderr)
+        with counting() as progress:
+            result |= prepare_singing(
+                args.out, args.scores, args.recordings, seed=args.seed, size=args.size, progress=progress
+            )
     elif args.scores is not None:
-        result |= prepare_sounds(
-            args.out, args.scores, args.recordings, seed=args.seed, size=args.size, vary=args.vary,
-            progress=progress,
-        )  # fmt: skip
-        print(file=sys.stderr)
+        with counting() as progress:
+            result |= prepare_sounds(
+                args.out, args.scores, args.recordings, seed=args.seed, size=args.size, vary=args.vary,
+                progress=progress,
+            )  # fmt: skip
     if args.own:
-        try:
-            with SoundWriter(args.out) as writer:
-                result['own'] = pack_own_sounds(writer, args.own, notice)
-        except GenaudioError:
-            index = args.out / 'index.jsonl'
-            if index.exists() and not index.stat().st_size:  # leave no empty set behind
-                index.unlink()
-            raise
+        with SoundWriter(args.out) as writer:
+            result['own'] = pack_own_sounds(writer, args.own, notice)
     return result

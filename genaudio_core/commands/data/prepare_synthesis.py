@@ -1,11 +1,10 @@
 """`genaudio-train prepare-synthesis`: see HELP."""
 
 import argparse
-import sys
-import time
 from pathlib import Path
 
 from genaudio_core.command_line import check_outputs, number, seed, whole
+from genaudio_core.commands.data._counting import counting
 
 HELP = 'pack mel spectrograms of single sounds, with what the audio encoder hears in them, to train synthesis on'
 EXAMPLE = (
@@ -29,22 +28,14 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.training.sounds.packed_mels import prepare_synthesis
 
     check_outputs(args, 'out')
-    last = 0.0
-
-    def progress(stage: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 2:
-            last = time.monotonic()
-            print(f'\r{stage}: {done} of {total}   ', end='', file=sys.stderr, flush=True)
-
-    result = prepare_synthesis(
-        args.out,
-        SoundSet(args.sounds),
-        args.recordings,
-        per_font=args.notes,
-        scale=args.size,
-        seed=args.seed,
-        progress=progress,
-    )
-    print(file=sys.stderr)
+    with counting() as progress:
+        result = prepare_synthesis(
+            args.out,
+            SoundSet(args.sounds),
+            args.recordings,
+            per_font=args.notes,
+            scale=args.size,
+            seed=args.seed,
+            progress=progress,
+        )
     return {'out': str(args.out), **result}

@@ -71,8 +71,7 @@ def _own(args: argparse.Namespace) -> dict:
     from genaudio_core.training.queries.own_space import build_own_space
 
     space, variants = build_own_space(EncoderProcess(args.encoder, args.encoder_model), args.own, notice)
-    with atomic_write(args.out) as temporary:
-        space.save(temporary)
+    space.save(args.out)
     if args.variants:
         with atomic_write(args.variants) as temporary, open(temporary, 'wb') as file:
             np.savez(file, **variants)  # pyright: ignore[reportArgumentType]

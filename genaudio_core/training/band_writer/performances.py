@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.score.instruments import DRUM_ALIASES
 from genaudio_core.score.notes import Note
@@ -25,8 +26,14 @@ class Performances:
         for file, split in zip(files, split_by_work(works), strict=True):
             if split:
                 continue
-            style = Path(file.name).stem.split('_')[3].split('-')[0]
-            notes = sorted(note for track in read_score(file).tracks if track.is_drum for note in track.notes)
+            words = Path(file.name).stem.split('_')  # drummer, session, number, style ...
+            try:
+                tracks = read_score(file).tracks
+            except GenaudioError as error:
+                notice(f'{file.source}/{file.name} is passed over: {error}')
+                continue
+            style = words[3].split('-')[0] if len(words) > 3 else ''
+            notes = sorted(note for track in tracks if track.is_drum for note in track.notes)
             bars: list[list[Note]] = []
             for note in notes:
                 # A stroke a hair before the line belongs to the bar that it opens.

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import read_arrays
+from genaudio_core.files import atomic_write, read_arrays
 from genaudio_core.training.sounds.lexicon import CONCEPTS, NAMES
 
 QUERY_DIM = 128
@@ -111,7 +111,7 @@ class QuerySpace:
         return self.concepts[self.names.index(name)]
 
     def save(self, path: str | Path) -> None:
-        with open(path, 'wb') as file:
+        with atomic_write(path) as temporary, open(temporary, 'wb') as file:
             np.savez(file, centre=self.centre, turn=self.turn, concepts=self.concepts, names=np.array(self.names),
                      queries=np.array(json.dumps(self.queries)))  # fmt: skip
 

@@ -1,22 +1,29 @@
 """Finding and reading scores of any kind: folders, archives, MIDI, MusicXML, Humdrum."""
 
 import json
+import lzma
 import re
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.score.notes import Score
-from genaudio_core.score.reading import read_midi
+from genaudio_core.score.reading import MAX_BYTES, read_midi
 
 MIDI_SUFFIXES = ('.mid', '.midi', '.kar', '.rmi')
 NOTATION_SUFFIXES = ('.musicxml', '.mxl', '.xml', '.krn')
 ARCHIVE_SUFFIXES = ('.tar', '.tar.xz', '.tar.gz', '.tgz', '.tar.bz2', '.zip')
 FACTS = 'facts.jsonl'  # in an archive of written music: what is known about each file, a line for each
+# What zipfile and tarfile raise where an archive is damaged, cut off, or locked with a password.
+_DAMAGE = (
+    OSError, EOFError, ValueError, LookupError, RuntimeError,
+    zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error,
+)  # fmt: skip
 
 
 class ScoreFile(NamedTuple):
@@ -26,6 +33,7 @@ class ScoreFile(NamedTuple):
     name: str  # path within the source
     data: bytes
     facts: dict[str, Any] | None = None  # of written music: `band_writer.writer.Piece.facts`
+    fault: str = ''  # why there are no bytes: `read_score` raises it
 
 
 def _is_score(name: str) -> bool:
@@ -34,6 +42,9 @@ def _is_score(name: str) -> bool:
 
 def find_scores(folders: list[Path]) -> Iterator[ScoreFile]:
     """Yield every score in `folders`, archives in them included, in a stable order.
+
+    What cannot be read (a file, a member of an archive, the rest of a damaged archive) is yielded with its fault, and
+    everything else goes on. Nothing is unpacked to disk, whatever members are called.
 
     Raises
     ------
@@ -50,25 +61,50 @@ def find_scores(folders: list[Path]) -> Iterator[ScoreFile]:
             if path.name.lower().endswith(ARCHIVE_SUFFIXES):
                 yield from _in_archive(path, source if len(below.parts) > 1 else path.name.split('.')[0])
             elif _is_score(path.name):
-                yield ScoreFile(source, str(below), path.read_bytes())
+                try:
+                    yield ScoreFile(source, str(below), path.read_bytes())
+                except OSError as error:
+                    yield ScoreFile(source, str(below), b'', fault=f'cannot be read: {error.strerror or error}')
 
 
 def _in_archive(path: Path, source: str) -> Iterator[ScoreFile]:
-    if path.name.lower().endswith('.zip'):
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(archive.namelist())
-            lines = archive.read(FACTS).decode().splitlines() if FACTS in names else []
-            facts = {line['file']: line for line in map(json.loads, lines)}
-            for name in names:
-                if _is_score(name):
-                    yield ScoreFile(source, name, archive.read(name), facts.get(name))
-        return
+    try:
+        yield from (_in_zip if path.name.lower().endswith('.zip') else _in_tar)(path, source)
+    except _DAMAGE as error:
+        why = f'the archive is damaged or cut off; what stands before that is read ({one_line(error)})'
+        yield ScoreFile(source, path.name, b'', fault=why)
+
+
+def _in_zip(path: Path, source: str) -> Iterator[ScoreFile]:
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(set(archive.namelist()))
+        facts = {}
+        if FACTS in names:
+            try:
+                facts = {line['file']: line for line in map(json.loads, archive.read(FACTS).decode().splitlines())}
+            except (*_DAMAGE, TypeError) as error:
+                yield ScoreFile(source, f'{path.name}/{FACTS}', b'', fault=f'is damaged ({one_line(error)})')
+        for name in filter(_is_score, names):
+            try:
+                fault = _too_long(archive.getinfo(name).file_size)
+                data = b'' if fault else archive.read(name)
+            except _DAMAGE as error:
+                data, fault = b'', f'is damaged in the archive ({one_line(error)})'
+            yield ScoreFile(source, name, data, facts.get(name), fault)
+
+
+def _in_tar(path: Path, source: str) -> Iterator[ScoreFile]:
     with tarfile.open(path) as archive:
         for member in archive:  # in the order stored: seeking back in a compressed archive starts it over
-            if member.isfile() and _is_score(member.name):
-                extracted = archive.extractfile(member)
-                if extracted is not None:
-                    yield ScoreFile(source, member.name, extracted.read())
+            if not _is_score(member.name) or member.isdir():
+                continue
+            fault = _too_long(member.size) if member.isfile() else 'is a link or device, not a file of the archive'
+            extracted = None if fault else archive.extractfile(member)
+            yield ScoreFile(source, member.name, extracted.read() if extracted else b'', fault=fault)
+
+
+def _too_long(size: int) -> str:
+    return f'is too long for a score (over {MAX_BYTES >> 20} MiB)' if size > MAX_BYTES else ''
 
 
 def read_score(file: ScoreFile) -> Score:
@@ -79,6 +115,8 @@ def read_score(file: ScoreFile) -> Score:
     GenaudioError
         If it cannot be read; the message says why.
     """
+    if file.fault:
+        raise GenaudioError(file.fault)
     suffix = Path(file.name).suffix.lower()
     if suffix in MIDI_SUFFIXES:
         score = read_midi(file.data)
@@ -98,7 +136,7 @@ def read_score(file: ScoreFile) -> Score:
                 stream = music21.converter.parse(temporary.name, forceSource=True)
                 data = music21.midi.translate.streamToMidiFile(stream).writestr()
         except Exception as error:  # music21 raises whatever its parsers meet
-            raise GenaudioError(f'music21 cannot read it ({type(error).__name__}: {error})') from None
+            raise GenaudioError(f'music21 cannot read it ({type(error).__name__}: {one_line(error)})') from None
     return read_midi(data)
 
 

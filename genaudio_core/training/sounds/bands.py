@@ -30,9 +30,9 @@ import mido
 import numpy as np
 
 from genaudio_core.command_line import notice
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.sound.loudness import rms
-from genaudio_core.sound.soundfont import DRUM_BANK, Generators, PlayedNote, silence
+from genaudio_core.sound.soundfont import DRUM_BANK, Generators, PlayedNote, load_font, silence
 from genaudio_core.training.sounds.altered_voices import AlteredVoice, coarsen, draw_voices
 from genaudio_core.training.sounds.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
 from genaudio_core.training.sounds.packed_clips import SPLITS, SoundWriter
@@ -84,7 +84,8 @@ def read_events(path: Path) -> Events:
             elif not message.is_meta and hasattr(message, 'channel'):
                 events.append((now, message))
     except (OSError, EOFError, ValueError, KeyError, IndexError, mido.KeySignatureError) as error:
-        raise GenaudioError(f'{path} is not a readable MIDI file: {error}.') from error
+        why = getattr(error, 'strerror', None) or one_line(error)
+        raise GenaudioError(f'{path} is not a readable MIDI file, and is passed over ({why}).') from error
     return events
 
 
@@ -106,9 +107,7 @@ class BandRenderer:
         })  # fmt: skip
         self._generators = Generators(self.synth)
         self._presets: dict[tuple[str, int, int], bool] = {}
-        self.fonts = {Path(path).stem: self.synth.sfload(str(path)) for path in soundfonts}
-        if broken := [name for name, number in self.fonts.items() if number < 0]:
-            raise GenaudioError(f'fluidsynth cannot read the SoundFont {broken[0]}.')
+        self.fonts = {Path(path).stem: load_font(self.synth, path) for path in soundfonts}
 
     def window(
         self,
@@ -357,6 +356,11 @@ def render_bands(
     -------
     dict
         The number of windows by split.
+
+    Raises
+    ------
+    GenaudioError
+        If there is no MIDI file, no window in them, or a SoundFont cannot be read.
     """
     paths = sorted(path for folder in folders for path in folder.rglob('*.mid'))
     if not paths:
@@ -398,6 +402,11 @@ def render_bands(
                 counts[split] += 1
             if n % 10 == 9:
                 notice(f'{n + 1}/{len(paths)} pieces, {counts}')
+    if not any(counts.values()):
+        raise GenaudioError(
+            f'No window with two sounding parts is in the {len(paths)} MIDI files ({", ".join(splits)}); give files of '
+            'bands with 20 notes or more.'
+        )
     return counts
 
 

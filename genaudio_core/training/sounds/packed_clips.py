@@ -21,6 +21,7 @@ Read this first (the streaming separator and the synthesis models use it too)::
   SoundFont that no training clip uses (``source`` names it).
 """
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import make_folder
 
 SHARD_BYTES = 512 * 2**20
@@ -84,6 +85,11 @@ class SoundWriter:
         if self._shard is not None:
             self._shard.close()
         self._index.close()
+        if self._shard is None:  # nothing came: leave no empty set behind
+            index = self.folder / 'index.jsonl'
+            with contextlib.suppress(OSError):
+                if not index.stat().st_size:
+                    index.unlink()
 
     def add(
         self,
@@ -136,7 +142,7 @@ class SoundSet:
     Raises
     ------
     GenaudioError
-        If a folder holds no prepared sounds.
+        If a folder holds no prepared sounds, or they are damaged.
     """
 
     def __init__(self, folder: str | Path, *more: str | Path):
@@ -152,8 +158,23 @@ class SoundSet:
         index = folder / 'index.jsonl'
         if not index.is_file():
             raise GenaudioError(f'{folder} contains no prepared sounds; make them with: genaudio-train prepare-sounds')
-        with open(index, encoding='utf-8') as lines:
-            return [Clip(**json.loads(line)) for line in lines if line.endswith('\n')]
+        try:
+            with open(index, encoding='utf-8') as lines:
+                clips = [Clip(**json.loads(line)) for line in lines if line.endswith('\n')]
+            ends: dict[str, int] = defaultdict(int)  # bytes
+            for clip in clips:
+                ends[clip.shard] = max(ends[clip.shard], 2 * (clip.offset + clip.n_samples * clip.channels))
+            for shard, end in ends.items():  # samples are written before the line that names them
+                if (size := (folder / shard).stat().st_size) < end:
+                    raise ValueError(f'{shard} has {size} bytes of {end}')
+        except OSError as error:
+            raise GenaudioError(f'Cannot read {error.filename or index}: {error.strerror or error}.') from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise GenaudioError(
+                f'The sounds in {folder} are damaged ({one_line(error)}); make them again with: '
+                'genaudio-train prepare-sounds'
+            ) from error
+        return clips
 
     def __getstate__(self):
         return {'folder': self.folder, 'clips': self.clips, '_maps': {}}

@@ -85,4 +85,4 @@ def test_nothing_usable_is_one_clear_line(tmp_path, capsys, make):
         write(mine / 'things' / 'gizmo.wav', tone(440))
     code, _, said = prepare(capsys, mine, tmp_path / 'out')
     assert code == 2 and ('does not exist' if make == 'missing' else 'No usable sound') in said
-    assert 'Traceback' not in said and not (tmp_path / 'out' / 'index.jsonl').exists()
+    assert 'Traceback' not in said and not (tmp_path / 'out').exists()

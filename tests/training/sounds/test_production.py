@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from genaudio_core.commands.cli import main
+from genaudio_core.score.notes import Note, Score, Track
+from genaudio_core.score.reading import write_midi
 from genaudio_core.sound.audio_files import AudioWriter
 from genaudio_core.sound.soundfont import SAMPLE_RATE, PlayedNote
 from genaudio_core.training.sounds.bands import BandRenderer
@@ -87,6 +89,28 @@ def test_bands_can_be_sung_and_given_to_synthesizers(test_font):
         assert all(audio.shape == (2, 2 * SAMPLE_RATE) for audio in stems.values())
         labels |= stems.keys()
     assert not labels & {'piano', 'flute', 'electric bass'}
+
+
+@pytest.mark.parametrize('data', [b'', b'RIFF', b'RIFF\0\0\0\0sfbk' + bytes(500), b'hello ' * 99])
+@pytest.mark.parametrize('option', ['--fonts', '--test-fonts'])
+def test_a_font_that_is_none_is_one_line_before_anything_is_made(tmp_path, capfd, test_font, option, data):
+    write_midi(Score([Track(notes=[Note(0, 1, 60)])]), tmp_path / 'a.mid')
+    (tmp_path / 'bad.sf2').write_bytes(data)
+    fonts = {'--fonts': str(test_font), '--test-fonts': str(test_font)} | {option: str(tmp_path / 'bad.sf2')}
+    words = [word for pair in fonts.items() for word in pair]
+    assert main(['prepare-bands', str(tmp_path), '-o', str(tmp_path / 'out'), *words]) == 2
+    said = capfd.readouterr().err  # fluidsynth's own lines would be here, too
+    assert said.count('\n') == 1 and 'bad.sf2' in said and not (tmp_path / 'out').exists()
+
+
+def test_bands_in_which_nothing_plays_together_are_told_and_no_folder_is_left(tmp_path, capfd, test_font):
+    write_midi(Score([Track(notes=[Note(i, 1, 60) for i in range(40)])]), tmp_path / 'a.mid')
+    (tmp_path / 'b.mid').write_bytes(b'MThd')
+    words = ['--fonts', str(test_font), '--test-fonts', str(test_font)]
+    assert main(['prepare-bands', str(tmp_path), '-o', str(tmp_path / 'out'), *words]) == 2
+    passed, error = capfd.readouterr().err.splitlines()
+    assert 'b.mid is not a readable MIDI file' in passed and 'No window' in error
+    assert not (tmp_path / 'out').exists()
 
 
 def test_singing_needs_voices(tmp_path, capsys):

@@ -95,6 +95,27 @@ def test_an_empty_folder_says_what_to_do(tmp_path):
         SoundSet(tmp_path)
 
 
+def test_an_empty_set_is_not_left_behind(tmp_path):
+    with SoundWriter(tmp_path / 'none'):
+        pass
+    assert list((tmp_path / 'none').iterdir()) == []
+
+
+@pytest.mark.parametrize('harm', ['binary', 'no json', 'other json', 'cut shard', 'no shard', 'list'])
+def test_a_damaged_set_is_one_line(folder, harm):
+    index, shard = folder / 'index.jsonl', folder / 'shard-000.pcm'
+    if harm == 'cut shard':
+        shard.write_bytes(shard.read_bytes()[:-2])
+    elif harm == 'no shard':
+        shard.unlink()
+    else:
+        bad = {'binary': b'\xdb\xff\n', 'no json': b'{"label"\n', 'other json': b'{"a": 1}\n', 'list': b'[1]\n'}[harm]
+        index.write_bytes(index.read_bytes() + bad)
+    with pytest.raises(GenaudioError) as caught:
+        SoundSet(folder)
+    assert '\n' not in str(caught.value) and str(folder) in str(caught.value)
+
+
 def test_mixtures_repeat_and_differ(folder):
     mixer = MixtureMaker(SoundSet(folder), 'train', MixtureConfig(seconds=0.2, noise=1.0))
     first, again = mixer.draw(random.Random(3)), mixer.draw(random.Random(3))
