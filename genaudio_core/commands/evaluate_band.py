@@ -10,6 +10,7 @@ from typing import Any
 from genaudio_core.command_line import notice, threads, whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import find_model, make_folder
+from genaudio_core.inference.model_card import read_card
 
 HELP = 'Measure how a band plays together: to tunes, to band music, to a loop; compared with real and written music.'
 EXAMPLE = 'genaudio-train evaluate-band --data data/scores.safetensors --seeds 3 --rolls rolls'
@@ -52,6 +53,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.copies and not args.data:
         raise GenaudioError('--copies searches the music of --data: give its file.')
     model = str(find_model(args.model).resolve()) if args.model else ''
+    if model:
+        read_card(model)
     for folder in (args.rolls, args.keep):
         if folder is not None:
             make_folder(folder)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tiny_data import TEST, TRAIN, VALID, make_data, make_piece
 
 from genaudio_core.errors import GenaudioError
@@ -206,3 +208,16 @@ def test_the_meter_of_a_score_arrives(tmp_path):
     (tmp_path / 'a.mid').write_bytes(midi(score))
     prepare([tmp_path / 'a.mid'], tmp_path / 'out.safetensors')
     assert ScoreData(tmp_path / 'out.safetensors').meters(0) == [(0, 2)]
+
+
+@given(share=st.floats(0, 0.9999))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_data_file_that_is_cut_off_anywhere_is_one_line(tmp_path, share):
+    whole = tmp_path / 'x.safetensors'
+    if not whole.exists():
+        make_data(whole, 4)
+    data = whole.read_bytes()
+    (tmp_path / 'cut.safetensors').write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(GenaudioError, match=r'cut\.safetensors') as caught:
+        ScoreData(tmp_path / 'cut.safetensors')
+    assert '\n' not in str(caught.value)

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import atomic_write
 from genaudio_core.music.chord_recognition import Segment, recognise_score
 from genaudio_core.music.descriptions import chord_code
@@ -260,16 +261,30 @@ class ScoreData:
                 head = json.loads(file.read(size))
         except OSError as error:
             raise GenaudioError(f'Cannot read {path}: {error.strerror}. Make one: genaudio-train prepare') from error
-        except ValueError:
-            raise GenaudioError(f'{path} is not a genaudio data file. Make one: genaudio-train prepare') from None
-        metadata = head.pop('__metadata__', {})
-        if metadata.get('genaudio_scores') != FORMAT_VERSION:
+        except (ValueError, RecursionError):
+            head = None
+        if not isinstance(head, dict):
+            raise GenaudioError(f'{path} is not a genaudio data file. Make one: genaudio-train prepare')
+        metadata = head.pop('__metadata__', None) or {}
+        if 'genaudio_scores' not in metadata:
+            raise GenaudioError(f'{path} is not a genaudio data file. Make one: genaudio-train prepare')
+        if metadata['genaudio_scores'] != FORMAT_VERSION:
             raise GenaudioError(f'{path} was made by another version. Make it again: genaudio-train prepare')
+        try:
+            self._map(path, 8 + size, head, metadata)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise GenaudioError(
+                f'{path} is damaged or cut off ({one_line(error)}). Make it again: genaudio-train prepare'
+            ) from error
+        self.path = path
+
+    def _map(self, path: Path, start: int, head: dict[str, Any], metadata: dict[str, str]) -> None:
+        """Map the columns that `head` describes, from byte `start` on."""
         # safetensors' own numpy loader copies; mapping its plain layout shares the pages.
         types = {'I32': '<i4', 'U16': '<u2', 'U8': 'u1', 'I8': 'i1', 'I64': '<i8'}
         raw = np.memmap(path, mode='r')
         columns = {
-            name: raw[8 + size + begin : 8 + size + end].view(types[entry['dtype']]).reshape(entry['shape'])
+            name: raw[start + begin : start + end].view(types[entry['dtype']]).reshape(entry['shape'])
             for name, entry in head.items()
             for begin, end in [entry['data_offsets']]
         }
@@ -282,7 +297,6 @@ class ScoreData:
         self.sources: list[str] = json.loads(metadata['sources'])
         self.names: list[str] = json.loads(metadata['names'])
         self.report: dict = json.loads(metadata['report'])
-        self.path = path
 
     def __len__(self) -> int:
         return len(self.offset) - 1
