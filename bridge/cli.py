@@ -49,6 +49,14 @@ GROUPS = (
         },
         'genaudio separate song.wav -q drums -q vocals --residual -o stems/',
     ),
+    Group(
+        'in a DAW',
+        {
+            'plugin': 'install the plug-ins for a DAW (VST3, CLAP, LV2), or remove them',
+            'serve': 'serve the plug-ins that play in a DAW (they start it themselves)',
+        },
+        'genaudio plugin install',
+    ),
     Group('measure', {'bench': 'measure how fast this machine plays'}, 'genaudio bench continue --json'),
 )
 COMMANDS = names_of(GROUPS)

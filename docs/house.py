@@ -21,6 +21,7 @@ FLOORS = {
     'bridge/bench': 8,
     'genaudio_core/commands/data': 8,
     'genaudio_core/training/fit': 8,
+    'bridge/daw': 8,
     'bridge/live': 7,
     'genaudio_core/training/queries': 7,
     'bridge/band': 6,

@@ -6,7 +6,7 @@ is simply not there when it is wanted, and what comes after it is where it belon
 signal meanwhile).
 
 Order of stores: the writer first takes the positions it is about to overwrite out of the header, then writes the
-samples, then announces them. A reader copies, then looks at the header again. Between the steps stands `_fence`. On
+samples, then announces them. A reader copies, then looks at the header again. Between the steps stands `fence`. On
 x86 stores are seen in the order in which they were made, and loads are made in order, so the fence is nothing there;
 what is left is that numpy makes each step with machine code of its own, which no compiler moves across a call. On Arm
 and other processors another core may see the header before the samples, whatever Python does between two bytecodes:
@@ -18,6 +18,7 @@ value is one aligned word of 8 bytes and is never seen half written.
 import platform
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def make_fence(machine: str) -> Callable[[], None]:
         return lambda: None
     lock = threading.local()  # one for each thread: nobody ever waits for it
 
-    def fence() -> None:
+    def give_and_take() -> None:
         own = getattr(lock, 'own', None)
         if own is None:
             own = lock.own = threading.Lock()
@@ -43,10 +44,11 @@ def make_fence(machine: str) -> Callable[[], None]:
         own.acquire()
         own.release()
 
-    return fence
+    return give_and_take
 
 
-_fence = make_fence(platform.machine())
+fence = make_fence(platform.machine())
+"""What stands between two steps of a writer or reader on this machine."""
 
 
 def capacity_for(samples: int) -> int:
@@ -65,6 +67,8 @@ class Ring:
         Of an existing ring, to attach to it; else a new one is made.
     capacity
         Samples, a power of two, for a new ring; one that is attached to says its own.
+    memory
+        Where an existing ring lies, with the methods of `Shared`, in place of a name.
 
     Raises
     ------
@@ -72,13 +76,14 @@ class Ring:
         If the capacity is no power of two, or the ring of this name has other channels.
     """
 
-    def __init__(self, n_channels: int, name: str | None = None, capacity: int = CAPACITY):
-        if name is None and (capacity < 2 or capacity & (capacity - 1)):
+    def __init__(self, n_channels: int, name: str | None = None, capacity: int = CAPACITY, *, memory: Any = None):
+        is_new = name is None and memory is None
+        if is_new and (capacity < 2 or capacity & (capacity - 1)):
             raise ValueError(f'capacity must be a power of two, not {capacity}')
         self.n_channels = n_channels
-        self._shared = Shared(_HEADER * 8 + n_channels * capacity * 4 if name is None else 0, name)
+        self._shared = memory or Shared(_HEADER * 8 + n_channels * capacity * 4 if is_new else 0, name)
         self._header = self._shared.array(np.int64, _HEADER)
-        if name is None:
+        if is_new:
             self._header[_CAPACITY], self._header[_CHANNELS] = capacity, n_channels
         elif self._header[_CHANNELS] != n_channels:
             there = int(self._header[_CHANNELS])
@@ -136,15 +141,15 @@ class Ring:
             raise ValueError(f'cannot write {n} samples at {position}: capacity {self.capacity}, end {end}')
         if position > end:
             header[_BEGIN] = position  # the ring is empty from here on: begin is not before end
-            _fence()
+            fence()
             header[_END] = position
         oldest = position + n - self.capacity
         if oldest > header[_BEGIN]:
             header[_BEGIN] = oldest
-        _fence()
+        fence()
         for to, part in self._parts(position, n):
             self._samples[:, to] = samples[:, part]
-        _fence()
+        fence()
         header[_END] = position + n
 
     def read_into(self, out: np.ndarray, position: int) -> bool:
@@ -155,10 +160,10 @@ class Ring:
         n = out.shape[-1]
         if position < self._header[_BEGIN] or position + n > self._header[_END]:
             return False
-        _fence()
+        fence()
         for at, part in self._parts(position, n):
             out[:, part] = self._samples[:, at]
-        _fence()
+        fence()
         return bool(position >= self._header[_BEGIN])  # else the writer overtook us
 
     def close(self) -> None:

@@ -1,0 +1,412 @@
+// genaudio stems: four sounds pulled out of a stereo track, and what is left. The engine does the work (bridge/daw);
+// here a block goes into one ring and what belongs to the block `latency` samples ago is taken from another.
+//
+// The process call takes no lock, makes no system call, allocates nothing and waits for nobody while the host plays.
+// Where the host renders, it waits for the engine, two seconds a block at most.
+#include "DistrhoPlugin.hpp"
+
+#include <cmath>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "../host_time.hpp"
+#include "../link.hpp"
+#include "../meeting.hpp"
+
+START_NAMESPACE_DISTRHO
+using namespace genaudio;
+
+constexpr uint32_t STEMS = 4, PAIRS = STEMS + 2, OUTS = 2 * PAIRS, CHUNK = 8192, HISTORY = 1u << 17;
+constexpr uint32_t WEIGHTS = STEMS + 3;  // of each stem, the rest and the dry signal in the monitor; of wet at all
+constexpr uint32_t CHANGES = 4096;
+constexpr float SILENT_DB = -60.f, RAMP = 64.f;  // samples from one level to another
+const char* const WORDS[] = {
+    "own words", "drums", "bass", "vocals", "guitar", "piano", "electric guitar", "acoustic guitar", "strings",
+    "brass", "organ", "synth", "synth bass", "electric piano", "kick drum", "snare drum", "hi-hat", "cymbals",
+    "hand percussion", "violin", "cello", "trumpet", "saxophone", "flute", "choir"};
+constexpr uint32_t N_WORDS = sizeof WORDS / sizeof *WORDS;
+
+// Numbers of parameters never change: sessions and automation hold them. New ones are added at the end.
+enum : uint32_t { P_BYPASS, P_WET, P_REST_GAIN, P_REST_MUTE, P_REST_SOLO, P_STEM };
+enum : uint32_t { S_QUERY, S_GAIN, S_MUTE, S_SOLO, S_COUNT };
+constexpr uint32_t P_ENGINE = P_STEM + STEMS * S_COUNT, P_MISSED = P_ENGINE + 1, P_FREEWHEEL = P_ENGINE + 2;
+#ifdef GENAUDIO_LV2  // a port of the host's word; the others are told in their own way (bridge/daw/building.py)
+constexpr uint32_t N_PARAMETERS = P_FREEWHEEL + 1;
+#else
+constexpr uint32_t N_PARAMETERS = P_FREEWHEEL;
+#endif
+
+struct Change {  // of levels, at a position of the stream
+  int64_t at;
+  float weights[WEIGHTS];
+};
+
+class StemsPlugin : public Plugin {
+  std::atomic<float> values[P_FREEWHEEL + 1] = {};
+  std::atomic<bool> offline{false};
+  std::atomic<int> text_version{1};
+  std::mutex words;  // guards what follows; never taken by the process call
+  std::string texts[STEMS], model, hash, wanted;
+  std::string last_state;
+  Meeting meeting;
+  Link link;
+  Pace pace;
+  Playhead playhead;
+  bool gave_up = false, begins = true;
+  uint32_t latency = 0;
+  double rate = 0;
+  int64_t position = 0, start = 0;  // of the next sample in; of the first since it was switched on
+  float told[STEMS] = {};
+  int told_version = 0;
+  std::vector<float> history[2], scratch[2 * STEMS], clean[2];
+  std::vector<Change> changes;
+  uint64_t first_change = 0, n_changes = 0;
+  float now_at[WEIGHTS] = {}, target[WEIGHTS] = {}, step[WEIGHTS] = {}, asked[WEIGHTS] = {};
+  uint32_t ramp_left = 0;
+  bool had = true;  // there were results for the last sample
+  float fade = 1, click = 0, offset[OUTS] = {}, last_wet[OUTS] = {};
+
+ public:
+  StemsPlugin()
+      : Plugin(N_PARAMETERS, 0, 1),
+        link([this] { return hello(); }, [this](const std::string& line) { heard(line); }) {
+    values[P_WET] = 1;
+    for (uint32_t i = 0; i < STEMS; ++i) values[P_STEM + S_COUNT * i + S_QUERY] = float(i + 1);
+    for (auto& one : history) one.assign(HISTORY, 0.f);
+    for (auto& one : scratch) one.assign(CHUNK, 0.f);
+    for (auto& one : clean) one.assign(CHUNK, 0.f);
+    changes.resize(CHANGES);
+    prepare(getSampleRate());
+  }
+
+ protected:
+  const char* getLabel() const override { return "genaudio_stems"; }
+  const char* getMaker() const override { return "genaudio"; }
+  const char* getLicense() const override { return "MIT"; }
+  const char* getDescription() const override { return "Pulls up to four sounds, asked for by words, out of a track."; }
+  uint32_t getVersion() const override { return d_version(0, 1, 0); }
+  int64_t getUniqueId() const override { return d_cconst('g', 'A', 's', 't'); }
+
+  void initAudioPort(bool input, uint32_t index, AudioPort& port) override {
+    static const char* const names[PAIRS] = {"Monitor", "Stem 1", "Stem 2", "Stem 3", "Stem 4", "Rest"};
+    const uint32_t pair = index / 2;
+    port.groupId = input || pair == 0 ? uint32_t(kPortGroupStereo) : pair - 1;
+    port.name = String(input ? "Input" : names[pair]) + (index % 2 ? " right" : " left");
+    port.symbol = String(input ? "in_" : "out_") + String(int(index + 1));
+  }
+
+  void initPortGroup(uint32_t group, PortGroup& info) override {
+    static const char* const names[] = {"Stem 1", "Stem 2", "Stem 3", "Stem 4", "Rest"};
+    static const char* const symbols[] = {"stem_1", "stem_2", "stem_3", "stem_4", "rest"};
+    if (group > STEMS) return Plugin::initPortGroup(group, info);
+    info.name = names[group], info.symbol = symbols[group];
+  }
+
+  static void level(Parameter& p, const String& name, const String& symbol) {
+    p.hints = kParameterIsAutomatable, p.name = name, p.symbol = symbol, p.unit = "dB";
+    p.ranges = ParameterRanges(0.f, SILENT_DB, 12.f);
+  }
+  static void button(Parameter& p, const String& name, const String& symbol) {
+    p.hints = kParameterIsAutomatable | kParameterIsBoolean, p.name = name, p.symbol = symbol;
+  }
+
+  void initParameter(uint32_t index, Parameter& p) override {
+    if (index == P_BYPASS) return p.initDesignation(kParameterDesignationBypass);
+    if (index == P_WET) {
+      p.hints = kParameterIsAutomatable, p.name = "Wet", p.symbol = "wet", p.ranges = ParameterRanges(1.f, 0.f, 1.f);
+    } else if (index == P_REST_GAIN) {
+      level(p, String("Rest gain"), String("rest_gain"));
+    } else if (index == P_REST_MUTE || index == P_REST_SOLO) {
+      button(p, String(index == P_REST_MUTE ? "Rest mute" : "Rest solo"), String(index == P_REST_MUTE ? "rest_mute" : "rest_solo"));
+    } else if (index < P_ENGINE) {
+      const uint32_t stem = (index - P_STEM) / S_COUNT, what = (index - P_STEM) % S_COUNT;
+      const String number(int(stem + 1)), name = String("Stem ") + number, symbol = String("stem_") + number;
+      if (what == S_GAIN) return level(p, name + " gain", symbol + "_gain");
+      if (what != S_QUERY)
+        return button(p, name + (what == S_MUTE ? " mute" : " solo"), symbol + (what == S_MUTE ? "_mute" : "_solo"));
+      p.hints = kParameterIsAutomatable | kParameterIsInteger;
+      p.name = name + " query", p.symbol = symbol + "_query";
+      p.ranges = ParameterRanges(float(stem + 1), 0.f, float(N_WORDS - 1));
+      p.enumValues.count = N_WORDS, p.enumValues.restrictedMode = true;
+      p.enumValues.values = new ParameterEnumerationValue[N_WORDS];
+      for (uint32_t i = 0; i < N_WORDS; ++i) {
+        p.enumValues.values[i].label = WORDS[i];
+        p.enumValues.values[i].value = float(i);
+      }
+    } else if (index == P_FREEWHEEL) {
+      p.hints = kParameterIsBoolean | kParameterIsInteger, p.name = "Freewheel", p.symbol = "freewheel";
+    } else {
+      p.hints = kParameterIsOutput | kParameterIsInteger;
+      p.name = index == P_ENGINE ? "Engine" : "Missed blocks", p.symbol = index == P_ENGINE ? "engine" : "missed";
+      p.ranges = ParameterRanges(0.f, 0.f, index == P_ENGINE ? 1.f : 1e6f);
+    }
+  }
+
+  float getParameterValue(uint32_t index) const override {
+    return index == P_ENGINE ? float(link.ready.load()) : values[index].load(std::memory_order_relaxed);
+  }
+  void setParameterValue(uint32_t index, float value) override {
+    values[index].store(value, std::memory_order_relaxed);
+    if (index == P_FREEWHEEL) offline = value > 0.5f;
+  }
+
+  // --- state: what parameters cannot hold
+
+  void initState(uint32_t, State& state) override {
+    state.key = "session", state.label = "Session", state.hints = kStateIsOnlyForDSP;
+    state.defaultValue = "{}";
+  }
+
+  String getState(const char*) const override {
+    auto* self = const_cast<StemsPlugin*>(this);
+    std::lock_guard<std::mutex> lock(self->words);
+    std::string out = "{\"format\": 1, \"model\": " + json_quoted(model) + ", \"hash\": " + json_quoted(hash);
+    return String((out + texts_as_json() + "}").c_str());
+  }
+
+  void setState(const char* key, const char* value) override {
+    if (std::strcmp(key, "offline") == 0) {  // the host's word, brought by what building.py adds to DPF
+      offline = *value == '1';
+      return;
+    }
+    if (std::strcmp(key, "session") != 0) return;
+    {
+      std::lock_guard<std::mutex> lock(words);
+      for (uint32_t i = 0; i < STEMS; ++i) texts[i] = json_text(value, "text" + std::to_string(i + 1));
+      wanted = json_text(value, "hash");
+      ++text_version;
+    }
+    say_texts();
+  }
+
+  std::string texts_as_json() const {
+    std::string out;
+    for (uint32_t i = 0; i < STEMS; ++i) out += ", \"text" + std::to_string(i + 1) + "\": " + json_quoted(texts[i]);
+    return out;
+  }
+  void say_texts() {
+    std::lock_guard<std::mutex> lock(words);
+    link.send("{\"texts\": " + std::to_string(text_version) + texts_as_json() + "}");
+  }
+
+  std::string hello() {
+    std::lock_guard<std::mutex> lock(words);
+    std::string out = "{\"genaudio\": \"stems\", \"protocol\": " + std::to_string(PROTOCOL) +
+                      ", \"texts\": " + std::to_string(text_version) + texts_as_json() +
+                      ", \"hash\": " + json_quoted(wanted) + ", \"words\": [";
+    for (uint32_t i = 0; i < N_WORDS; ++i) out += (i ? ", " : "") + json_quoted(WORDS[i]);
+    return out + "]}";
+  }
+
+  void heard(const std::string& line) {  // in the link's thread
+    if (json_text(line, "state") == "ready") {
+      std::lock_guard<std::mutex> lock(words);
+      model = json_text(line, "model"), hash = json_text(line, "hash");
+    }
+    if (json_number(line, "set_texts") > 0) {  // from `genaudio plugin query`
+      {
+        std::lock_guard<std::mutex> lock(words);
+        for (uint32_t i = 0; i < STEMS; ++i) texts[i] = json_text(line, "text" + std::to_string(i + 1), texts[i]);
+        ++text_version;
+      }
+      say_texts();
+    }
+  }
+
+  // --- switching on
+
+  // One latency for a rate, told before it is switched on. Blocks of up to 1,024 samples have time for the network;
+  // hosts that announce larger ones get one that fits those.
+  void prepare(double new_rate) {
+    const uint32_t scale = new_rate > 50000 ? 2 : 1;
+    uint32_t block = 1024 * scale;
+    while (block < getBufferSize() && block < 8192) block *= 2;
+    const uint32_t wanted_latency = block + 1024 * scale;
+    if (new_rate == rate && wanted_latency == latency) return;
+    link.close(), meeting.close();
+    rate = new_rate, latency = wanted_latency, position = 0;
+    setLatency(latency);
+  }
+  void sampleRateChanged(double new_rate) override { prepare(new_rate); }
+  void bufferSizeChanged(uint32_t) override { prepare(getSampleRate()); }
+
+  void activate() override {
+    prepare(getSampleRate());
+    setLatency(latency);
+    if (!meeting.is_open()) {
+      if (!meeting.open(2, 2 * STEMS, rate, latency)) d_stderr("genaudio: no shared memory: dry.");
+      else link.open(meeting.descriptor);
+    }
+    for (auto& one : history) std::fill(one.begin(), one.end(), 0.f);
+    start = position;
+    playhead = Playhead();
+    pace.begin();
+    first_change = n_changes = 0, ramp_left = 0;
+    wish(asked);
+    std::copy(asked, asked + WEIGHTS, now_at), std::copy(asked, asked + WEIGHTS, target);
+    had = true, fade = 1, click = 0, gave_up = false;
+    begins = true;
+    if (offline && meeting.is_open()) link.wait(20.0);  // a host that renders may wait here, and nowhere else so long
+  }
+
+  // --- the process call
+
+  void segment() {  // the engine begins afresh here: the same music becomes the same stems, wherever it was before
+    meeting.to_engine.push({position, SEGMENT, 0, 0, 0});
+    told_version = 0;
+    begins = false;
+  }
+
+  void ask() {
+    const int version = text_version.load(std::memory_order_relaxed);
+    for (uint32_t i = 0; i < STEMS; ++i) {
+      const float query = values[P_STEM + S_COUNT * i + S_QUERY].load(std::memory_order_relaxed);
+      if (query == told[i] && version == told_version) continue;
+      told[i] = query;
+      meeting.word(W_VALUES + i).store(int64_t(query + 0.5f), std::memory_order_relaxed);
+      meeting.to_engine.push({position, VALUE, int32_t(i), double(query), double(version)});
+    }
+    meeting.word(W_VALUES + STEMS).store(version, std::memory_order_relaxed);
+    told_version = version;
+  }
+
+  static float factor(float db) { return db <= SILENT_DB ? 0.f : std::pow(10.f, db / 20.f); }
+
+  void wish(float* to) const {  // the levels that the parameters ask for
+    const auto on = [this](uint32_t i) { return values[i].load(std::memory_order_relaxed) > 0.5f; };
+    const auto knob = [](uint32_t stem, uint32_t what) { return P_STEM + S_COUNT * stem + what; };
+    bool solo = on(P_REST_SOLO);
+    for (uint32_t i = 0; i < STEMS; ++i) solo = solo || on(knob(i, S_SOLO));
+    const float wet = values[P_WET].load(std::memory_order_relaxed);
+    for (uint32_t i = 0; i < STEMS; ++i) {
+      const bool heard = !on(knob(i, S_MUTE)) && (!solo || on(knob(i, S_SOLO)));
+      to[i] = heard ? wet * factor(values[knob(i, S_GAIN)].load(std::memory_order_relaxed)) : 0.f;
+    }
+    const bool heard = !on(P_REST_MUTE) && (!solo || on(P_REST_SOLO));
+    to[STEMS] = heard ? wet * factor(values[P_REST_GAIN].load(std::memory_order_relaxed)) : 0.f;
+    to[STEMS + 1] = 1 - wet;
+    to[STEMS + 2] = on(P_BYPASS) ? 0.f : 1.f;
+  }
+
+  void note_levels() {  // they are heard when the sound that goes in now comes out
+    float wanted_now[WEIGHTS];
+    wish(wanted_now);
+    if (std::equal(asked, asked + WEIGHTS, wanted_now)) return;
+    std::copy(wanted_now, wanted_now + WEIGHTS, asked);
+    if (n_changes == CHANGES) --n_changes;  // the newest stands for both
+    Change& change = changes[(first_change + n_changes++) % CHANGES];
+    change.at = position;
+    std::copy(asked, asked + WEIGHTS, change.weights);
+  }
+
+  void run(const float** inputs, float** outputs, uint32_t frames) override {
+    const TimePosition& time = getTimePosition();
+    if (playhead.jumped(time.playing, int64_t(time.frame), frames)) begins = true;
+    for (uint32_t done = 0; done < frames;) {
+      const uint32_t n = std::min(frames - done, CHUNK);
+      chunk(inputs, outputs, done, n);
+      done += n;
+    }
+  }
+
+  void chunk(const float** inputs, float** outputs, uint32_t done, uint32_t n) {
+    note_levels();
+    for (uint32_t c = 0; c < 2; ++c)
+      for (uint32_t i = 0; i < n; ++i) {
+        const float sample = inputs[c][done + i];
+        clean[c][i] = std::isfinite(sample) ? sample : 0.f;
+        history[c][uint32_t(position + i) & (HISTORY - 1)] = clean[c][i];
+      }
+    const int64_t wanted_from = position - latency;
+    uint32_t from = 0, to = 0;
+    float* into[2 * STEMS];
+    for (uint32_t c = 0; c < 2 * STEMS; ++c) into[c] = scratch[c].data();
+    if (meeting.is_open()) {
+      if (begins) segment();
+      ask();
+      const float* in[2] = {clean[0].data(), clean[1].data()};
+      meeting.in.write(in, n);
+      pace.block(n / rate);
+      const bool waits = offline.load(std::memory_order_relaxed) || pace.faster;
+      meeting.word(W_OFFLINE).store(waits, std::memory_order_relaxed);
+      if (waits) wait_until(wanted_from + n);
+      meeting.out.read(into, wanted_from, n, from, to);
+    }
+    position += n;
+    // Before it was switched on there was silence, and that is no result that is missed.
+    const uint32_t before = uint32_t(std::max<int64_t>(0, std::min<int64_t>(n, start - wanted_from)));
+    for (uint32_t c = 0; c < 2 * STEMS; ++c) std::fill(into[c], into[c] + before, 0.f);
+    if (from <= before) from = 0;
+    if (to < before) from = 0, to = before;
+    if (to - from < n) values[P_MISSED].store(values[P_MISSED].load(std::memory_order_relaxed) + 1);
+    mix(outputs, wanted_from, done, 0, from, false);
+    mix(outputs, wanted_from, done, from, to, true);
+    mix(outputs, wanted_from, done, to, n, false);
+  }
+
+  void wait_until(int64_t wanted_to) {
+    if (wanted_to <= start || link.refused) return;
+    const double began = now();
+    const timespec nap{0, 50000};
+    const double patience = gave_up && !link.ready ? 0 : 2;  // seconds
+    while (meeting.out.end() < wanted_to && now() - began < patience) nanosleep(&nap, nullptr);
+    pace.took(now() - began);
+    const bool there = meeting.out.end() >= wanted_to;
+    if (!there && !gave_up) d_stderr("genaudio: the engine did not answer within 2 s while rendering: dry from here.");
+    gave_up = !there;
+  }
+
+  // Samples [from, to) of the block, with results for all of them or for none.
+  void mix(float** outputs, int64_t first, uint32_t done, uint32_t from, uint32_t to, bool wet) {
+    if (from == to) return;
+    if (had && !wet) {  // nothing is there to fade out: the step to dry is taken back bit by bit
+      std::copy(last_wet, last_wet + OUTS, offset);
+      click = 1, fade = 0;
+    }
+    had = wet;
+    const float fade_step = float(1 / (0.01 * rate)), click_step = float(1 / (0.004 * rate));
+    for (uint32_t i = from; i < to; ++i) {
+      levels(first + i);
+      if (wet && fade < 1) fade = std::min(1.f, fade + fade_step);
+      const float amount = (wet ? fade : 0.f) * now_at[STEMS + 2];
+      for (uint32_t c = 0; c < 2; ++c) {
+        const float dry = history[c][uint32_t(first + i) & (HISTORY - 1)];
+        float out[PAIRS], sum = 0, mixed = 0;
+        for (uint32_t s = 0; s < STEMS; ++s) {
+          const float stem = wet ? scratch[2 * s + c][i] : 0.f;
+          sum += stem, mixed += now_at[s] * stem;
+          out[1 + s] = amount * stem;
+        }
+        mixed += now_at[STEMS] * (dry - sum) + now_at[STEMS + 1] * dry;
+        out[0] = amount == 1 ? mixed : amount * mixed + (1 - amount) * dry;
+        out[PAIRS - 1] = dry - amount * sum;
+        for (uint32_t p = 0; p < PAIRS; ++p) {
+          const uint32_t o = 2 * p + c;
+          if (click > 0) out[p] += click * offset[o];
+          last_wet[o] = out[p] - (p == 0 || p == PAIRS - 1 ? dry : 0.f);
+          outputs[o][done + i] = out[p];
+        }
+      }
+      if (click > 0) click = std::max(0.f, click - click_step);
+    }
+  }
+
+  void levels(int64_t at) {
+    while (n_changes && changes[first_change % CHANGES].at <= at) {
+      const Change& change = changes[first_change++ % CHANGES];
+      --n_changes;
+      ramp_left = change.at <= start ? 1 : uint32_t(RAMP);  // what is set at the start holds from the start
+      for (uint32_t w = 0; w < WEIGHTS; ++w) {
+        target[w] = change.weights[w];
+        step[w] = (target[w] - now_at[w]) / RAMP;
+      }
+    }
+    if (!ramp_left) return;
+    --ramp_left;
+    for (uint32_t w = 0; w < WEIGHTS; ++w) now_at[w] = ramp_left ? now_at[w] + step[w] : target[w];
+  }
+};
+
+Plugin* createPlugin() { return new StemsPlugin(); }
+END_NAMESPACE_DISTRHO

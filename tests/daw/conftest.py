@@ -1,0 +1,153 @@
+"""For all tests of the plug-ins: they are built once, and meet an engine in a folder of the test's own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridge.daw import building, meeting_place
+from genaudio_core.errors import GenaudioError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='session')
+def bundles() -> Path:
+    """The folder of the built plug-ins; skips where there is nothing to build them with."""
+    try:
+        building.find_dpf()
+    except GenaudioError as error:
+        pytest.skip(str(error))
+    return building.build()
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """The folder where plug-ins of this test find, or start, an engine; it is ended afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix='gd'))  # a socket's path is short
+    record = folder / 'engine.json'
+    record.write_text(json.dumps({'python': sys.executable, 'path': str(ROOT)}) + '\n')
+    monkeypatch.setenv('GENAUDIO_RUNTIME', str(folder))
+    monkeypatch.setenv('GENAUDIO_ENGINE', str(record))
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    yield folder
+    if pid := meeting_place.discovery().get('pid'):
+        os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + 20
+        while (folder / 'serve.json').exists() and time.monotonic() < until:
+            time.sleep(0.02)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope='session')
+def host_program(bundles) -> Path:
+    """The small CLAP host, built beside the plug-ins."""
+    source = Path(__file__).parent / 'host' / 'clap_host.cpp'
+    program = bundles / f'clap_host-{hash_of(source)}'
+    if not program.exists():
+        made = program.with_name(f'{program.name}.{os.getpid()}')
+        include = building.find_dpf() / 'distrho' / 'src'
+        command = [
+            'g++',
+            '-std=gnu++17',
+            '-O1',
+            '-rdynamic',
+            f'-I{include}',
+            str(source),
+            '-o',
+            str(made),
+            '-ldl',
+            '-pthread',
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        made.rename(program)
+    return program
+
+
+def hash_of(path: Path) -> str:
+    from export.up_to_date import file_hash
+
+    return file_hash(path)[:12]
+
+
+class ClapHost:
+    """The host's process. Each method is one line to it."""
+
+    def __init__(self, program: Path, folder: Path):
+        self.folder = folder
+        self.errors = open(folder / 'host.err', 'w')  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
+        )
+
+    def __call__(self, *words) -> str:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(' '.join(map(str, words)) + '\n')
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    @property
+    def said(self) -> str:
+        """What the plug-in wrote for the person."""
+        return (self.folder / 'host.err').read_text()
+
+    def parameters(self) -> dict[str, int]:
+        return {
+            name: int(number) for number, _, name in (one.partition('=') for one in self('parameters').split(';')[:-1])
+        }
+
+    def feed(self, sound: np.ndarray) -> None:
+        np.ascontiguousarray(sound, np.float32).tofile(self.folder / 'in.raw')
+        assert int(self('input', self.folder / 'in.raw')) == sound.shape[1]
+
+    def heard(self) -> np.ndarray:
+        """Return all channels (c, n) since the last time."""
+        n = int(self('output', self.folder / 'out.raw'))
+        return np.fromfile(self.folder / 'out.raw', np.float32).reshape(-1, n)
+
+    def close(self) -> None:
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream:
+                stream.close()
+        self.process.wait(20)
+        self.errors.close()
+
+
+@pytest.fixture
+def clap_host(host_program, engine, tmp_path):
+    """A CLAP host that runs."""
+    hosts = []
+
+    def start(name: str = '') -> ClapHost:
+        folder = tmp_path / f'host{len(hosts)}'
+        folder.mkdir()
+        hosts.append(ClapHost(host_program, folder))
+        return hosts[-1]
+
+    yield start
+    for host in hosts:
+        host.close()
+
+
+@pytest.fixture
+def music():
+    """A second and a half of a made-up song: (rate) -> (2, n) float32."""
+
+    def make(rate: int, seconds: float = 1.5, seed: int = 1) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        t = np.arange(round(rate * seconds)) / rate
+        kick = np.sin(2 * np.pi * 60 * t) * np.exp(-20 * (t % 0.5))
+        tone = sum(np.sin(2 * np.pi * f * t) for f in (220, 277, 330)) * 0.1
+        sound = np.stack([kick * 0.4 + tone, kick * 0.4 + 0.7 * tone]) + rng.standard_normal((2, len(t))) * 0.02
+        return (sound * 0.5).astype(np.float32)
+
+    return make

@@ -1,0 +1,82 @@
+"""`genaudio plugin` and `genaudio serve` as a person uses them."""
+
+import json
+import sys
+import threading
+import time
+
+import pytest
+
+from bridge import cli
+from bridge.daw import building, meeting_place, server
+from genaudio_core.errors import GenaudioError
+
+
+def test_it_installs_where_hosts_look_and_takes_it_away(bundles, engine, tmp_path, capsys):
+    assert cli.main(['plugin', 'install', '--to', str(tmp_path)]) == 0
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob('.*/*')}
+    assert {'.vst3/genaudio-stems.vst3', '.clap/genaudio-stems.clap', '.lv2/genaudio-stems.lv2'} <= there
+    assert json.loads((engine / 'engine.json').read_text())['python'] == sys.executable
+    assert cli.main(['plugin', 'install', '--to', str(tmp_path)]) == 0  # again
+    capsys.readouterr()
+    assert cli.main(['plugin', 'uninstall', '--to', str(tmp_path)]) == 0
+    assert not list(tmp_path.glob('.*/*')) and not (engine / 'engine.json').exists()
+    assert 'genaudio-stems.vst3' in capsys.readouterr().out
+
+
+def test_without_a_compiler_it_says_what_to_install(engine, monkeypatch, tmp_path):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(GenaudioError, match=r'g\+\+.*apt install g\+\+ dpf-source'):
+        building.build()
+    monkeypatch.undo()
+
+
+def test_without_dpf_it_says_what_to_install(engine, monkeypatch, tmp_path):
+    monkeypatch.setenv('DPF_PATH', str(tmp_path))
+    with pytest.raises(GenaudioError, match='apt install g'):
+        building.build()
+
+
+def test_the_lv2_description_names_the_hosts_freewheel_port(bundles):
+    text = (bundles / 'genaudio-stems.lv2' / 'genaudio-stems.ttl').read_text()
+    assert 'lv2:symbol "freewheel" ;\n        lv2:designation lv2:freeWheeling' in text
+
+
+def test_the_engine_ends_when_it_is_idle_and_there_is_only_one(engine):
+    found = {}
+    thread = threading.Thread(target=lambda: found.update(server.serve(0.5, on_notice=lambda line: None)))
+    thread.start()
+    until = time.monotonic() + 20
+    while not meeting_place.discovery() and time.monotonic() < until:
+        time.sleep(0.01)
+    with pytest.raises(GenaudioError, match='runs already'):
+        server.Server(lambda line: None)
+    thread.join(30)
+    assert found == {'plugins': 0}
+    assert meeting_place.discovery() == {} and not list(engine.glob('*.sock'))
+
+
+def test_a_folder_that_others_may_write_to_is_refused(monkeypatch, tmp_path):
+    folder = tmp_path / 'open'
+    folder.mkdir(mode=0o700)
+    folder.chmod(0o777)
+    monkeypatch.setenv('GENAUDIO_RUNTIME', str(folder))
+    with pytest.raises(GenaudioError, match='yours alone'):
+        meeting_place.runtime_folder()
+
+
+@pytest.mark.parametrize('line', [b'', b'[]', b'{"a"', b'{"genaudio": "stems"}', b'{"genaudio": 3, "protocol": 1}'])
+def test_a_stranger_on_the_socket_does_no_harm(engine, line):
+    import socket
+
+    one = server.Server(lambda line: None)
+    try:
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(meeting_place.discovery()['socket'])
+            stranger.sendall(line + b'\n')
+            until = time.monotonic() + 5
+            while time.monotonic() < until and not (one._strangers == [] and time.monotonic() > until - 4.8):
+                one.turn(0.01)
+        assert one.sessions == [] and one._line == []
+    finally:
+        one.close()

@@ -1,0 +1,258 @@
+"""*genaudio stems* in hosts: what comes out is what the streaming engine makes of it, a constant latency later."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from bridge.daw import meeting_place
+from bridge.stems.isolate import model_path
+from genaudio_core.separation.streaming import MaskNetwork, StreamingSeparator
+
+WORDS = ('drums', 'bass', 'vocals', 'guitar')
+BLOCKS = {'one': '1', '64': '64', '441': '441', '512': '512', '8192': '8192', 'mixed': '1,700,64,8192,13,512'}
+
+
+@pytest.fixture(scope='module')
+def network():
+    return MaskNetwork.load(model_path(None))
+
+
+def stems_of(network, sound, rate, words=WORDS):
+    """The stems (4, 2, n) by the library, without delay."""
+    engine = StreamingSeparator(network, network.words(*words), rate)
+    padded = np.concatenate([sound, np.zeros((2, engine.latency), np.float32)], -1)
+    return engine.separate(padded)[:, :, engine.latency :]
+
+
+def outputs_of(network, sound, rate, latency):
+    """What all twelve outputs should be, with everything up: monitor, stems, rest."""
+    stems = stems_of(network, sound, rate)
+    pairs = [sound, *stems, sound - stems.sum(0)]
+    return np.concatenate([np.pad(pair, ((0, 0), (latency, 0)))[:, : sound.shape[1]] for pair in pairs])
+
+
+def wait_for_engine(host, seconds=60):
+    number, until = host.parameters()['Engine'], time.monotonic() + seconds
+    while float(host('get', number)) == 0 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert float(host('get', number)) == 1
+
+
+@pytest.fixture
+def vst3(bundles, engine):
+    pedalboard = pytest.importorskip('pedalboard')
+    return lambda: pedalboard.load_plugin(str(bundles / 'genaudio-stems.vst3'))  # it goes before the engine does
+
+
+def test_a_render_of_each_soloed_stem_is_the_streaming_engines_to_the_sample(vst3, network, music):
+    sound, vst3 = music(48000), vst3()
+    want = stems_of(network, sound, 48000)
+    assert np.abs(vst3(sound, 48000, buffer_size=512) - sound).max() < 1e-6  # all up: the input
+    for i in range(4):
+        setattr(vst3, f'stem_{i + 1}_solo', True)
+        assert np.abs(vst3(sound, 48000, buffer_size=512) - want[i]).max() <= 1e-6
+        setattr(vst3, f'stem_{i + 1}_solo', False)
+
+
+@pytest.mark.parametrize('rate', [44100, 48000])
+def test_a_render_is_the_same_in_blocks_of_any_size(clap_host, bundles, network, music, rate):
+    sound = np.concatenate([music(rate, 0.6), np.zeros((2, 2048), np.float32)], -1)
+    host = clap_host()
+    assert host('create', bundles / 'genaudio-stems.clap') == 'genaudio.stems 6'
+    assert host('render', 1) == 'ok'
+    found = {}
+    for name, blocks in BLOCKS.items():
+        assert host('activate', rate, 1024) == 'ok'
+        assert host('latency') == '2048'
+        host.feed(sound)
+        host('run', sound.shape[1], blocks)
+        found[name] = host.heard()
+        assert host('deactivate') == 'ok'
+    assert host('restarts') == '0'  # the latency has not changed
+    want = outputs_of(network, sound, rate, 2048)
+    for name, heard in found.items():
+        assert np.abs(heard - want).max() <= 1e-6, name
+        assert (heard[2:10] == found['512'][2:10]).all(), name
+
+
+def test_in_real_time_it_plays_what_a_render_does(clap_host, bundles, network, music):
+    """At a quarter of the speed, so that no deadline is missed on a busy machine."""
+    sound = music(48000, 0.5)
+    host = clap_host()
+    host('create', bundles / 'genaudio-stems.clap')
+    host('activate', 48000, 512)
+    wait_for_engine(host)
+    host.feed(sound)
+    want = outputs_of(network, sound, 48000, 2048)
+    missed = 0.0
+    for _ in range(5):
+        host('rewind')
+        host('play', 0)
+        host('play', 1)
+        host('seek', 0)
+        host('run', 24000, '512,64,441', 0.25)
+        before, missed = missed, float(host('get', host.parameters()['Missed blocks']))
+        heard = host.heard()
+        if missed == before:
+            break
+        host('deactivate')
+        host('activate', 48000, 512)
+    assert missed == before
+    assert np.abs(heard - want).max() < 1e-6
+
+
+def test_the_process_call_makes_no_system_call_and_takes_no_lock_or_memory(clap_host, bundles, music):
+    host = clap_host()
+    host('create', bundles / 'genaudio-stems.clap')
+    host('activate', 48000, 512)
+    wait_for_engine(host)
+    host.feed(music(48000, 1.0))
+    host('run', 4800, 512, 1)
+    host('rewind')
+    host('play', 1)
+    host('set', host.parameters()['Stem 1 gain'], -6)
+    host('set', host.parameters()['Stem 2 query'], 5)
+    assert host('trap', 24000, '512,64,1') == '0 -1 0 0'
+
+
+def test_without_an_engine_it_plays_the_delayed_input_and_counts(clap_host, bundles, music, engine):
+    (engine / 'engine.json').write_text('{}\n')
+    host, sound = clap_host(), music(48000, 0.5)
+    host('create', bundles / 'genaudio-stems.clap')
+    host('activate', 48000, 512)
+    host.feed(sound)
+    host('run', 24000, 512)
+    heard = host.heard()
+    assert (heard[:2, 2048:] == sound[:, : 24000 - 2048]).all()
+    assert (heard[2:10] == 0).all() and (heard[10:] == heard[:2]).all()
+    assert float(host('get', host.parameters()['Missed blocks'])) >= 24000 // 512 - 5
+    assert 'genaudio plugin install' in host.said
+
+
+def test_a_killed_engine_leaves_the_input_without_a_click_and_comes_back(clap_host, bundles, music, engine):
+    host = clap_host()
+    host('create', bundles / 'genaudio-stems.clap')
+    host('activate', 48000, 512)
+    wait_for_engine(host)
+    os.kill(meeting_place.discovery()['pid'], signal.SIGKILL)
+    t = np.arange(48000) / 48000
+    sound = np.tile((0.5 * np.sin(2 * np.pi * 100 * t)).astype(np.float32), (2, 1))
+    host.feed(sound)
+    host('run', 48000, 512, 1)
+    heard = host.heard()[:2, 4096:]
+    assert np.abs(np.diff(heard)).max() < 0.02  # the sine's own steps are 0.0065
+    assert np.abs(heard[:, -9600:] - sound[:, 48000 - 9600 - 2048 : 48000 - 2048]).max() < 1e-6
+    wait_for_engine(host)
+
+
+def test_a_session_that_is_saved_and_opened_again_is_the_same(clap_host, bundles, music, tmp_path):
+    sound = music(48000, 0.4)
+
+    def play(host):
+        host('render', 1)
+        host('activate', 48000, 512)
+        host.feed(sound)
+        host('run', sound.shape[1], 512)
+        host('deactivate')
+        return host.heard()
+
+    first = clap_host()
+    first('create', bundles / 'genaudio-stems.clap')
+    numbers = first.parameters()
+    for name, value in {'Stem 1 query': 19, 'Stem 2 gain': -9, 'Stem 3 mute': 1, 'Wet': 0.8}.items():
+        first('set', numbers[name], value)
+    before = play(first)
+    assert first('save', tmp_path / 'state') == 'ok'
+    second = clap_host()
+    second('create', bundles / 'genaudio-stems.clap')
+    assert second('load', tmp_path / 'state') == 'ok'
+    assert (play(second) == before).all()
+    assert b'"hash": "' in (tmp_path / 'state').read_bytes()
+
+
+def test_after_a_jump_the_same_music_becomes_the_same_stems(clap_host, bundles, network, music):
+    sound = music(48000, 0.5)
+    host = clap_host()
+    host('create', bundles / 'genaudio-stems.clap')
+    host('render', 1)
+    host('activate', 48000, 512)
+    host('play', 1)
+    host.feed(np.concatenate([sound, sound, np.zeros((2, 4096), np.float32)], -1))
+    host('run', 24000, 512)
+    host('seek', 0)  # a loop
+    host('run', 24000, 441)
+    host('play', 0)
+    host('run', 4096, 512)
+    heard = host.heard()[:, 2048:]
+    want = outputs_of(network, sound, 48000, 0)
+    assert np.abs(heard[:, :24000] - want).max() < 1e-6
+    assert np.abs(heard[:, 24000:48000] - want).max() < 1e-6
+
+
+def test_a_level_moves_where_the_host_says_and_a_query_with_it(clap_host, bundles, network, music):
+    sound = music(48000, 0.5)
+    host = clap_host()
+    host('create', bundles / 'genaudio-stems.clap')
+    host('render', 1)
+    host('activate', 48000, 512)
+    host.feed(np.pad(sound, ((0, 0), (0, 4096))))
+    numbers = host.parameters()
+    host('run', 12288, 512)
+    host('set', numbers['Stem 1 query'], 5)
+    host('set', numbers['Wet'], 0)
+    host('run', 24000 - 12288 + 2048, 512)
+    heard = host.heard()[:, 2048:]
+    engine = StreamingSeparator(network, network.words(*WORDS), 48000)
+    first = engine.separate(sound[:, :12288])
+    engine.set_queries(network.words('piano', *WORDS[1:]))
+    stems = np.concatenate([first, engine.separate(np.pad(sound[:, 12288:], ((0, 0), (0, 512))))], -1)[:, :, 512:]
+    assert np.abs(heard[2:10] - stems.reshape(8, -1)).max() < 1e-6
+    assert (heard[:2, 12288 + 64 :] == sound[:, 12288 + 64 :]).all()
+
+
+def test_an_engine_of_another_protocol_is_refused_with_a_line(clap_host, bundles, music, engine, monkeypatch):
+    from bridge.daw import server
+
+    monkeypatch.setattr(server, 'PROTOCOL', 99)
+    other = server.Server(lambda line: None)
+    try:
+        host = clap_host()
+        host('create', bundles / 'genaudio-stems.clap')
+        host('activate', 48000, 512)
+        until = time.monotonic() + 20
+        while 'protocol 99' not in host.said and time.monotonic() < until:
+            time.sleep(0.02)
+        assert 'protocol 99' in host.said and 'genaudio plugin install' in host.said
+        host.feed(music(48000, 0.2))
+        host('run', 9600, 512)
+        assert np.abs(host.heard()[:2]).max() > 0
+        host('destroy')
+    finally:
+        other.close()
+
+
+def test_two_at_once_and_many_in_turn_leave_nothing(clap_host, bundles, engine):
+    def counts():
+        return (
+            [name for name in os.listdir('/dev/shm') if 'genaudio' in name],
+            len(os.listdir(f'/proc/{host.process.pid}/fd')),
+            len(list(engine.glob('*'))),
+        )
+
+    host, other = clap_host(), clap_host()
+    for one in (host, other):
+        one('create', bundles / 'genaudio-stems.clap')
+        one('activate', 48000, 512)
+    wait_for_engine(host)
+    wait_for_engine(other)
+    other('destroy')
+    host('destroy')
+    before = counts()
+    for _ in range(100):
+        host('create', bundles / 'genaudio-stems.clap')
+        host('activate', 48000, 512)
+        host('destroy')
+    assert counts() == before
