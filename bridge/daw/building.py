@@ -183,7 +183,9 @@ def _jobs(dpf: Path, work: Path) -> list[tuple[list[str], Path, Path]]:
     jobs = []
 
     def add(name: str, source: Path, flags: list[str], *seen: bytes) -> None:
-        key = hashlib.sha256(b'|'.join((f'{name} {flags[2:]}'.encode(), *seen))).hexdigest()[:24]
+        key = hashlib.sha256(b'|'.join((f'{name} {[f for f in flags if f[:2] != "-I"]}'.encode(), *seen))).hexdigest()[
+            :24
+        ]
         command = ['g++', *FLAGS, *flags, '-c', str(source), '-o']
         jobs.append((command, work / 'objects' / f'{name}.o', cache_folder() / 'objects' / f'{key}.o'))
 
@@ -196,7 +198,7 @@ def _jobs(dpf: Path, work: Path) -> list[tuple[list[str], Path, Path]]:
         for kind, more in (('own', []), ('own-LV2', ['-DGENAUDIO_LV2'])):
             source = SOURCES / plugin / f'{plugin.capitalize()}.cpp'
             add(f'{plugin}-{kind}', source, [*include, *more, '-O2'], ours.digest(), told)
-    add('link', SOURCES / 'link.cpp', ['', '', '-O1'][2:], ours.digest())
+    add('link', SOURCES / 'link.cpp', ['-O1'], ours.digest())
     return jobs
 
 
@@ -224,7 +226,7 @@ def _link(plugin: str, dpf: Path, work: Path) -> None:
     binaries = {
         'VST3': work / f'{name}.vst3' / 'Contents' / f'{platform.machine()}-linux' / f'{name}.so',
         'CLAP': work / f'{name}.clap',
-        'LV2': work / f'{name}.lv2' / f'{name}_dsp.so',
+        'LV2': work / f'{name}.lv2' / f'{name}.so',
     }
     objects = work / 'objects'
     for kind, binary in binaries.items():
@@ -242,8 +244,7 @@ def _describe(binary: Path) -> None:
     code = (
         'import ctypes, os, sys; os.chdir(sys.argv[1]); ctypes.CDLL(sys.argv[2]).lv2_generate_ttl(sys.argv[3].encode())'
     )
-    stem = binary.stem.removesuffix('_dsp')
-    _run([sys.executable, '-c', code, str(binary.parent), str(binary), stem])
+    _run([sys.executable, '-c', code, str(binary.parent), str(binary), binary.stem])
     for path in binary.parent.glob('*.ttl'):
         text = path.read_text()
         symbol = '        lv2:symbol "freewheel" ;\n'

@@ -1,6 +1,7 @@
 """`genaudio plugin` and `genaudio serve` as a person uses them."""
 
 import json
+import re
 import sys
 import threading
 import time
@@ -37,7 +38,9 @@ def test_without_dpf_it_says_what_to_install(engine, monkeypatch, tmp_path):
         building.build()
 
 
-def test_the_lv2_description_names_the_hosts_freewheel_port(bundles):
+def test_the_lv2_description_names_its_binary_and_the_hosts_freewheel_port(bundles):
+    (binary,) = re.findall('lv2:binary <(.*)>', (bundles / 'genaudio-stems.lv2' / 'manifest.ttl').read_text())
+    assert (bundles / 'genaudio-stems.lv2' / binary).is_file()
     text = (bundles / 'genaudio-stems.lv2' / 'genaudio-stems.ttl').read_text()
     assert 'lv2:symbol "freewheel" ;\n        lv2:designation lv2:freeWheeling' in text
 
