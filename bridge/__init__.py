@@ -28,8 +28,9 @@ A band on the ports of the system, as ``genaudio live duet`` runs it::
 What goes wrong is a `genaudio_core.GenaudioError`. Names are loaded when they are first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from genaudio_core import lazily
 
 _PUBLIC = {
     'bridge.live.in_process': ('InProcessBand', 'preset_of'),
@@ -41,7 +42,6 @@ _PUBLIC = {
     'bridge.settings.band_preset': ('Preset', 'load_preset', 'parse_preset'),
     'bridge.live.rehearsal': ('clock_part', 'note_part'),
 }
-_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 
 __all__ = [
     'PARAMETERS',
@@ -79,12 +79,4 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from bridge.settings.parameters import PARAMETERS
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    value = globals()[name] = getattr(importlib.import_module(_WHERE[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _PUBLIC)

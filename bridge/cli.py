@@ -63,6 +63,7 @@ COMMANDS = names_of(GROUPS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``genaudio``; return its exit code. `argv` is by default that of the process."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:2] == ['live', 'isolate']:  # plays live too, with options of its own
         argv[:2] = ['isolate']

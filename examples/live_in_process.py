@@ -21,7 +21,9 @@ def play_keys(band: bridge.InProcessBand, stop: threading.Event) -> None:
 def main(target: str, seconds: str = '9', model: str = '') -> None:
     settings = {'music.model': model, 'transport.tempo': TEMPO}  # the first key starts the beat
     heard = []  # our end of the output port: called at the time of each message
-    with bridge.InProcessBand('duet', settings, real_time=True, on_send=lambda *sent: heard.append(sent)) as band:
+    with bridge.InProcessBand(
+        'duet', settings, real_time=True, on_send=lambda *sent: heard.append(sent), notify=print
+    ) as band:
         begin, stop = band.now, threading.Event()
         keys = threading.Thread(target=play_keys, args=(band, stop))
         keys.start()

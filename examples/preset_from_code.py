@@ -23,7 +23,7 @@ def main(target: str, model: str = '') -> None:
     melody = [ga.Note(beat, 0.9, note, 80) for beat, note in ((0, 62), (1, 65), (2, 69), (3, 74), (8, 69), (9, 67))]
     part = bridge.clock_part(0, 17, TEMPO) + bridge.note_part(melody, 0, TEMPO)
     half = 8 * 60 / TEMPO  # seconds
-    with bridge.InProcessBand(preset) as band:
+    with bridge.InProcessBand(preset, notify=print) as band:
         band.play([item for item in part if item[0] < half], half)
         band.session.set('music.density', 0.9)  # a live setting
         band.play([(at - half, message) for at, message in part if at >= half], half)

@@ -320,7 +320,7 @@ class Numbered:
         return found
 
 
-class Anything:
+class Anything(Checker):
     """Takes what is there, to be checked elsewhere."""
 
     def missing(self, name: str) -> None:

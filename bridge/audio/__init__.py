@@ -12,7 +12,7 @@ __getattr__, __dir__ = lazily(
         'finite_guard': ('FiniteGuard',),
         'jack_device': ('JackAudio',),
         'portaudio_device': ('PortAudio',),
-        'jack_sound_client': ('JackPlayer',),
+        'jack_sound_client': ('JackSoundClient',),
         'shared_ring': ('Ring',),
     },
 )

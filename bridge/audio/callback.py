@@ -27,7 +27,7 @@ MARGINS = 16  # hops of margin that are told apart in what blocks needed
 BOUNCE_WAIT = 2.0  # seconds that a bounce waits for one result
 
 
-def total_latency(block: int, hop: int, margin: int = 0) -> int:
+def total_latency(block: int, hop: int, margin_samples: int = 0) -> int:
     """Return the samples from input to output through callback, worker and back.
 
     The callback hands over a block and at once reads what belongs to the block ``latency`` samples before. By then
@@ -37,10 +37,10 @@ def total_latency(block: int, hop: int, margin: int = 0) -> int:
 
     Parameters
     ----------
-    block, hop, margin
+    block, hop, margin_samples
         Samples.
     """
-    return block + 2 * hop - math.gcd(block, hop) + margin
+    return block + 2 * hop - math.gcd(block, hop) + margin_samples
 
 
 class Panel:
@@ -114,7 +114,7 @@ class AudioCore:
     ----------
     inbox, outbox
         Rings to and from the worker; `outbox` has the channels that `process` fills.
-    sample_rate, block, hop, margin
+    sample_rate, block, hop, margin_samples
         Hz and samples.
     wake
         Called after every block.
@@ -125,14 +125,14 @@ class AudioCore:
     """
 
     def __init__(
-        self, inbox: Ring, outbox: Ring, *, sample_rate: int, block: int, hop: int, margin: int,
+        self, inbox: Ring, outbox: Ring, *, sample_rate: int, block: int, hop: int, margin_samples: int,
         wake: Callable[[], None], panel: Panel | None = None, finished: Ring | None = None,
     ):  # fmt: skip
         self.inbox, self.outbox, self.wake = inbox, outbox, wake
         self.sample_rate, self.hop = sample_rate, hop
         self._panel = panel or Panel(shared=False)
         self.panel = self._panel
-        self.set_timing(block, margin)
+        self.set_timing(block, margin_samples)
         self.counts = Counts(self._panel)
         self._finished = finished
         self._through_plugins = False
@@ -146,8 +146,8 @@ class AudioCore:
         self._fall_at = n
         self._level = 1.0  # 0 once it has ended
         self._jump_wanted = False  # set and cleared by `process` and what it calls, nowhere else
-        self._timing = (block, margin)  # as the last block had it
-        self._latency = total_latency(block, hop, margin)
+        self._timing = (block, margin_samples)  # as the last block had it
+        self._latency = total_latency(block, hop, margin_samples)
         self._step = np.zeros((outbox.n_channels, 1), np.float32)
         self._last = np.zeros((outbox.n_channels, 1), np.float32)
         self._guard_in, self._guard_out = FiniteGuard(2, n), FiniteGuard(outbox.n_channels, n)
@@ -156,7 +156,7 @@ class AudioCore:
     # --- set from outside ---------------------------------------------------------------------------------------
 
     block = _word(Panel.BLOCK, 'Samples per callback.')
-    margin = _word(Panel.MARGIN, 'Samples of delay for safety.')
+    margin_samples = _word(Panel.MARGIN, 'Samples of delay for safety.')
     bypass = property(
         lambda self: bool(self._panel.words[Panel.BYPASS]),
         lambda self, on: self._panel.words.__setitem__(Panel.BYPASS, int(on)),
@@ -187,16 +187,16 @@ class AudioCore:
     @property
     def latency(self) -> int:
         """Samples from input to output, from the next block on."""
-        return total_latency(self.block, self.hop, self.margin)
+        return total_latency(self.block, self.hop, self.margin_samples)
 
-    def set_timing(self, block: int, margin: int) -> None:
+    def set_timing(self, block: int, margin_samples: int) -> None:
         """Use another block size or margin from the next block on: the delay changes, the jump is smoothed.
 
         From any thread or process. Each is one word; the callback sees it whole, and takes it up at a block's start.
         """
         if self.block != block:
             self.block = block
-        self.margin = margin
+        self.margin_samples = margin_samples
 
     # --- the callback -------------------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ def _core(spec: AudioSpec, wake: Any) -> AudioCore:
     finished = Ring(spec.n_channels, spec.finished) if spec.finished else None
     return AudioCore(
         Ring(2, spec.inbox), Ring(spec.n_channels, spec.outbox), sample_rate=spec.sample_rate, block=spec.block,
-        hop=spec.hop, margin=int(panel.words[Panel.MARGIN]), wake=wake.release, panel=panel,
+        hop=spec.hop, margin_samples=int(panel.words[Panel.MARGIN]), wake=wake.release, panel=panel,
         finished=finished,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Samples that are no numbers, kept from everything that comes after."""
+"""NaN and infinite samples, kept from everything that comes after."""
 
 import numpy as np
 

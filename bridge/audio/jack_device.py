@@ -22,7 +22,7 @@ def server_timing(name: str) -> tuple[int, int]:
     try:
         client = open_client(name)
     except NoServer as error:
-        raise NoServer(f'{error} Without JACK: --device.') from None
+        raise NoServer(f'{error} Without JACK: `device`.') from None
     try:
         return int(client.samplerate), int(client.blocksize)
     finally:

@@ -16,7 +16,7 @@ from genaudio_core.errors import GenaudioError, one_line
 TELL_SECONDS = 10.0  # between two lines about blocks that could not be played
 
 
-class JackPlayer(JackClient):
+class JackSoundClient(JackClient):
     """A JACK client with ``in`` (MIDI), ``out_1`` and ``out_2``; what it plays is `render`'s.
 
     All methods but `render` belong to the main thread of the process.

@@ -85,7 +85,7 @@ def choose_channels(available: int, wanted: str | None) -> list[int]:
         numbers = []
     if len(numbers) not in (1, 2) or any(not 1 <= n <= available for n in numbers):
         raise GenaudioError(
-            f"--input-channels takes one or two of 1 to {available}, such as '1,2', not '{wanted}' "
+            f"`input_channels` takes one or two of 1 to {available}, such as '1,2', not '{wanted}' "
             f'(the device has {available} input channels).'
         )
     return [numbers[0] - 1, numbers[-1] - 1]

@@ -49,6 +49,7 @@ class Answer:
         return min(line + bar, self.end)
 
     def notes(self, take: int | None = None) -> list[PlannedNote]:
+        """The notes of a take, by default of the chosen one, so far."""
         return self.takes.get(self.take if take is None else take, [])
 
     def dues(

@@ -87,9 +87,7 @@ class ChordFollower:
             self._dirty = self.start(slot)  # what is held sounds here, too
 
     def _pitched(self, notes: Sequence[HeardNote]) -> list[Note]:
-        return [
-            Note(note.beat, note.duration, note.note, note.velocity) for note in notes if note.instrument != DRUMS
-        ]  # fmt: skip
+        return [note.plain for note in notes if note.instrument != DRUMS]
 
     def heard(self, beat: float) -> Chord | None:
         """The chord that was played in the slot of `beat`; None for silence, or if too little was heard to tell."""

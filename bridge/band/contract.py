@@ -35,7 +35,7 @@ class Contract:
     def deadline(self, answer: Answer) -> float:
         """Bridge time at which the music for the next line of an answer must be there."""
         session = self.session
-        early = session.preset['engine.margin_ms'] / 1000 + session.scheduler.horizon + session.scheduler.latency
+        early = session.preset['engine.margin_ms'] / 1000 + session.scheduler.horizon + session.scheduler.latency_s
         return session.transport.time_at(answer.line) - early
 
     def keep(self, now: float) -> None:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from bridge.band.chord_follower import LOW
-from bridge.musicians.groove import Pace
 from bridge.musicians.heard_notes import HeardNotes
+from genaudio_core.music.drum_grooves import Pace
 from genaudio_core.music.grooves import KICKS, Feel
 from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.score.instruments import DRUMS

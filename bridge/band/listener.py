@@ -164,6 +164,7 @@ class Listener:
 
     @property
     def n_held(self) -> int:
+        """Number of keys and strings that are held, by the hand or the pedal."""
         return len(self._held)
 
     def is_silent(self, beat: float, length: float) -> bool:
@@ -183,6 +184,7 @@ class Feel:
     offsets: list[float] = field(default_factory=lambda: [0.0] * 4)
 
     def hear(self, notes: Sequence[HeardNote]) -> None:
+        """Take complete notes into the means."""
         for note in notes:
             self.heard += 1
             self.loudness += max(0.1, 1 / self.heard) * (note.velocity - self.loudness)

@@ -79,7 +79,7 @@ class Mode(Protocol):
         """When `step` has something to decide, if nothing else happens."""
 
 
-class BaseMode:
+class BaseMode(Mode):
     """A mode that does nothing: the base of the others."""
 
     state = 'quiet'

@@ -1,4 +1,4 @@
-"""How the band plays with you: one module a mode."""
+"""How the band plays with you: one module per mode."""
 
 from bridge.band.accompany import Accompany
 from bridge.band.arrange import Arrange

@@ -48,21 +48,21 @@ class Scheduler:
     sender : Sender
     horizon : float
         Seconds that messages are handed to the sender before their time.
-    latency : float
+    latency_s : float
         Seconds that everything is sent early, to make up for what follows (synthesizer, converters).
     notes : NoteOutput, optional
         Through which the notes leave; by default one of its own.
     """
 
     def __init__(
-        self, transport: Transport, sender: Sender, horizon: float = 0.03, latency: float = 0.0,
+        self, transport: Transport, sender: Sender, horizon: float = 0.03, latency_s: float = 0.0,
         notes: NoteOutput | None = None,
     ) -> None:  # fmt: skip
         self.transport = transport
         self.notes = notes or NoteOutput(sender)
         self.horizon = horizon
-        self.latency = latency
-        self.extra_latency = 0.0  # seconds that the backend itself delays
+        self.latency_s = latency_s
+        self.extra_latency_s = 0.0  # seconds that the backend itself delays
         self.late = 0  # notes dropped because their time had passed
         self.played = 0  # notes handed over
         self.by_rule = 0  # those of them that stood in for the musician's
@@ -155,7 +155,7 @@ class Scheduler:
         """Hand over everything that comes due within the horizon."""
         if not self.transport.rolling:
             return
-        reach = self.transport.beat_at(now + self.horizon + self.latency + self.extra_latency)
+        reach = self.transport.beat_at(now + self.horizon + self.latency_s + self.extra_latency_s)
         while True:
             plan = self._plan[0][0] if self._plan else None
             off = self._offs[0][0] if self._offs else None
@@ -167,7 +167,7 @@ class Scheduler:
                 return
 
     def _time_at(self, beat: float) -> float:
-        return self.transport.time_at(beat) - self.latency - self.extra_latency
+        return self.transport.time_at(beat) - self.latency_s - self.extra_latency_s
 
     def _send_off(self, now: float) -> None:
         beat, _, strike, _ = heapq.heappop(self._offs)

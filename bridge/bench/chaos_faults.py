@@ -25,6 +25,7 @@ class Faults(Stage):
     _kills: tuple[float, ...] = ()  # times at which the port process was killed
 
     def pull_output(self) -> None:
+        """Cut an output's cables, as a reader that goes away does; the witness plugs itself in again."""
         number = self.rng.randrange(len(OUTPUTS))
         port = self.witness.ports[number]
         self.say('output pulled and put back', OUTPUTS[number])
@@ -36,6 +37,7 @@ class Faults(Stage):
         self.wait(self.rng.uniform(0.1, 3.0))
 
     def pull_keys(self) -> None:
+        """The keyboard leaves JACK, and comes back."""
         self.say('keyboard vanishes and comes back')
         self.keys.close()
         self.wait(self.rng.uniform(0.1, 2.0))
@@ -58,16 +60,19 @@ class Faults(Stage):
         return True
 
     def kill_midi(self) -> None:
+        """End the port process by a signal, as often as the supervisor allows."""
         if self._may_kill():
             number = self.rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV))
             self._signal('port process killed', self.daemon.midi, number)
 
     def stop_midi(self) -> None:
+        """Let the port process hang until the supervisor notices."""
         if self._may_kill():
             self._signal('port process hangs', self.daemon.midi, signal.SIGSTOP)
             self.wait(7.0)
 
     def halt_midi(self) -> None:
+        """Let the port process hang for less than a second, and go on."""
         pid = self.daemon.midi
         if self._signal('port process halts for a moment', pid, signal.SIGSTOP):
             self.wait(self.rng.uniform(0.1, 1.0))
@@ -75,23 +80,28 @@ class Faults(Stage):
                 os.kill(pid or 0, signal.SIGCONT)
 
     def kill_engine(self) -> None:
+        """End the music engine."""
         self._signal('engine killed', self.daemon.engine, signal.SIGKILL)
 
     def stop_engine(self) -> None:
+        """Let the music engine hang until the port process notices."""
         self._signal('engine hangs', self.daemon.engine, signal.SIGSTOP)
 
     def hangup_children(self) -> None:
+        """Signals that are meant for the parent reach the children."""
         for pid in (self.daemon.midi, self.daemon.engine):
             number = self.rng.choice((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP))
             self._signal('signal to a child', pid, number)
 
     def ctrl_z(self) -> None:
+        """Ctrl-Z, and `fg` some seconds later."""
         self.say('Ctrl-Z, then continued')
         os.killpg(self.daemon.process.pid, signal.SIGTSTP)
         self.wait(self.rng.uniform(0.3, 3.0))
         os.killpg(self.daemon.process.pid, signal.SIGCONT)
 
     def flood_midi(self) -> None:
+        """Thousands of note-ons a second on both inputs."""
         a_second = self.rng.choice((3000, 20_000))
         self.say('flood of notes', f'{a_second} a second on both inputs')
         for output in self.keys.ports:
@@ -101,6 +111,7 @@ class Faults(Stage):
                 self.keys.lift(3, note, 1.05, output)
 
     def all_keys(self) -> None:
+        """Every note of every channel at once, on one input."""
         self.say('every key of every channel at once')
         for channel in range(16):
             for note in range(128):
@@ -108,6 +119,7 @@ class Faults(Stage):
                 self.keys.lift(channel, note, 0.5)
 
     def flood_osc(self) -> None:
+        """Thousands of OSC messages a second, garbage among them."""
         self.say('flood of OSC', '10,000 messages a second')
         for i in range(20):
             for k in range(1000):
@@ -117,6 +129,7 @@ class Faults(Stage):
             self.wait(0.1)
 
     def garbage_midi(self) -> None:
+        """Cut, wrong and unknown messages on an input."""
         self.say('garbage on the MIDI input')
         for i in range(100):
             size = self.rng.randrange(1, 12)
@@ -125,6 +138,7 @@ class Faults(Stage):
             self.keys.send(0.02 + i / 200, bytes((status, *rest)))
 
     def garbage_osc(self) -> None:
+        """Datagrams that are no OSC, and messages with wrong names and values."""
         self.say('garbage by OSC')
         self.garbage_datagrams()
         self.osc('/genaudio/learn', 'nonsense')
@@ -133,11 +147,13 @@ class Faults(Stage):
         self.osc('/genaudio/command/explode')
 
     def garbage_datagrams(self) -> None:
+        """Random bytes to the OSC port."""
         for _ in range(50):
             data = bytes(self.rng.randrange(256) for _ in range(self.rng.randrange(1, 80)))
             self.udp.sendto(self.rng.choice((b'', b'#bundle\0', b'/genaudio/')) + data, ('127.0.0.1', self.osc_port))
 
     def type_garbage(self) -> None:
+        """Random keys in the terminal, but none that ends the program."""
         self.say('garbage on the keyboard')
         drawn = (self.rng.randrange(256) for _ in range(200))
         typed = bytes(byte for byte in drawn if byte not in b'q\x03\x1a\x1c\x04')
@@ -145,10 +161,12 @@ class Faults(Stage):
             os.write(self.daemon.keyboard, typed)
 
     def reload(self) -> None:
+        """The preset is written again, as it was or with other values."""
         self.say('preset reloaded')
         self._write_preset()
 
     def reload_bad(self) -> None:
+        """The preset is broken, huge, a pipe, a folder or gone for a second."""
         kind = self.rng.choice(('garbage', 'garbage', 'half', 'huge', 'pipe', 'folder', 'gone'))
         self.say('broken preset', kind)
         good = self.preset.read_bytes()
@@ -173,6 +191,7 @@ class Faults(Stage):
             path.unlink(missing_ok=True)
 
     def unwritable_settings(self) -> None:
+        """A folder stands where learned controllers are to be written."""
         self.say('learned controllers cannot be written')
         file = self.folder / 'genaudio' / 'controllers.json'
         file.parent.mkdir(exist_ok=True)
@@ -185,6 +204,7 @@ class Faults(Stage):
         self._clear(file)
 
     def no_folder(self) -> None:
+        """The folder of kept takes is gone while takes are kept."""
         kind = self.rng.choice(('gone', 'a file', 'a broken link'))
         self.say('folder of the takes is lost', kind)
         takes, aside = self.folder / 'takes', self.folder / 'aside'
@@ -200,6 +220,7 @@ class Faults(Stage):
         aside.rename(takes)
 
     def silly_clock(self) -> None:
+        """Two MIDI clocks at odd tempos, with starts, stops and positions between."""
         tempos = (0.5, 4.0, 33.0, 120.0, 299.0, 700.0, 6000.0, 1e5)
         self.say('MIDI clock', ' and '.join(
             f'{self._tick(output, tempo):g} BPM at {INPUTS[output]}'
@@ -220,6 +241,7 @@ class Faults(Stage):
         return tempo
 
     def odd_peer(self) -> None:
+        """A client with an odd name connects, holds a key and the pedal, and leaves."""
         name = self.rng.choice(('\x1b[2J\x07"\'', 'a/b%s{}', 'é\u202e\u0301', ' ', 'Ardour ' * 8))
         self.say('a client with an odd name comes and goes', ascii(name))
         with contextlib.suppress(GenaudioError):  # JACK takes no such name
@@ -233,6 +255,7 @@ class Faults(Stage):
             peer.close()  # with the key and the pedal down
 
     def block_size(self) -> None:
+        """Another block size of JACK for two seconds."""
         size = self.rng.choice((64, 128, 1024, 4096))
         self.say('another block size', str(size))
         for frames in (size, 256):
@@ -241,6 +264,7 @@ class Faults(Stage):
             self.wait(2.0)
 
     def transport(self) -> None:
+        """JACK's transport jumps, and starts or stops."""
         self.say('JACK transport')
         client = self.witness.client
         with contextlib.suppress(Exception):

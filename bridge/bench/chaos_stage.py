@@ -169,6 +169,7 @@ class Stage:
     # --- help
 
     def say(self, fault: str, text: str = '') -> None:
+        """Count a fault, and tell it with the seconds since the beginning."""
         self.done[fault] += 1
         notice(f'{time.monotonic() - self._began:6.1f} s  {fault}{": " if text else ""}{text}')
 
@@ -254,6 +255,7 @@ class Stage:
             self.tell_hung(why, before)
 
     def tell_hung(self, why: str, before: int) -> None:
+        """Tell the notes that the witness has found hanging since its fault number `before`."""
         found = self.witness.faults[before:]
         more = f' and {len(found) - 4} more' if len(found) > 4 else ''
         notice(f'        HUNG after {why}: {"; ".join(map(str, found[:4]))}{more}')
@@ -261,6 +263,7 @@ class Stage:
     # --- what happens
 
     def phrase(self) -> None:
+        """Up to nine notes on the keyboard; one in ten is held until the next rest."""
         at = 0.05
         for _ in range(self.rng.randrange(1, 10)):
             channel, note = self.rng.choice((0, 0, 1)), self.rng.randrange(36, 84)
@@ -271,13 +274,16 @@ class Stage:
             at += self.rng.uniform(0.0, 0.3)
 
     def pedal(self) -> None:
+        """The sustain pedal, down for a second and a half or only up."""
         self.keys.send(0.02, bytes((0xB0, 64, self.rng.choice((0, 127)))))
         self.keys.send(1.5, bytes((0xB0, 64, 0)))
 
     def knob(self) -> None:
+        """A controller that the preset binds, or one that ends notes."""
         self.keys.send(0.02, bytes((0xB0, self.rng.choice((20, 21, 22, 23, 120, 123)), self.rng.randrange(128))))
 
     def type_key(self) -> None:
+        """A key of the terminal view."""
         with contextlib.suppress(OSError):
             key = self.rng.choice((b' ', b'h', b'n', b'u', b'k', b't', b'p', b'+', b'\x1b[A', b'2'))
             os.write(self.daemon.keyboard, key)

@@ -55,5 +55,6 @@ class JackListener:
         return off, lost, [(frame / self._rate, 0, message) for frame, message in self._heard]
 
     def close(self) -> None:
+        """Leave JACK."""
         self._client.deactivate()
         self._client.close()

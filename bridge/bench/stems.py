@@ -165,7 +165,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
                 host.poll()
         seconds = time.perf_counter() - started - skip * period
         return {
-            'total_latency_ms': host.latency_ms, 'margin_ms': 1000 * host.core.margin / rate,
+            'total_latency_ms': host.latency_ms, 'margin_ms': 1000 * host.core.margin_samples / rate,
             **costs(host.gauges.percentiles(*PERCENTILES), host.hop / rate, args.low_latency),
             'underruns': counts.underruns, 'fades': counts.fades, 'blocks': total,
             'device_late': late, 'device_worst_ms': 1000 * worst_late, 'minutes': seconds / 60,

@@ -1,5 +1,4 @@
-"""What the machine itself is late by, beside a measurement: a bare thread that sleeps a millisecond, then looks at the
-clock.
+"""Measures how late the system wakes a bare thread that sleeps a millisecond: the baseline for our own jitter figures.
 
 A figure of ours says nothing where a virtual machine stands still now and then, or the kernel is busy elsewhere. This
 is what cyclictest does, in a process of its own (so that our interpreter is not measured), in real time where the user

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_midi() -> str:
+    """One line on MIDI ports; it begins with 'ok', 'note' or 'FIX', as that of each check."""
     library = describe()
     if library.startswith('FIX'):
         return library
@@ -48,6 +49,7 @@ def check_midi() -> str:
 
 
 def check_jack() -> str:
+    """One line on JACK."""
     if importlib.util.find_spec('jack') is None:
         return "note: no JACK-Client; for frame-exact MIDI on Linux: pip install 'genaudio[jack]'"
     if not is_running():
@@ -58,6 +60,7 @@ def check_jack() -> str:
 
 
 def check_audio() -> str:
+    """One line on audio devices."""
     devices = audio_devices()
     if not devices:
         return "note: no audio device; live separation needs one (and pip install 'genaudio[live]')"
@@ -88,6 +91,7 @@ def check_clock(seconds: float = 1.0) -> str:
 
 
 def check_model(name: str) -> str:
+    """One line on the model file that `name` means, and how fast it answers here."""
     path = model_path(name)
     if path is None:
         return 'note: no model is bundled; the band plays by rules'
@@ -123,12 +127,14 @@ def measure(musician: Musician, turns: int = 8) -> tuple[float, float]:
 
 
 def check_providers() -> str:
+    """One line on what onnxruntime can compute with."""
     import onnxruntime
 
     return f'ok: onnxruntime {onnxruntime.__version__}, {", ".join(onnxruntime.get_available_providers())}'
 
 
 def check_extras() -> str:
+    """One line on optional packages that are not installed."""
     wanted = {'pythonosc': 'osc', 'sounddevice': 'live', 'link': 'link'}
     missing = [extra for module, extra in wanted.items() if importlib.util.find_spec(module) is None]
     return f'note: not installed: {", ".join(missing)} (pip install genaudio[...])' if missing else 'ok: all'

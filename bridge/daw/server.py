@@ -14,8 +14,8 @@ from typing import Any
 
 from bridge.daw.meeting_place import PROTOCOL, parse_line, runtime_folder
 from bridge.daw.sessions import KINDS, Spare
+from bridge.system.notices import notice
 from bridge.system.signals import Told
-from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.processes.child_process import ChildProcess
 from genaudio_core.processes.child_watch import RestartLimit

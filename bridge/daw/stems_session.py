@@ -18,6 +18,7 @@ from bridge.daw.meeting_place import READY, SEGMENT, VALUE, Event, JsonLines, Me
 from bridge.stems.isolate import model_path
 from bridge.stems.lookup import Lookup
 from bridge.stems.words import Words
+from bridge.system.notices import notice
 from bridge.system.real_time import keep_what_is_loaded, real_time_or_preferred
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.processes.child_watch import Heartbeat
@@ -114,7 +115,7 @@ class StemsSession:
     """
 
     def __init__(
-        self, meeting: Meeting, network: MaskNetwork, words: list[str], *, on_line: Callable[[str], None] = print,
+        self, meeting: Meeting, network: MaskNetwork, words: list[str], *, on_line: Callable[[str], None] = notice,
         on_beat: Callable[[], None] = lambda: None, hear: Callable[[], None] = lambda: None,
     ):  # fmt: skip
         self.meeting, self._beat, self._hear = meeting, on_beat, hear

@@ -18,6 +18,7 @@ from bridge.musicians.musician import Musician
 from bridge.musicians.musician_process import Engine, ProcessEngine, SimulatedEngine
 from bridge.settings.band_preset import Preset, find_preset, load_preset, parse_preset
 from bridge.system.clock import RealClock, SimulatedClock
+from bridge.system.notices import notice
 from bridge.system.waiting import wait_until
 from genaudio_core.errors import GenaudioError
 from genaudio_core.score.notes import Meter, Score, Tempo, Track
@@ -74,7 +75,7 @@ class InProcessBand:
         Called with (seconds, output number, message) for each message at its time; in real time from a thread of its
         own, which it must not hold up.
     notify : callable
-        Gets one line for the person.
+        Gets one line for the person; by default the logger 'bridge' does.
 
     Attributes
     ----------
@@ -86,7 +87,7 @@ class InProcessBand:
     def __init__(
         self, preset: AnyPreset = 'duet', settings: Mapping[str, Any] | None = None, *, real_time: bool = False,
         musician: Musician | None = None, mode: Callable[[Band], Mode] | None = None,
-        on_send: Callable[[float, int, bytes], None] | None = None, notify: Callable[[str], None] = print,
+        on_send: Callable[[float, int, bytes], None] | None = None, notify: Callable[[str], None] = notice,
     ) -> None:  # fmt: skip
         chosen = preset_of(preset, settings)
         n_outputs = len(chosen['ports.outputs'])
@@ -115,7 +116,7 @@ class InProcessBand:
         self._sender = sender
         self.session = Session(chosen, self.clock, sender, self._engine, notify=notify)
         if mode is not None:
-            self.session.player = mode(self.session)
+            self.session.mode = mode(self.session)
         if not wait_until(lambda: (self.session.step(), self._engine.ready)[1], STARTS):
             self.close()
             raise GenaudioError('The music engine did not start within a minute.')

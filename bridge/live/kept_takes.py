@@ -23,11 +23,11 @@ Piece = tuple[bool, bytes]  # (whether it is the last of a take, content)
 
 @dataclass(frozen=True, slots=True)
 class KeptTake:
-    """A phrase and an answer, in plain data. Notes are (beat, duration in beats, note, velocity, instrument)."""
+    """A phrase and an answer, in plain data: notes with who plays them, in session beats."""
 
     name: str  # of the file
-    heard: list[tuple[float, float, int, int, str]]
-    played: list[tuple[float, float, int, int, str]]
+    heard: list[tuple[str, Note]]  # instrument class, note
+    played: list[tuple[str, Note]]
     origin: float  # session beat at which the file begins
     tempo: float  # BPM
     meter: tuple[int, int]
@@ -36,9 +36,9 @@ class KeptTake:
         """Return it as a score, a track for each instrument of the player and of the band."""
         tracks: dict[str, list[Note]] = {}
         for who, notes in (('you', self.heard), ('band', self.played)):
-            for beat, duration, note, velocity, instrument in notes:
+            for instrument, note in notes:
                 track = tracks.setdefault(f'{who}: {instrument}', [])
-                track.append(Note(max(beat - self.origin, 0.0), duration, note, velocity))
+                track.append(note._replace(beat=max(note.beat - self.origin, 0.0)))
         made = []
         for name, notes in tracks.items():
             track = Track.of(name.split(': ')[1], sorted(notes))

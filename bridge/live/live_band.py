@@ -22,6 +22,7 @@ from bridge.plugins.instrument import InstrumentProcess
 from bridge.settings.band_preset import Preset, find_preset
 from bridge.settings.instrument_table import with_session
 from bridge.settings.learned_controllers import Learned
+from bridge.system.notices import notice
 from genaudio_core.errors import GenaudioError
 
 LOOK = 0.05  # seconds between two looks at the processes
@@ -67,15 +68,15 @@ class PluginInstrument(InstrumentProcess):
 
     def poll(self) -> list[str]:
         lines = super().poll()
-        wanted = (self.latency, self.preset['transport.latency_ms'])
-        if not self.ready or (self._counted is None and not self.latency):
+        wanted = (self.latency_s, self.preset['transport.latency_ms'])
+        if not self.ready or (self._counted is None and not self.latency_s):
             return lines
         if wanted != self._counted:
             self._counted = wanted  # also when it is down to 0
-            self._supervisor.send(set='transport.latency_ms', value=wanted[1] + 1000 * self.latency)
-            if self.latency != self._told:
-                self._told = self.latency
-                name, late = self.instrument.plugin.name, 1000 * self.latency
+            self._supervisor.send(set='transport.latency_ms', value=wanted[1] + 1000 * self.latency_s)
+            if self.latency_s != self._told:
+                self._told = self.latency_s
+                name, late = self.instrument.plugin.name, 1000 * self.latency_s
                 lines.append(f'{name} is {late:.1f} ms late; notes go out as much earlier.')
         return lines
 
@@ -104,7 +105,7 @@ class LiveBand:
     learned : Learned, optional
         Where controllers that are learned for a preset are remembered.
     notify : callable
-        Gets one line for the person.
+        Gets one line for the person; by default the logger 'bridge' does.
 
     Raises
     ------
@@ -115,7 +116,7 @@ class LiveBand:
     def __init__(
         self, preset: AnyPreset = 'duet', settings: Mapping[str, Any] | None = None, *, name: str = 'genaudio',
         folder: str | PathLike[str] = '.', osc: int | None = None, reload: bool = False,
-        learned: Learned | None = None, notify: Callable[[str], None] = print,
+        learned: Learned | None = None, notify: Callable[[str], None] = notice,
     ) -> None:  # fmt: skip
         if not Path(folder).is_dir():
             raise GenaudioError(f'The folder {folder} does not exist.')

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from bridge.system.sparing import Sparing
+from bridge.system.notices import Sparing
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 PREFIX = '/genaudio/'

@@ -29,8 +29,8 @@ from bridge.settings.band_preset import Preset
 from bridge.system.clock import Clock, RealClock
 from bridge.system.cpu_wakeup import awake
 from bridge.system.jack_client import is_running
+from bridge.system.notices import Sparing
 from bridge.system.real_time import SWITCH, in_real_time, raise_priority
-from bridge.system.sparing import Sparing
 from bridge.transport.transport import JackLeader, Leader, LinkLeader
 from genaudio_core.errors import GenaudioError
 from genaudio_core.processes.child_process import begin
@@ -108,6 +108,7 @@ class Backend:
         return None
 
     def look(self) -> list[int]:
+        """Open ports that are there again; return the numbers of inputs that were lost since the last call."""
         return self._look()
 
     def counts(self) -> dict[str, int]:
@@ -118,12 +119,15 @@ class Backend:
         return {'xruns': 0, 'port_errors': faults, 'lost_out': lost}
 
     def outputs_back(self) -> list[int]:
+        """Numbers of the outputs whose port has come back since the last call."""
         return self._outputs_back()
 
     def connections(self) -> list[tuple[str, str]]:
+        """(output, input) of all connections of JACK's ports, by name; empty with RtMidi."""
         return self.jack.connections() if self.jack else []
 
     def close(self) -> None:
+        """Silence, then close the ports."""
         self._close()
 
 
@@ -271,7 +275,7 @@ class Loop:
                 self._guard(self.session.receive, source, message, at)
 
     def _guard(self, do: Callable[..., Any], *arguments: Any) -> Any:
-        """Do it; a fault of ours must not leave a note hanging, nor end the music. None then."""
+        """Do it; a bug here must not leave a note hanging or stop the music. None then."""
         try:
             return do(*arguments)
         except GenaudioError as error:
@@ -316,7 +320,7 @@ class Loop:
         self.parent.notify.look()
         if backend.jack:
             session.leaders.hint_senders(backend.jack.senders)
-            session.scheduler.extra_latency = backend.jack.loop_delay
+            session.scheduler.extra_latency_s = backend.jack.loop_delay
             session.scheduler.horizon = backend.jack.horizon  # the blocks may be longer now
         self._show()
 

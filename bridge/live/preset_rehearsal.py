@@ -22,7 +22,7 @@ from bridge.musicians.musician_process import SimulatedEngine
 from bridge.musicians.rule_musician import FallbackMusician
 from bridge.settings.band_preset import Preset
 from bridge.system.clock import MAX_TEMPO, MIN_TEMPO, SimulatedClock
-from genaudio_core.command_line import notice
+from bridge.system.notices import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.band_metrics import Bar, presence
 from genaudio_core.music.piano_roll import Part
@@ -96,7 +96,7 @@ def fitted(preset: Preset, score: Score, name: str, *, own_meter: bool = False) 
         except GenaudioError as error:
             raise GenaudioError(
                 f'{name} is in {meter.numerator}/{meter.denominator}, which a band cannot play in. Give a meter, '
-                f'such as --set beats_per_bar=4 --set beat_unit=4. ({error})'
+                f'such as transport.beats_per_bar = 4 and transport.beat_unit = 4. ({error})'
             ) from None
     return preset.with_values(changes)
 

@@ -17,7 +17,7 @@ from bridge.band.modes import MODES
 from bridge.band.note_output import InputKey, NoteOutput, Owner
 from bridge.band.scheduler import Due, Scheduler
 from bridge.band.take_over import start_soon
-from bridge.live.questions import Questions
+from bridge.live.request_maker import RequestMaker
 from bridge.live.snapshot import snapshot
 from bridge.live.takes import Takes
 from bridge.midi import messages
@@ -32,6 +32,7 @@ from bridge.settings.band_preset import Preset
 from bridge.settings.controllers import Controllers
 from bridge.settings.parameters import COMMANDS
 from bridge.system.clock import Clock
+from bridge.system.notices import notice
 from bridge.transport.leader_choice import LeaderChoice
 from bridge.transport.midi_clock import Change
 from bridge.transport.transport import Leader
@@ -44,7 +45,7 @@ EARLY = 0.1  # seconds before a start or a jump in which a key is struck for wha
 
 
 class Session:
-    """A band with its player.
+    """A band, and what it knows of the person who plays with it.
 
     Parameters
     ----------
@@ -57,12 +58,12 @@ class Session:
     horizon : float
         Seconds that messages are handed to the sender early.
     notify : callable
-        Gets one line for the person.
+        Gets one line for the person; by default the logger 'bridge' does.
     """
 
     def __init__(
         self, preset: Preset, clock: Clock, sender: Sender, engine: Engine, *, leader: Leader | None = None,
-        horizon: float = 0.03, notify: Callable[[str], None] = print,
+        horizon: float = 0.03, notify: Callable[[str], None] = notice,
     ) -> None:  # fmt: skip
         self.preset, self.clock, self.sender, self.engine, self.notify = preset, clock, sender, engine, notify
         self.heard = engine.heard  # what the player has played
@@ -76,7 +77,7 @@ class Session:
         self.listener = Listener(find_instrument(preset['player.instrument']))
         self.feel = Feel(offsets=[0.0] * 4)
         self.contract = Contract(self)
-        self.questions = Questions(self)
+        self.requests = RequestMaker(self)
         self.controllers = Controllers(preset.controllers)
         self.takes = Takes(self)
         self.answers: list[Answer] = []  # not yet over, in order of time
@@ -86,7 +87,7 @@ class Session:
         self._stood_at: float | None = None  # bridge time since which the transport is seen not to roll
         self._halted: float | None = None  # session beat of a stop after which the plan still stands
         self._closed = self._rolled = False  # _rolled: the transport's last change was a start
-        self.player: Mode = MODES[preset['player.mode']](self)
+        self.mode: Mode = MODES[preset['player.mode']](self)
         self._tell_instruments()
 
     # --- set-up
@@ -96,6 +97,7 @@ class Session:
         self.engine.expect([own, *(voice.instrument for voice in self.voices)], self.transport.bar)
 
     def setting(self, name: str) -> Any:
+        """A parameter by its full name, such as 'player.bars_heard'."""
         return self.preset[name]
 
     @property
@@ -115,7 +117,7 @@ class Session:
 
     def lead(self) -> float:
         """Seconds from a question to the first note that can be on time."""
-        return self.scheduler.horizon + self.scheduler.latency + self.preset['engine.margin_ms'] / 1000 + 0.05
+        return self.scheduler.horizon + self.scheduler.latency_s + self.preset['engine.margin_ms'] / 1000 + 0.05
 
     # --- what comes in
 
@@ -153,11 +155,11 @@ class Session:
             self._heard(finished)
         if isinstance(event, NoteOn):
             self._key_down(source, event)
-            self.player.on_note(event, beat)
+            self.mode.on_note(event, beat)
         elif isinstance(event, NoteOff):
             for kind in ('thru', 'arrange'):
                 self.notes.lift(Owner(kind, source), InputKey(event.channel, event.note), event.time)
-            self.player.on_note_off(event, beat)
+            self.mode.on_note_off(event, beat)
         elif isinstance(event, Control):
             self._pass_control(source, event)
 
@@ -166,7 +168,7 @@ class Session:
         slot = InputKey(event.channel, event.note)
         if self.preset['player.thru']:
             self.notes.press(Owner('thru', source), slot, event.time, self.voices[0], event.note, event.velocity)
-        if (placed := self.player.place(self.listener.marked(source, event))) is not None:
+        if (placed := self.mode.place(self.listener.marked(source, event))) is not None:
             voice, note = placed
             self.notes.press(Owner('arrange', source), slot, event.time, voice, note, event.velocity)
 
@@ -182,9 +184,9 @@ class Session:
 
     def _heard(self, notes: list[HeardNote]) -> None:
         self.feel.hear(notes)
-        self.questions.hear(self.heard.hear(notes))
+        self.requests.hear(self.heard.hear(notes))
         self.engine.hear(notes)
-        self.player.on_heard(notes)
+        self.mode.on_heard(notes)
 
     def port_lost(self, source: int) -> None:
         """Input `source` is gone: what it held is let go, its pedal is up; other inputs keep what they hold."""
@@ -214,9 +216,9 @@ class Session:
             self.drop(start)
         held = self.listener.held(min(self.transport.beat_at(now), start))
         if held:  # carried over with an estimated length; told again when they end
-            self.questions.hear(self.heard.hear(held))
+            self.requests.hear(self.heard.hear(held))
             self.engine.hear(held)
-        request = self.questions.request(start, end, role, listens)
+        request = self.requests.make(start, end, role, listens)
         answer = Answer(request, now)
         self.answers.append(answer)
         self.engine.ask(request)
@@ -246,7 +248,7 @@ class Session:
 
     def chords(self, start: float, end: float) -> tuple[ChordAt, ...]:
         """The chords to play over in [start, end): see `ChordFollower.over`; what is held counts."""
-        return self.questions.chords(start, end)
+        return self.requests.chords(start, end)
 
     def play_now(self) -> None:
         """Continue what was just played, in any mode."""
@@ -288,7 +290,7 @@ class Session:
         beat = self.transport.beat_at(now)
         self._watch_standstill(now)
         if self.transport.rolling:
-            self.player.step(now, beat)
+            self.mode.step(now, beat)
             self.contract.keep(now)
             self.answers = [answer for answer in self.answers if not self._is_over(answer, beat)]
         self.scheduler.dispatch(now)
@@ -313,7 +315,7 @@ class Session:
     def _next_time(self, now: float, beat: float) -> float:
         times = [now + MAX_SLEEP, self.scheduler.next_time(), self.engine.next_time()]
         if self.transport.rolling:
-            times.append(self.player.next_time(now, beat))
+            times.append(self.mode.next_time(now, beat))
             times += [self.contract.deadline(answer) for answer in self.answers if answer.line < answer.end]
         return max(now, min(time for time in times if time is not None))
 
@@ -349,7 +351,7 @@ class Session:
             else:
                 self._all_quiet()
             for event in self.listener.move_held(change.time, change.beat) if starts else ():
-                self.player.on_note(event, change.beat)
+                self.mode.on_note(event, change.beat)
             self._rolled = starts
 
     def _all_quiet(self) -> None:
@@ -362,7 +364,7 @@ class Session:
             self.takes.ended(answer)
         self.answers.clear()
         self.scheduler.clear()
-        self.player.on_stop()
+        self.mode.on_stop()
 
     def all_notes_off(self) -> None:
         """End everything that sounds, whoever owns it, and forget the plan."""
@@ -393,7 +395,7 @@ class Session:
             case 'start' | 'stop':
                 own = self.leaders.own
                 if self.transport.leader is not own:
-                    self.notify('Another machine leads the transport: start and stop it there.')
+                    self.notify('The transport follows another device: start and stop it there.')
                 elif name == 'start':
                     own.start(now)
                 else:
@@ -429,18 +431,18 @@ class Session:
 
     def _use(self, preset: Preset) -> None:
         old, self.preset = self.preset, preset
-        self.scheduler.latency = preset['transport.latency_ms'] / 1000
+        self.scheduler.latency_s = preset['transport.latency_ms'] / 1000
         if preset['transport.tempo'] != old['transport.tempo']:
             self.leaders.set_tempo(self.clock.now(), preset['transport.tempo'])
         if preset['music.chords'] != old['music.chords']:
-            self.questions.use(preset)
+            self.requests.use(preset)
         if old['player.thru'] and not preset['player.thru']:
             self.notes.end(kind='thru')
         if preset['player.mode'] != old['player.mode'] or preset.voices != self.voices:
             self.all_notes_off()
             self.voices = preset.voices
             self._tell_instruments()
-            self.player = MODES[preset['player.mode']](self)
+            self.mode = MODES[preset['player.mode']](self)
 
     def _try(self, name: str, value: Any) -> None:
         try:

@@ -18,7 +18,7 @@ def snapshot(session: Session) -> dict[str, Any]:
         'rolling': transport.rolling,
         'leader': transport.leader.name,
         'bar': math.floor(beat / bar) + 1, 'beat': beat % bar + 1, 'tempo': transport.tempo,
-        'mode': session.preset['player.mode'], 'state': session.player.state, 'preset': session.preset.name,
+        'mode': session.preset['player.mode'], 'state': session.mode.state, 'preset': session.preset.name,
         'values': dict(session.preset.values), 'controllers': dict(session.controllers.bound),
         'heard': session.listener.n_heard, 'held': session.listener.n_held,
         'planned': len(session.scheduler.planned()), 'played': session.scheduler.played,

@@ -16,7 +16,7 @@ from bridge.midi.input_queue import Inbox
 from bridge.midi.sounding_notes import Sounding
 from bridge.settings.band_preset import Preset
 from bridge.system.channel import Channel
-from bridge.system.sparing import Sparing
+from bridge.system.notices import Sparing
 from genaudio_core.errors import GenaudioError
 from genaudio_core.processes.child_process import ChildProcess
 from genaudio_core.processes.child_watch import RestartLimit
@@ -75,6 +75,7 @@ class Supervisor:
 
     @property
     def pid(self) -> int | None:
+        """Process id of the port process; None while there is none."""
         return self._process.pid
 
     @property

@@ -36,6 +36,7 @@ class Takes:
         return begun[-1] if begun else self._done[-1] if self._done else None
 
     def describe(self) -> str:
+        """The take that is chosen and how many there are, such as '2/3'; '' without an answer."""
         answer = self.current
         return f'{answer.take + 1}/{max(answer.request.takes, 1)}' if answer else ''
 
@@ -44,11 +45,11 @@ class Takes:
         answer = self.current
         session = self.session
         if answer is None or len(answer.takes) < 2:
-            session.notify('No other take: set takes above 1 before the next answer.')
+            session.notify('There is only one take. Set music.takes to 2 or more before the next answer.')
             return
-        answer.take = (answer.take + 1) % answer.request.takes
-        if not answer.notes():
-            answer.take = 0
+        n_takes = answer.request.takes
+        others = [(answer.take + step) % n_takes for step in range(1, n_takes)]
+        answer.take = next((take for take in others if answer.notes(take)), answer.take)
         session.engine.choose(answer.request.id, answer.take)
         session.notify(f'Take {self.describe()}')
         if not session.transport.rolling and answer not in session.answers:
@@ -106,14 +107,8 @@ class Takes:
         instruments = answer.request.instruments
         return KeptTake(
             name,
-            [
-                (note.beat, note.duration, note.note, note.velocity, note.instrument)
-                for note in session.heard.between(origin - 1e-6) if not note.held
-            ],
-            [
-                (note.beat, note.duration, note.note, note.velocity, instruments[note.part])
-                for note in answer.notes() if note.beat < answer.end
-            ],
+            [(note.instrument, note.plain) for note in session.heard.between(origin - 1e-6) if not note.held],
+            [(instruments[note.part], note.plain) for note in answer.notes() if note.beat < answer.end],
             origin,
             session.transport.tempo,
             (session.preset['transport.beats_per_bar'], session.preset['transport.beat_unit']),

@@ -24,6 +24,7 @@ class Inbox:
         self._missed_ends: set[int] = set()
 
     def put(self, source: int, message: bytes, time: float) -> None:
+        """Add bytes that came at bridge time `time` (seconds). Any thread; never blocks."""
         waiting = len(self._messages)
         if waiting >= MAX_WAITING and (waiting >= 10 * MAX_WAITING or not ends_a_note(message)):
             self.lost += 1
@@ -34,6 +35,7 @@ class Inbox:
         self.wake()
 
     def wake(self) -> None:
+        """Make `reader` readable. Any thread."""
         if not self._woken:
             self._woken = True
             with contextlib.suppress(OSError):  # closed while a driver still sends
@@ -58,6 +60,7 @@ class Inbox:
         return missed
 
     def close(self) -> None:
+        """Close both ends of the pipe; what still comes is dropped."""
         self._woken = True
         self.reader.close()
         self._writer.close()

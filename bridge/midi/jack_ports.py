@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.midi.input_queue import LOST
-from bridge.midi.sender import Message, Outbox
+from bridge.midi.sender import Message, Outbox, Sender
 from bridge.midi.sounding_notes import Sounding
+from bridge.system.clock import Clock
 from bridge.system.jack_client import JackClient
+from bridge.system.notices import notice
 
 MAX_UNSENT = 2000  # messages that wait for room in the buffers; more than that no port takes any more
 LATELY = 0.5  # seconds before an xrun whose note-offs are sent again
@@ -36,7 +38,7 @@ class JackPosition:
     beat: float | None = None  # quarter notes; None: there is no timebase master
 
 
-class JackMidi(JackClient):
+class JackMidi(JackClient, Sender, Clock):
     """A JACK client with MIDI ports: a `Clock` (frames as seconds), a `Sender`, and a source of input.
 
     Parameters
@@ -51,7 +53,7 @@ class JackMidi(JackClient):
     def __init__(
         self, inputs: Sequence[str], outputs: Sequence[str], deliver: Callable[[int, bytes, float], None], *,
         name: str = 'genaudio', connect: Sequence[str] = (), sounding: Sounding | None = None,
-        notify: Callable[[str], None] = print,
+        notify: Callable[[str], None] = notice,
     ) -> None:  # fmt: skip
         self._deliver, self._notify, self._connect = deliver, notify, tuple(connect)
         self._input_names, self._output_names = tuple(inputs), tuple(outputs)

@@ -158,20 +158,25 @@ def decode(message: bytes, time: float) -> Event | None:
 
 
 def note_on(channel: int, note: int, velocity: int) -> bytes:
+    """Return a note-on; channels are 0..15, all else 0..127."""
     return bytes((0x90 | channel, note, velocity))
 
 
 def note_off(channel: int, note: int) -> bytes:
+    """Return a note-off."""
     return bytes((0x80 | channel, note, 0))
 
 
 def control(channel: int, number: int, value: int) -> bytes:
+    """Return a control change."""
     return bytes((0xB0 | channel, number, value))
 
 
 def program(channel: int, number: int) -> bytes:
+    """Return a program change."""
     return bytes((0xC0 | channel, number))
 
 
 def song_position(sixteenths: int) -> bytes:
+    """Return a song position pointer, 0..16383 sixteenths."""
     return bytes((SONG_POSITION, sixteenths & 127, sixteenths >> 7 & 127))

@@ -13,6 +13,7 @@ from typing import Any
 
 from bridge.midi.rtmidi_library import midi_library
 from bridge.system.clock import Clock
+from bridge.system.notices import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
 
 Deliver = Callable[[int, bytes, float], None]  # (input number, bytes, bridge time)
@@ -87,7 +88,7 @@ class PortSet:
 
     def __init__(
         self, inputs: Sequence[str], outputs: Sequence[str], clock: Clock, deliver: Deliver, *, api: str | None = None,
-        client_name: str = 'genaudio', notify: Callable[[str], None] = print, patience: float = 1.0,
+        client_name: str = 'genaudio', notify: Callable[[str], None] = notice, patience: float = 1.0,
     ) -> None:  # fmt: skip
         self._library, self._system = midi_library(), api
         self._clock, self._deliver, self._notify = clock, deliver, notify
@@ -162,6 +163,7 @@ class PortSet:
         return back
 
     def close(self) -> None:
+        """Close all ports."""
         for key in list(self._ports):
             self._close(key)
 

@@ -73,6 +73,7 @@ class Outbox:
         return len(self._heap) + len(self.unsent)
 
     def put(self, time: float, output: int, message: bytes, strike: int = 0) -> None:
+        """Add a message for bridge time `time` (seconds; frames, where JACK counts) at an output."""
         if not 0 <= output < self._n_outputs:
             self.complain(f'There is no output {output + 1}: what is meant for it is left out.')
             return
@@ -206,7 +207,7 @@ class Sender(Protocol):
 Write = Callable[[int, bytes], None]  # (output, message) to the wire; raises OSError when the port is gone
 
 
-class SimulatedSender:
+class SimulatedSender(Sender):
     """Sends when `run_until` is called; `sent` holds (time, output, message) in the order of sending.
 
     Outputs in `away` have lost their port: what goes there is lost.
@@ -226,6 +227,7 @@ class SimulatedSender:
         self.outbox.put(time, output, message, strike)
 
     def run_until(self, time: float) -> None:
+        """Send all that is due up to bridge time `time` (seconds)."""
         for when, output, message in self.outbox.pop_due(time):
             self._emit(when, output, message)
 
@@ -253,7 +255,7 @@ class SimulatedSender:
         self.silence()
 
 
-class PrecisionSender:
+class PrecisionSender(Sender):
     """A thread that sleeps until just before each message is due and spins the rest.
 
     Used where the backend has no time stamps of its own (ALSA, CoreMIDI, WinMM, in-process ports).

@@ -1,6 +1,6 @@
 """Which notes sound right now, kept where the bytes leave, in memory that survives the process.
 
-The table is one byte a note and channel and output. With a file behind it (`Sounding.shared`) the supervisor, or
+One byte per (output, channel, note). With a file behind it (`Sounding.shared`) the supervisor, or
 the process that takes over after a crash, still knows what to turn off.
 """
 
@@ -45,6 +45,7 @@ class Sounding:
             self._table[output * _NOTES + channel * 128 + message[1]] = 0
 
     def is_on(self, output: int, channel: int, note: int) -> bool:
+        """Whether the note sounds."""
         return bool(self._table[output * _NOTES + channel * 128 + note])
 
     def count(self) -> int:

@@ -7,11 +7,12 @@ silence. Times are session steps, 12 to the quarter note.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from bridge.musicians.harmony import heard_key
 from bridge.musicians.musician import Request
 from bridge.settings.key import wanted_key
 from genaudio_core.continuation.cues import Cue, Direction, PartRules, Who
@@ -21,15 +22,14 @@ from genaudio_core.continuation.roles import BASS, CHORDS, LINE, BarAt, Role, ac
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.music import grooves
 from genaudio_core.music.chord_recognition import Segment
-from genaudio_core.music.harmonising import Harmony, Key, find_keys
-from genaudio_core.music.keys import Chord, classes_of
+from genaudio_core.music.harmonising import Harmony, Key
+from genaudio_core.music.keys import classes_of
 from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, instrument_code
 from genaudio_core.score.notes import Note
 
 AHEAD = 2  # bars behind a request for which its harmony goes on
 RECENT, OFTEN = 64, 0.06  # notes of the player that are looked at, and share of them that makes a tone usual
-KEY_BARS = 8  # bars of what was heard that tell the key
 KICK = 36
 STAB, SHORTEST = 4, 5  # steps that a stab lasts at most, and a note of the bass that is asked for at least
 FIGURES = {('four-on-the-floor', BASS): (6, 18, 30, 42), ('four-on-the-floor', CHORDS): (6, 18, 30)}
@@ -67,14 +67,16 @@ class Directions:
         free = [place for place in request.feel.grid(request.meter) if place not in taken]
         n_more = min(1 + 2 * (request.controls.density > DENSE), len(free))
         self._more_kicks = [] if request.controls.density < SPARSE else rng.permutation(free)[:n_more].tolist()
-        keys = self._keys(notes)
+        heard_in = self._key(notes)
         # One who answers alone stays in the key of what was played, and may have all that was played in it.
         recent = Counter(note.note % 12 for note in notes[-RECENT:])
         own = {each for each, times in recent.items() if times >= OFTEN * recent.total()}
-        self._scale = frozenset(keys[-1][1].classes | own) if keys else frozenset[int]()
-        harmony = Harmony(tuple(self._segments()), tuple(keys))
+        scale = frozenset[int]() if heard_in is None else heard_in.classes | own
+        harmony = Harmony(tuple(self._segments()), () if heard_in is None else ((0.0, heard_in),))
         named = wanted_key(request.controls.key)
         key = None if named is None else classes_of(*named)
+        self._allowed = scale if key is None else scale & key or key
+        self._charted = self._chart_tones(key)
         self.leaders = [
             Leader(roles, harmony, (), request.feel, np.random.default_rng([request.seed, self.start, take]), key)
             for take in range(request.takes)
@@ -149,8 +151,9 @@ class Directions:
         bar = self._bar_at(begin)
         latest = max(begin, bar.begin + bar.length // 2)
         own = PartRules.free(self._lead, bar.begin, bar.length)
-        if self._scale:
-            own.only(bar.begin, bar.end, self._scale)
+        for at, until, classes in self._charted or [(bar.begin, bar.end, self._allowed)]:
+            if classes:
+                own.only(at, until, classes)
         rules = {**direction.rules, (code, 1): own}
         cues = (*direction.cues, Cue(code, latest, begin)) if latest < min(bar.end, self.end) else direction.cues
         return replace(direction, cues=cues, rules=rules)
@@ -196,11 +199,7 @@ class Directions:
         )  # fmt: skip
         for role in roles:
             if role.kind == DRUMS:
-                struck = [
-                    (round(stroke.beat * RESOLUTION), frozenset(stroke.keys(request.drum_keys)))
-                    for stroke in request.groove.strokes
-                ]
-                role.struck = tuple((place, keys) for place, keys in struck if keys)
+                role.struck = request.groove.struck(request.drum_keys)
             elif role.figure and not SPARSE <= request.controls.density <= DENSE:
                 make = grooves.bass_figures if role.kind == BASS else grooves.comping_figures
                 figures = sorted(make(request.meter, feel), key=len)
@@ -234,15 +233,23 @@ class Directions:
             found.insert(0, Segment(line - request.bar, found[0].beat - line + request.bar, found[0].chord))
         return found
 
-    def _keys(self, notes: Sequence[Note]) -> list[tuple[float, Key]]:
+    def _chart_tones(self, key: frozenset[int] | None) -> list[tuple[int, int, frozenset[int]]]:
+        """What one who solos over a chart may play: (from, to, pitch classes), in steps."""
+        if not any(each.source == 'chart' for each in self.request.chords):
+            return []
+        found = []
+        for at, to, chord in self.request.harmony(self.request.start, self.request.end):
+            tones = chord.pitch_classes
+            found.append(
+                (round(at * RESOLUTION), round(to * RESOLUTION), tones if key is None else tones & key or tones)
+            )
+        return found
+
+    def _key(self, notes: Sequence[Note]) -> Key | None:
         """The key of what was heard last, if it is asked for."""
-        if self.request.role != 'continue' or self.request.controls.key == 'off' or not notes:
-            return []  # who accompanies plays the tones of the chord, whatever the key
-        first = max(self.request.start - KEY_BARS * self.request.bar, 0.0)
-        first -= first % self.request.bar
-        lines = np.arange(first, self.request.start, self.request.bar).tolist()
-        inside = [note for note in notes if note.beat >= first]
-        return find_keys(inside, lines, self.request.start)[-1:] if lines and inside else []
+        if self.request.role != 'continue' or self.request.controls.key == 'off':
+            return None  # who accompanies plays the tones of the chord, whatever the key
+        return heard_key(notes, self.request.start, self.request.bar)
 
 
 def _inside(step: int, waits: Sequence[tuple[int, int]]) -> int | None:
@@ -263,47 +270,19 @@ class Sampler(DirectedSampler):
     """A sampler that says of each event it has just chosen why it came."""
 
     def was_cued(self, take: int) -> bool:
+        """Whether the event chosen last came because a cue was due."""
         return bool(self._why[take] > 0)
 
     def was_by_rule(self, take: int) -> bool:
+        """Whether, moreover, the cue left no choice of pitch."""
         return bool(self._why[take] > 1)
 
 
-def stretches(
-    request: Request, start: int, end: int, bars: Sequence[int]
-) -> Iterator[tuple[int, int, Chord | None, bool]]:
-    """The steps from `start` to `end` by the chord to play over, cut at bars: (from, to, chord, whether a bar begins).
-
-    A chord of None leaves the harmony free.
-    """
-    for begin, until, chord in _by_chord(request, start, end):
-        edges = [begin, *(line for line in bars if begin < line < until), until]
-        for first, last in itertools.pairwise(edges):
-            yield first, last, chord, first in bars
-
-
-def _by_chord(request: Request, start: int, end: int) -> Iterator[tuple[int, int, Chord | None]]:
-    bound = request.role != 'continue' or any(each.source == 'chart' for each in request.chords)
-    done = start
-    for begin, to, chord in request.harmony(request.start, request.end) if bound else ():
-        first, until = round(begin * RESOLUTION), round(to * RESOLUTION)
-        if first > done:
-            yield done, first, None
-        yield max(first, start), until, chord
-        done = until
-    if done < end:
-        yield done, end, None
-
-
-def sampling(request: Request, chord: Chord | None = None) -> Controls:
-    """The request's controls as the sampler knows them; only notes of the chord where one is given."""
+def sampling(request: Request) -> Controls:
+    """The request's controls as the sampler knows them; which notes go with harmony and key, directions say."""
     controls = request.controls
-    key = wanted_key(controls.key)
-    classes = None if key is None else classes_of(*key)
-    if chord is not None:
-        classes = (chord.pitch_classes & classes if classes else None) or chord.pitch_classes
     return Controls(
         temperature=controls.temperature, top_p=controls.top_p, density=4 * (controls.density - 0.5),
-        lowest=controls.low, highest=controls.high, pitch_classes=classes, velocity_scale=controls.velocity,
+        lowest=controls.low, highest=controls.high, velocity_scale=controls.velocity,
         instruments=tuple(dict.fromkeys(request.instruments)),
     )  # fmt: skip

@@ -1,38 +1,27 @@
 """A little music theory for the live side: which key was heard, and notes that fit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from bridge.musicians.musician import HeardNote
-from genaudio_core.music.keys import SCALES
-from genaudio_core.score.instruments import DRUMS
+import numpy as np
 
-# Krumhansl and Kessler's probe-tone profiles (1982), major and minor.
-_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+from genaudio_core.music.harmonising import Key, find_keys
+from genaudio_core.score.notes import Note
 
-
-def weights(notes: Iterable[HeardNote], start: float, end: float) -> list[float]:
-    """Return how many beats each of the 12 pitch classes sounds in [start, end); drums do not count."""
-    found = [0.0] * 12
-    for note in notes:
-        if note.instrument != DRUMS:
-            found[note.note % 12] += max(0.0, min(note.beat + note.duration, end) - max(note.beat, start))
-    return found
+KEY_BARS = 8  # bars of what was heard that tell the key
 
 
-def find_key(profile: Sequence[float]) -> tuple[int, tuple[int, ...]] | None:
-    """Return the likeliest (tonic, scale) of a pitch-class profile by Krumhansl's method; None for silence."""
-    if not any(profile):
-        return None
-    best = (-2.0, 0, 'major')
-    mean = sum(profile) / 12
-    for name, reference in (('major', _MAJOR), ('minor', _MINOR)):
-        centre = sum(reference) / 12
-        below = sum((x - centre) ** 2 for x in reference) ** 0.5 * sum((x - mean) ** 2 for x in profile) ** 0.5
-        for tonic in range(12):
-            above = sum((profile[(tonic + i) % 12] - mean) * (reference[i] - centre) for i in range(12))
-            best = max(best, (above / below if below else 0.0, -tonic, name))
-    return -best[1], SCALES[best[2]]
+def heard_key(notes: Sequence[Note], start: float, bar: float) -> Key | None:
+    """The key at beat `start`, by what was heard in the bars before; None for silence.
+
+    Parameters
+    ----------
+    notes : pitched ones that begin before `start`, in order of onset
+    bar : length of a bar in quarter notes
+    """
+    first = max(start - KEY_BARS * bar, 0.0)
+    first -= first % bar
+    found = find_keys([note for note in notes if note.beat >= first], np.arange(first, start, bar).tolist(), start)
+    return found[-1][1] if found else None
 
 
 def snap(note: int, tonic: int, scale: Sequence[int]) -> int:

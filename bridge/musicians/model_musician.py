@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bridge.musicians.directions import KEY_BARS, RECENT, Directions, Sampler, sampling, stretches
+from bridge.musicians.directions import RECENT, Directions, Sampler, sampling
+from bridge.musicians.harmony import KEY_BARS
 from bridge.musicians.heard_notes import HeardNotes
-from bridge.musicians.musician import HeardNote, PlannedMusic, PlannedNote, Request
+from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, PlannedNote, Request
 from genaudio_core.continuation.continuer import Continuer, Rebase
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.music.events import (
@@ -59,7 +60,7 @@ def _length_of(event: _Event) -> int:
     return int(DURATIONS[event.duration - 1])
 
 
-class ModelMusician:
+class ModelMusician(Musician):
     """A `Musician` over a live decoder.
 
     Parameters
@@ -76,7 +77,7 @@ class ModelMusician:
         self._heard = HeardNotes()
         self._events: dict[int, _Event] = {}  # what was heard as the model sees it, by id
         self._own: dict[tuple[int, int], list[_Event]] = {}  # (request, take)
-        self._chosen: dict[int, int] = {}  # request -> take that was played
+        self._chosen: dict[int, int] = {}  # request -> take that is played
         self._instruments: set[int] = set()
         self._origin = 0  # session step that is the model's step 0, on a bar line
         self._fed: list[_Event] = []
@@ -232,7 +233,7 @@ class ModelMusician:
     def _wanted(self) -> list[_Event]:
         events = [self._events[note.id] for note in self._heard]
         for (request, take), own in self._own.items():
-            if self._chosen.get(request, 0) == take:
+            if self._chosen[request] == take:
                 events += own
         events.sort()
         # Of two equal notes (two of one kind in unison) the longer stays: they differ in duration last.
@@ -379,17 +380,14 @@ class ModelMusician:
         sampler = Sampler(work, sampling(request), rngs, origin=self._origin)
         directions = self._directions(request)
         own: list[list[_Event]] = [[] for _ in range(request.takes)]
+        self._chosen[request.id] = 0  # until another one is chosen
         for take in range(request.takes):
             self._own[request.id, take] = own[take]
         casts = [_Cast(request.instruments) for _ in range(request.takes)]
         active = np.ones(request.takes, bool)
         origin = self._origin
-        pieces = stretches(request, start, end, [begin for begin, _ in directions.bars()])
-        for begin, until, chord, is_new in pieces:
-            if chord is not None:
-                sampler.controls = sampling(request, chord)
-            if is_new:
-                sampler.direct(directions.of(begin))
+        for begin, until in directions.bars():
+            sampler.direct(directions.of(begin))
             going = active.copy()
             while going.any() and work.room > 0:
                 chosen = sampler.next_events(earliest=begin - origin, latest=until - origin, active=going)
@@ -435,7 +433,7 @@ class ModelMusician:
         past = [
             (event.instrument, event.step, event.pitch, _length_of(event))
             for (number, take), events in self._own.items()
-            if number != request.id and self._chosen.get(number, 0) == take
+            if number != request.id and self._chosen[number] == take
             for event in events
             if since <= event.step < start
         ]

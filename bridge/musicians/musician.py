@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bridge.musicians.groove import Groove, usual_meter
-from genaudio_core.music.grooves import Feel
+from genaudio_core.music.drum_grooves import Groove
+from genaudio_core.music.grooves import Feel, usual_meter
 from genaudio_core.music.keys import Chord
+from genaudio_core.score.notes import Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,11 @@ class HeardNote:
     instrument: str  # class of genaudio_core.score.instruments, or 'drums'
     held: bool = False
 
+    @property
+    def plain(self) -> Note:
+        """As a score has it."""
+        return Note(self.beat, self.duration, self.note, self.velocity)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedNote:
@@ -37,6 +43,11 @@ class PlannedNote:
     part: int  # index into `Request.instruments`
     cued: bool = False  # the musician would have been silent, and was asked again
     by_rule: bool = False  # asked again, with no choice left but how loud and how long
+
+    @property
+    def plain(self) -> Note:
+        """As a score has it."""
+        return Note(self.beat, self.duration, self.note, self.velocity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,7 @@ class ChordAt:
 
     @property
     def sure(self) -> bool:
+        """Whether there is a reason for it beside "the last one may go on"."""
         return self.source != 'guess'
 
 
@@ -95,6 +107,7 @@ class Request:
 
     @property
     def meter(self) -> tuple[int, int]:
+        """Beats of a bar and their unit."""
         return self.named_meter or usual_meter(self.bar)
 
     def chord_at(self, beat: float) -> ChordAt | None:
@@ -140,7 +153,7 @@ class Musician(Protocol):
     def answer(self, request: Request) -> Iterator[PlannedMusic]:
         """Yield the answer as it comes, in time order, all takes; the caller may stop asking at any piece.
 
-        What take 0 plays becomes part of the memory, as `choose` can change.
+        What its first take plays becomes part of the memory, until `choose` names another.
         """
         ...
 

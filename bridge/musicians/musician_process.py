@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from bridge.musicians.heard_notes import HeardNotes
 from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, Request
 from bridge.system.clock import Clock
+from bridge.system.notices import notice
 from bridge.system.real_time import ordinary, raise_priority, real_time
 from genaudio_core.processes.child_process import ChildProcess, begin
 from genaudio_core.processes.child_watch import Heartbeat
@@ -36,13 +37,21 @@ class Engine(Protocol):
     stats: dict[str, Any]
     heard: HeardNotes  # what the player has played, as far as this side knows; the session reads it, too
 
-    def expect(self, instruments: Sequence[str], bar: float) -> None: ...
-    def hear(self, notes: Sequence[HeardNote]) -> None: ...
-    def ask(self, request: Request) -> None: ...
+    def expect(self, instruments: Sequence[str], bar: float) -> None:
+        """See `Musician.expect`."""
+
+    def hear(self, notes: Sequence[HeardNote]) -> None:
+        """See `Musician.hear`."""
+
+    def ask(self, request: Request) -> None:
+        """Ask for music; the pieces come by `poll`."""
+
     def cancel(self, request: int, beat: float) -> None:
         """Stop composing that answer; forget what it has from `beat` on."""
 
-    def choose(self, request: int, take: int) -> None: ...
+    def choose(self, request: int, take: int) -> None:
+        """See `Musician.choose`."""
+
     def poll(self) -> list[PlannedMusic]:
         """Return the pieces that came in since."""
         ...
@@ -50,10 +59,11 @@ class Engine(Protocol):
     def next_time(self) -> float | None:
         """When there will be pieces, where that is known (simulation)."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the music engine."""
 
 
-class SimulatedEngine:
+class SimulatedEngine(Engine):
     """A musician on the simulated clock: its pieces arrive `delay(request, number)` seconds after the question.
 
     With `settle` it tidies its memory up after each answer instead of in the background: the same music each time.
@@ -120,7 +130,7 @@ class SimulatedEngine:
         self._waiting.clear()
 
 
-class ProcessEngine:
+class ProcessEngine(Engine):
     """A musician in a process of its own.
 
     Parameters
@@ -139,7 +149,7 @@ class ProcessEngine:
         arguments: tuple = (),
         *,
         clock: Clock,
-        notify: Callable[[str], None] = print,
+        notify: Callable[[str], None] = notice,
     ) -> None:
         self.ready = False
         self.restarts = 0
@@ -162,6 +172,7 @@ class ProcessEngine:
 
     @property
     def pid(self) -> int | None:
+        """Process id of the engine; None while there is none."""
         return self._child.pid
 
     @property

@@ -8,17 +8,18 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 
-from bridge.musicians import groove, harmony
+from bridge.musicians import harmony
 from bridge.musicians.heard_notes import HeardNotes
-from bridge.musicians.musician import HeardNote, MusicControls, PlannedMusic, PlannedNote, Request
+from bridge.musicians.musician import HeardNote, MusicControls, Musician, PlannedMusic, PlannedNote, Request
 from bridge.settings import key as key_module
+from genaudio_core.music.drum_grooves import Stroke, groove
 from genaudio_core.music.keys import SCALES
 from genaudio_core.score.instruments import DRUMS, FAMILY, RANGE, voices_of
 
 EARLY = 0.1  # beats before a line in which a note belongs to the line
 
 
-class FallbackMusician:
+class FallbackMusician(Musician):
     """A `Musician` of rules. Its answers take microseconds and come bar by bar.
 
     Parameters
@@ -74,8 +75,8 @@ class FallbackMusician:
         for part, name in enumerate(request.instruments):
             if part == lead and not accompany:
                 notes += self._phrase(request, take, part, rng)
-            elif name == DRUMS and not accompany and (groove := self._repeat_drums(request, part)):
-                notes += groove
+            elif name == DRUMS and not accompany and (repeated := self._repeat_drums(request, part)):
+                notes += repeated
             else:
                 notes += self._accompany(request, part, name, rng)
         shaped = [self._shape(note, request) for note in notes]
@@ -86,8 +87,10 @@ class FallbackMusician:
             return None
         if (named := key_module.wanted_key(request.controls.key)) is not None:
             return named
-        notes = self.notes.between(request.start - 16 * request.bar, request.start)
-        return harmony.find_key(harmony.weights(notes, -1e9, 1e9))
+        notes = self.notes.between(request.start - (harmony.KEY_BARS + 1) * request.bar, request.start)
+        pitched = [note.plain for note in notes if note.instrument != DRUMS]
+        key = harmony.heard_key(pitched, request.start, request.bar)
+        return None if key is None else (key.tonic, SCALES[key.mode])
 
     def _source(self, request: Request, drums: bool) -> tuple[list[HeardNote], float, float]:
         """What the player last played: (notes, start of its first bar, length in whole bars)."""
@@ -245,14 +248,14 @@ def _thin(notes: list[PlannedNote], controls: MusicControls, rng: random.Random)
 
 def _drums(start: float, request: Request, part: int, rng: random.Random) -> list[PlannedNote]:
     """One bar of the request's groove; busier or with an open hat at its end, as the dice fall."""
-    strokes = request.groove.strokes or groove.groove('auto', request.meter).strokes
+    strokes = request.groove.strokes or groove('auto', request.meter).strokes
     hits = [(stroke.beat, stroke.keys(request.drum_keys)[:1], stroke.velocity) for stroke in strokes]
     back, bar = request.groove.backbeats, request.bar
     for beat in range(round(bar)):
         if request.controls.density > 0.6 and beat not in back and rng.random() < 0.5 and beat + 0.75 < bar:
-            hits.append((beat + 0.75, groove.Stroke(0, 'kick').keys(request.drum_keys)[:1], 84))
+            hits.append((beat + 0.75, Stroke(0, 'kick').keys(request.drum_keys)[:1], 84))
     if rng.random() < 0.3 and bar > 1:
-        hits.append((bar - 0.5, groove.Stroke(0, 'open').keys(request.drum_keys)[:1], 64))
+        hits.append((bar - 0.5, Stroke(0, 'open').keys(request.drum_keys)[:1], 64))
     struck: dict[tuple[float, int], PlannedNote] = {}
     for beat, keys, velocity in hits:
         for key in keys:

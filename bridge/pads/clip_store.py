@@ -17,7 +17,7 @@ import numpy as np
 
 from bridge.pads.pad_player import FADE, FIRST_NOTE, N_PADS, PadPlayer
 from bridge.settings.pads_table import Pad
-from genaudio_core.command_line import notice
+from bridge.system.notices import notice
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.sound.audio_files import READABLE, AudioReader
 
@@ -33,7 +33,7 @@ def load_take(path: str | Path, sample_rate: int, on_notice: Callable[[str], Non
     Raises
     ------
     GenaudioError
-        If it cannot be read, holds samples that are no numbers, or is longer than two minutes, whatever its header
+        If it cannot be read, holds NaN or infinite samples, or is longer than two minutes, whatever its header
         says.
     """
     blocks: list[np.ndarray] = []

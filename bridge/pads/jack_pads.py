@@ -12,22 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from bridge.audio.jack_sound_client import JackPlayer
+from bridge.audio.jack_sound_client import JackSoundClient
 from bridge.pads.clip_store import Folder, PadBank
 from bridge.pads.pad_player import PadPlayer
 from bridge.settings.pads_table import Pad, check_note
 from bridge.system.line_input import Lines
+from bridge.system.notices import notice
 from bridge.system.real_time import SWITCH, keep_what_is_loaded
 from bridge.system.signals import Told
 from bridge.system.sound_process import SoundProcess
-from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.processes.child_process import begin
 
 HELP_LINE = 'Lines that change pads: load NOTE FILE, gain NOTE DB, choke NOTE GROUP, silence, status, quit.'
 
 
-class JackPads(JackPlayer):
+class JackPads(JackSoundClient):
     """A JACK client around a `PadPlayer`."""
 
     def __init__(

@@ -190,7 +190,7 @@ class PluginHost:
         if not self._ready_once or latency != self.latency:
             # A chunk of time to work, what the plug-ins hold back, and their output in whole chunks.
             extra = CHUNK + -(-latency // CHUNK) * CHUNK
-            core.margin += extra - self._extra
+            core.margin_samples += extra - self._extra
             self._extra = self.host.plugin_delay = extra
             if self._ready_once:
                 self.told.append(f'The effects now hold back {latency} samples; the delay is adjusted.')

@@ -33,16 +33,16 @@ from typing import Any
 import numpy as np
 
 from bridge.audio.finite_guard import FiniteGuard
-from bridge.audio.jack_sound_client import RETRY, TELL_SECONDS, JackPlayer
+from bridge.audio.jack_sound_client import RETRY, TELL_SECONDS, JackSoundClient
 from bridge.plugins.effects import NO_NUMBERS, Chain, EffectFault
 from bridge.plugins.loading import load_link, set_parameter
 from bridge.settings.effects_table import EffectSpec, Share
 from bridge.settings.instrument_table import Instrument, check_plugin
 from bridge.system.line_input import Lines
+from bridge.system.notices import notice
 from bridge.system.real_time import SWITCH
 from bridge.system.signals import Told
 from bridge.system.sound_process import LOAD_SECONDS, SoundProcess
-from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 from genaudio_core.files import atomic_write
 from genaudio_core.processes.child_process import begin
@@ -52,7 +52,7 @@ HUNG_SECONDS = 5.0  # in one block of sound, after which the plug-in counts as h
 _DAMPER, _ALL_SOUND_OFF, _ALL_NOTES_OFF = 64, 120, 123
 
 
-class JackInstrument(JackPlayer):
+class JackInstrument(JackSoundClient):
     """The JACK client around a loaded plug-in.
 
     Raises
@@ -305,7 +305,7 @@ class InstrumentProcess(SoundProcess):
 
     Attributes
     ----------
-    latency : float
+    latency_s : float
         Seconds by which it sounds late; known once it is ready, and told again when it changes.
     failed : str
         Why it cannot play, or ''.
@@ -314,7 +314,7 @@ class InstrumentProcess(SoundProcess):
     consequence = 'The band plays on over its MIDI ports.'
 
     def __init__(self, instrument: Instrument, name: str = 'genaudio-instrument', *, loading: float = LOAD_SECONDS):
-        self.instrument, self.latency = instrument, 0.0
+        self.instrument, self.latency_s = instrument, 0.0
         super().__init__(
             _body, (instrument, name), name, what=f'The instrument {instrument.plugin.name}', loading=loading
         )
@@ -325,7 +325,7 @@ class InstrumentProcess(SoundProcess):
 
     def _take(self, kind: str, value: Any) -> list[str]:
         if kind == 'ready':
-            self.latency = value
+            self.latency_s = value
         elif kind == 'fault':
             self._hung = value
         return super()._take(kind, value)
@@ -359,7 +359,7 @@ def run(
                 raise GenaudioError(host.failed)
             if host.ready and not said:
                 said = True
-                late = 1000 * host.latency
+                late = 1000 * host.latency_s
                 on_notice(f'{instrument.plugin.name}: JACK client {name}, {late:.1f} ms late. Ctrl-C ends.')
             time.sleep(0.02)
     finally:

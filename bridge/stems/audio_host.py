@@ -52,10 +52,10 @@ def first_margin(margin_ms: float | None, hop: int, sample_rate: int) -> int:
     return round(margin_ms / 1000 * sample_rate)
 
 
-def ring_capacity(block: int, hop: int, margin: int, sample_rate: int) -> int:
+def ring_capacity(block: int, hop: int, margin_samples: int, sample_rate: int) -> int:
     """Return the samples that the rings must hold, for this block size and all that it may become while it plays."""
-    block, margin = max(block, JACK_MAX_BLOCK), max(margin, round(MAX_MARGIN * sample_rate))
-    return capacity_for(total_latency(block, hop, margin) + 2 * block + PLUGIN_ROOM)
+    block, margin_samples = max(block, JACK_MAX_BLOCK), max(margin_samples, round(MAX_MARGIN * sample_rate))
+    return capacity_for(total_latency(block, hop, margin_samples) + 2 * block + PLUGIN_ROOM)
 
 
 class AudioHost:
@@ -110,7 +110,7 @@ class AudioHost:
         self.plugins_wake = CONTEXT.Semaphore(0)  # released when stems are there
         self.plugin_delay = 0  # samples of the margin that are the plug-ins'
         self.core = AudioCore(
-            self.inbox, self.outbox, sample_rate=sample_rate, block=block, hop=self.hop, margin=margin,
+            self.inbox, self.outbox, sample_rate=sample_rate, block=block, hop=self.hop, margin_samples=margin,
             wake=self._wake.release, panel=self.panel,
         )  # fmt: skip
         self.spec = WorkerSpec(
@@ -303,13 +303,13 @@ class AudioHost:
         self._late.append((now, counts.fades, counts.underruns))
         _, fades, underruns = self._late[0]
         late = (counts.underruns - underruns) * self.core.block
-        margin = self.core.margin + self.hop
+        margin = self.core.margin_samples + self.hop
         if self.pinned or margin - self.plugin_delay > MAX_MARGIN * self.core.sample_rate:
             return
         if counts.fades - fades < 3 and late < self.core.sample_rate:
             return
         self._late.clear()
-        self.core.margin = margin
+        self.core.margin_samples = margin
         self.on_notice(f'Results came late: the latency is now {self.latency_ms:.1f} ms.')
 
     def stop(self) -> None:
@@ -404,7 +404,7 @@ class AudioHost:
         hop_seconds = self.hop / self.core.sample_rate
         return {
             'ready': self.ready, 'worker_pid': self.worker_pid, 'latency_ms': self.latency_ms,
-            'margin_ms': 1000 * self.core.margin / self.core.sample_rate,
+            'margin_ms': 1000 * self.core.margin_samples / self.core.sample_rate,
             'compute_ms_p50': 1000 * p50, 'compute_ms_p99': 1000 * p99, 'compute_ms_worst': 1000 * worst,
             'load': p50 / hop_seconds, 'underruns': counts.underruns, 'fades': counts.fades,
             'device_xruns': counts.device_xruns, 'restarts': counts.restarts,

@@ -24,8 +24,9 @@ from bridge.stems.line_commands import LineCommands, obey_lines
 from bridge.stems.state_file import restore, save_state
 from bridge.stems.words import Words
 from bridge.system.cpu_wakeup import awake
+from bridge.system.notices import notice
 from bridge.system.signals import Told
-from genaudio_core.command_line import Stopped, notice
+from genaudio_core.command_line import Stopped
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import presets_dir
 
@@ -95,7 +96,7 @@ def run(
     path = model_path(model or preset.model)
     network = MaskNetwork.load(path)
     card, hop = network.card, network.hop // 2 if preset.low_latency else network.hop
-    words = Words(dict(card.details.get('words', {})), int(card.details['query_dim']), on_notice)
+    words = Words(dict(card.details.get('words', {})), int(card.details['query_dim']))
     vectors = np.stack([words.vector(text) for text in queries])
 
     if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):

@@ -1,20 +1,18 @@
 """Words that a person types, made into queries while the sound goes on."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, MissingModel, did_you_mean
 
 
 class Words:
     """Words -> query vectors: those that the model was trained with as they are, all others by the query encoder."""
 
-    def __init__(self, card_words: dict[str, list[float]], query_dim: int, on_notice: Callable[[str], None] = notice):
+    def __init__(self, card_words: dict[str, list[float]], query_dim: int):
         self._known = card_words
-        self.query_dim, self.on_notice = query_dim, on_notice
+        self.query_dim = query_dim
         self._encoder: Any = None
 
     def knows(self, text: str) -> bool:

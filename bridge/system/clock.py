@@ -13,17 +13,19 @@ MIN_TEMPO, MAX_TEMPO = 5.0, 600.0  # quarter notes a minute: what is followed, a
 class Clock(Protocol):
     """Tells the bridge time in seconds. `now` never goes back."""
 
-    def now(self) -> float: ...
+    def now(self) -> float:
+        """Seconds; only differences mean something."""
+        ...
 
 
-class RealClock:
+class RealClock(Clock):
     """The machine's monotonic clock."""
 
     def now(self) -> float:
         return time.perf_counter()
 
 
-class SimulatedClock:
+class SimulatedClock(Clock):
     """A clock that stands still until told to move: tests and ``--fast`` run hours in seconds with it."""
 
     def __init__(self, start: float = 0.0) -> None:

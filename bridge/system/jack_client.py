@@ -116,6 +116,7 @@ def leave(client: Any, *, active: bool = True) -> bool:
 
 
 def server_name() -> str | None:
+    """The JACK server that the environment names; None: the default one."""
     return os.environ.get('JACK_DEFAULT_SERVER')
 
 

@@ -23,7 +23,7 @@ def keep_what_is_loaded() -> None:
 
 
 def raise_priority(niceness: int) -> bool:
-    """Ask the system to prefer this process (POSIX niceness, -20 first); where it refuses, False, we stay as we are."""
+    """Raise this process's priority (POSIX niceness, -20 first). Return False if the system refuses."""
     if hasattr(os, 'setpriority'):
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, niceness)

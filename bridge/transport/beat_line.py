@@ -16,9 +16,11 @@ class Line:
     tempo: float  # quarter notes a minute
 
     def beat_at(self, time: float) -> float:
+        """Beat (quarter notes) at `time` (seconds)."""
         return self.beat + (time - self.time) * self.tempo / 60
 
     def time_at(self, beat: float) -> float:
+        """Bridge time (seconds) of a beat (quarter notes)."""
         return self.time + (beat - self.beat) * 60 / self.tempo
 
     def bent(self, time: float, tempo: float) -> 'Line':

@@ -212,7 +212,7 @@ class LeaderChoice:
             self._tell(
                 'tempo',
                 "Ardour's tempo was turned while it rolls: its MIDI clock does not tell where the bar is now. "
-                'Stop and start it, or follow JACK transport (--set leader=jack).',
+                "Stop and start it, or follow JACK transport (transport.leader = 'jack').",
             )
         self._steady = (since, self.transport.tempo)
 

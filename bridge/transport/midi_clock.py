@@ -59,7 +59,7 @@ class ClockFollower:
     """
 
     name = 'MIDI clock'
-    help = 'Switch the clock on in your DAW or machine, connect it and start; or use --set leader=auto.'
+    help = "Switch the clock on in your DAW or machine, connect it and start; or set transport.leader to 'auto'."
 
     def __init__(self, tempo: float = 120.0, *, times_24: bool | None = None) -> None:
         self.position = SongPosition(times_24)
@@ -82,6 +82,7 @@ class ClockFollower:
 
     @property
     def rolling(self) -> bool:
+        """Whether the song runs."""
         return self._state == 'rolling'
 
     @property
@@ -101,6 +102,7 @@ class ClockFollower:
 
     @property
     def line(self) -> Line:
+        """Beats of the song against time."""
         return self._line.line
 
     @property

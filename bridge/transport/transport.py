@@ -35,10 +35,14 @@ class Leader(Protocol):
         ...
 
     @property
-    def rolling(self) -> bool: ...
+    def rolling(self) -> bool:
+        """Whether beats go by."""
+        ...
 
     @property
-    def line(self) -> Line: ...
+    def line(self) -> Line:
+        """The leader's beats against time."""
+        ...
 
     @property
     def outside(self) -> float | None:
@@ -57,7 +61,7 @@ class InternalLeader:
     """Our own tempo: starts at once, or with `start`; `tap` sets the tempo from the last taps."""
 
     name = 'our own tempo'
-    help = "Start it with the command 'start' (key s), or use --set leader=auto."
+    help = "Start it with the command 'start' (key s), or set transport.leader to 'auto'."
     outside = None
 
     def __init__(self, tempo: float = 120.0) -> None:
@@ -67,16 +71,19 @@ class InternalLeader:
         self._taps: list[float] = []
 
     def start(self, time: float) -> None:
+        """Start from beat 0 at bridge time `time` (seconds)."""
         self.rolling = True
         self.line = Line(time, 0.0, self.line.tempo)
         self._pending.append(Change('start', time, 0.0))
 
     def stop(self, time: float) -> None:
+        """Stop at bridge time `time` (seconds)."""
         if self.rolling:
             self.rolling = False
             self._pending.append(Change('stop', time, self.line.beat_at(time)))
 
     def set_tempo(self, time: float, tempo: float) -> None:
+        """Another tempo (quarter notes a minute) from `time` on, within `MIN_TEMPO` to `MAX_TEMPO`."""
         self.line = self.line.bent(time, min(max(tempo, MIN_TEMPO), MAX_TEMPO))
         self._pending.append(Change('tempo', time, self.line.beat_at(time)))
 
@@ -91,6 +98,7 @@ class InternalLeader:
             self.set_tempo(time, 60 * (len(self._taps) - 1) / max(self._taps[-1] - self._taps[0], 1e-3))
 
     def check(self, time: float) -> list[Change]:
+        """What was done since the last call."""
         pending, self._pending = self._pending, []
         return pending
 
@@ -105,7 +113,7 @@ class JackLeader:
     """
 
     name = 'JACK transport'
-    help = 'Start it in your DAW (in Ardour, choose JACK as sync source first), or use --set leader=auto.'
+    help = "Start it in your DAW (in Ardour, choose JACK as sync source first), or set transport.leader to 'auto'."
 
     def __init__(self, query: Callable[[], JackPosition], tempo: float = 120.0) -> None:
         self.rolling = False
@@ -118,6 +126,7 @@ class JackLeader:
         self._mastered = -math.inf  # time at which a timebase master last told the beat
 
     def check(self, time: float) -> list[Change]:
+        """Ask JACK where it is; return what changed since the last call."""
         where = self._query()
         tempo = where.tempo or self.own_tempo
         self.outside = None if MIN_TEMPO <= tempo <= MAX_TEMPO else tempo
@@ -180,9 +189,11 @@ class LinkLeader:
 
     @property
     def peers(self) -> int:
+        """Number of other programs in the Link session."""
         return self._link.numPeers()
 
     def check(self, time: float) -> list[Change]:
+        """Ask Link where it is; return what changed since the last call."""
         state = self._link.captureSessionState()
         micros = self._link.clock().micros()
         tempo, beat = state.tempo(), state.beatAtTime(micros, self._bar)
@@ -226,10 +237,12 @@ class Transport:
 
     @property
     def rolling(self) -> bool:
+        """Whether beats go by."""
         return self.leader.rolling
 
     @property
     def tempo(self) -> float:
+        """Quarter notes a minute."""
         return self.leader.line.tempo
 
     def beat_at(self, time: float) -> float:

@@ -63,6 +63,7 @@ class Continuer:
 
     @property
     def encoding(self) -> Encoding:
+        """The decoder's layout of events."""
         return self.decoder.encoding
 
     @property

@@ -36,6 +36,7 @@ class Cue:
 
     @property
     def who(self) -> Who:
+        """The part that it is for."""
         return self.instrument, self.part
 
 

@@ -69,7 +69,7 @@ class Generated:
 
 
 def no_progress(beats: float) -> None:
-    pass
+    """Tell nobody: the default where progress (in beats) can be told."""
 
 
 def check_beats(beats: float) -> None:

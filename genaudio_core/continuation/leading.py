@@ -152,6 +152,8 @@ class Leader:
             rules.may_sound[bar.length] = False  # nobody knows yet what the next bar asks for
         rules.may_begin[:, : role.low] = False
         rules.may_begin[:, role.high + 1 :] = False
+        if self.key is not None and not self._turns:
+            rules.only(bar.begin, bar.begin + ahead, self.key)
         heads = grooves.strong_places(bar.meter) if role.kind != BASS else grooves.pulses(bar.meter)
         for at, until, chord, scale in self._chords(bar.begin, bar.begin + ahead):
             tones = self._tones(chord)
@@ -318,7 +320,8 @@ class Leader:
             fill = bar.number % _PHRASE == _PHRASE - 1
             last = grooves.pulses(bar.meter)[-1]
             for at, keys in role.struck:
-                if at < bar.length and not (fill and at >= last and keys not in (grooves.SNARES, grooves.KICKS)):
+                kept = keys <= grooves.SNARES or keys <= grooves.KICKS  # in a fill, too
+                if at < bar.length and (kept or not (fill and at >= last)):
                     found.add((at, keys))
         return [Cue(code, bar.begin + at, part=part, pitches=keys) for at, keys in sorted(found, key=_first)]
 

@@ -41,7 +41,7 @@ def check_published(decoder: Decoder) -> None:
     if not decoder.encoding.is_published:
         raise GenaudioError(
             f"{decoder.model.path.name} has the layout '{decoder.encoding.name}'; published sampling is that of MMT, "
-            "for models of the layout 'mmt' (genaudio-export import mmt). Leave --published-sampling out."
+            "for models of the layout 'mmt' (genaudio-export import mmt). Leave `published_sampling` out."
         )
 
 

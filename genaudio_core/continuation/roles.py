@@ -14,6 +14,7 @@ from genaudio_core.continuation.cues import Who
 from genaudio_core.music import grooves
 from genaudio_core.music.chord_recognition import Segment
 from genaudio_core.music.descriptions import chart_changes, chord_code, chord_of
+from genaudio_core.music.drum_grooves import Pace, groove
 from genaudio_core.music.events import meter_code
 from genaudio_core.music.grooves import Feel
 from genaudio_core.music.harmonising import Harmony
@@ -49,6 +50,7 @@ class BarAt:
 
     @property
     def end(self) -> int:
+        """Step of the next bar line."""
         return self.begin + self.length
 
 
@@ -124,7 +126,7 @@ def accompanying_roles(
         low, high = RANGE[name]
         role = Role(one, name, kind, low, high)
         if kind == DRUMS:
-            role.struck = grooves.drum_figure(meter, feel, tempo, rng)
+            role.struck = groove('auto', meter, Pace(feel=feel), tempo=tempo, rng=rng).struck()
         elif kind == BASS:
             role.low = max(low, min(28, high - 12))
             role.high = min(high, max(role.low + 19, 47))
@@ -168,6 +170,7 @@ class Given:
 
     @classmethod
     def of(cls, score: Score, harmony: Harmony, bars: list[BarAt]) -> 'Given':
+        """Find what each track strikes in each bar, and the chords under it."""
         begins = np.array([bar.begin for bar in bars])
         struck = []
         for track in score.tracks:

@@ -122,6 +122,7 @@ class Controls:
         return cls(pitch_classes=allowed, instruments=found, **settings)
 
     def with_(self, **changes) -> 'Controls':
+        """The same but for some fields."""
         return replace(self, **changes)
 
 
@@ -225,6 +226,7 @@ class EventSampler:
 
     @property
     def controls(self) -> Controls:
+        """What may be chosen; a change counts from the next event on."""
         return self._controls
 
     @controls.setter

@@ -60,6 +60,7 @@ class ModelCard:
     sha256: str = field(default='', compare=False)  # filled in by the reader
 
     def to_json(self) -> str:
+        """The card as text, with sorted keys."""
         content = asdict(self)
         del content['sha256']
         return json.dumps(content, sort_keys=True, ensure_ascii=False, default=_plain)

@@ -33,6 +33,12 @@ def pulses(meter: Meter) -> tuple[int, ...]:
     return tuple(range(0, max(length - length % RESOLUTION, 1), RESOLUTION))
 
 
+def usual_meter(bar: float) -> Meter:
+    """The commonest meter whose bars are so many quarter notes long."""
+    quarters, eighths = round(bar), round(bar * 2)
+    return (max(quarters, 1), 4) if abs(bar - quarters) < 1e-6 else (max(eighths, 1), 8)
+
+
 def strong_places(meter: Meter) -> tuple[int, ...]:
     """The heads of a bar: its line and its second half, if it has one."""
     half = half_bar(*meter)
@@ -96,26 +102,3 @@ def comping_figures(meter: Meter, feel: Feel) -> list[tuple[int, ...]]:
     if counted[1:2] == (DOTTED,):
         found += [tuple(range(0, max(counted) + DOTTED, 6))]
     return _inside(found, meter)
-
-
-def drum_figure(
-    meter: Meter, feel: Feel, tempo: float, rng: np.random.Generator
-) -> tuple[tuple[int, frozenset[int]], ...]:
-    """A groove of one bar: (place, keys of which one is struck), sorted. Kick on one, snare on the backbeat, a pulse
-    above them; how many kicks more, and on what the pulse is played, is drawn.
-    """
-    length = meter[0] * 4 * RESOLUTION // meter[1]
-    counted, heads, back = pulses(meter), strong_places(meter), backbeats(meter)
-    kicks = {0, *heads}
-    if meter == (4, 4) and not feel.swung:
-        kicks |= set([(), (30,), (18,), (42,), (12, 36), (18, 30)][rng.integers(6)])
-    compound = counted[1:2] == (DOTTED,)
-    if feel.swung and not compound:
-        above = sorted({*counted, *(at + 8 for at in counted[1::2])})
-    else:
-        width = 12 if tempo > 150 and not compound else 3 if feel.fine and tempo < 100 else 6
-        above = list(range(0, length, width))
-    top = RIDES if feel.swung or rng.random() < 0.2 else HATS
-    struck = [(at, KICKS) for at in sorted(kicks - set(back) if len(kicks) < 4 else kicks)]
-    struck += [(at, SNARES) for at in back]
-    return tuple(sorted([*struck, *((at, top) for at in above)], key=lambda one: (one[0], min(one[1]))))

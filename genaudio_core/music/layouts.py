@@ -83,6 +83,7 @@ class Encoding:
 
     @cached_property
     def columns(self) -> dict[str, int]:
+        """Column of each field by its name."""
         return {field: i for i, field in enumerate(self.fields)}
 
     @property
@@ -92,14 +93,17 @@ class Encoding:
 
     @property
     def has_drums(self) -> bool:
+        """Whether drums are an instrument."""
         return self.sizes[self.index('instrument')] > N_INSTRUMENTS + 1
 
     @property
     def has_velocity(self) -> bool:
+        """Whether notes have a velocity."""
         return 'velocity' in self.fields
 
     @property
     def has_meter(self) -> bool:
+        """Whether meters are events."""
         return 'meter' in self.fields
 
     @property

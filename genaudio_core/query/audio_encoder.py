@@ -78,7 +78,7 @@ def drawn_to(concepts: np.ndarray, heard: np.ndarray) -> np.ndarray:
     """Return what the audio encoder heard (D,), drawn towards the concepts (n, D) that it resembles; of length one.
 
     Separators know concepts best, and the encoder places an instrument it never heard beside them: 0.4 dB for
-    instruments of an unseen SoundFont (docs/LOG.md). It stays itself by a third, for what has no name.
+    instruments of an unseen SoundFont (docs/LOG.md). A third of the heard vector is kept, for sounds without a name.
     """
     likely = np.exp(LIKELY * (concepts @ heard))
     return unit(heard + 2 * unit(likely @ concepts))

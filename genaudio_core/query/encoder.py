@@ -44,10 +44,12 @@ class QueryEncoder:
 
     @functools.cached_property
     def text_encoder(self) -> TextEncoder:
+        """The encoder of words, loaded when it is first asked for."""
         return self._text or TextEncoder.load()
 
     @functools.cached_property
     def audio_encoder(self) -> AudioEncoder:
+        """The encoder of examples, loaded when it is first asked for."""
         return self._audio or AudioEncoder.load()
 
     def text(self, text: str) -> np.ndarray:

@@ -50,11 +50,13 @@ class QuerySource:
         return cls()
 
     def to_dict(self) -> dict[str, Any]:
+        """What a model card holds of it."""
         return {'encoder': self.encoder, 'inputs': list(self.inputs), 'normalised': self.normalised,
                 'probe': list(self.probe)}  # fmt: skip
 
     @property
     def bundled(self) -> bool:
+        """Whether queries come from the encoders that are bundled."""
         return self.encoder == BUNDLED
 
     def describes(self, vector: np.ndarray) -> bool:

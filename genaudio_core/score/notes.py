@@ -177,6 +177,7 @@ class Score:
 
     @property
     def n_notes(self) -> int:
+        """Number of notes on all tracks."""
         return sum(len(track.notes) for track in self.tracks)
 
     @property

@@ -49,7 +49,7 @@ class Maker(Protocol):
         ...
 
 
-class Unknown:
+class Unknown(Maker):
     """A maker that knows the length only when it has made it."""
 
     def length(self, row: Row) -> int:
@@ -77,7 +77,7 @@ def _check_minutes(path: Path, seconds: float) -> None:
         raise GenaudioError(f'{path} is {seconds / 60:.0f} minutes long; at most {MAX_TOTAL / 60:.0f} are taken.')
 
 
-class Recordings:
+class Recordings(Maker):
     """Plays the file that a row names: sound as it is, from its beginning; MIDI through the renderer."""
 
     def __init__(self, renderer: Renderer):
@@ -249,7 +249,7 @@ def _told(plan: MusicPlan, instruments: list[str]) -> str:
     return f'{plan.describe()}; plays: {", ".join(instruments) or "nothing"}'
 
 
-class Speech:
+class Speech(Maker):
     """Speech by the user's recordings where there are some, else by an engine.
 
     Parameters

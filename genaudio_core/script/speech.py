@@ -118,7 +118,7 @@ class _Program:
             raise GenaudioError(f'{command[0]} made a file that cannot be read: {error}') from error
 
 
-class Espeak(_Program):
+class Espeak(_Program, SpeechEngine):
     """espeak-ng, run once for each row."""
 
     def __init__(self, program: str = 'espeak-ng'):
@@ -150,7 +150,7 @@ class Espeak(_Program):
             return self._run(command, clean, out)
 
 
-class CommandEngine(_Program):
+class CommandEngine(_Program, SpeechEngine):
     """Any program: ``piper -m voice.onnx -f {out}``. It gets the text on its standard input.
 
     ``{out}`` stands for the wav file to write; ``{voice}``, ``{pitch}`` and ``{speed}`` may be used too.

@@ -117,6 +117,7 @@ class Script:
 
     @property
     def foreground(self) -> list[Row]:
+        """The rows that sound one after the other."""
         return [row for row in self.rows if row.layout == FOREGROUND]
 
     @property
@@ -163,6 +164,7 @@ class Faults:
 
 
 def plain_name(name: Any) -> str:
+    """The form in which names are compared."""
     return re.sub(r'[^a-z]', '', str(name).lower())
 
 

@@ -16,6 +16,7 @@ class Part:
 
     @property
     def n_samples(self) -> int:
+        """Samples from its beginning to its end."""
         return self.end - self.start
 
 

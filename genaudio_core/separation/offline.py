@@ -100,6 +100,7 @@ class Separator:
         return list(map(look, spectra) if self._pool is None else self._pool.map(look, spectra))
 
     def stream(self, sample_rate: int, channels: int, queries: Sequence[Query]) -> 'SeparationStream':
+        """A stream that separates by these queries, block by block."""
         return SeparationStream(self, sample_rate, channels, queries)
 
     def separate(self, audio: np.ndarray, sample_rate: int, queries: Sequence[Query]) -> np.ndarray:
@@ -231,7 +232,7 @@ class SeparationStream:
     def process(self, block: np.ndarray) -> np.ndarray:
         """Take float32 (channels, any n); return what is finished: (n_queries, channels, m)."""
         parts = [np.zeros((self.n_queries, block.shape[0], 0), np.float32)]
-        # In bites, so that a whole file given at once does not become one huge spectrum.
+        # In chunks, so that a whole file given at once does not become one huge spectrum.
         for start in range(0, block.shape[1], 1 << 18):
             self._take(self._stft.process(block[:, start : start + (1 << 18)]))
             parts += self._advance(self._separator.threads)

@@ -184,6 +184,7 @@ class FontSampler:
         self._generators = Generators(self._fluid)
 
     def close(self) -> None:
+        """Let go of the synthesizer."""
         self._fluid.delete()
 
     def play(
@@ -273,7 +274,7 @@ class Renderer(Protocol):
         ...
 
 
-class FontRenderer:
+class FontRenderer(Renderer):
     """Through a SoundFont: the one given, or the best that is installed."""
 
     def __init__(self, path: str | Path | None = None, folders: Sequence[Path] = FOLDERS):
@@ -314,7 +315,7 @@ class FontRenderer:
             gain /= 2
 
 
-class PluginRenderer:
+class PluginRenderer(Renderer):
     """Through one instrument plug-in (VST3, AU), which plays every track but the drums'."""
 
     def __init__(self, path: str | Path):

@@ -76,6 +76,7 @@ class StreamingSTFT:
         self.reset()
 
     def reset(self) -> None:
+        """Begin a new signal."""
         self._waiting = np.zeros((self.channels, self.n_fft // 2), np.float32)
 
     def process(self, block: np.ndarray) -> np.ndarray:
@@ -104,6 +105,7 @@ class StreamingISTFT:
         self.reset()
 
     def reset(self) -> None:
+        """Begin a new signal."""
         self._sum = np.zeros((self.channels, self.n_fft), np.float32)
         self._weight = np.zeros(self.n_fft, np.float32)
         self._skip = self.n_fft // 2  # what the centred transform had put before the signal

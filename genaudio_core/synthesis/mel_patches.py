@@ -82,7 +82,7 @@ class PatchCodec:
 
     @property
     def size(self) -> int:
-        """Numbers a patch."""
+        """Coefficients per patch."""
         return len(self.coefficients)
 
     def encode(self, mel: np.ndarray) -> np.ndarray:
@@ -103,4 +103,5 @@ class PatchCodec:
         return np.maximum(mel.reshape(*lead, n * self.frames, self.bands), self.floor).astype(np.float32)
 
     def to_dict(self) -> dict:
+        """What a model card holds of it."""
         return asdict(self)

@@ -29,7 +29,7 @@ def test_timing_set_while_the_callback_runs_never_makes_a_number_that_is_none():
         while not stop.is_set():
             for margin in margins:
                 one.core.set_timing(64, margin)
-                one.core.margin = margin + 64
+                one.core.margin_samples = margin + 64
 
     threads = [threading.Thread(target=setter, args=(margins,)) for margins in ((0, 256), (512, 64))]
     for thread in threads:
@@ -58,7 +58,7 @@ def test_a_callback_at_its_real_times_survives_timing_set_within_a_fade():
     x = slow_sine(64)
     try:
         for _ in range(15):
-            core = AudioCore(inbox, outbox, sample_rate=RATE, block=64, hop=256, margin=256, wake=lambda: None)
+            core = AudioCore(inbox, outbox, sample_rate=RATE, block=64, hop=256, margin_samples=256, wake=lambda: None)
             out, go, heard = np.zeros((6, 64), np.float32), threading.Event(), []
 
             def callback(core=core, out=out, go=go, heard=heard):
@@ -161,7 +161,7 @@ def test_over_a_second_of_nan_is_over_when_it_is_over(block):
         out = one.block_through(x[:, i : i + block])
         assert np.isfinite(out).all()
         if i // RATE != (i + block) // RATE and k:
-            one.core.set_timing(block, one.core.margin + 256)
+            one.core.set_timing(block, one.core.margin_samples + 256)
     assert np.abs(out).max() > 0.01 and one.core.counts.bad_input == RATE * 6 // 5
     one.close()
 
@@ -176,7 +176,7 @@ class Big(Core):
         capacity = ring_capacity(block, 256, margin, RATE)
         self.inbox, self.outbox = Ring(2, capacity=capacity), Ring(4, capacity=capacity)
         self.core = AudioCore(
-            self.inbox, self.outbox, sample_rate=RATE, block=block, hop=256, margin=margin, wake=lambda: None
+            self.inbox, self.outbox, sample_rate=RATE, block=block, hop=256, margin_samples=margin, wake=lambda: None
         )  # fmt: skip
         self.block, self.hop, self.done = block, 256, 0
 
@@ -217,15 +217,15 @@ def test_a_server_may_change_its_block_size_while_it_plays(sizes, told_first):
 def test_another_process_turns_the_same_knobs_and_sees_the_same_counts():
     one = Core()
     panel = Panel()
-    core = AudioCore(one.inbox, one.outbox, sample_rate=RATE, block=256, hop=256, margin=0, wake=lambda: None,
+    core = AudioCore(one.inbox, one.outbox, sample_rate=RATE, block=256, hop=256, margin_samples=0, wake=lambda: None,
                      panel=panel)  # fmt: skip
     again = Panel(panel.name)
-    hand = AudioCore(one.inbox, one.outbox, sample_rate=RATE, block=256, hop=256, margin=0, wake=lambda: None,
+    hand = AudioCore(one.inbox, one.outbox, sample_rate=RATE, block=256, hop=256, margin_samples=0, wake=lambda: None,
                      panel=again)  # fmt: skip
     out = np.zeros((4, 256), np.float32)
     core.process(np.full((2, 256), np.nan, np.float32), out)
     assert hand.counts.blocks == 1 and hand.counts.bad_input == 256
-    hand.margin = 512
+    hand.margin_samples = 512
     hand.bypass = True
     core.process(np.zeros((2, 256), np.float32), out)
     assert core._latency == total_latency(256, 256, 512) and core.bypass

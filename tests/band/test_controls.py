@@ -11,6 +11,7 @@ from bridge.midi import messages
 from bridge.settings.band_preset import parse_preset
 from bridge.settings.parameters import PARAMETERS
 from genaudio_core.errors import GenaudioError
+from genaudio_core.score.notes import Note
 
 START = 1.0
 
@@ -105,7 +106,7 @@ def test_the_session_writes_no_file_itself(tmp_path, monkeypatch):
 
 
 def test_a_long_take_goes_to_the_parent_in_pieces_that_a_pipe_takes_at_once():
-    notes = [(i / 4, 0.2, 60, 80, 'piano') for i in range(2000)]
+    notes = [('piano', Note(i / 4, 0.2, 60, 80)) for i in range(2000)]
     take = KeptTake('a.mid', notes, notes, 0.0, 120.0, (3, 4))
     pieces, arrived = to_pieces(take), Pieces()
     assert len(pieces) > 10 and all(len(content) <= 4000 for _, content in pieces)

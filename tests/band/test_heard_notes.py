@@ -58,7 +58,7 @@ class TestOneForTheWholeBand:
         session = stage.session
         assert [note.note for note in session.heard] == [60, 64, 67, 72]
         memories = (
-            session.engine.heard, session.questions.harmony.notes, session.questions.pace.notes,
+            session.engine.heard, session.requests.harmony.notes, session.requests.pace.notes,
             session.contract.fallback.notes,
         )  # fmt: skip
         assert all(memory is session.heard for memory in memories)
@@ -70,4 +70,4 @@ class TestOneForTheWholeBand:
         stage.play([*clock_ticks(1.0, 12), *phrase(1.0, notes=((0, 60),)), *last], 4.0)
         (answer,) = stage.session.answers
         assert [note.note for note in stage.session.heard] == [60, 72]
-        assert [row[2] for row in stage.session.takes.gather(answer).heard] == ([60] if held else [60, 72])
+        assert [note.note for _, note in stage.session.takes.gather(answer).heard] == ([60] if held else [60, 72])

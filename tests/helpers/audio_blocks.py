@@ -14,7 +14,7 @@ class Core:
     def __init__(self, block=256, hop=256, margin=0):
         self.inbox, self.outbox = Ring(2), Ring(4)
         self.core = AudioCore(
-            self.inbox, self.outbox, sample_rate=RATE, block=block, hop=hop, margin=margin, wake=lambda: None
+            self.inbox, self.outbox, sample_rate=RATE, block=block, hop=hop, margin_samples=margin, wake=lambda: None
         )  # fmt: skip
         self.block, self.hop, self.done = block, hop, 0
 

@@ -113,3 +113,24 @@ def test_live_code_reads_no_wall_clock():
         if wall.search(line)
     ]
     assert found == []
+
+
+# Who speaks to a person at a terminal: the commands, what they measure with, and the training that they run.
+TERMINAL = (
+    'bridge/commands', 'bridge/bench', 'bridge/cli.py', 'bridge/live/terminal_view.py', 'genaudio_core/entry.py',
+    'genaudio_core/command_line.py', 'genaudio_core/models/encoders/process.py',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('path', LIVE_SIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_library_logs_and_does_not_print(path):
+    if path.relative_to(ROOT).as_posix().startswith(TERMINAL):
+        return
+    tree = ast.parse(path.read_text())
+    assert 'print' not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    taken = {
+        alias.name
+        for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == 'genaudio_core.command_line'
+        for alias in node.names
+    }  # fmt: skip
+    assert not taken & {'notice', 'say', 'show'}

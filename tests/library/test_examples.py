@@ -42,7 +42,7 @@ def test_an_example_is_short_and_says_what_it_does_and_how_to_run_it(name):
 
 
 def test_there_is_one_for_each_of_the_usual_jobs():
-    jobs = {'continue_phrase', 'accompany_melody', 'separate_to_arrays', 'live_in_process', 'own_player', 'own_model',
+    jobs = {'continue_phrase', 'accompany_melody', 'separate_to_arrays', 'live_in_process', 'own_mode', 'own_model',
             'preset_from_code', 'batch_folder'}  # fmt: skip
     assert jobs <= set(NAMES)
 
@@ -91,9 +91,9 @@ def test_live_in_process(tmp_path):
     assert answer.n_notes >= 4 and 'the band played' in told
 
 
-def test_own_player(phrase, tmp_path):
+def test_own_mode(phrase, tmp_path):
     phrase.save(tmp_path / 'phrase.mid')
-    run('own_player', tmp_path, 'phrase.mid', 'answer.mid', 'rules')
+    run('own_mode', tmp_path, 'phrase.mid', 'answer.mid', 'rules')
     (track,) = ga.read_midi(tmp_path / 'answer.mid').tracks
     assert track.notes and all(16 <= note.beat < 24 for note in track.notes)  # the phrase has 16 beats
 

@@ -2,9 +2,12 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,8 +66,6 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 def test_the_tour_names_what_there_is():
     """Each name in the tour's backquotes, and each that its example calls, is public."""
-    import re
-
     assert ga.__doc__
     for name in re.findall(r'`([A-Za-z_.]+)`', ga.__doc__):
         first, *rest = name.split('.')
@@ -75,6 +76,19 @@ def test_the_tour_names_what_there_is():
             found = getattr(found, part)
     for name in re.findall(r'\bga\.(\w+)', ga.__doc__):
         assert name in ga.__all__
+
+
+def test_the_tour_works_line_by_line(phrase, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    phrase.save('phrase.mid')
+    ga.write_audio('song.wav', music(1.0, 44100), 44100)
+    names: dict[str, Any] = {}
+    code = re.search(r'::\n\n((?:(?: {4}.*)?\n)+)', ga.__doc__ or '')
+    assert code
+    exec(textwrap.dedent(code[1]), names)
+    assert names['song'].end > phrase.end and ga.read_midi('song.mid').n_notes == names['song'].n_notes
+    assert set(names['stems']) >= {'drums', 'a flute'} and (tmp_path / 'stems' / 'a-flute.wav').is_file()
+    assert names['snare'].shape[1] == 44100 and (tmp_path / 'snare.wav').is_file()
 
 
 # --- models ---

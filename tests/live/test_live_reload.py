@@ -14,7 +14,7 @@ from genaudio_core.errors import GenaudioError
 def test_the_delay_of_the_instrument_is_still_made_up_for_after_a_reload(monkeypatch):
     sent = []
     instrument = object.__new__(PluginInstrument)
-    instrument.latency, instrument.ready = 0.040, True
+    instrument.latency_s, instrument.ready = 0.040, True
     instrument._supervisor = types.SimpleNamespace(send=lambda **message: sent.append(message))  # type: ignore
     instrument.instrument = types.SimpleNamespace(plugin=types.SimpleNamespace(name='Synth.vst3'))  # type: ignore
     monkeypatch.setattr('bridge.plugins.instrument.InstrumentProcess.poll', lambda self: [])
@@ -25,7 +25,7 @@ def test_the_delay_of_the_instrument_is_still_made_up_for_after_a_reload(monkeyp
     assert sent == wanted  # once is enough
     instrument.preset = preset(transport__latency_ms=5.0, music__temperature=0.7)
     assert instrument.poll() == [] and sent == 2 * wanted  # the person knows already
-    instrument.latency = 0.0  # its own setting was changed
+    instrument.latency_s = 0.0  # its own setting was changed
     assert len(instrument.poll()) == 1 and sent[2:] == [{'set': 'transport.latency_ms', 'value': 5.0}]
     instrument.preset = preset(transport__latency_ms=5.0)
     assert instrument.poll() == [] and len(sent) == 3  # nothing to make up for

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pythonosc.udp_client import SimpleUDPClient
 
 from bridge.live.osc import OscServer, in_bundle, translate
-from bridge.system.sparing import Sparing
+from bridge.system.notices import Sparing
 from bridge.system.waiting import wait_until
 from genaudio_core.errors import GenaudioError
 

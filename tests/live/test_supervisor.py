@@ -11,6 +11,7 @@ from bridge.live.kept_takes import KeptTake, TakeWriter
 from bridge.live.port_process import COUNTED
 from bridge.live.supervisor import Supervisor
 from bridge.system.waiting import wait_until
+from genaudio_core.score.notes import Note
 
 
 class Pipe:
@@ -126,7 +127,7 @@ def test_what_was_sent_to_a_dead_process_is_so_in_the_next(parent):
 def test_a_take_that_cannot_be_written_for_whatever_reason_does_not_stop_the_next(tmp_path):
     lines: list[str] = []
     writer = TakeWriter(tmp_path, lines.append)
-    notes = [(0.0, 1.0, 60, 90, 'piano')]
+    notes = [('piano', Note(0.0, 1.0, 60, 90))]
     for name, tempo, played in (('a.mid', 120.0, [(0.0, 1.0, 60)]), ('\0.mid', 120.0, notes), ('c.mid', 120.0, notes)):
         writer.write(KeptTake(name, [], played, 0.0, tempo, (4, 4)))  # type: ignore
     assert wait_until(lambda: (writer.poll(), len(lines) == 3)[1], 20), lines

@@ -29,7 +29,7 @@ def test_a_note_off_that_was_lost_leaves_no_key_sounding(values):
 def test_what_is_heard_ends_where_its_end_was_lost():
     stage = stage_of(mode='respond', transport__leader='auto')
     heard = []
-    stage.session.player.on_heard = heard.extend
+    stage.session.mode.on_heard = heard.extend
     stage.play([(0.1, note_on(0, 60, 90)), (0.6, LOST)], 0.6 + SHORTEST + 0.1)
     assert len(heard) == 1 and heard[0].duration == pytest.approx(1.0, abs=0.05)  # 0.5 s at 120 BPM
 

@@ -205,7 +205,7 @@ class TestPlans:
         parts = [{'instrument': 'bass', 'channel': 1}, {'instrument': 'drums', 'channel': 10}]
         stage = stage_of('accompany', parts, music__timing=1.0)
         stage.play([*clock_ticks(1.0, 50), *self.chords(early)], 25.0)
-        assert stage.session.player.replanned > 5 and not self.doubled(stage)
+        assert stage.session.mode.replanned > 5 and not self.doubled(stage)
         downbeats = [t for t, _, channel, _ in stage.notes() if channel == 0 and abs((t - 1 + 0.05) % 2 - 0.05) < 0.05]
         assert len(downbeats) == len({round((t - 1) / 2) for t in downbeats})  # one bass note each, of one plan
 
@@ -215,7 +215,7 @@ class TestPlans:
         late = phrase(1.0, notes=[(3.6, 70), (3.7, 71)], length=0.05)  # between the question and the line
         stage.play([*clock_ticks(1.0, 12), *early, *late], 6.5)
         first = [n for t, _, _, n in stage.notes() if 2.9 < t < 3.1]
-        assert stage.session.questions._next > 2 and len(first) == len(set(first)) == 1
+        assert stage.session.requests._next > 2 and len(first) == len(set(first)) == 1
 
     def test_one_taken_back_after_its_first_note_has_begun_early_is_taken_back_whole(self):
         stage = stage_of()

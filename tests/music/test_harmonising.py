@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from genaudio_core.analysis.band_prompts import tune
 from genaudio_core.music import grooves
+from genaudio_core.music.drum_grooves import Pace, groove
 from genaudio_core.music.grooves import Feel
 from genaudio_core.music.harmonising import Key, find_keys, harmonise, is_full, scale_over
 from genaudio_core.music.keys import SCALES, classes_of, parse_chord
@@ -116,7 +117,7 @@ def test_whatever_is_played_in_a_bar_lies_in_it(meter, feel):
     figures = [*grooves.bass_figures(meter, feel), *grooves.comping_figures(meter, feel), feel.grid(meter)]
     assert all(figure and min(figure) >= 0 and max(figure) < length for figure in figures)
     for _ in range(5):
-        struck = grooves.drum_figure(meter, feel, 100.0, rng)
+        struck = groove('auto', meter, Pace(feel=feel), tempo=100.0, rng=rng).struck()
         assert all(0 <= at < length for at, _ in struck)
         assert any(at == 0 and keys == grooves.KICKS for at, keys in struck)
         assert all((at, grooves.SNARES) in struck for at in grooves.backbeats(meter))

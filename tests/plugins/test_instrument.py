@@ -105,7 +105,7 @@ def test_a_note_sounds_from_its_frame_to_its_end_and_outlives_a_crash():
         host = InstrumentProcess(Instrument(built('beep'), gain_db=-6.0206, connect=('desk:out', 'recorder:in')))
         stack.callback(host.stop)
         until(lambda: host.ready, host)
-        assert host.latency == 0
+        assert host.latency_s == 0
 
         def next_tenth():
             """The next tenth of a second that is recorded, after what is on its way now; NaN where JACK lost some."""

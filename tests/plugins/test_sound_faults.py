@@ -17,7 +17,7 @@ import pytest
 from fake_jack import FakeClient
 
 from bridge.audio.finite_guard import FiniteGuard
-from bridge.audio.jack_sound_client import JackPlayer
+from bridge.audio.jack_sound_client import JackSoundClient
 from bridge.plugins.effects import NO_NUMBERS
 from bridge.plugins.instrument import JackInstrument
 from bridge.settings.instrument_table import Instrument
@@ -82,7 +82,7 @@ class Client(FakeClient):
         Client.made.append(self)
 
 
-class Tone(JackPlayer):
+class Tone(JackSoundClient):
     rates = ()
 
     def render(self, out, events):

@@ -64,7 +64,7 @@ def test_a_start_elsewhere_begins_anew(way):
     part = paused(6.25, START) if way == 'start' else paused(6.25, position=0)
     got, stage = answer_of(part, 9.5 + WAIT)
     assert all(time < 1 + 6.25 / 2 for time, _ in got)
-    assert not stage.session.answers and stage.session.player.state == 'waiting'
+    assert not stage.session.answers and stage.session.mode.state == 'waiting'
 
 
 def test_a_sender_that_goes_on_at_its_next_beat_is_followed():

@@ -215,7 +215,7 @@ class TestLines:
         stage = Stage(preset(), leader=JackLeader(lambda: JackPosition(False)))
         stage.play([*phrase(1), *phrase(4)], 8)
         assert len(stage.said) == 1 and 'JACK transport does not roll' in stage.said[0]
-        assert '--set leader=auto' in stage.said[0]
+        assert "transport.leader to 'auto'" in stage.said[0]
 
     def test_keys_while_a_leader_stands_that_has_rolled_need_no_line(self):
         stage = Stage(one_bar())
@@ -226,7 +226,7 @@ class TestLines:
         stage = Stage(one_bar())
         stage.session.leaders.hint_senders({'ardour:MIDI Clock out'})
         stage.play([*clock_ticks(1, 16, 100), *clock_ticks(1 + 9.6, 16, 140, first=b'')], 16)
-        told = [line for line in stage.said if 'leader=jack' in line]
+        told = [line for line in stage.said if "leader = 'jack'" in line]
         assert len(told) == 1 and 'tempo' in told[0]
 
     def test_no_line_of_ardour_while_its_tempo_stays(self):

@@ -22,6 +22,7 @@ STDOUT = Path('-')
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the options of whatever writes a score."""
     parser.add_argument('-o', '--out', type=Path, required=True, help='MIDI file to write; - writes it to stdout')
     parser.add_argument('--picture', type=Path, help='also draw a piano roll (.png, .svg or .pdf)')
     parser.add_argument('--model', default=DEFAULT_MODEL, help=f'bundled name or .onnx file (default: {DEFAULT_MODEL})')
@@ -31,6 +32,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `Controls`."""
     parser.add_argument('--temperature', type=number('--temperature', 0.001, 100), default=1.0,
                         help='below 1 is safer, above 1 wilder')  # fmt: skip
     parser.add_argument('--top-p', type=number('--top-p', above=0, high=1), default=0.98,
@@ -46,11 +48,13 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def add_listening(parser: argparse.ArgumentParser) -> None:
+    """Add --free."""
     parser.add_argument('--free', action='store_true',
                         help='what the model plays by itself: no part is called in, no chords, no rules')  # fmt: skip
 
 
 def add_length(parser: argparse.ArgumentParser) -> None:
+    """Add --beats and --takes."""
     parser.add_argument('--beats', type=number('--beats', above=0, high=MAX_BEATS), default=16,
                         help='quarter notes to make (default: 16)')  # fmt: skip
     parser.add_argument('--takes', type=whole('--takes', 1, 1000), default=1,

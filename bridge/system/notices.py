@@ -1,10 +1,17 @@
-"""Lines for the person, sparingly: a flood of wrong messages says once what is wrong, and then how often."""
+"""Lines for the person: to the log unless somebody else shows them, and of a flood of wrong messages only a few."""
 
+import logging
 import re
 import time
 from collections.abc import Callable
 
+_log = logging.getLogger('bridge')
 _DIFFERENT = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.,]*|Did you mean .*")  # what differs between lines of one kind
+
+
+def notice(line: str) -> None:
+    """Log a line for the person, to the logger 'bridge'; without any set-up it appears on stderr. From any thread."""
+    _log.warning('%s', line)
 
 
 class Sparing:

@@ -1,5 +1,5 @@
-"""A player of one's own: a mode that answers with one bar whenever the keys have been silent for a beat.
-Run: python examples/own_player.py phrase.mid answer.mid [MODEL]  (MODEL 'rules' needs no model)"""
+"""A mode of your own: it answers with one bar whenever the keys have been silent for a beat.
+Run: python examples/own_mode.py phrase.mid answer.mid [MODEL]  (MODEL 'rules' needs no model)"""
 
 import sys
 

@@ -1,12 +1,15 @@
-"""The groove that drums keep to: where kick, snare and cymbals belong in a bar, by meter, style and the player's pace.
+"""The groove that drums keep to: where kick, snare and cymbals belong in a bar, by meter, style and the tune's pace.
 
-Whoever drums, model or rules, is told the same groove. Beats are quarter notes from the line.
+Whoever drums, live or in a file, by a model or by rules, is told a groove that is made here. Beats are quarter notes
+from the line.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from genaudio_core.music.grooves import DOTTED, Feel, backbeats, pulses
+import numpy as np
+
+from genaudio_core.music.grooves import DOTTED, KIT, Feel, Meter, backbeats, pulses, strong_places
 from genaudio_core.music.layouts import RESOLUTION
 
 KEYS: dict[str, tuple[int, ...]] = {
@@ -15,6 +18,8 @@ KEYS: dict[str, tuple[int, ...]] = {
 }  # fmt: skip
 """General MIDI keys that do for a stroke; the first is the plain one."""
 QUICK = 132.0  # BPM from which on nobody plays sixteenths on a hi-hat
+DRAWN = ((), (2.5,), (1.5,), (3.5,), (1.0, 3.0), (1.5, 2.5))  # beats of 4/4 at which kicks may be drawn
+RIDES = 0.2  # how often a ride is drawn instead of a hi-hat
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,11 @@ class Stroke:
             others.sort(key=lambda key: key == KEYS['snare'][0])
         return tuple(others[:1])
 
+    def alike(self) -> frozenset[int]:
+        """All keys of a kit that stand for it."""
+        plain = KEYS[self.kind][0]
+        return next((keys for keys in KIT if plain in keys), frozenset({plain}))
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -56,27 +66,40 @@ class Groove:
     binds: bool = True
     style: str = 'auto'
 
+    def struck(self, keys: Iterable[int] | None = None) -> tuple[tuple[int, frozenset[int]], ...]:
+        """As who leads a band is told: (step from the bar line, keys of which one is struck), in order.
+
+        Parameters
+        ----------
+        keys
+            All that the drums have, empty for a whole kit: the nearest of them, see `Stroke.keys`. None: every key of
+            the kit that stands for the stroke.
+        """
+        own = None if keys is None else tuple(keys)
+        found = [
+            (round(stroke.beat * RESOLUTION), stroke.alike() if own is None else frozenset(stroke.keys(own)))
+            for stroke in self.strokes
+        ]
+        return tuple(sorted(((at, of) for at, of in found if of), key=lambda one: (one[0], min(one[1]))))
+
     @property
     def backbeats(self) -> tuple[float, ...]:
         """Where the snare belongs."""
         return tuple(stroke.beat for stroke in self.strokes if stroke.kind in ('snare', 'clap'))
 
 
-def usual_meter(bar: float) -> tuple[int, int]:
-    """The commonest meter whose bars are so many quarter notes long."""
-    quarters, eighths = round(bar), round(bar * 2)
-    return (max(quarters, 1), 4) if abs(bar - quarters) < 1e-6 else (max(eighths, 1), 8)
-
-
 def groove(
-    style: str, meter: tuple[int, int], pace: Pace | None = None, *, density: float = 0.5, tempo: float = 120.0
+    style: str, meter: Meter, pace: Pace | None = None, *, density: float = 0.5, tempo: float = 120.0,
+    rng: np.random.Generator | None = None,
 ) -> Groove:  # fmt: skip
-    """The groove of a style (one of `settings.parameters.GROOVES`) in a meter.
+    """The groove of a style in a meter.
 
     Parameters
     ----------
+    style : 'auto', 'backbeat', 'half-time', 'four-on-the-floor' or 'swing'; 'off' is 'auto' that does not bind
     density : 0 sparse to 1 busy, 0.5 as it comes
     tempo : quarter notes a minute
+    rng : draws which kicks there are between the beats, and whether a ride keeps time; None: neither
     """
     pace = pace or Pace()
     beats, bar = [place / RESOLUTION for place in pulses(meter)], meter[0] * 4 / meter[1]
@@ -86,7 +109,8 @@ def groove(
     else:
         if style == 'half-time' and len(beats) >= 4 and len(beats) % 2 == 0:
             snares = [beats[len(beats) // 2]]
-        kicks = [0.0, *(beat for beat in beats[2::2] if beat not in snares)]
+        heads = {0.0, *beats[2::2], *(place / RESOLUTION for place in strong_places(meter))}
+        kicks = sorted(heads - {*snares})
     strokes = [Stroke(beat, 'kick', 94 if beat else 104) for beat in kicks]
     drum = {'four-on-the-floor': 'clap', 'swing': 'pedal'}.get(style, 'snare')
     strokes += [Stroke(beat, drum, 66 if style == 'swing' or len(beats) == 3 else 98) for beat in snares]
@@ -96,18 +120,24 @@ def groove(
             if accent < bar and all(abs(accent - beat) >= 0.3 for beat in taken):
                 strokes.append(Stroke(accent, 'kick', 84))
                 taken.append(accent)
-    strokes += _cymbals(style, beats, bar, pace, density, tempo)
+    ride = style == 'swing'
+    if rng is not None and style in ('auto', 'backbeat', 'off'):
+        if meter == (4, 4) and not pace.feel.swung:
+            drawn = [beat for beat in DRAWN[rng.integers(len(DRAWN))] if beat not in kicks]
+            strokes += [Stroke(beat, 'kick', 84) for beat in drawn]
+        ride = pace.feel.swung or rng.random() < RIDES
+    strokes += _cymbals(style, beats, bar, pace, density, tempo, ride)
     strokes.sort(key=lambda stroke: (stroke.beat, KEYS[stroke.kind][0]))
     return Groove(tuple(strokes), style != 'off', style)
 
 
 def _cymbals(
-    style: str, beats: list[float], bar: float, pace: Pace, density: float, tempo: float
+    style: str, beats: list[float], bar: float, pace: Pace, density: float, tempo: float, ride: bool
 ) -> list[Stroke]:  # fmt: skip
     compound = beats[1:2] == [DOTTED / RESOLUTION]
     if style == 'four-on-the-floor':
         return [Stroke(beat + 0.5, 'open', 84) for beat in beats if beat + 0.5 < bar]
-    if style == 'swing':
+    if style == 'swing' or (ride and pace.feel.swung and not compound):
         skips = [beat + 2 / 3 for beat in beats[1::2] if beat + 2 / 3 < bar]
         return [Stroke(beat, 'ride', 84) for beat in beats] + [Stroke(beat, 'ride', 64) for beat in skips]
     if density < 0.25 or (pace.onsets < 0.4 and density < 0.5):
@@ -118,4 +148,6 @@ def _cymbals(
         fine = (density > 0.8 or (pace.feel.fine and density >= 0.5)) and tempo < QUICK and not compound
         step = 0.25 if fine else 0.5
         places = [number * step for number in range(round(bar / step))]
-    return [Stroke(place, 'hat', 80 if place in beats else 58) for place in places if place < bar - 1e-6]
+    return [
+        Stroke(place, 'ride' if ride else 'hat', 80 if place in beats else 58) for place in places if place < bar - 1e-6
+    ]

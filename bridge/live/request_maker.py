@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from bridge.band.chord_follower import ChordFollower
 from bridge.band.groove_follower import GrooveFollower
-from bridge.musicians import wandering
-from bridge.musicians.groove import groove
+from bridge.musicians import own_chords
 from bridge.musicians.musician import ChordAt, HeardNote, MusicControls, Request
 from bridge.settings.key import wanted_key
+from genaudio_core.music.drum_grooves import groove
 from genaudio_core.score.instruments import DRUMS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HEARS = 2  # bars behind a note of the player's in which a band that plays freely goes with its harmony
 
 
-class Questions:
+class RequestMaker:
     """Follows the player and makes requests. Only the session's thread may call it."""
 
     def __init__(self, session: Session) -> None:
@@ -44,7 +44,7 @@ class Questions:
         self.harmony.hear(self.session.heard.hear(self.session.listener.held(beat)), beat)
         return self.harmony.over(start, end)
 
-    def request(self, start: float, end: float, role: str, listens: float) -> Request:
+    def make(self, start: float, end: float, role: str, listens: float) -> Request:
         """A new question for [start, end), by the settings of now."""
         session, preset = self.session, self.session.preset
         controls = MusicControls(**{one.name: preset[f'music.{one.name}'] for one in fields(MusicControls)})
@@ -67,7 +67,7 @@ class Questions:
         if (listens or self.harmony.chart) and (chords := self.chords(start, end)):
             return chords
         key = wanted_key(preset['music.key'])
-        return wandering.chords(start, end, session.transport.bar, key, preset['music.seed'])
+        return own_chords.chords(start, end, session.transport.bar, key, preset['music.seed'])
 
     def _beat(self) -> float:
         return self.session.transport.beat_at(self.session.clock.now())

@@ -104,7 +104,7 @@ class TestAccompany:
         c = [Note(beat, 0.95, key, 90) for beat in range(5) for key in (48, 60, 64, 67)]
         f = [Note(beat, 0.95, key, 90) for beat in range(5, 12) for key in (41, 65, 68, 72)]
         stage = play(preset('accompany', [{'instrument': 'bass'}]), note_part(c + f, START, 120), 16)
-        assert stage.session.player.replanned >= 1
+        assert stage.session.mode.replanned >= 1
         third_bar = [n % 12 for t, _, _, n in stage.notes() if 8 <= round((t - START) * 2, 2) < 8.5]
         assert third_bar and third_bar[0] in (5, 0)  # F, or its fifth
 
@@ -129,7 +129,7 @@ class TestAccompany:
         notes = [Note(2.0 * half, 1.9, key, 90) for half in range(14) for key in changes[half % 7]]
         chosen = preset('accompany', [{'instrument': 'bass'}, {'instrument': 'drums'}])
         stage = play(chosen, note_part(notes, START, 120), 28)
-        assert stage.session.player.replanned > 4
+        assert stage.session.mode.replanned > 4
         hats = {round((t - START) * 2, 2) for t, _, c, n in stage.notes() if c == 9 and n == 42}
         assert {4 + eighth / 2 for eighth in range(48)} <= hats
 
@@ -137,7 +137,7 @@ class TestAccompany:
         def replanned(keys):
             notes = [Note(beat / 2, 0.45, keys[beat % len(keys)], 90) for beat in range(8 * len(keys) // 2)]
             chosen = preset('accompany', [{'instrument': 'bass'}])
-            return play(chosen, note_part(notes, START, 120), 4 * len(keys)).session.player.replanned
+            return play(chosen, note_part(notes, START, 120), 4 * len(keys)).session.mode.replanned
 
         assert replanned((60, 64, 67, 72) * 2 + (65, 69, 72, 77) * 2) > 0
         assert replanned(tuple(range(60, 76))) == 0
