@@ -30,6 +30,7 @@ class FallbackMusician(Musician):
 
     def __init__(self, heard: HeardNotes | None = None) -> None:
         self.notes = HeardNotes() if heard is None else heard
+        self._known: tuple[Request | None, tuple[int, tuple[int, ...]] | None] = None, None  # the key, of a request
 
     def close(self) -> None:
         """Nothing to do: rules hold nothing."""
@@ -83,6 +84,11 @@ class FallbackMusician(Musician):
         return sorted(shaped, key=lambda n: (n.beat, n.part, n.note))
 
     def _key(self, request: Request) -> tuple[int, tuple[int, ...]] | None:
+        if self._known[0] is not request:
+            self._known = request, self._find_key(request)
+        return self._known[1]
+
+    def _find_key(self, request: Request) -> tuple[int, tuple[int, ...]] | None:
         if request.controls.key == 'off':
             return None
         if (named := key_module.wanted_key(request.controls.key)) is not None:

@@ -151,9 +151,11 @@ def find_keys(notes: Sequence[Note], lines: Sequence[float], end: float) -> list
     head, last = notes[0].note % 12, max(notes, key=lambda n: (n.beat + n.duration, -n.note)).note % 12
     path[0] += 0.4 * _CLASSES[:, head]
     path[-1] += _HOME * (last == _TONICS)
-    for bar, at in enumerate(lines):  # the lowest note at the head of a bar is often its tonic or dominant
-        heads = [n.note for n in notes if abs(n.beat - at) < 0.1] if len(lines) <= 64 else []
-        if heads:
+    begins = [note.beat for note in notes]
+    for bar, at in enumerate(lines if len(lines) <= 64 else ()):
+        # The lowest note at the head of a bar is often its tonic or dominant.
+        near = notes[bisect.bisect_left(begins, at - 0.1) : bisect.bisect_right(begins, at + 0.1)]
+        if heads := [n.note for n in near if abs(n.beat - at) < 0.1]:
             path[bar] += 0.15 * (min(heads) % 12 == _TONICS)
     best, back = path[0], []
     for row in path[1:]:
@@ -169,16 +171,17 @@ def find_keys(notes: Sequence[Note], lines: Sequence[float], end: float) -> list
 
 def _weights(notes: Sequence[Note], edges: np.ndarray) -> np.ndarray:
     """How long each pitch class sounds between edges, (n, 12); what is held for long counts as `LONGEST`."""
-    weights = np.zeros((len(edges) - 1, 12))
+    lines = edges.tolist()  # of Python's own numbers: there are few, and each is looked at alone
+    weights = [[0.0] * 12 for _ in lines[1:]]
     for note in notes:
-        slot = max(int(np.searchsorted(edges, note.beat + 1e-3, side='right')) - 1, 0)
+        slot = max(bisect.bisect_right(lines, note.beat + 1e-3) - 1, 0)
         left = min(max(note.duration, 0.1), LONGEST)
         begin = note.beat
         while slot < len(weights) and left > 1e-3:
-            here = min(left, max(edges[slot + 1] - begin, 0.0))
-            weights[slot, note.note % 12] += here
-            left, begin, slot = left - here, edges[slot + 1], slot + 1
-    return weights
+            here = min(left, max(lines[slot + 1] - begin, 0.0))
+            weights[slot][note.note % 12] += here
+            left, begin, slot = left - here, lines[slot + 1], slot + 1
+    return np.array(weights)
 
 
 # --- chords ----------------------------------------------------------------------------------------------------------
