@@ -1,6 +1,7 @@
 """`genaudio isolate` as a program of its own, for tests on a real JACK server: told, ended, and what it leaves."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from jack_server import HEARS_ALL
 from stream_models import random_model
 
 jack = pytest.importorskip('jack')
+MARKED = Path(__file__).with_name('marked')
+_numbers = itertools.count(os.getpid() << 8 & 0xFFFFFF)
 
 
 def answers():
@@ -50,12 +53,13 @@ class Isolate:
     """The command in a group and session of its own, as a terminal window has it."""
 
     def __init__(self, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, query=True):
-        self.before = set(os.listdir('/dev/shm'))
+        self.mark = f'g{next(_numbers):06x}'
         words = ('--query', 'drums', '--query', 'bass') if query else ()
+        path = os.pathsep.join(filter(None, (str(MARKED), os.environ.get('PYTHONPATH'))))
         command = [sys.executable, '-m', 'bridge.cli', 'isolate', '--model', str(random_model()), *words, *arguments]
         self.process = subprocess.Popen(
             [*HEARS_ALL, *command], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
+            start_new_session=True, env={**os.environ, 'PYTHONPATH': path, 'MARK_OF_BLOCKS': self.mark},
         )  # fmt: skip
         self.pid, self.lines = self.process.pid, []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -110,12 +114,12 @@ class Isolate:
         assert 'Traceback' not in ''.join(self.lines), ''.join(self.lines)
         assert 'resource_tracker' not in ''.join(self.lines), ''.join(self.lines)
         until(lambda: not any(map(runs, children)))
-        until(lambda: not ours_in(self.left()))
+        until(lambda: not self.left(), what=self.mark)
         assert answers() and 'genaudio-stems' not in ports()
 
     def left(self):
-        now = set(os.listdir('/dev/shm')) - self.before
-        return {name for name in now if name.startswith(('psm_', 'sem.mp'))}
+        """Blocks of memory and semaphores of its own that are there; others test beside us, and leave theirs."""
+        return {name for name in os.listdir('/dev/shm') if self.mark in name}
 
     def __enter__(self):
         return self
@@ -148,16 +152,6 @@ def runs(pid):
             return stat.read().rsplit(')', 1)[1].split()[0] != 'Z'
     except FileNotFoundError:
         return False
-
-
-def ours_in(names):
-    """Those of the blocks that no running process maps and that are still there: others test beside us."""
-    mapped = set()
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        with contextlib.suppress(OSError), open(f'/proc/{pid}/maps') as maps:
-            text = maps.read()
-            mapped |= {name for name in names if name in text}
-    return (names - mapped) & set(os.listdir('/dev/shm'))  # what another's process had mapped may have gone with it
 
 
 def state(pid):

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from isolate_program import Isolate, children_of, has_jack, ours_in, runs, until, waits
+from isolate_program import Isolate, children_of, has_jack, runs, until, waits
 from jack_server import NAME, RATE, available, running
 from numpy.testing import assert_allclose
 from stream_models import music, random_model
@@ -289,9 +289,9 @@ def test_a_recording_put_back_by_the_latency_that_jack_tells_is_aligned_to_the_s
 
 
 def test_an_audio_process_that_dies_is_replaced_with_its_connections_and_nothing_is_left_over():
-    before = set(os.listdir('/dev/shm'))
     with isolating('--query', 'drums') as isolate:
         isolate.wait_for('latency')
+        assert isolate.left()
         recorder = Recorder(['stem'], RATE)
         try:
             recorder.client.connect('genaudio-stems:drums_1', 'recorder:stem')
@@ -312,12 +312,7 @@ def test_an_audio_process_that_dies_is_replaced_with_its_connections_and_nothing
                 time.sleep(0.1)
         finally:
             close(recorder)
-    end = time.monotonic() + 10
-    while left := {name for name in set(os.listdir('/dev/shm')) - before if name.startswith(('psm_', 'sem.mp'))}:
-        if time.monotonic() > end:
-            assert not left & ours_in(left), left
-            break
-        time.sleep(0.1)
+    until(lambda: not isolate.left(), 10)
 
 
 def test_a_name_too_long_for_jack_is_shortened():

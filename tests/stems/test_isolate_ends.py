@@ -31,6 +31,7 @@ def server():
 def test_a_signal_ends_it_and_nothing_is_left(server, number, group):
     with Isolate('--json') as one:
         one.plays()
+        assert one.left()  # so what is its own is known
         (os.killpg if group else os.kill)(one.pid, number)
         one.ends()
         assert json.loads(one.process.stdout.read())['blocks'] > 0
