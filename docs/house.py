@@ -34,6 +34,7 @@ FLOORS = {
     'bridge/plugins': 5,
     'bridge/transport': 5,
     'export/graphs': 5,
+    'genaudio_core/arranging': 5,
     'genaudio_core/separation': 5,
     'genaudio_core/synthesis': 5,
     'genaudio_core/training/band_writer': 5,

@@ -1,23 +1,29 @@
 """What a mode (a way of playing) sees of the session, and what the session calls. All in the session's thread."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.band.answer import Answer
 from bridge.band.listener import Listener
 from bridge.midi.messages import NoteOff, NoteOn
 from bridge.musicians.musician import ChordAt, HeardNote
 from bridge.settings.voice import PartVoice
+from bridge.system.clock import Clock
 from bridge.transport.transport import Transport
+
+if TYPE_CHECKING:
+    from genaudio_core.arranging.part_model import PartModel
 
 
 class Band(Protocol):
     """The session, as a mode may use it."""
 
+    clock: Clock
     transport: Transport
     listener: Listener
     voices: tuple[PartVoice, ...]
     answers: list[Answer]  # not yet over, in order of time
+    arranger: 'PartModel | None'  # tells parts in mode arrange; None: rules do
 
     @property
     def answer(self) -> Answer | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bridge.band.arrange import make_arranger
 from bridge.commands._midi_outputs import check_names
 from bridge.live.rehearsal import TEMPO, clock_part, note_part, ode, perform, played_notes, simulate
 from bridge.live.session import Session
@@ -58,11 +59,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         # The last tick comes after the last beat, so that the last answer is played to its end.
         return clock_part(start, beats + 1, TEMPO) + note_part(given, start, TEMPO)
 
+    arranger = make_arranger(preset['player.mode'], args.model)
     if args.fast:
         clock = SimulatedClock()
         sender = SimulatedSender(clock)
         engine = SimulatedEngine(make_musician(args.model), clock)
-        session = Session(preset, clock, sender, engine, notify=notice)
+        session = Session(preset, clock, sender, engine, notify=notice, arranger=arranger)
         start = LEAD_IN
         simulate(session, clock, sender, part(start), start + seconds + 0.2)
         session.close()
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         sent = []
         output = PrecisionSender(real, lambda number, message: sent.append((real.now(), number, message)))
         remote = ProcessEngine(make_musician, (args.model,), clock=real, notify=notice)
-        session = Session(preset, real, output, remote, notify=notice)
+        session = Session(preset, real, output, remote, notify=notice, arranger=arranger)
         if not wait_until(lambda: (session.step(), remote.ready)[1], 60):
             session.close()
             raise GenaudioError('The music engine did not start within a minute.')

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from typing import Any
 
+from bridge.band.arrange import make_arranger
 from bridge.band.mode import Band, Mode
 from bridge.live.rehearsal import Timed, perform, played_notes, simulate
 from bridge.live.session import Session
@@ -114,7 +115,8 @@ class InProcessBand:
             sender.on_send = self._send
             self._engine = SimulatedEngine(musician or make_musician(model), self.clock, settle=True)
         self._sender = sender
-        self.session = Session(chosen, self.clock, sender, self._engine, notify=notify)
+        arranger = make_arranger(chosen['player.mode'], model)
+        self.session = Session(chosen, self.clock, sender, self._engine, notify=notify, arranger=arranger)
         if mode is not None:
             self.session.mode = mode(self.session)
         if not wait_until(lambda: (self.session.step(), self._engine.ready)[1], STARTS):

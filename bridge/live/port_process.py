@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from bridge.band.arrange import make_arranger
 from bridge.live.kept_takes import Piece, to_pieces
 from bridge.live.session import Session
 from bridge.midi.input_queue import LOST, Inbox, ends_a_note, starts_a_note
@@ -154,6 +155,7 @@ def run_midi(setup: Setup, cells: Any, connection: Connection) -> None:
             session = Session(
                 setup.preset, backend.clock, backend.sender, engine, leader=backend.leader(setup.preset),
                 horizon=backend.horizon, notify=parent.notify,
+                arranger=make_arranger(setup.preset['player.mode'], setup.preset['music.model']),
             )  # fmt: skip
         except BaseException:
             backend.sender.close()

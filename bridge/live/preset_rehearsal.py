@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bridge.band.arrange import make_arranger
 from bridge.live.rehearsal import played_notes, simulate_inputs
 from bridge.live.session import Session
 from bridge.midi import messages
@@ -119,7 +120,8 @@ def rehearse(preset: Preset, score: Score, musician: Musician, *, plan_seconds: 
     engine = _Engine(musician, clock, plan_seconds)
     wire = WireCheck()
     sender.on_send = wire.feed
-    session = Session(preset, clock, sender, engine, notify=notice)
+    arranger = make_arranger(preset['player.mode'], preset['music.model'])
+    session = Session(preset, clock, sender, engine, notify=notice, arranger=arranger)
     n_bars = max(math.ceil((score.end - 1e-3) / preset.bar), 1)
     if preset['player.mode'] in _ANSWERS:  # the band's turn comes after the player's last note
         n_bars += preset['player.bars_heard'] + preset['player.bars_answered']

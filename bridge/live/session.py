@@ -7,7 +7,7 @@ process, in the demo and in tests that run hours in seconds.
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bridge.band.answer import Answer
 from bridge.band.contract import Contract
@@ -39,6 +39,9 @@ from bridge.transport.transport import Leader
 from genaudio_core.errors import GenaudioError
 from genaudio_core.score.instruments import find_instrument
 
+if TYPE_CHECKING:
+    from genaudio_core.arranging.part_model import PartModel
+
 MAX_SLEEP = 0.02  # seconds between two steps, at most
 STANDSTILL = 0.3  # seconds without a beat after which notes of the plan end
 EARLY = 0.1  # seconds before a start or a jump in which a key is struck for what begins there
@@ -59,14 +62,17 @@ class Session:
         Seconds that messages are handed to the sender early.
     notify : callable
         Gets one line for the person; by default the logger 'bridge' does.
+    arranger : PartModel, optional
+        Tells parts in mode arrange; without it rules do.
     """
 
     def __init__(
         self, preset: Preset, clock: Clock, sender: Sender, engine: Engine, *, leader: Leader | None = None,
-        horizon: float = 0.03, notify: Callable[[str], None] = notice,
+        horizon: float = 0.03, notify: Callable[[str], None] = notice, arranger: 'PartModel | None' = None,
     ) -> None:  # fmt: skip
         self.preset, self.clock, self.sender, self.engine, self.notify = preset, clock, sender, engine, notify
         self.heard = engine.heard  # what the player has played
+        self.arranger = arranger
         self.voices = preset.voices
         self.handovers: deque[float] = deque(maxlen=10_000)  # seconds, question to first note in the plan
         self.bad_bytes = 0  # of MIDI

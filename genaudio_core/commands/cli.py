@@ -34,6 +34,7 @@ GROUPS = (
         'evaluation',
         {
             'evaluate': 'measure a trained model against held-out music',
+            'evaluate-arranger': 'measure how well an arranger tells known parts, beside the baselines of its paper',
             'evaluate-band': 'measure how a band plays together, compared with real and written music',
             'evaluate-separation': 'measure a separator on unseen mixtures: SDR, SIR, SAR, SI-SDR',
             'evaluate-stems': 'measure the live separator on unseen bands and real songs',

@@ -78,14 +78,14 @@ def arrange(
                 assigned[name].append(Note(beat, duration, pitch, int(row['velocity'])))
         progress(float(group['step'][0]) / RESOLUTION)
     if listen:
-        assigned = {name: _handed_on(notes, voices_of(name)) for name, notes in assigned.items()}
+        assigned = {name: handed_on(notes, voices_of(name)) for name, notes in assigned.items()}
     tracks = [Track.of(name, sorted(notes)) for name, notes in assigned.items() if notes]
-    result = _emptied(score, tracks, [givers[track.instrument].most_common(1)[0][0] for track in tracks])
+    result = emptied(score, tracks, [givers[track.instrument].most_common(1)[0][0] for track in tracks])
     silent = without_notes(names, tracks)
     return Generated(result, 0.0, result.n_notes, silent=silent, remarks=tuple(arranger.remarks()))
 
 
-def _handed_on(notes: list[Note], voices: int) -> list[Note]:
+def handed_on(notes: list[Note], voices: int) -> list[Note]:
     """Notes of one instrument, of which those that are held longest end where there would be more than `voices`."""
     result: list[Note] = []
     held: list[int] = []  # indices of what sounds, the longest held first
@@ -99,7 +99,7 @@ def _handed_on(notes: list[Note], voices: int) -> list[Note]:
     return result
 
 
-def _emptied(score: Score, tracks: list[Track], givers: list[int]) -> Score:
+def emptied(score: Score, tracks: list[Track], givers: list[int]) -> Score:
     """A copy of `score` with `tracks` for its own notes; the track number `givers[i]` gave ``tracks[i]`` its notes."""
     result = score.copy()
     for track in result.tracks:
@@ -130,11 +130,12 @@ def _exact_beats(score: Score) -> dict[tuple[int, int, int], list[tuple[float, f
     return found
 
 
-def _many(count: int) -> str:
+def many_are(count: int) -> str:
+    """How many notes there are, and the verb."""
     return '1 note is' if count == 1 else f'{count} notes are'
 
 
-def _nearest(pitch: int, names: list[str]) -> int:
+def nearest(pitch: int, names: list[str]) -> int:
     """The pitch, or the octave of it nearest to it that one of the instruments has; of none the nearest note."""
     ranges = [RANGE[name] for name in names]
     octaves = [pitch + 12 * i for i in range(-10, 11)]
@@ -166,9 +167,9 @@ class _Arranger:
         """What became of notes that could not stay as they are, in sentences."""
         told = []
         if self.moved:
-            told.append(f"{_many(self.moved)} in nobody's range and played in another octave.")
+            told.append(f"{many_are(self.moved)} in nobody's range and played in another octave.")
         if self.left_out:
-            told.append(f'{_many(self.left_out)} left out: too many begin together for these instruments.')
+            told.append(f'{many_are(self.left_out)} left out: too many begin together for these instruments.')
         return told
 
     def assign(self, group: np.ndarray, is_drum: np.ndarray) -> list[tuple[str, int]]:
@@ -183,7 +184,7 @@ class _Arranger:
         places = np.flatnonzero(~is_drum)
         wanted = [int(pitch) for pitch in group['pitch'][~is_drum]]
         if self.exact:
-            wanted = [_nearest(pitch, pitched) for pitch in wanted]
+            wanted = [nearest(pitch, pitched) for pitch in wanted]
             self.moved += int((np.array(wanted) != group['pitch'][~is_drum]).sum())
         scores = np.array([[self._score(name, pitch, instrument, row) for name in pitched] for pitch in wanted])
         # The outer voices choose first: they are what an ear follows.

@@ -19,6 +19,7 @@ from genaudio_core.query.encoder import QueryEncoder
 from genaudio_core.query.vector import QUERY_DIM, Query
 
 if TYPE_CHECKING:
+    from genaudio_core.arranging.part_model import PartModel
     from genaudio_core.library.music_model import MusicModel
     from genaudio_core.query.audio_encoder import AudioEncoder
     from genaudio_core.query.text_encoder import TextEncoder
@@ -36,6 +37,8 @@ PathOrStr = str | PathLike[str]
 
 @overload
 def load(name: Literal['live'], *, provider: str = 'auto', threads: int = 1) -> 'MusicModel': ...
+@overload
+def load(name: Literal['arranger'], *, provider: str = 'auto', threads: int = 1) -> 'PartModel': ...
 @overload
 def load(name: Literal['separator'], *, provider: str = 'auto', threads: int = 1) -> 'Separator': ...
 @overload
@@ -59,6 +62,7 @@ def load(name: PathOrStr, *, provider: str = 'auto', threads: int = 1) -> Any:
     bundled         object                does
     =============== ===================== =======================================================================
     live            `MusicModel`          ``continue_``, ``generate``, ``accompany``, ``infill``, ``arrange``
+    arranger        `PartModel`           tells parts; `arranging.instrument` spreads a score over them with it
     separator       `Separator`           ``separate`` whole sounds, any sample rate; see also `separate`
     stems-live      `MaskNetwork`         what `StreamingSeparator` pulls sounds out of a stream with
     synth-denoiser  `Synthesizer`         ``make`` sounds; see also `synthesize`
@@ -87,6 +91,10 @@ def load(name: PathOrStr, *, provider: str = 'auto', threads: int = 1) -> Any:
             from genaudio_core.library.music_model import MusicModel
 
             return MusicModel.load(path, provider=provider, threads=threads)
+        case 'arranger':
+            from genaudio_core.arranging.part_model import PartModel
+
+            return PartModel.load(path, provider=provider, threads=threads)
         case 'clipsep':
             from genaudio_core.separation.offline import Separator
 

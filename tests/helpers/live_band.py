@@ -11,6 +11,7 @@ from bridge.musicians.rule_musician import FallbackMusician
 from bridge.settings.band_preset import Preset, parse_preset
 from bridge.system.clock import SimulatedClock
 from bridge.transport.transport import Leader
+from genaudio_core.arranging.part_model import PartModel
 
 
 def preset(mode: str = 'respond', parts: Iterable[dict] = ({'instrument': 'piano'},), **values) -> Preset:
@@ -24,7 +25,7 @@ class Stage:
 
     def __init__(
         self, chosen: Preset | None = None, delay: Callable | float = 0.004, *, keep: bool = True,
-        leader: Leader | None = None, n_outputs: int = 4,
+        leader: Leader | None = None, n_outputs: int = 4, arranger: PartModel | None = None,
     ) -> None:  # fmt: skip
         self.clock = SimulatedClock()
         self.said: list[str] = []
@@ -32,7 +33,7 @@ class Stage:
         self.engine = SimulatedEngine(FallbackMusician(), self.clock, delay)
         self.session = Session(
             chosen or preset(), self.clock, self.sender, self.engine, leader=leader, notify=self.said.append,
-            horizon=0.03,
+            horizon=0.03, arranger=arranger,
         )  # fmt: skip
 
     def play(self, score: Iterable[Timed], until: float, source: int = 0) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.commands._midi_outputs import check_names
+from genaudio_core.arranging.part_model import PartModel
 from genaudio_core.command_line import check_outputs, notice, number, seed, show, threads, whole
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.generation import MAX_BEATS, Generated
@@ -21,11 +22,11 @@ DEFAULT_MODEL = 'live'
 STDOUT = Path('-')
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: argparse.ArgumentParser, model: str = DEFAULT_MODEL) -> None:
     """Add the options of whatever writes a score."""
     parser.add_argument('-o', '--out', type=Path, required=True, help='MIDI file to write; - writes it to stdout')
     parser.add_argument('--picture', type=Path, help='also draw a piano roll (.png, .svg or .pdf)')
-    parser.add_argument('--model', default=DEFAULT_MODEL, help=f'bundled name or .onnx file (default: {DEFAULT_MODEL})')
+    parser.add_argument('--model', default=model, help=f'bundled name or .onnx file (default: {model})')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
     parser.add_argument('--threads', type=threads(), default=1)
     parser.add_argument('--seed', type=seed(), default=0, help='the same seed makes the same music')
@@ -117,8 +118,8 @@ def load(args: argparse.Namespace) -> Decoder:
 
 
 def finish(
-    args: argparse.Namespace, made: Generated | list[Generated], notes_in: int, decoder: Decoder, began: float,
-    **more: Any,
+    args: argparse.Namespace, made: Generated | list[Generated], notes_in: int, decoder: Decoder | PartModel,
+    began: float, **more: Any,
 ) -> dict | None:  # fmt: skip
     """Write the files, one for each take, and report (with `more`); on stderr where the file went to stdout."""
     takes = made if isinstance(made, list) else [made]
