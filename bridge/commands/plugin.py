@@ -1,8 +1,11 @@
-"""``genaudio plugin``: the plug-ins for a DAW, put where it finds them."""
+"""``genaudio plugin``: the plug-ins for a DAW, put where it finds them, and told what their list does not hold."""
 
 import argparse
 from pathlib import Path
 from typing import Any
+
+from genaudio_core.command_line import whole
+from genaudio_core.errors import GenaudioError
 
 HELP = 'install the plug-ins for a DAW (VST3, CLAP, LV2), or remove them'
 EXAMPLE = 'genaudio plugin install'
@@ -10,15 +13,25 @@ EXAMPLE = 'genaudio plugin install'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'what', choices=('install', 'uninstall', 'status'),
-        help='install: build (with g++ and DPF) and put them into ~/.vst3, ~/.clap and ~/.lv2; status: what is there',
+        'what', choices=('install', 'uninstall', 'status', 'query'),
+        help='install: build (with g++ and DPF) and put them into ~/.vst3, ~/.clap and ~/.lv2; status: what is there; '
+        'query: give a stem of the plug-ins that play words of your own',
     )  # fmt: skip
+    parser.add_argument('words', nargs='?', default='', help='for query, such as "0.7 violin + 0.3 flute"')
+    parser.add_argument('--stem', type=whole('--stem', 1, 4), default=1, metavar='N', help='for query: 1 to 4')
     parser.add_argument('--to', type=Path, metavar='DIR', help='a folder instead of the home folder')
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from bridge.daw import installing, meeting_place
+    from bridge.daw import installing, meeting_place, server
 
+    if args.what == 'query':
+        if not args.words.strip():
+            raise GenaudioError('Say what to listen for, such as: genaudio plugin query "hand claps" --stem 2')
+        told = server.say_to_plugins({'set_texts': 1, f'text{args.stem}': args.words.strip()})
+        return {'plugins': told, f'stem {args.stem}': args.words.strip(), 'heard where': "its query is 'own words'"}
+    if args.words:
+        raise GenaudioError(f"'{args.words}': only query takes words.")
     if args.what == 'install':
         return {'installed': [str(path) for path in installing.install(args.to)], 'engine': str(installing.record())}
     if args.what == 'uninstall':

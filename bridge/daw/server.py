@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bridge.daw.meeting_place import PROTOCOL, parse_line, runtime_folder
+from bridge.daw.meeting_place import PROTOCOL, discovery, parse_line, runtime_folder
 from bridge.daw.sessions import KINDS, Spare
 from bridge.system.notices import notice
 from bridge.system.signals import Told
@@ -155,14 +155,26 @@ class Server:
             line = f'The plug-in speaks protocol {protocol}, the engine {PROTOCOL}: run genaudio plugin install.'
         elif len(self.sessions) + len(self._line) >= MAX_SESSIONS:
             line = f'There are {MAX_SESSIONS} plug-ins already; this one plays dry.'
+        elif kind == 'person':
+            line = self._obey(hello)
         if not line and kind in KINDS and len(stranger.descriptors) == 1:
             self._line.append((stranger, hello))
             return
         if line:
-            self.on_notice(line)
+            if kind != 'person':
+                self.on_notice(line)
             with contextlib.suppress(OSError):
                 stranger.connection.sendall(json.dumps({'state': 'refused', 'line': line}).encode() + b'\n')
         stranger.close()
+
+    def _obey(self, wish: dict[str, Any]) -> str:
+        """Hand the plug-ins what a person says; return how many there are."""
+        say = wish.get('say')
+        if not isinstance(say, dict):
+            return 'Nothing was said.'
+        for session in self.sessions:
+            session.send('say', say)
+        return f'{len(self.sessions)}'
 
     def close(self) -> None:
         """End all sessions and leave nothing behind."""
@@ -185,6 +197,29 @@ def _version() -> str:
         return version('genaudio')
     except PackageNotFoundError:
         return ''
+
+
+def say_to_plugins(message: dict[str, Any]) -> int:
+    """Say something to all plug-ins of the engine that runs; return how many there are.
+
+    Raises
+    ------
+    GenaudioError
+        If no engine runs, or it does not answer.
+    """
+    found = discovery()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(5.0)
+            line.connect(str(found['socket']))
+            wish = {'genaudio': 'person', 'protocol': PROTOCOL, 'say': message}
+            line.sendall(json.dumps(wish, ensure_ascii=False).encode() + b'\n')
+            told = str(parse_line(line.makefile('rb').readline()).get('line', ''))
+    except (KeyError, OSError):
+        raise GenaudioError('No plug-in is playing: open it in a DAW first.') from None
+    if not told.isdecimal():
+        raise GenaudioError(told or 'The engine does not answer.')
+    return int(told)
 
 
 def serve(idle: float = IDLE, *, on_notice: Callable[[str], None] = notice) -> dict[str, Any]:

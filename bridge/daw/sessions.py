@@ -13,6 +13,7 @@ from bridge.daw.stems_session import load_network, run_stems
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.processes.child_process import ChildProcess, begin, messages
 
+STUCK = 10.0  # seconds without a sign of life after which a process is ended
 KINDS: dict[str, Callable[..., None]] = {'stems': run_stems}
 """Kind of plug-in -> what plays for it."""
 
@@ -22,7 +23,7 @@ class Spare:
 
     def __init__(self) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.process = ChildProcess(run_session, (theirs,), name='genaudio-plugin', stuck=5.0)
+        self.process = ChildProcess(run_session, (theirs,), name='genaudio-plugin', stuck=STUCK)
         theirs.close()
         self.ready = False
 
@@ -49,8 +50,15 @@ def run_session(channel: socket.socket, cells: Any, pipe: Connection) -> None:
     """Body of the process (`ChildProcess`): loads, waits for its plug-in, and ends with it, or with the server."""
     heart = begin(cells)
 
+    lines: JsonLines | None = None
+
     def told_to_end() -> bool:
-        return any(kind == 'quit' for kind, _ in messages(pipe))
+        ends = False
+        for kind, value in messages(pipe):
+            ends = ends or kind == 'quit'
+            if kind == 'say' and lines is not None:
+                lines.send(value)
+        return ends
 
     try:
         loaded = load_network()

@@ -54,6 +54,11 @@ class Asked:
                 ' '.join(text.split()) if isinstance(text, str) else '' for text in texts
             ]}  # fmt: skip
 
+    def look_ahead(self) -> bool:
+        """Understand the newest texts before they are wanted; whether that is done."""
+        texts = list(self._texts.values())[-1] if self._texts else []
+        return all(text in self._known or self._look_up(text) for text in texts)
+
     def want(self, event: Event) -> None:
         """Ask for something else, from an event of the plug-in."""
         if 0 <= event.index < STEMS:
@@ -130,6 +135,7 @@ class StemsSession:
         rng = np.random.default_rng(0)
         for _ in range(10):  # until every buffer of the runtime has its size
             self.engine.hop_through(rng.standard_normal((2, self.hop)).astype(np.float32) * 0.1)
+            on_beat()
 
     def work(self) -> int:
         """Work off all that has come in; return the hops."""
@@ -240,6 +246,8 @@ class StemsSession:
             self.engine.analysis.preload(past)
         self.engine.bank.slot.synthesis.reset()
         self._drop = True
+        if self._at > self.meeting.outbox.end:  # a render need not wait for what will never be there
+            self.meeting.outbox.write(np.zeros((2 * STEMS, 0), np.float32), self._at)
 
     # --- what is asked for
 
@@ -280,10 +288,16 @@ def run_stems(
     """
     path, network = loaded
     asked: list[Asked] = []
+    learns = True
 
     def hear() -> None:
+        nonlocal learns
         for message in lines.receive():
             asked[0].hear_texts(message)
+            learns = True
+        if learns and asked[0].look_ahead():
+            learns = False
+            lines.send({'state': 'ready', 'model': Path(path).name, 'hash': network.card.sha256})
 
     session = StemsSession(
         meeting := Meeting(memory), network, [str(word) for word in hello.get('words') or []],
@@ -296,7 +310,7 @@ def run_stems(
     keep_what_is_loaded()
     real_time_or_preferred()
     meeting.say_state(READY)
-    lines.send({'state': 'ready', 'model': Path(path).name, 'hash': network.card.sha256})
+    hear()
     worked = looked = time.monotonic()
     while not told_to_end():
         heart.beat()

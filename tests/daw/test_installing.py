@@ -83,3 +83,10 @@ def test_a_stranger_on_the_socket_does_no_harm(engine, line):
         assert one.sessions == [] and one._line == []
     finally:
         one.close()
+
+
+def test_words_for_no_plugin_are_one_line(engine, capsys):
+    assert cli.main(['plugin', 'query', 'violin']) == 2
+    assert 'open it in a DAW' in capsys.readouterr().err
+    assert cli.main(['plugin', 'query']) == 2
+    assert 'Say what to listen for' in capsys.readouterr().err

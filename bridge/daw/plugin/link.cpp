@@ -130,6 +130,7 @@ void Link::open(int descriptor) {
   memory = dup(descriptor);
   fcntl(memory, F_SETFD, FD_CLOEXEC);
   quit = false;
+  starting = true;
   thread = std::thread([this] { run(); });
 }
 
@@ -147,7 +148,7 @@ void Link::close() {
     if (*end >= 0) ::close(*end);
     *end = -1;
   }
-  ready = refused = false;
+  ready = refused = starting = false;
   waiting.clear();
 }
 
@@ -162,7 +163,7 @@ void Link::send(const std::string& line) {
 
 bool Link::wait(double seconds) {
   std::unique_lock<std::mutex> lock(mutex);
-  changed.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return ready || refused || quit; });
+  changed.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return (ready && !starting) || refused || quit; });
   return ready;
 }
 
@@ -273,6 +274,7 @@ bool Link::talk(int socket) {
         {
           std::lock_guard<std::mutex> lock(mutex);
           (state == "ready" ? ready : refused) = true;
+          starting = false;
         }
         changed.notify_all();
       }
@@ -285,7 +287,10 @@ bool Link::talk(int socket) {
 void Link::run() {
   double rest = 0.2;
   do {
+    refused = false;
+    starting = true;
     const int socket = connect_or_start();
+    if (socket < 0) starting = false;
     if (socket >= 0) {
       const bool asked = talk(socket);
       ::close(socket);

@@ -30,6 +30,7 @@ class Link {
   std::atomic<bool> refused{false};
   std::atomic<int> lost{0};  // times that a line was closed by the other side
   std::atomic<bool> ready{false};
+  std::atomic<bool> starting{false};  // it is being looked for, loads, or learns words
 
  private:
   std::function<std::string()> hello;

@@ -2,7 +2,7 @@
 // here a block goes into one ring and what belongs to the block `latency` samples ago is taken from another.
 //
 // The process call takes no lock, makes no system call, allocates nothing and waits for nobody while the host plays.
-// Where the host renders, it waits for the engine, two seconds a block at most.
+// Where the host renders, it waits for the engine: two seconds a block at most, and twenty where it only starts.
 #include "DistrhoPlugin.hpp"
 
 #include <cmath>
@@ -19,7 +19,7 @@ using namespace genaudio;
 
 constexpr uint32_t STEMS = 4, PAIRS = STEMS + 2, OUTS = 2 * PAIRS, CHUNK = 8192, HISTORY = 1u << 17;
 constexpr uint32_t WEIGHTS = STEMS + 3;  // of each stem, the rest and the dry signal in the monitor; of wet at all
-constexpr uint32_t CHANGES = 4096;
+constexpr uint32_t CHANGES = 4096, SILENCE = 8192;
 constexpr float SILENT_DB = -60.f, RAMP = 64.f;  // samples from one level to another
 const char* const WORDS[] = {
     "own words", "drums", "bass", "vocals", "guitar", "piano", "electric guitar", "acoustic guitar", "strings",
@@ -57,6 +57,9 @@ class StemsPlugin : public Plugin {
   uint32_t latency = 0;
   double rate = 0;
   int64_t position = 0, start = 0;  // of the next sample in; of the first since it was switched on
+  int64_t onset = -1;               // where sound came after silence before the transport was started
+  uint32_t silent = 0;              // samples of nothing until now
+  bool stands = false;              // the host has a transport, and it does not run
   float told[STEMS] = {};
   int told_version = 0;
   std::vector<float> history[2], scratch[2 * STEMS], clean[2];
@@ -187,6 +190,7 @@ class StemsPlugin : public Plugin {
   }
   void say_texts() {
     std::lock_guard<std::mutex> lock(words);
+    if (link.ready) link.starting = true;  // until the engine says that it is ready for them
     link.send("{\"texts\": " + std::to_string(text_version) + texts_as_json() + "}");
   }
 
@@ -239,7 +243,7 @@ class StemsPlugin : public Plugin {
       else link.open(meeting.descriptor);
     }
     for (auto& one : history) std::fill(one.begin(), one.end(), 0.f);
-    start = position;
+    start = position, onset = -1, silent = 0, stands = false;
     playhead = Playhead();
     pace.begin();
     first_change = n_changes = 0, ramp_left = 0;
@@ -252,20 +256,21 @@ class StemsPlugin : public Plugin {
 
   // --- the process call
 
-  void segment() {  // the engine begins afresh here: the same music becomes the same stems, wherever it was before
-    meeting.to_engine.push({position, SEGMENT, 0, 0, 0});
+  void segment(int64_t at) {  // the engine begins afresh here: the same music becomes the same stems, whatever was before
+    meeting.to_engine.push({at, SEGMENT, 0, 0, 0});
     told_version = 0;
+    ask(at);
     begins = false;
   }
 
-  void ask() {
+  void ask(int64_t at) {
     const int version = text_version.load(std::memory_order_relaxed);
     for (uint32_t i = 0; i < STEMS; ++i) {
       const float query = values[P_STEM + S_COUNT * i + S_QUERY].load(std::memory_order_relaxed);
       if (query == told[i] && version == told_version) continue;
       told[i] = query;
       meeting.word(W_VALUES + i).store(int64_t(query + 0.5f), std::memory_order_relaxed);
-      meeting.to_engine.push({position, VALUE, int32_t(i), double(query), double(version)});
+      meeting.to_engine.push({at, VALUE, int32_t(i), double(query), double(version)});
     }
     meeting.word(W_VALUES + STEMS).store(version, std::memory_order_relaxed);
     told_version = version;
@@ -302,7 +307,10 @@ class StemsPlugin : public Plugin {
 
   void run(const float** inputs, float** outputs, uint32_t frames) override {
     const TimePosition& time = getTimePosition();
-    if (playhead.jumped(time.playing, int64_t(time.frame), frames)) begins = true;
+    // A host that plays ahead by our latency sends the first sounds before it says that its transport runs (Ardour).
+    const bool ahead = stands && onset >= start && onset >= position - int64_t(latency);
+    if (playhead.jumped(time.playing, int64_t(time.frame), frames) && !ahead) begins = true;
+    stands = time.bbt.valid && !time.playing;
     for (uint32_t done = 0; done < frames;) {
       const uint32_t n = std::min(frames - done, CHUNK);
       chunk(inputs, outputs, done, n);
@@ -312,6 +320,15 @@ class StemsPlugin : public Plugin {
 
   void chunk(const float** inputs, float** outputs, uint32_t done, uint32_t n) {
     note_levels();
+    int64_t comes = -1;
+    for (uint32_t i = 0; i < n; ++i) {
+      if (inputs[0][done + i] == 0 && inputs[1][done + i] == 0) {
+        ++silent;
+        continue;
+      }
+      if (silent >= SILENCE && stands && comes < 0) comes = onset = position + i;
+      silent = 0;
+    }
     for (uint32_t c = 0; c < 2; ++c)
       for (uint32_t i = 0; i < n; ++i) {
         const float sample = inputs[c][done + i];
@@ -323,8 +340,9 @@ class StemsPlugin : public Plugin {
     float* into[2 * STEMS];
     for (uint32_t c = 0; c < 2 * STEMS; ++c) into[c] = scratch[c].data();
     if (meeting.is_open()) {
-      if (begins) segment();
-      ask();
+      if (begins) segment(position);
+      else ask(position);
+      if (comes > 0) segment(comes);
       const float* in[2] = {clean[0].data(), clean[1].data()};
       meeting.in.write(in, n);
       pace.block(n / rate);
@@ -349,11 +367,11 @@ class StemsPlugin : public Plugin {
     if (wanted_to <= start || link.refused) return;
     const double began = now();
     const timespec nap{0, 50000};
-    const double patience = gave_up && !link.ready ? 0 : 2;  // seconds
+    const double patience = gave_up ? (link.ready ? 2 : 0) : link.starting ? 20 : 2;  // seconds
     while (meeting.out.end() < wanted_to && now() - began < patience) nanosleep(&nap, nullptr);
     pace.took(now() - began);
     const bool there = meeting.out.end() >= wanted_to;
-    if (!there && !gave_up) d_stderr("genaudio: the engine did not answer within 2 s while rendering: dry from here.");
+    if (!there && !gave_up) d_stderr("genaudio: the engine did not answer while rendering: dry from here.");
     gave_up = !there;
   }
 
