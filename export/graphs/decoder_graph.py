@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from export.graphs.graph import constant, fold_transposes, prune, subgraph, torch_to_onnx
-from genaudio_core.models.mmt import MMT, Attention, Layer
+from genaudio_core.models.mmt import MMT, Attention, ChainedHeads, Layer
 
 OPSET = 23  # the first with RotaryEmbedding, which takes angles as they are computed here
 GQA = 'com.microsoft::GroupQueryAttention'
@@ -90,6 +90,42 @@ class _Layer(nn.Module):
         )
 
 
+class _Heads(nn.Module):
+    """Chained heads with less to read: in the middle of a session every weight of a head comes from far memory.
+
+    ``W (x + B gelu(a)) = (W | W B) (x, gelu(a))``, and ``W B`` is as small as the field has classes, where ``B`` is as
+    wide as the model. All that was chosen before is one lookup in one table.
+    """
+
+    def __init__(self, heads: ChainedHeads):
+        super().__init__()
+        self.fields, self.order = heads.fields, heads.order
+        tables = [*cast(list[nn.Embedding], list(heads.embed)), heads.phase]
+        self.table = nn.Parameter(torch.cat([table.weight.detach() for table in tables]), requires_grad=False)
+        self.offsets = np.cumsum([0, *(len(table.weight) for table in tables)]).tolist()
+        self.norm = heads.norm
+        ups, reads = [], []
+        for mlp, linear in zip(heads.mlp, heads.linear, strict=True):
+            up, down = cast(nn.Sequential, mlp)[0], cast(nn.Sequential, mlp)[2]
+            assert isinstance(up, nn.Linear) and isinstance(down, nn.Linear) and isinstance(linear, nn.Linear)
+            ups.append(_Linear(up.weight, up.bias))
+            folded = (linear.weight.double() @ down.weight.double()).float()
+            reads.append(_Linear(torch.cat((linear.weight, folded), dim=1), linear.bias))
+        self.up, self.read = nn.ModuleList(ups), nn.ModuleList(reads)
+
+    def logits(self, field: str, hidden: Tensor, chosen: Tensor, phase: Tensor) -> Tensor:
+        before = [self.fields.index(name) for name in self.order[: self.order.index(field)]]
+        x = hidden
+        if before:
+            codes = chosen[..., before] + torch.tensor([self.offsets[i] for i in before])
+            if self.fields.index('position') in before:
+                codes = torch.cat((codes, phase[..., None] + self.offsets[-2]), dim=-1)
+            x = x + nn.functional.embedding(codes, self.table).sum(dim=-2)
+        i = self.fields.index(field)
+        inner = nn.functional.gelu(self.up[i](self.norm[i](x)))
+        return self.read[i](torch.cat((x, inner), dim=-1))
+
+
 class DecoderProgram(nn.Module):
     """All that the file can do, as one module for torch's exporter."""
 
@@ -103,6 +139,7 @@ class DecoderProgram(nn.Module):
         # One table and one lookup for all fields: fewer operators, the same sum.
         self.table = nn.Parameter(torch.cat([table.weight.detach() for table in tables]), requires_grad=False)
         self.register_buffer('offsets', sizes.cumsum(0))
+        self.heads = _Heads(model.heads) if isinstance(model.heads, ChainedHeads) else model.heads
 
     def forward(self, events, index, seqlens, total, timing, hidden_in, chosen, chosen_phase, past):
         model, dtype = self.model, self.table.dtype
@@ -125,7 +162,7 @@ class DecoderProgram(nn.Module):
         hidden = model.norm(x).float()
         state = hidden_in.to(dtype)
         fields = self.config.layout.fields
-        logits = [model.heads.logits(field, state, chosen, chosen_phase).float() for field in fields]
+        logits = [self.heads.logits(field, state, chosen, chosen_phase).float() for field in fields]
         return hidden, *present, *logits
 
 

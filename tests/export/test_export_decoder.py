@@ -18,6 +18,7 @@ from genaudio_core.inference.model_card import ModelCard, read_card, read_model,
 from genaudio_core.music.layouts import find_encoding
 
 NAMES = tuple(CONFIGS)
+FIELDS = CONFIGS['live'].layout.fields
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -99,6 +100,28 @@ def test_int8_costs_little_and_is_exact_about_rewinds(name, tmp_path, monkeypatc
     np.testing.assert_array_equal(straight.hidden, crooked.hidden)
     expected = torch_hidden(name, rows)[-1]
     assert np.abs(straight.hidden[0] - expected).max() < 0.2 * np.abs(expected).max()
+
+
+def test_int8_weights_alone_keep_the_cache_and_are_judged_by_pieces_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setattr(quantize, 'SMALLEST', 512)
+    job = Job('live', 'decoder', checkpoint('live'), tmp_path / 'live.onnx', variant='int8', options={'cache': 'fp32'})
+    export(job, 'hash')
+    card = read_card(job.output, 'decoder')
+    kinds = [node.op_type for graph in all_graphs(onnx.load(job.output).graph) for node in graph.node]
+    assert kinds.count('MatMulNBits') == 5 * len(model('live').layers)
+    assert Decoder.load(job.output, provider='cpu').cache_dtype == np.float32
+    assert card.metrics['held_out'] == 'our prompts' and card.metrics['events'] > 1000
+    assert card.details['needs_onnxruntime'] == read_card(file('live'), 'decoder').details['needs_onnxruntime']
+
+
+def test_int8_weights_that_cost_too_much_are_not_written(tmp_path, monkeypatch):
+    from export.kinds import decoder as kind
+
+    monkeypatch.setattr(kind, 'nll', lambda decoder, windows: {'nll': 99.0, 'events': 1, **dict.fromkeys(FIELDS, 0.0)})
+    job = Job('live', 'decoder', checkpoint('live'), tmp_path / 'live.onnx', variant='int8', options={'cache': 'fp32'})
+    with pytest.raises(ParityError, match='int8 costs'):
+        export(job, 'hash')
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_half_precision_means_the_same(tmp_path):
