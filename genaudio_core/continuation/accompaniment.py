@@ -278,13 +278,15 @@ def infill(
     candidates: int = 4,
     seed: int = 0,
     listen: bool = False,
+    chart: Sequence[Sequence[Chord]] = (),
     progress: Progress = no_progress,
 ) -> Generated:
     """Write the beats from `begin` to `end` anew; what is before and after stays.
 
     The model hears only the past. So several candidates are written, and the one after which the given future is
     likeliest (its first `LOOK_AHEAD` events) is taken. With `listen` each goes on with what the parts do on both sides:
-    their chords, rhythms and registers (see `leading`).
+    their chords, rhythms and registers (see `leading`); with a `chart` (`keys.parse_chart`) over its chords, which come
+    round from the bar of `begin` on.
 
     Raises
     ------
@@ -314,7 +316,7 @@ def infill(
     for number in range(max(candidates, 1)):
         take, led = seed * 1000 + number, None
         if listen and may_listen(decoder, controls):
-            led = lead(score, begin, end, controls, take, (), round(origin * RESOLUTION), encoding)
+            led = lead(score, begin, end, controls, take, chart, round(origin * RESOLUTION), encoding)
         writer = Writer(decoder, prompt, controls, take, led=led)
         table, _ = writer.write(start, stop, no_progress)
         fit = _likelihood(writer, ahead, encoding) if len(ahead) else 0.0

@@ -1,7 +1,7 @@
 """A model of music as one object: continue, generate, accompany, fill in and arrange whole scores."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Unpack
@@ -11,7 +11,9 @@ from genaudio_core.continuation.arranging import arrange
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.generation import Generated, continue_score, generate, meter_of, no_progress
 from genaudio_core.continuation.sampling import Asked, Controls, Wishes
+from genaudio_core.errors import GenaudioError
 from genaudio_core.files import find_model
+from genaudio_core.music.keys import Chord, parse_chart
 from genaudio_core.score.instruments import find_instruments
 from genaudio_core.score.notes import Score
 from genaudio_core.score.reading import read_midi
@@ -58,7 +60,8 @@ class MusicModel:
 
     def continue_(
         self, score: Score | PathOrStr, beats: float = 16, *, seed: int = 0, start: float | None = None,
-        free: bool = False, progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
+        chords: str | None = None, free: bool = False, progress: Callable[[float], None] | None = None,
+        **asked: Unpack[Asked],
     ) -> Score:  # fmt: skip
         """Return the score with `beats` quarter notes more; its own part stays as it is.
 
@@ -70,6 +73,9 @@ class MusicModel:
             The same seed makes the same music.
         start : float, optional
             Beat at which the new part begins; by default the first whole beat at which everything has ended.
+        chords : str, optional
+            A chord for each new bar, such as 'C Am F G', or bars of one or two, such as 'C | Am D7 | G'; they come
+            round. By default those of the score go on.
         free : bool
             What the model plays by itself: no part is called in, no chords, no rules.
         progress : callable, optional
@@ -82,7 +88,7 @@ class MusicModel:
         """
         made = continue_score(
             self.decoder, _score(score), beats, controls=Controls.of(**asked), seed=seed, start=start,
-            listen=not free, progress=progress or no_progress,
+            chart=_chart(chords), listen=not free, progress=progress or no_progress,
         )  # fmt: skip
         return self._told(made)
 
@@ -112,10 +118,15 @@ class MusicModel:
         return self._told(made)
 
     def accompany(
-        self, score: Score | PathOrStr, instruments: str | Iterable[str], *, seed: int = 0,
+        self, score: Score | PathOrStr, instruments: str | Iterable[str], *, seed: int = 0, chords: str | None = None,
         free: bool = False, progress: Callable[[float], None] | None = None, **asked: Unpack[Wishes],
     ) -> Score:  # fmt: skip
         """Return the score with `instruments` that play along; its own notes stay.
+
+        Parameters
+        ----------
+        chords : str, optional
+            As of `continue_`, from the first bar with notes on, instead of those that are found. Not with `free`.
 
         Raises
         ------
@@ -125,13 +136,14 @@ class MusicModel:
         controls = Controls.of(**asked)
         made = accompany(
             self.decoder, _score(score), find_instruments(instruments), controls=controls, seed=seed,
-            listen=not free, progress=progress or no_progress,
+            listen=not free, chart=_chart(chords, free=free), progress=progress or no_progress,
         )  # fmt: skip
         return self._told(made)
 
     def infill(
         self, score: Score | PathOrStr, bars: tuple[int, int] | int, *, candidates: int = 4, seed: int = 0,
-        free: bool = False, progress: Callable[[float], None] | None = None, **asked: Unpack[Asked],
+        chords: str | None = None, free: bool = False, progress: Callable[[float], None] | None = None,
+        **asked: Unpack[Asked],
     ) -> Score:  # fmt: skip
         """Return the score with some bars written anew; what is before and after them stays.
 
@@ -141,6 +153,8 @@ class MusicModel:
             A bar, or the first and the last of several, counted from 1.
         candidates : int
             So many are written, and the one that leads best into what follows is taken.
+        chords : str, optional
+            As of `continue_`, of the bars that are written. Not with `free`.
 
         Raises
         ------
@@ -152,7 +166,7 @@ class MusicModel:
         begin, end = beats_of_bars(given, first, last)
         made = infill(
             self.decoder, given, begin, end, controls=Controls.of(**asked), candidates=candidates, seed=seed,
-            listen=not free, progress=progress or no_progress,
+            listen=not free, chart=_chart(chords, free=free), progress=progress or no_progress,
         )  # fmt: skip
         return self._told(made)
 
@@ -190,3 +204,9 @@ class MusicModel:
 
 def _score(source: Score | PathOrStr) -> Score:
     return source if isinstance(source, Score) else read_midi(Path(source))
+
+
+def _chart(chords: str | None, *, free: bool = False) -> Sequence[Sequence[Chord]]:
+    if chords is not None and free:
+        raise GenaudioError('`free` leaves the harmony to the model: leave out `chords`, or `free`.')
+    return () if chords is None else parse_chart(chords)

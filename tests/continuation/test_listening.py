@@ -193,6 +193,13 @@ def test_bars_are_filled_by_the_parts_of_both_sides(first, bars, seed):
     assert roots == [[0, 9, 5, 7][round(bar.start / 4) % 4] for bar in gap]
 
 
+def test_bars_can_be_filled_over_other_chords():
+    made = infill(wild(), band(), 8, 16, candidates=1, seed=3, listen=True, chart=parse_chart('Dm G'))
+    low = made.score.tracks[2].notes
+    bars = metrics.bars_of(band(), 8, 16)
+    assert [next(n.note % 12 for n in low if n.beat >= bar.start - 0.1) for bar in bars] == [2, 7]
+
+
 def test_who_is_named_plays_out_of_nothing_too():
     names = ('piano', 'flute', DRUMS)
     made = generate(wild(seed=2), 32, instruments=names, meter=(3, 4), seed=2, listen=True)

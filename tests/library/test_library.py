@@ -131,14 +131,14 @@ def test_what_cannot_be_loaded_is_one_line(name, said, tmp_path):
 # --- music ---
 
 CASES = {
-    'continue': (['IN', '--beats', '6', '--key', 'C major', '--seed', '3'],
-                 lambda m, p: m.continue_(p, 6, key='C major', seed=3)),
+    'continue': (['IN', '--beats', '6', '--key', 'C major', '--seed', '3', '--chords', 'Am F'],
+                 lambda m, p: m.continue_(p, 6, key='C major', seed=3, chords='Am F')),
     'generate': (['--beats', '6', '--instruments', 'piano,viola', '--tempo', '90', '--meter', '3/4', '--seed', '4'],
                  lambda m, p: m.generate(6, instruments='piano, viola', tempo=90.0, meter='3/4', seed=4)),
-    'accompany': (['IN', '--instruments', 'flute', '--density', '1', '--seed', '5'],
-                  lambda m, p: m.accompany(p, ['flute'], density=1.0, seed=5)),
-    'infill': (['IN', '--bars', '2-3', '--candidates', '2', '--temperature', '0.9', '--seed', '6'],
-               lambda m, p: m.infill(p, (2, 3), candidates=2, temperature=0.9, seed=6)),
+    'accompany': (['IN', '--instruments', 'flute', '--density', '1', '--seed', '5', '--chords', 'F | C G7'],
+                  lambda m, p: m.accompany(p, ['flute'], density=1.0, seed=5, chords='F | C G7')),
+    'infill': (['IN', '--bars', '2-3', '--candidates', '2', '--temperature', '0.9', '--seed', '6', '--chords', 'Dm G'],
+               lambda m, p: m.infill(p, (2, 3), candidates=2, temperature=0.9, seed=6, chords='Dm G')),
     'arrange': (['IN', '--instruments', 'violin,cello', '--seed', '7'],
                 lambda m, p: m.arrange(p, 'violin,cello', seed=7)),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from bridge.commands.offline._progress import progress_bar
 from genaudio_core.command_line import whole
 from genaudio_core.continuation.accompaniment import beats_of_bars, infill
 from genaudio_core.errors import GenaudioError
+from genaudio_core.music.keys import parse_chart
 from genaudio_core.score.notes import Score
 
 HELP = 'Rewrite some bars of a MIDI file; what comes before and after them stays.'
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generating.add_output(parser)
     generating.add_sampling(parser)
     generating.add_listening(parser)
+    parser.add_argument('--chords', help="a chord for each of these bars, such as 'C Am F G', or bars of one or two, "
+                        "such as 'C | Am D7 | G'; they come round (default: found)")  # fmt: skip
     parser.add_argument('--instruments', help='who plays in these bars (default: those of the input)')
 
 
@@ -40,12 +43,15 @@ def run(args: argparse.Namespace) -> dict | None:
     began = time.monotonic()
     generating.check_output(args)
     controls = generating.controls_of(args, args.instruments)
+    chart = parse_chart(args.chords) if args.chords is not None else ()
+    if chart and args.free:
+        raise GenaudioError('--free leaves the harmony to the model: leave out --chords, or --free.')
     score = generating.read(args.input)
     begin, end = bar_range(score, args.bars)
     decoder = generating.load(args)
     with progress_bar('filling in', end - begin) as progress:
         made = infill(
             decoder, score, begin, end, controls=controls, candidates=args.candidates, seed=args.seed,
-            listen=not args.free, progress=progress,
+            listen=not args.free, chart=chart, progress=progress,
         )  # fmt: skip
     return generating.finish(args, made, score.n_notes, decoder, began, end_beat=end)
