@@ -35,7 +35,7 @@ STAB, SHORTEST = 4, 5  # steps that a stab lasts at most, and a note of the bass
 FIGURES = {('four-on-the-floor', BASS): (6, 18, 30, 42), ('four-on-the-floor', CHORDS): (6, 18, 30)}
 """Rhythms (steps of a bar) that belong to a style."""
 SPARSE, DENSE = 0.35, 0.65  # density below and above which a part's rhythm is chosen for it
-Played = tuple[int, int, int, int]  # instrument code, step, note 0..127, steps that it lasts
+Played = tuple[Who, int, int, int]  # part, step, note 0..127, steps that it lasts
 
 
 class Directions:
@@ -47,12 +47,14 @@ class Directions:
     heard : pitched notes of the player before the request: the last `RECENT` at least, and all of `KEY_BARS` bars
     past : what the band itself has played in the bars before
     seed : of the band: the same one has the same rhythms in every request
+    who : the part of each instrument of the request; those that the model does not tell apart are the same
     """
 
     def __init__(
-        self, request: Request, heard: Sequence[Note], past: Iterable[Played], others: Iterable[int], seed: int
+        self, request: Request, heard: Sequence[Note], past: Iterable[Played], others: Iterable[int], seed: int,
+        who: Sequence[Who],
     ) -> None:  # fmt: skip
-        self.request = request
+        self.request, self._who = request, list(who)
         self.bar, self._meter = round(request.bar * RESOLUTION), request.meter
         self.start, self.end = round(request.start * RESOLUTION), round(request.end * RESOLUTION)
         self.others = frozenset(others)
@@ -83,14 +85,14 @@ class Directions:
         ]
         led = {role.who for role in roles}
         for note in past:
-            if (note[0], 1) in led:
+            if note[0] in led:
                 self.played(note)
 
     def played(self, note: Played, take: int | None = None) -> None:
         """Take note of what a part plays, in one take or in all."""
-        code, step, pitch, length = note
+        who, step, pitch, length = note
         for leader in self.leaders if take is None else [self.leaders[take]]:
-            leader.played(self._bar_at(step), (code, 1), pitch, length, step=step)
+            leader.played(self._bar_at(step), who, pitch, length, step=step)
 
     def bars(self) -> list[tuple[int, int]]:
         """Steps from which to which each bar of the request goes."""
@@ -192,10 +194,9 @@ class Directions:
 
     def _roles(self, notes: Sequence[Note], rng: np.random.Generator) -> list[Role]:
         request = self.request
-        who: list[Who] = [(instrument_code(name), 1) for name in request.instruments]
         feel = request.feel
         roles = accompanying_roles(
-            request.instruments, (), notes[-64:], request.meter, feel, request.tempo, rng, who
+            request.instruments, (), notes[-64:], request.meter, feel, request.tempo, rng, self._who
         )  # fmt: skip
         for role in roles:
             if role.kind == DRUMS:
@@ -211,7 +212,7 @@ class Directions:
         for number, role in enumerate(roles):
             if number == lead:
                 continue
-            if role.who in each:  # two violins are one part of two notes: the model does not tell them apart
+            if role.who in each:  # two violins that the model does not tell apart are one part of two notes
                 other = each[role.who]
                 other.notes, other.low = other.notes + role.notes, min(other.low, role.low)
                 other.high = max(other.high, role.high)

@@ -13,29 +13,31 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from bridge.musicians.directions import RECENT, Directions, Sampler, sampling
 from bridge.musicians.harmony import KEY_BARS
 from bridge.musicians.heard_notes import HeardNotes
-from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, PlannedNote, Request
-from genaudio_core.continuation.continuer import Continuer, Rebase
-from genaudio_core.continuation.decoder import Decoder
-from genaudio_core.music.events import (
-    DRUM_ALIASES,
-    DRUM_DURATION,
-    duration_code,
-    header,
-    meter_code,
-    velocity_code,
-    velocity_of,
+from bridge.musicians.model_events import (
+    Cast,
+    Entry,
+    Event,
+    Told,
+    event_of,
+    heard_event,
+    parts_of,
+    row_of,
+    told_chords,
 )
-from genaudio_core.music.layouts import DURATIONS, METER, METERS, NOTE, RESOLUTION
-from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, RANGE, instrument_code, instrument_name
+from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, Request
+from genaudio_core.continuation.continuer import Continuer, Rebase
+from genaudio_core.continuation.cues import Who
+from genaudio_core.continuation.decoder import Decoder
+from genaudio_core.music.events import header, meter_code
+from genaudio_core.music.layouts import METER, METERS, N_PARTS, NOTE, RESOLUTION
+from genaudio_core.score.instruments import DRUMS_CODE, instrument_code, instrument_name
 from genaudio_core.score.notes import Note
 
 REBASE_AT = 0.35  # share of the context that is left when a re-base begins ...
@@ -43,21 +45,6 @@ KEEP = 0.45  # ... and share that it keeps
 AGAIN = 32  # events after which a re-base that failed is tried again
 LAST_RESORT = 4  # events of room below which an answer cannot go on without re-basing at once
 LONGEST_GAP = 48  # beats; longer rests are bridged, a beat code holds no more than 64
-
-
-class _Event(NamedTuple):
-    """A note as the model sees it, in the order the model wants."""
-
-    step: int
-    instrument: int  # code 1..65
-    pitch: int  # note 0..127
-    duration: int  # code
-    velocity: int  # code
-
-
-def _length_of(event: _Event) -> int:
-    """Steps that an event lasts."""
-    return int(DURATIONS[event.duration - 1])
 
 
 class ModelMusician(Musician):
@@ -75,12 +62,14 @@ class ModelMusician(Musician):
         self.rebases = self.late_rebases = self.failed_rebases = self.rewound = 0
         self._bar = 4.0
         self._heard = HeardNotes()
-        self._events: dict[int, _Event] = {}  # what was heard as the model sees it, by id
-        self._own: dict[tuple[int, int], list[_Event]] = {}  # (request, take)
+        self._events: dict[int, Event] = {}  # what was heard as the model sees it, by id
+        self._own: dict[tuple[int, int], list[Event]] = {}  # (request, take)
         self._chosen: dict[int, int] = {}  # request -> take that is played
+        self._told: dict[int, list[Told]] = {}  # bar line -> what was told there
+        self._beside: dict[int, int] = {}  # instrument code -> part of the player, where the band plays it, too
         self._instruments: set[int] = set()
         self._origin = 0  # session step that is the model's step 0, on a bar line
-        self._fed: list[_Event] = []
+        self._fed: list[Entry] = []
         self._ends: list[int] = []  # length of the past after each fed note
         self._head = 0
         self._continuer: Continuer | None = None
@@ -121,16 +110,25 @@ class ModelMusician(Musician):
     def hear(self, notes: Sequence[HeardNote]) -> None:
         new = self._heard.hear(notes)
         for note in new:
-            step = round(note.beat * RESOLUTION)
-            instrument = instrument_code(note.instrument)
-            pitch = DRUM_ALIASES.get(note.note, note.note) if note.instrument == DRUMS else note.note
-            steps = DRUM_DURATION if note.instrument == DRUMS else max(round(note.duration * RESOLUTION), 1)
-            self._events[note.id] = _Event(
-                step, instrument, pitch, int(duration_code(np.array(steps))),
-                int(velocity_code(np.array(note.velocity))),
-            )  # fmt: skip
+            self._events[note.id] = heard_event(note, self._part_of_player(note.instrument))
         # What is heard just before a question would be fed twice over: `rest` or the question itself does it once.
         self._behind = self._behind or bool(new)
+
+    def _part_of_player(self, instrument: str) -> int:
+        """Which part of its instrument the player's is."""
+        return self._beside.get(instrument_code(instrument), 1) if self.encoding.has_descriptions else 0
+
+    def _cast_player(self, request: Request) -> None:
+        """Beside a band that has the player's instrument, too, the player is a part of his own; an answer goes on with
+        the part that was heard.
+        """
+        if request.role == 'continue':
+            return
+        parts = parts_of(request.instruments, told=True)
+        beside = {code: min(part + 1, N_PARTS) for code, part in parts if code != DRUMS_CODE}  # the last of each counts
+        if beside != self._beside:
+            self._beside = beside
+            self._events = {note.id: heard_event(note, self._part_of_player(note.instrument)) for note in self._heard}
 
     def choose(self, request: int, take: int) -> None:
         self._chosen[request] = take
@@ -142,6 +140,7 @@ class ModelMusician(Musician):
             self._own[key] = [event for event in self._own[key] if event.step < step]
             if not self._own[key]:
                 del self._own[key]
+        self._told = {line: told for line, told in self._told.items() if line < step}
         self._sync()
 
     def stats(self) -> dict[str, float]:
@@ -227,20 +226,23 @@ class ModelMusician(Musician):
         self._own = {key: events for key, events in own.items() if events}
         live = {request for request, _ in self._own}
         self._chosen = {request: take for request, take in self._chosen.items() if request in live}
+        self._told = {line: told for line, told in self._told.items() if line >= start}
 
     # --- the past as the model sees it
 
-    def _wanted(self) -> list[_Event]:
-        events = [self._events[note.id] for note in self._heard]
+    def _wanted(self) -> list[Entry]:
+        events: list[Entry] = [self._events[note.id] for note in self._heard]
+        for told in self._told.values():
+            events += told
         for (request, take), own in self._own.items():
             if self._chosen[request] == take:
                 events += own
         events.sort()
         # Of two equal notes (two of one kind in unison) the longer stays: they differ in duration last.
-        unique: dict[tuple[int, int, int], _Event] = {}
+        unique: dict[tuple, Entry] = {}
         for event in events:
             if event.step >= self._origin:
-                unique[event[:3]] = event
+                unique[event[:4]] = event
         return list(unique.values())
 
     def _sync(self, *, adopt: bool = True) -> Continuer:
@@ -252,7 +254,7 @@ class ModelMusician(Musician):
         if adopt:
             self._adopt()
         wanted = self._wanted()
-        codes = {event.instrument for event in wanted}
+        codes = {event.instrument for event in wanted if isinstance(event, Event)}
         if self._continuer is None or not codes <= self._instruments:
             return self._rebuild(codes)
         same = 0
@@ -293,7 +295,7 @@ class ModelMusician(Musician):
     def _meter(self) -> tuple[int, int]:
         return next((meter for meter in METERS if meter[0] * 4 / meter[1] == self._bar), (4, 4))
 
-    def _feed(self, continuer: Continuer, events: list[_Event]) -> None:
+    def _feed(self, continuer: Continuer, events: list[Entry]) -> None:
         rows: list[list[int]] = []
         ends: list[int] = []
         last = self._last_step(continuer)
@@ -302,7 +304,7 @@ class ModelMusician(Musician):
             bridge = self._bridge(last, step)
             rows += bridge
             last = last if not bridge else self._after(last, bridge)
-            rows.append(self._row(event, last))
+            rows.append(row_of(event, step, last, self.encoding))
             last = step
             ends.append(len(rows))
         if not rows:
@@ -318,15 +320,6 @@ class ModelMusician(Musician):
 
     def _last_step(self, continuer: Continuer) -> int:
         return int(continuer.steps[0, -1]) if continuer.length else 0
-
-    def _row(self, event: _Event, last: int) -> list[int]:
-        step = event.step - self._origin
-        values = {
-            'type': NOTE, 'beat': step // RESOLUTION - last // RESOLUTION + 1, 'position': step % RESOLUTION + 1,
-            'instrument': event.instrument, 'pitch': event.pitch + 1, 'duration': event.duration,
-            'velocity': event.velocity,
-        }  # fmt: skip
-        return [values.get(name, 0) for name in self.encoding.fields]
 
     def _bridge(self, last: int, step: int) -> list[list[int]]:
         """Meter events on bar lines over a rest that is too long for one beat code."""
@@ -366,6 +359,7 @@ class ModelMusician(Musician):
             bar = round(request.bar * RESOLUTION)
             self._origin = start // bar * bar
         self.expect(request.instruments, request.bar)
+        self._cast_player(request)
         continuer = self._sync(adopt=False)
         if continuer.room < 2 * LAST_RESORT:
             self._make_room_now(continuer)
@@ -377,16 +371,18 @@ class ModelMusician(Musician):
         work = continuer if single else continuer.fork(request.takes, self._spare)
         self._spare = None if single else work  # what an answer forked is free again when the next one begins
         rngs = [np.random.default_rng([request.seed, start, take]) for take in range(request.takes)]
-        sampler = Sampler(work, sampling(request), rngs, origin=self._origin)
-        directions = self._directions(request)
-        own: list[list[_Event]] = [[] for _ in range(request.takes)]
+        who = parts_of(request.instruments, told=self.encoding.has_descriptions)
+        sampler = Sampler(work, sampling(request), rngs, origin=self._origin, parts=who)
+        directions = self._directions(request, who)
+        own: list[list[Event]] = [[] for _ in range(request.takes)]
         self._chosen[request.id] = 0  # until another one is chosen
         for take in range(request.takes):
             self._own[request.id, take] = own[take]
-        casts = [_Cast(request.instruments) for _ in range(request.takes)]
+        casts = [Cast(request.instruments) for _ in range(request.takes)]
         active = np.ones(request.takes, bool)
         origin = self._origin
         for begin, until in directions.bars():
+            self._tell(work, request, begin)
             sampler.direct(directions.of(begin))
             going = active.copy()
             while going.any() and work.room > 0:
@@ -400,12 +396,10 @@ class ModelMusician(Musician):
                             active[take] = False
                             yield PlannedMusic(request.id, take, (), request.end, True)
                         continue
-                    event = self._event(row, int(onsets[take]) + origin)
+                    event = event_of(row, int(onsets[take]) + origin, self.encoding)
                     own[take].append(event)
-                    directions.played((event.instrument, event.step, event.pitch, _length_of(event)), take)
-                    note = replace(
-                        casts[take].note(event), cued=sampler.was_cued(take), by_rule=sampler.was_by_rule(take)
-                    )
+                    directions.played((event.who, event.step, event.pitch, event.length), take)
+                    note = casts[take].note(event, cued=sampler.was_cued(take), by_rule=sampler.was_by_rule(take))
                     yield PlannedMusic(request.id, take, (note,), note.beat, False)
                 if not going.any():
                     break
@@ -418,7 +412,30 @@ class ModelMusician(Musician):
             until = own[take][-1].step / RESOLUTION if own[take] else request.start
             yield PlannedMusic(request.id, take, (), until, True)
 
-    def _directions(self, request: Request) -> Directions:
+    def _tell(self, work: Continuer, request: Request, begin: int) -> None:
+        """Tell a model that can be told the chords of the bar that begins at a step of the session.
+
+        Not as an answer begins: its first note would come a step later.
+        """
+        first = request.role == 'continue' and begin == round(request.start * RESOLUTION)
+        if not self.encoding.has_descriptions or begin % round(request.bar * RESOLUTION) or first:
+            return
+        told, at = told_chords(request, begin), begin - self._origin
+        # What was heard there already would come before it; and what an earlier request told, stands.
+        late = (work.events[:, -1, 0] == NOTE) & (work.steps[:, -1] >= at)
+        if not told or begin in self._told or late.any() or len(told) > work.room - LAST_RESORT:
+            return
+        rows = []
+        for take in range(work.takes):
+            last = [int(work.steps[take, -1]), *(at for _ in told[1:])]
+            rows.append([row_of(one, at, before, self.encoding) for one, before in zip(told, last, strict=True)])
+        work.feed(np.array(rows, np.int64))
+        self._told[begin] = told
+        if work is self._continuer:
+            self._fed += told
+            self._ends += range(work.length - len(told) + 1, work.length + 1)
+
+    def _directions(self, request: Request, who: Sequence[Who]) -> Directions:
         """What the parts of a request have to do, after what was heard and played so far."""
         start = round(request.start * RESOLUTION)
         events = [self._events[note.id] for note in self._heard.between(-math.inf, (start - 0.5) / RESOLUTION)]
@@ -426,12 +443,10 @@ class ModelMusician(Musician):
         first, key_from = max(len(pitched) - 2 * RECENT, 0), start - (KEY_BARS + 1) * round(request.bar * RESOLUTION)
         while first and pitched[first - 1].step >= key_from:
             first -= 1
-        heard = [
-            Note(event.step / RESOLUTION, _length_of(event) / RESOLUTION, event.pitch, 80) for event in pitched[first:]
-        ]
+        heard = [Note(event.step / RESOLUTION, event.length / RESOLUTION, event.pitch, 80) for event in pitched[first:]]
         since = start - 3 * round(request.bar * RESOLUTION)  # further back nobody looks
         past = [
-            (event.instrument, event.step, event.pitch, _length_of(event))
+            (event.who, event.step, event.pitch, event.length)
             for (number, take), events in self._own.items()
             if number != request.id and self._chosen[number] == take
             for event in events
@@ -441,35 +456,10 @@ class ModelMusician(Musician):
         others = {self._events[note.id].instrument for note in self._heard} - codes
         if self._seed is None:
             self._seed = request.seed
-        return Directions(request, heard, past, others, self._seed)
-
-    def _event(self, row: np.ndarray, step: int) -> _Event:
-        column = self.encoding.columns
-        return _Event(
-            step, int(row[column['instrument']]), int(row[column['pitch']]) - 1, int(row[column['duration']]),
-            int(row[column['velocity']]),
-        )  # fmt: skip
+        return Directions(request, heard, past, others, self._seed, who)
 
 
 def _run(rebase: Rebase) -> None:
     """Run it in the thread. A failure is seen by `done`: its reason is of no use to a player."""
     with contextlib.suppress(Exception):
         rebase.run()
-
-
-class _Cast:
-    """Who of the parts plays a note: of one class the one that is free, and whose last note lies nearest."""
-
-    def __init__(self, instruments: tuple[str, ...]) -> None:
-        self._parts: dict[int, dict[int, tuple[int, int]]] = {}  # code -> part -> (step until it plays, last note)
-        for part, name in enumerate(instruments):
-            low, high = RANGE[name]
-            of_class = self._parts.setdefault(instrument_code(name), {})
-            of_class[part] = (-1, (low + high) // 2 + 12 - 5 * len(of_class))  # the first plays above the others
-
-    def note(self, event: _Event) -> PlannedNote:
-        parts = self._parts[event.instrument]
-        part = min(parts, key=lambda each: (parts[each][0] > event.step, abs(parts[each][1] - event.pitch)))
-        parts[part] = (event.step + _length_of(event), event.pitch)
-        velocity = int(np.clip(velocity_of(np.array(event.velocity)), 1, 127))
-        return PlannedNote(event.step / RESOLUTION, _length_of(event) / RESOLUTION, event.pitch, velocity, part)

@@ -7,6 +7,7 @@ do not tell their part know only part 1.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -14,6 +15,12 @@ from genaudio_core.score.instruments import RANGE, instrument_code, voices_of
 
 Who = tuple[int, int]  # instrument code, part of that instrument
 N_PITCHES = 128
+
+
+@lru_cache(maxsize=1024)
+def notes_of(classes: frozenset[int]) -> np.ndarray:
+    """The notes 0..127 of pitch classes, (128,) bool, not to be changed."""
+    return np.isin(np.arange(N_PITCHES) % 12, list(classes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class PartRules:
 
     def only(self, begin: int, end: int, classes: Iterable[int]) -> None:
         """Between two steps only notes of these pitch classes begin, and what sounds into the first is one of them."""
-        allowed = np.isin(np.arange(N_PITCHES) % 12, list(classes))
+        allowed = notes_of(frozenset(classes))
         self.may_begin[self.rows(begin, end)] &= allowed
         if self.begin <= begin < self.begin + len(self.may_sound):
             self.may_sound[begin - self.begin] &= allowed

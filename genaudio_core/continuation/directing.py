@@ -13,7 +13,7 @@ so that none is passed by. Costs no second pass; a redraw is two small heads, no
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,8 +81,11 @@ class DirectedSampler(EventSampler):
         choice of pitch: a rule alone has decided when, who and what.
     """
 
-    def __init__(self, continuer: Continuer, controls: Controls, rngs: list[np.random.Generator], *, origin: int = 0):
-        super().__init__(continuer, controls, rngs)
+    def __init__(
+        self, continuer: Continuer, controls: Controls, rngs: list[np.random.Generator], *, origin: int = 0,
+        parts: Iterable[Who] | None = None,
+    ):  # fmt: skip
+        super().__init__(continuer, controls, rngs, parts=parts)
         if not self.encoding.relative_beat:
             raise ValueError('a direction needs a layout that fixes time and instrument before the pitch')
         self.origin = origin

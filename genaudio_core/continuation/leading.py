@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from genaudio_core.continuation.cues import N_PITCHES, Cue, Direction, PartRules, Who
+from genaudio_core.continuation.cues import N_PITCHES, Cue, Direction, PartRules, Who, notes_of
 from genaudio_core.continuation.roles import BASS, CHORDS, PAD, BarAt, Hit, Role, Struck
 from genaudio_core.music import grooves
 from genaudio_core.music.descriptions import chord_code, tell_chords
@@ -37,15 +37,10 @@ LEFT_OUT = 0.1  # of the notes off the heads (no snares) are not asked for again
 FEW = 2  # voices of those whose notes end with the bar, so that their hands are free for the next
 
 
-@lru_cache(maxsize=1024)
-def _notes_of(classes: frozenset[int]) -> np.ndarray:
-    return np.isin(np.arange(N_PITCHES) % 12, list(classes))
-
-
 @lru_cache(maxsize=64)
 def _beside(pitch: int) -> np.ndarray:
     """Notes a semitone beside a pitch, in any octave."""
-    return _notes_of(frozenset({(pitch + 1) % 12, (pitch - 1) % 12}))
+    return notes_of(frozenset({(pitch + 1) % 12, (pitch - 1) % 12}))
 
 
 class Leader:
@@ -158,16 +153,16 @@ class Leader:
         for at, until, chord, scale in self._chords(bar.begin, bar.begin + ahead):
             tones = self._tones(chord)
             rows = rules.rows(at, until)
-            rules.may_begin[rows] &= _notes_of(tones if role.kind in (CHORDS, PAD) else scale)
+            rules.may_begin[rows] &= notes_of(tones if role.kind in (CHORDS, PAD) else scale)
             for step in range(at, min(until, bar.end)):
                 if step - bar.begin in heads or step == at:
-                    rules.may_begin[step - bar.begin] &= _notes_of(tones)
+                    rules.may_begin[step - bar.begin] &= notes_of(tones)
                     if step > bar.begin or step == at:
-                        rules.may_sound[step - bar.begin] &= _notes_of(tones)
+                        rules.may_sound[step - bar.begin] &= notes_of(tones)
             if self._is_turn(at):
-                rules.may_sound[at - bar.begin] &= _notes_of(tones)
+                rules.may_sound[at - bar.begin] &= notes_of(tones)
                 if role.kind == BASS:
-                    rules.may_begin[at - bar.begin] &= _notes_of(frozenset({self._bass(chord)}))
+                    rules.may_begin[at - bar.begin] &= notes_of(frozenset({self._bass(chord)}))
                     rules.may_sound[at - bar.begin] = False
         for at, length, pitch in self._sounding(bar.begin, bar.begin + ahead):
             beside = _beside(pitch)

@@ -11,6 +11,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from genaudio_core.continuation.continuer import Continuer
+from genaudio_core.continuation.cues import notes_of
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.events import DRUM_DURATION, duration_code
 from genaudio_core.music.keys import chord_pitch_classes, pitch_classes
@@ -176,13 +177,20 @@ class EventSampler:
         May be replaced at any time.
     rngs : one generator for each take
         Draws depend on nothing else: the same seed plays the same music.
+    parts : (instrument code, part) pairs, optional
+        Who plays, for models whose notes tell their part. Otherwise those of the past do, and one of an instrument
+        that has not played yet.
     """
 
-    def __init__(self, continuer: Continuer, controls: Controls, rngs: list[np.random.Generator]):
+    def __init__(
+        self, continuer: Continuer, controls: Controls, rngs: list[np.random.Generator], *,
+        parts: Iterable[tuple[int, int]] | None = None,
+    ):  # fmt: skip
         if len(rngs) != continuer.takes:
             raise ValueError(f'{continuer.takes} takes need as many random generators, not {len(rngs)}')
         self.continuer, self.rngs = continuer, rngs
         self.encoding = continuer.encoding
+        self._named_parts = None if parts is None else list(parts)
         self._parts = self._known_parts()
         self._resting: frozenset[tuple[int, int]] = frozenset()
         self.controls = controls
@@ -195,6 +203,10 @@ class EventSampler:
         if not self.encoding.has_descriptions:
             return None
         column, sizes, events = self.encoding.columns, self.encoding.sizes, self.continuer.events[0]
+        if self._named_parts is not None:
+            named = np.zeros((sizes[column['instrument']], sizes[column['part']]), bool)
+            named[tuple(np.array(self._named_parts).T)] = True
+            return named
         if not (events[events[:, 0] == NOTE, column['part']] > 0).any():
             return None
         parts = np.zeros((sizes[column['instrument']], sizes[column['part']]), bool)
@@ -238,16 +250,13 @@ class EventSampler:
         self._pitches = np.zeros((sizes[columns['instrument']], sizes[columns['pitch']]), bool)
         names = None if controls.instruments is None else {instrument_code(name) for name in controls.instruments}
         notes = np.arange(128)
-        for code in range(1, sizes[columns['instrument']]):
-            if names is not None and code not in names:
-                continue
+        pitched = (notes >= controls.lowest) & (notes <= controls.highest)
+        if controls.pitch_classes is not None:
+            pitched &= notes_of(controls.pitch_classes)
+        codes = range(1, sizes[columns['instrument']])
+        for code in codes if names is None else names.intersection(codes):
             low, high = RANGE[instrument_name(code)] if controls.keep_range else (0, 127)
-            playable = (notes >= low) & (notes <= high)
-            if code != DRUMS_CODE:
-                playable &= (notes >= controls.lowest) & (notes <= controls.highest)
-                if controls.pitch_classes is not None:
-                    playable &= np.isin(notes % 12, list(controls.pitch_classes))
-            self._pitches[code, 1:] = playable
+            self._pitches[code, low + 1 : high + 2] = True if code == DRUMS_CODE else pitched[low : high + 1]
         self._instruments = np.asarray(self._pitches.any(axis=1))
         self._playing = None if self._parts is None else self._parts.copy()
         if not self._instruments.any():

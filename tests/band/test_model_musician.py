@@ -6,17 +6,26 @@ import numpy as np
 import pytest
 import small_decoders
 
+from bridge.musicians.model_events import Event, Told
 from bridge.musicians.model_musician import ModelMusician
 from bridge.musicians.musician import ChordAt, HeardNote, Request
 from genaudio_core.continuation.continuer import Continuer
+from genaudio_core.music.descriptions import chord_code, chord_row, told_in
 from genaudio_core.music.events import timeline
 from genaudio_core.music.keys import parse_chord
-from genaudio_core.music.layouts import NOTE
+from genaudio_core.music.layouts import DESCRIBED, FIRST_HALF, NOTE, SECOND_HALF, WHOLE_BAR
+from genaudio_core.score.instruments import instrument_code
+
+
+@pytest.fixture(params=['live', 'described'])
+def musician(request):
+    return ModelMusician(small_decoders.decoder(request.param))
 
 
 @pytest.fixture
-def musician():
-    return ModelMusician(small_decoders.decoder('live'))
+def told():
+    """One that can be told chords, and whose notes tell their part."""
+    return ModelMusician(small_decoders.decoder('described'))
 
 
 def note(number, beat, key=60, duration=0.5, instrument='piano', held=False):
@@ -31,7 +40,11 @@ def check_cache(musician):
     np.testing.assert_allclose(fresh.hidden, continuer.hidden, atol=1e-5)
     rows = continuer.events[0]
     steps = timeline(rows, musician.encoding)[0][rows[:, 0] == NOTE] + musician._origin
-    assert steps.tolist() == [event.step for event in musician._fed]
+    assert steps.tolist() == [event.step for event in musician._fed if isinstance(event, Event)]
+    steps, told = told_in(rows) if musician.encoding.has_descriptions else ([], [])
+    fed = [entry for entry in musician._fed if isinstance(entry, Told)]
+    assert [entry.step for entry in fed] == [step + musician._origin for step in steps][len(steps) - len(fed) :]
+    assert [entry.fields[3:] for entry in fed] == [tuple(row.tolist()[3:]) for row in told][len(steps) - len(fed) :]
     assert (np.diff(steps) >= 0).all()
 
 
@@ -222,3 +235,94 @@ def test_over_chords_that_are_told_chords_and_basses_have_their_tones(musician, 
             if n.beat in lines:  # what begins with a chord is of it, the bass its root
                 assert n.note % 12 in ({chords[number].chord.root} if n.part else chords[number].chord.pitch_classes)
     check_cache(musician)
+
+
+def chords_in(musician):
+    """(step of the session, place, chord code) of the chords in the cache."""
+    steps, rows = told_in(musician._continuer.events[0])
+    found = []
+    for step, row in zip(steps, rows, strict=True):
+        place = int(row[DESCRIBED.index('place')])
+        code = next(code for code in range(1, 14 * 144 + 1) if (chord_row(place, code)[3:] == row[3:]).all())
+        found.append((int(step) + musician._origin, place, code))
+    return found
+
+
+def code_of(name):
+    return chord_code(parse_chord(name))
+
+
+@pytest.mark.parametrize('role', ['accompany', 'continue'])
+def test_a_model_that_can_be_told_is_told_the_chords_of_each_bar_that_are_known(told, role):
+    sources = (
+        ('C', 8.0, 'heard'),
+        ('Am', 12.0, 'loop'),
+        ('F', 14.0, 'loop'),
+        ('G7', 16.0, 'guess'),
+        ('C', 20.0, 'last'),
+    )
+    chords = tuple(ChordAt(beat, parse_chord(name), source) for name, beat, source in sources)
+    told.hear([note(i, i / 2, 60 + i) for i in range(16)])
+    list(told.answer(Request(1, 8.0, 24.0, ('nylon-string-guitar', 'bass'), role, chords=chords)))
+    second = [(144, FIRST_HALF, code_of('Am')), (144, SECOND_HALF, code_of('F'))]
+    # An answer does not begin with it: its first note would come later. Nor is its player bound to the last chord.
+    first, last = [(96, WHOLE_BAR, code_of('C'))], [(240, WHOLE_BAR, code_of('C'))]
+    assert chords_in(told) == ([*first, *second, *last] if role == 'accompany' else second)
+    check_cache(told)
+    told.forget(1, 13.0)
+    assert chords_in(told) == ([*first, *second] if role == 'accompany' else second)
+    hear(told, note(30, 9.0, 62))  # before what was told: it is fed again
+    assert chords_in(told) == ([*first, *second] if role == 'accompany' else second)
+    check_cache(told)
+
+
+def test_a_bar_in_which_the_player_was_heard_already_is_not_told_any_more(told):
+    told.hear([note(i, i / 2, 60 + i) for i in range(20)])  # up to beat 9.5
+    chords = (ChordAt(8.0, parse_chord('C'), 'heard'), ChordAt(12.0, parse_chord('F'), 'loop'))
+    request = Request(1, 8.0, 16.0, ('bass',), 'accompany', chords=chords)
+    list(told.answer(request))
+    assert chords_in(told) == [(144, WHOLE_BAR, code_of('F'))]
+    told.forget(1, 8.0)
+    list(told.answer(request))
+    assert chords_in(told) == [(144, WHOLE_BAR, code_of('F'))]
+    check_cache(told)
+
+
+def test_takes_are_told_alike_and_the_chosen_one_remembers_it(told):
+    chords = (ChordAt(8.0, parse_chord('Dm'), 'chart'), ChordAt(12.0, parse_chord('G'), 'chart'))
+    told.hear([note(i, i / 2) for i in range(16)])
+    list(told.answer(Request(1, 8.0, 16.0, ('bass', 'piano'), 'accompany', chords=chords, takes=3)))
+    told.choose(1, 2)
+    assert chords_in(told) == [(96, WHOLE_BAR, code_of('Dm')), (144, WHOLE_BAR, code_of('G'))]
+    check_cache(told)
+
+
+def test_what_was_told_outlives_the_context(told):
+    told.expect(('piano', 'bass'), 4.0)
+    for turn in range(30):
+        told.hear([note(8 * turn + i, 8.0 * turn + i / 2, 60 + i) for i in range(8)])
+        chords = (ChordAt(8.0 * turn + 4, parse_chord('F'), 'chart'),)
+        list(told.answer(Request(turn, 8.0 * turn + 4, 8.0 * turn + 8, ('bass',), 'accompany', chords=chords)))
+        told.settle()
+        check_cache(told)
+    assert told.rebases + told.late_rebases > 2
+    assert all(line >= told._origin for line in told._told)
+
+
+def test_two_guitars_are_two_parts_and_a_player_beside_them_is_a_third(told):
+    guitar = instrument_code('nylon-string-guitar')
+    told.hear([note(i, i / 2, 52 + i, instrument='nylon-string-guitar') for i in range(16)])
+    chords = (ChordAt(8.0, parse_chord('C'), 'chart'),)
+    band = ('nylon-string-guitar', 'bass', 'nylon-string-guitar')
+    notes = [n for p in told.answer(Request(1, 8.0, 16.0, band, 'accompany', chords=chords)) for n in p.notes]
+    assert {n.part for n in notes} == {0, 1, 2}
+    rows = told._continuer.events[0]
+    column = told.encoding.columns
+    of_guitars = rows[(rows[:, 0] == NOTE) & (rows[:, column['instrument']] == guitar)]
+    heard = [event for event in told._fed if isinstance(event, Event) and event.step < 96]
+    assert {event.part for event in heard} == {3}
+    assert of_guitars[: len(heard), column['part']].tolist() == [3] * len(heard)
+    by_part = {part: sum(n.part == place for n in notes) for place, part in ((0, 1), (2, 2))}
+    new = of_guitars[len(heard) :, column['part']].tolist()
+    assert {part: new.count(part) for part in by_part} == by_part
+    check_cache(told)
