@@ -30,6 +30,7 @@ MAX_LOSS = 0.02  # nats per event that int8 may cost, unless the manifest says o
 CALIBRATION_WINDOWS = 4  # per source of music, from the training split
 HELD_OUT_WINDOWS = 6  # per source, from the validation split
 WINDOW = 512  # events
+UNSEEN, PIECES = 2_000_000_000, 12  # written pieces that nobody trains on: seeds count from 0 there
 NEEDS_ONNXRUNTIME = {'fp32': '1.23', 'fp16': '1.23', 'int8': '1.27'}  # RotaryEmbedding; int8 cache on the CPU
 
 
@@ -89,7 +90,7 @@ class DecoderKind(Kind):
         result = {
             'parity': error, 'nll_before': before['nll'], 'nll': after['nll'], 'nll_loss': loss,
             'fields': {field: after[field] - before[field] for field in source.config.layout.fields},
-            'events': after['events'], 'held_out': options.held_out.name if options.held_out else 'our prompts',
+            'events': after['events'], 'held_out': options.held_out.name if options.held_out else 'written pieces',
         }  # fmt: skip
         if not loss <= allowed:
             raise ParityError(
@@ -208,11 +209,11 @@ def held_out(options: Options, encoding: Encoding, split: str, per_source: int) 
 
 
 def own_pieces(encoding: Encoding, context: int) -> list[np.ndarray]:
-    """Short pieces of ours that no model is trained on (`analysis.band_prompts`): they are always at hand."""
-    from genaudio_core.analysis.band_prompts import band_prompts
+    """Pieces of `band_writer` that no model is trained on, told nothing: they are always at hand."""
     from genaudio_core.music.events import encode
+    from genaudio_core.training.band_writer import write_piece
 
-    return [encode(prompt.score(), encoding)[: min(WINDOW, context)] for prompt in band_prompts()]
+    return [encode(write_piece(UNSEEN + seed).score, encoding)[: min(WINDOW, context)] for seed in range(PIECES)]
 
 
 def _tensors(events: np.ndarray, encoding: Encoding) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

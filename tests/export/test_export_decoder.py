@@ -110,7 +110,7 @@ def test_int8_weights_alone_keep_the_cache_and_are_judged_by_pieces_of_ours(tmp_
     kinds = [node.op_type for graph in all_graphs(onnx.load(job.output).graph) for node in graph.node]
     assert kinds.count('MatMulNBits') == 5 * len(model('live').layers)
     assert Decoder.load(job.output, provider='cpu').cache_dtype == np.float32
-    assert card.metrics['held_out'] == 'our prompts' and card.metrics['events'] > 1000
+    assert card.metrics['held_out'] == 'written pieces' and card.metrics['events'] > 1000
     assert card.details['needs_onnxruntime'] == read_card(file('live'), 'decoder').details['needs_onnxruntime']
 
 
