@@ -22,6 +22,7 @@ from genaudio_core.continuation.roles import BASS, CHORDS, LINE, BarAt, Role, ac
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.music import grooves
 from genaudio_core.music.chord_recognition import Segment
+from genaudio_core.music.drum_grooves import Stroke
 from genaudio_core.music.harmonising import Harmony, Key
 from genaudio_core.music.keys import classes_of
 from genaudio_core.music.layouts import RESOLUTION
@@ -31,6 +32,8 @@ from genaudio_core.score.notes import Note
 AHEAD = 2  # bars behind a request for which its harmony goes on
 RECENT, OFTEN = 64, 0.06  # notes of the player that are looked at, and share of them that makes a tone usual
 KICK = 36
+TAP = Stroke(0.0, 'hat')  # what keeps time
+HEAVY = ('kick', 'snare', 'clap')
 STAB, SHORTEST = 4, 5  # steps that a stab lasts at most, and a note of the bass that is asked for at least
 FIGURES = {('four-on-the-floor', BASS): (6, 18, 30, 42), ('four-on-the-floor', CHORDS): (6, 18, 30)}
 """Rhythms (steps of a bar) that belong to a style."""
@@ -47,14 +50,16 @@ class Directions:
     heard : pitched notes of the player before the request: the last `RECENT` at least, and all of `KEY_BARS` bars
     past : what the band itself has played in the bars before
     seed : of the band: the same one has the same rhythms in every request
-    who : the part of each instrument of the request; those that the model does not tell apart are the same
+    who : the part of each instrument of the request; those that the model does not tell apart are the same.
+        By default it tells none apart
     """
 
     def __init__(
         self, request: Request, heard: Sequence[Note], past: Iterable[Played], others: Iterable[int], seed: int,
-        who: Sequence[Who],
+        who: Sequence[Who] = (),
     ) -> None:  # fmt: skip
-        self.request, self._who = request, list(who)
+        self.request = request
+        self._who = list(who) or [(instrument_code(name), 1) for name in request.instruments]
         self.bar, self._meter = round(request.bar * RESOLUTION), request.meter
         self.start, self.end = round(request.start * RESOLUTION), round(request.end * RESOLUTION)
         self.others = frozenset(others)
@@ -110,6 +115,8 @@ class Directions:
         if drums is not None:
             self._limit_kicks(drums)
             if keys:
+                open_at = np.flatnonzero(drums.may_begin[: self.bar].any(axis=1))
+                drums.may_begin[np.ix_(open_at, np.array(TAP.keys(keys), np.int64))] = True
                 drums.may_begin &= np.isin(np.arange(drums.may_begin.shape[1]), keys)
         for role in leader.roles:
             if role.kind == LINE:  # of two violins each has a voice
@@ -137,6 +144,16 @@ class Directions:
         notes = [note for note in range(role.low, role.high + 1) if note % 12 in classes]
         rules[cue.who].may_begin[rules[cue.who].rows(cue.latest, cue.latest + 1), notes] = True
         return replace(cue, pitches=frozenset(notes))
+
+    def _is_light(self, stroke: Stroke) -> bool:
+        """Whether a stroke only keeps time, between the beats or beside a heavier one.
+
+        Who has few keys may leave it out; his tap would stand for the slap.
+        """
+        if stroke.kind in HEAVY:
+            return False
+        beside = any(other.kind in HEAVY and other.beat == stroke.beat for other in self.request.groove.strokes)
+        return beside or round(stroke.beat * RESOLUTION) not in grooves.pulses(self._meter)
 
     def _limit_kicks(self, drums: PartRules) -> None:
         """One kick drum, where the groove has it and at the few other places that this band likes."""
@@ -200,7 +217,10 @@ class Directions:
         )  # fmt: skip
         for role in roles:
             if role.kind == DRUMS:
-                role.struck = request.groove.struck(request.drum_keys)
+                strokes = request.groove.strokes
+                if request.drum_keys:
+                    strokes = tuple(stroke for stroke in strokes if not self._is_light(stroke))
+                role.struck = replace(request.groove, strokes=strokes).struck(request.drum_keys)
             elif role.figure and not SPARSE <= request.controls.density <= DENSE:
                 make = grooves.bass_figures if role.kind == BASS else grooves.comping_figures
                 figures = sorted(make(request.meter, feel), key=len)

@@ -56,7 +56,8 @@ class _Take:
 
     direction: Direction = field(default_factory=Direction)
     open: list[_Open] = field(default_factory=list)
-    busy: dict[Who, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))  # begins, ends of notes
+    busy: dict[Who, list[tuple[int, int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Of the notes that may still sound: begin, end, pitch."""
 
 
 def may_listen(decoder: Decoder, controls: Controls) -> bool:
@@ -267,9 +268,12 @@ class DirectedSampler(EventSampler):
             pitch = int(row[column['pitch']]) - 1
             longest = self._longest(state, here, step, pitch)
             allowed[2:] = longest >= DURATIONS[1:]
+            # A note that is struck again while it sounds does not end sooner for that.
+            shortest = max((end - step - self.origin for _, end, lies in state.busy[here] if lies == pitch), default=0)
             if due is not None and here == due.who and due.pitches[pitch] and due.cue.cue.lasts:
-                longest = int(DURATIONS[np.flatnonzero(allowed)[-1] - 1])
-                allowed[1:] &= min(due.cue.cue.lasts, longest) <= DURATIONS
+                shortest = max(shortest, due.cue.cue.lasts)
+            if shortest:
+                allowed[1:] &= min(shortest, int(DURATIONS[np.flatnonzero(allowed)[-1] - 1])) <= DURATIONS
         return allowed
 
     def _finish(self, chosen: np.ndarray) -> None:
@@ -296,7 +300,7 @@ class DirectedSampler(EventSampler):
         """Notes that a part can begin at a step of the direction."""
         rules = state.direction.rules.get(who)
         voices = N_PITCHES if rules is None else rules.voices
-        return voices - sum(begin == now or end > now + LEGATO for begin, end in state.busy[who])
+        return voices - sum(begin == now or end > now + LEGATO for begin, end, _ in state.busy[who])
 
     def _asked(self, state: _Take, who: Who, now: int) -> int:
         """Notes that cues ask a part for by a step of the direction."""
@@ -428,7 +432,8 @@ class DirectedSampler(EventSampler):
         column = self.encoding.columns
         who = row[column['instrument']], row[column['part']] if self._playing is not None else 1
         lying = [note for note in state.busy[who] if note[1] > step or note[0] == step]
-        state.busy[who] = [*lying, (step, step + int(DURATIONS[max(row[column['duration']], 1) - 1]))]
+        end = step + int(DURATIONS[max(row[column['duration']], 1) - 1])
+        state.busy[who] = [*lying, (step, end, row[column['pitch']] - 1)]
         return who
 
     def _does(self, state: _Take, each: _Open, who: Who, step: int, pitch: int) -> bool:

@@ -182,6 +182,9 @@ class Leader:
 
     def _places(self, role: Role, bar: BarAt, source: Struck | None) -> set[int]:
         """Places of the bar at which a part may begin a note."""
+        if role.kind == PAD and not role.given:  # it lies, and moves with the chords
+            turns = self._turns[bisect.bisect_left(self._turns, bar.begin) : bisect.bisect_left(self._turns, bar.end)]
+            return {*grooves.strong_places(bar.meter), *(at - bar.begin for at in turns)}
         grid = set(self.feel.grid(bar.meter))
         if source is None or (not role.given and bar.number % _PHRASE == _PHRASE - 1):
             return grid | set(self._figure(role, bar))
@@ -209,9 +212,9 @@ class Leader:
             allowed[np.ix_(np.flatnonzero(open_at), np.array(sorted(used - grooves.SNARES), np.int64))] = True
         else:
             top = next(iter(role.struck))[1] if role.struck else grooves.HATS
-            top = next((keys for _, keys in role.struck if keys in (grooves.HATS, grooves.RIDES)), top)
+            top = next((kit for _, keys in role.struck for kit in (grooves.HATS, grooves.RIDES) if keys <= kit), top)
             allowed[:, [*grooves.KICKS, *top]] = True
-            for at in (*grooves.backbeats(bar.meter), *(at for at, keys in role.struck if keys == grooves.SNARES)):
+            for at in (*grooves.backbeats(bar.meter), *(at for at, keys in role.struck if keys <= grooves.SNARES)):
                 if at < bar.length:
                     allowed[at, list(grooves.SNARES)] = True
             if bar.number % _PHRASE == _PHRASE - 1:
@@ -318,6 +321,9 @@ class Leader:
                 kept = keys <= grooves.SNARES or keys <= grooves.KICKS  # in a fill, too
                 if at < bar.length and (kept or not (fill and at >= last)):
                     found.add((at, keys))
+            after = [at for at in self.feel.grid(bar.meter) if last < at < bar.length]
+            if fill and after and not any(at > last and keys <= grooves.SNARES for at, keys in found):
+                found.add((after[len(after) // 2], grooves.SNARES | grooves.TOMS))  # what fills in
         return [Cue(code, bar.begin + at, part=part, pitches=keys) for at, keys in sorted(found, key=_first)]
 
 

@@ -1,5 +1,7 @@
 """What the parts of a live band are told to do, without a model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,8 +33,28 @@ def test_the_backbeat_is_called_for_in_every_bar(bar):
     """In the last bar of a phrase, too, where a fill leaves out the cymbals."""
     asked = request('accompany', 4.0 * bar, 4.0 * bar + 4, (4.0 * bar, 'C'))
     (direction,) = Directions(asked, [], [], (), 0).of(BAR * bar)
-    snares = {cue.latest - BAR * bar for cue in direction.cues if cue.instrument == DRUMS_CODE and 38 in cue.pitches}
-    assert snares == {12, 36}
+    drums = [(cue.latest - BAR * bar, cue.pitches) for cue in direction.cues if cue.instrument == DRUMS_CODE]
+    assert {at for at, keys in drums if 38 in keys and 45 not in keys} == {12, 36}
+    assert [at for at, keys in drums if 45 in keys] == ([42] if bar % 4 == 3 else [])  # what fills in
+
+
+def test_a_cajon_is_not_asked_for_taps_that_would_stand_for_its_slaps():
+    asked = replace(request('accompany', 0.0, 4.0, (0.0, 'C')), drum_keys=(36, 37, 38))
+    (direction,) = Directions(asked, [], [], (), 0).of(0)
+    drums = [(cue.latest, cue.pitches) for cue in direction.cues if cue.instrument == DRUMS_CODE]
+    assert [keys for at, keys in drums if at in (12, 36)] == [frozenset({37, 38})] * 2
+    assert {at for at, keys in drums if keys == frozenset({37})} == set()
+    rules = direction.rules[DRUMS_CODE, 1]
+    allowed = [rules.pitches(step) for step in range(0, BAR, 6)]
+    assert all(notes is not None and notes[37] and set(np.flatnonzero(notes)) <= {36, 37, 38} for notes in allowed)
+
+
+def test_a_pad_moves_with_the_chords():
+    asked = replace(request('accompany', 0.0, 4.0, (0.0, 'C'), (2.0, 'F')), instruments=('pad',))
+    (direction,) = Directions(asked, [], [], (), 0).of(0)
+    rules = direction.rules[instrument_code('pad'), 1]
+    open_at = {step for step in range(BAR) if rules.pitches(step).any()}
+    assert open_at == {0, 24}
 
 
 def test_one_who_solos_over_a_chart_has_the_tones_of_each_chord():

@@ -116,7 +116,7 @@ def test_band_bass_drums_and_pad_play_with_you_and_follow_your_chords(model, see
 def test_busker_guitar_bass_and_cajon_from_your_chords(model, seed):
     rehearsed = made('busker', model, seed)
     found = parts(rehearsed)
-    clean(rehearsed, model, by_rule=0.3)  # of three keys of a cajon one is often the only one
+    clean(rehearsed, model)
     everybody_plays(found, bars())
     follows_the_loop(found, 'bass')
     assert {note.note for note in found[DRUMS]} <= {36, 37, 38}
