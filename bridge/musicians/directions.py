@@ -113,9 +113,9 @@ class Directions:
         rules = dict(told.rules)
         drums, keys = rules.get((DRUMS_CODE, 1)), self.request.drum_keys
         if drums is not None:
+            open_at = np.flatnonzero(drums.may_begin[: self.bar].any(axis=1))
             self._limit_kicks(drums)
             if keys:
-                open_at = np.flatnonzero(drums.may_begin[: self.bar].any(axis=1))
                 drums.may_begin[np.ix_(open_at, np.array(TAP.keys(keys), np.int64))] = True
                 drums.may_begin &= np.isin(np.arange(drums.may_begin.shape[1]), keys)
         for role in leader.roles:

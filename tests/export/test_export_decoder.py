@@ -117,6 +117,7 @@ def test_int8_weights_alone_keep_the_cache_and_are_judged_by_pieces_of_ours(tmp_
 def test_int8_weights_that_cost_too_much_are_not_written(tmp_path, monkeypatch):
     from export.kinds import decoder as kind
 
+    monkeypatch.setattr(kind.DecoderKind, 'build', lambda *args: read_model(file('live')).data)
     monkeypatch.setattr(kind, 'nll', lambda decoder, windows: {'nll': 99.0, 'events': 1, **dict.fromkeys(FIELDS, 0.0)})
     job = Job('live', 'decoder', checkpoint('live'), tmp_path / 'live.onnx', variant='int8', options={'cache': 'fp32'})
     with pytest.raises(ParityError, match='int8 costs'):
