@@ -431,9 +431,10 @@ class DirectedSampler(EventSampler):
         """Take note of what a part holds."""
         column = self.encoding.columns
         who = row[column['instrument']], row[column['part']] if self._playing is not None else 1
-        lying = [note for note in state.busy[who] if note[1] > step or note[0] == step]
-        end = step + int(DURATIONS[max(row[column['duration']], 1) - 1])
-        state.busy[who] = [*lying, (step, end, row[column['pitch']] - 1)]
+        end, pitch = step + int(DURATIONS[max(row[column['duration']], 1) - 1]), row[column['pitch']] - 1
+        # Struck again, a note takes no second hand.
+        lying = [note for note in state.busy[who] if note[0] == step or (note[1] > step and note[2] != pitch)]
+        state.busy[who] = [*lying, (step, end, pitch)]
         return who
 
     def _does(self, state: _Take, each: _Open, who: Who, step: int, pitch: int) -> bool:

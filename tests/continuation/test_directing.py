@@ -280,3 +280,19 @@ def test_a_pad_is_held():
     held = {pitch: length for step, one, pitch, length in notes.tolist() if (step, one) == (12, code)}
     assert len(held) >= 3
     assert all(length >= (48 if pitch % 12 in {0, 4, 7} else 36) for pitch, length in held.items() if pitch > 60)
+
+
+def test_a_note_struck_again_does_not_end_sooner_and_takes_no_second_hand():
+    part = who('strings')
+    rules = PartRules.free('strings', 0, 96)
+    rules.may_begin[:] = False
+    rules.may_begin[[0, 12, 24], 60] = True
+    one = frozenset({60})
+    cues = (Cue(part[0], 0, pitches=one, lasts=48), Cue(part[0], 12, pitches=one), Cue(part[0], 24, pitches=one))
+    for seed in range(5):
+        player = sampler(band=('strings',), seed=seed)
+        player.direct(Direction(cues, {part: rules}))
+        notes = play(player, 48)[0]
+        assert notes[:, 0].tolist() == [0, 12, 24]
+        assert (notes[:, 0] + notes[:, 3] >= 48).all()
+        assert len(player._takes[0].busy[part]) == 1
