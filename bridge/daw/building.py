@@ -9,6 +9,7 @@ is a port like any other (`lv2:freeWheeling`), named in the description after th
 import hashlib
 import os
 import platform
+import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ FORMATS = {'VST3': 'vst3', 'CLAP': 'clap', 'LV2': 'lv2-dsp'}
 """Format -> DPF's list of what a binary of it lets others see."""
 FLAGS = ('-std=gnu++17', '-fPIC', '-DPIC', '-DNDEBUG', '-fvisibility=hidden', '-fno-gnu-unique', '-pipe', '-w')
 ADVICE = 'On Debian and Ubuntu: sudo apt install g++ dpf-source'
+_FOREIGN = re.compile(r' ,\s*<http://kxstudio\.sf\.net/ns/lv2ext/props#NonAutomatable>|^ *mod:.*\n', re.MULTILINE)
 _OFFLINE = 'fPlugin.setState("offline", {} ? "1" : "0");'
 _CHANGES = {
     'src/DistrhoPluginVST3.cpp': {
@@ -246,7 +248,7 @@ def _describe(binary: Path) -> None:
     )
     _run([sys.executable, '-c', code, str(binary.parent), str(binary), binary.stem])
     for path in binary.parent.glob('*.ttl'):
-        text = path.read_text()
+        # Words that LV2 does not define are DPF's for other hosts than ours.
+        text = _FOREIGN.sub('', path.read_text())
         symbol = '        lv2:symbol "freewheel" ;\n'
-        if symbol in text:
-            path.write_text(text.replace(symbol, f'{symbol}        lv2:designation lv2:freeWheeling ;\n'))
+        path.write_text(text.replace(symbol, f'{symbol}        lv2:designation lv2:freeWheeling ;\n'))

@@ -34,7 +34,7 @@ class Asked:
     """What each stem is asked for, as vectors: a word of the plug-in's list, or words of the user's own."""
 
     def __init__(self, network: MaskNetwork, words: list[str], on_line: Callable[[str], None]):
-        self._words = Words(dict(network.card.details.get('words', {})), network.query_dim, on_line)
+        self._words = Words(dict(network.card.details.get('words', {})), network.query_dim)
         self._list, self._on_line = words, on_line
         self._known: dict[str, np.ndarray | None] = {'': None}
         self._texts: dict[int, list[str]] = {}

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -43,6 +45,14 @@ def test_the_lv2_description_names_its_binary_and_the_hosts_freewheel_port(bundl
     assert (bundles / 'genaudio-stems.lv2' / binary).is_file()
     text = (bundles / 'genaudio-stems.lv2' / 'genaudio-stems.ttl').read_text()
     assert 'lv2:symbol "freewheel" ;\n        lv2:designation lv2:freeWheeling' in text
+
+
+@pytest.mark.skipif(not shutil.which('lv2_validate'), reason='needs lv2-dev and sordi')
+def test_the_lv2_description_is_valid(bundles):
+    files = sorted((bundles / 'genaudio-stems.lv2').glob('*.ttl'))
+    done = subprocess.run(['lv2_validate', *files], capture_output=True, text=True, check=False)
+    told = done.stdout + done.stderr
+    assert done.returncode == 0 and ' 0 errors' in told and 'error:' not in told, told
 
 
 def test_the_engine_ends_when_it_is_idle_and_there_is_only_one(engine):
