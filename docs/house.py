@@ -31,6 +31,7 @@ FLOORS = {
     'genaudio_core/training/mixtures': 6,
     'bridge/musicians': 5,
     'bridge/pads': 5,
+    'bridge/panel': 5,
     'bridge/plugins': 5,
     'bridge/transport': 5,
     'export/graphs': 5,

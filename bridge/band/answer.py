@@ -25,6 +25,7 @@ class Answer:
     silent: float = field(init=False)  # the beat by which its last note must be over
     takes: dict[int, list[PlannedNote]] = field(default_factory=dict)
     until: dict[int, float] = field(default_factory=dict)
+    arrived: list[tuple[float, float]] = field(default_factory=list)  # (beat up to which, bridge time) as it came in
     take: int = 0
     stand_in: list[PlannedNote] | None = None  # what the fallback would play all the way, once it was needed
     queued: float | None = None  # bridge time at which the first note came into the plan

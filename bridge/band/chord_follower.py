@@ -94,6 +94,11 @@ class ChordFollower:
         self._read()
         return self._chords.get(self.slot(beat))
 
+    def read_so_far(self, start: float) -> list[tuple[float, Chord]]:
+        """The chords that were played from `start` on, as (beat, chord), as far as they are read: none is read now."""
+        return [(self.start(slot), chord) for slot, chord in sorted(self._chords.items())
+                if chord is not None and self.start(slot) >= start - 1e-6]  # fmt: skip
+
     def expected(self, beat: float) -> ChordAt | None:
         """The chord to play over in the slot of `beat`; None as long as nobody has played one."""
         slot = self.slot(beat)

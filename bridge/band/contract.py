@@ -4,6 +4,7 @@ What the musician has not sent in time, and a part that it leaves out, is played
 never empty without being counted.
 """
 
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from bridge.musicians.musician import PlannedNote
 from bridge.musicians.rule_musician import FallbackMusician
 from genaudio_core.score.instruments import DRUMS
 
+SHOWN = 64  # deadlines that are remembered for the view
 SOUNDS = 0.2  # beats for which a note must last into a bar to be heard there
 
 
@@ -24,12 +26,16 @@ class Contract:
         Deadlines, and those at which the rules had to play because nothing was there.
     stood_in, silent : int
         Bars of a part that the musician left out: played by rule; silent, because the rules knew nothing either.
+    margins : deque of (int, float, float or None)
+        The last deadlines: number, beat of the line, and by how many seconds its music was early; None where it was
+        missed.
     """
 
     def __init__(self, session: Any) -> None:
         self.session = session
         self.fallback = FallbackMusician(session.heard)
         self.units = self.missed = self.stood_in = self.silent = 0
+        self.margins: deque[tuple[int, float, float | None]] = deque(maxlen=SHOWN)
         self._counted: dict[int, float] = {}  # part -> end of the last bar of it that was counted
 
     def deadline(self, answer: Answer) -> float:
@@ -44,12 +50,19 @@ class Contract:
             while answer.line < answer.end - 1e-6 and now >= self.deadline(answer) - 1e-6:
                 unit_end = answer.unit_end(answer.line)
                 self.units += 1
+                self.margins.append((self.units, answer.line, self._margin(answer, unit_end)))
                 if answer.covered < unit_end - 1e-6:
                     self.missed += 1
                     answer.missed += 1
                     self._fill(answer, answer.covered, unit_end)
                 self._look_for_parts(answer)
                 answer.line = unit_end
+
+    def _margin(self, answer: Answer, unit_end: float) -> float | None:
+        if answer.covered < unit_end - 1e-6:
+            return None
+        came = next((time for until, time in answer.arrived if min(until, answer.end) >= unit_end - 1e-6), answer.asked)
+        return self.deadline(answer) - came
 
     def _fill(self, answer: Answer, start: float, end: float) -> None:
         """Everybody plays by rule from `start` to `end`."""

@@ -8,6 +8,7 @@ from bridge.commands._preset import add_preset_arguments, settings_listed
 from bridge.live.in_process import preset_of
 from bridge.live.live_band import LiveBand
 from bridge.live.terminal_view import View, message_for_key
+from bridge.panel.panel import add_panel_arguments, panel_address
 from bridge.settings.learned_controllers import Learned
 from bridge.settings.parameters import parse_changes
 from bridge.system.real_time import REAL_TIME_ADVICE, may_be_real_time
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_preset_arguments(parser)
     parser.add_argument('--osc', type=whole('--osc', 1, 65535), metavar='PORT',
                         help='listen for OSC on this UDP port of 127.0.0.1')  # fmt: skip
+    add_panel_arguments(parser)
     parser.add_argument('--folder', default='.', help='folder for the takes you keep (default: this one)')
     parser.add_argument('--name', default='genaudio', help='client name that other programs see (default: genaudio)')
     parser.add_argument(
@@ -67,8 +69,8 @@ def run(args: argparse.Namespace) -> dict[str, int]:
     with (
         Told() as told,
         LiveBand(
-            args.preset, changes, name=args.name, folder=args.folder, osc=args.osc, reload=True, learned=learned,
-            notify=view.say,
+            args.preset, changes, name=args.name, folder=args.folder, osc=args.osc, panel=panel_address(args),
+            reload=True, learned=learned, notify=view.say,
         ) as band,
     ):  # fmt: skip
         view.say(f'{preset["about.title"] or preset.name}: ports {", ".join(preset["ports.inputs"])} and '

@@ -1,4 +1,4 @@
-"""A band on the ports of the system, with all that stands beside it: pads, a plug-in, OSC, a preset that is edited.
+"""A band on the ports of the system, with all that stands beside it: pads, a plug-in, OSC, a panel, a preset file.
 
 `LiveBand` is what ``genaudio live`` runs: a process for the ports, another for the music, both started anew if they
 die; pads and a plug-in that plays the answer in processes of their own.
@@ -18,8 +18,10 @@ from bridge.live.port_process import COUNTED
 from bridge.live.preset_reload import Reloader
 from bridge.live.supervisor import Supervisor
 from bridge.pads.jack_pads import PadsProcess
+from bridge.panel.facts import band_facts
+from bridge.panel.panel import Panel, PanelAddress
 from bridge.plugins.instrument import InstrumentProcess
-from bridge.settings.band_preset import Preset, find_preset
+from bridge.settings.band_preset import Preset, available, find_preset
 from bridge.settings.instrument_table import with_session
 from bridge.settings.learned_controllers import Learned
 from bridge.system.notices import notice
@@ -102,6 +104,8 @@ class LiveBand:
         Listen for OSC on this UDP port of 127.0.0.1.
     reload : bool
         Read the preset's file anew when it changes.
+    panel : PanelAddress, optional
+        Show it in a browser, and be played from there.
     learned : Learned, optional
         Where controllers that are learned for a preset are remembered.
     notify : callable
@@ -115,26 +119,43 @@ class LiveBand:
 
     def __init__(
         self, preset: AnyPreset = 'duet', settings: Mapping[str, Any] | None = None, *, name: str = 'genaudio',
-        folder: str | PathLike[str] = '.', osc: int | None = None, reload: bool = False,
-        learned: Learned | None = None, notify: Callable[[str], None] = notice,
+        folder: str | PathLike[str] = '.', osc: int | None = None, panel: PanelAddress | None = None,
+        reload: bool = False, learned: Learned | None = None, notify: Callable[[str], None] = notice,
     ) -> None:  # fmt: skip
         if not Path(folder).is_dir():
             raise GenaudioError(f'The folder {folder} does not exist.')
         self.preset = preset_of(preset, settings)
-        self._notify, self._learned, self._reloader = notify, learned, None
+        self._tell, self._learned, self._reloader = notify, learned, None
+        self._changes = dict(settings or {})
         if reload and isinstance(preset, str | PathLike):
             self._reloader = Reloader(find_preset(str(preset)), dict(settings or {}))
-        self._pads = self._instrument = self._osc = None
-        self._files: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()  # for pads, from OSC's thread
-        self._supervisor = Supervisor(self._with_learned(), notify, folder=str(folder), client_name=name)
+        self._pads = self._instrument = self._osc = self._panel = None
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()  # for the panel, from any thread
+        self._orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()  # not for the session; from OSC's thread
+        if panel is not None:
+            self._panel = Panel(panel, 'band', band_facts(), lambda message: self.take(**message), self._notify)
+        draw = self._panel.draw if self._panel is not None else None
+        try:
+            self._supervisor = Supervisor(
+                self._with_learned(), self._notify, folder=str(folder), client_name=name, on_scene=draw
+            )
+        except BaseException:
+            if self._panel is not None:
+                self._panel.close()
+            raise
         try:
             self._pads = PadsProcess(self.preset.pads, f'{name}-pads') if self.preset.pads else None
             if self.preset.instrument:
                 self._instrument = PluginInstrument(self.preset, name, self._supervisor)
-            self._osc = OscServer(osc, self._by_osc, notify) if osc is not None else None
+            self._osc = OscServer(osc, self.take, self._notify) if osc is not None else None
         except BaseException:
             self.close()
             raise
+
+    def _notify(self, line: str) -> None:
+        self._tell(line)
+        if self._panel is not None:
+            self._lines.put(line)
 
     def _with_learned(self) -> Preset:
         return self.preset if self._learned is None else self._learned.apply(self.preset)
@@ -184,7 +205,8 @@ class LiveBand:
         for other in (self._pads, self._instrument):
             for line in other.poll() if other is not None else ():
                 self._notify(line)
-        self._load_pads()
+        self._obey()
+        self._show()
         if self._learned is not None and self.snapshot.get('preset') == self.preset.name:
             self._learned.remember(self.preset, self.snapshot['controllers'])
         if self._reloader is not None and (preset := self._reloader.look(self._notify)) is not None:
@@ -205,20 +227,47 @@ class LiveBand:
             self.look()
         return True
 
-    def _by_osc(self, **message: Any) -> None:
-        """Called in OSC's thread."""
-        if 'pad' in message:
-            self._files.put((message['pad'], message['file']))
+    def take(self, **message: Any) -> None:
+        """Take a message of `control_messages`, from OSC or the panel; from any thread. A wrong one costs a line."""
+        if message.keys() & {'pad', 'preset', 'query'}:
+            self._orders.put(message)
         else:
             self.send(**message)
 
-    def _load_pads(self) -> None:
-        while not self._files.empty():
-            number, file = self._files.get()
-            if self._pads is None:
-                self._notify('OSC: this preset has no pads; add a table [pads].')
+    def _obey(self) -> None:
+        """What is not for the session."""
+        while not self._orders.empty():
+            order = self._orders.get()
+            if 'query' in order:
+                self._notify('A band has no queries; they are for genaudio isolate.')
+            elif 'preset' in order:
+                self._change_to(order['preset'])
+            elif self._pads is None:
+                self._notify('This preset has no pads; add a table [pads].')
             else:
-                self._pads.load(number, file)
+                self._pads.load(order['pad'], order['file'])
+
+    def _change_to(self, name: str) -> None:
+        """Play on with another bundled preset. A name is no path: what comes over a network chooses no files."""
+        try:
+            if name not in available() and name != self.preset.name:
+                find_preset(name.replace('/', ' ').replace('.', ' '))  # says which there are
+            preset = self.preset if name == self.preset.name else preset_of(name, self._changes)
+        except GenaudioError as error:
+            self._notify(str(error))
+            return
+        self._reloader = None  # the file that was edited is not played any more
+        self._use(preset)
+        self._notify(f'Playing {preset["about.title"] or preset.name}.')
+
+    def _show(self) -> None:
+        """Give the panel its copies."""
+        if self._panel is None:
+            return
+        while not self._lines.empty():
+            self._panel.say(self._lines.get())
+        self._panel.show(self.snapshot)
+        self._panel.look()
 
     def _use(self, preset: Preset) -> None:
         if preset.pads != self.preset.pads or preset.instrument != self.preset.instrument:
@@ -248,4 +297,6 @@ class LiveBand:
                 last.callback(self._pads.stop)
             if self._osc is not None:
                 last.callback(self._osc.close)
+            if self._panel is not None:
+                last.callback(self._panel.close)
             last.callback(self._supervisor.stop)

@@ -3,6 +3,8 @@
 /genaudio/set/temperature 0.8      (any setting by its full or short name)
 /genaudio/command/panic
 /genaudio/learn density
+/genaudio/take 2                   (of the last answer)
+/genaudio/preset duet
 /genaudio/pad 36 takes/snare.wav   (a sound file onto a pad)
 """
 
@@ -12,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from bridge.settings.control_messages import LONGEST, checked
 from bridge.system.notices import Sparing
 from genaudio_core.errors import GenaudioError, did_you_mean
 
@@ -19,7 +22,6 @@ PREFIX = '/genaudio/'
 PATIENCE = 0.1  # seconds between two looks for what is left to tell
 DEEPEST = 8  # bundles in bundles
 SHOWN = 60  # characters of an address that a line repeats
-LONGEST = 1024  # characters of a name or a text; the path of a file is one
 
 
 def translate(address: str, values: list[Any]) -> dict[str, Any]:
@@ -38,13 +40,16 @@ def translate(address: str, values: list[Any]) -> dict[str, Any]:
         value = values[0]
         if not isinstance(value, (int, float, str)):
             raise GenaudioError(f"OSC: '{_shown(address)}' takes a number or a text.")
-        return {'set': parts[1], 'value': int(value) if isinstance(value, float) and value.is_integer() else value}
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        return checked({'set': parts[1], 'value': whole})
     if len(parts) == 2 and parts[0] == 'command':
         if values and values[0] in (0, 0.0, False):  # the release of a button
             return {}
         return {'command': parts[1]}
-    if parts == ['learn'] and len(values) == 1 and isinstance(values[0], str):
-        return {'learn': values[0]}
+    if parts in (['learn'], ['preset']) and len(values) == 1 and isinstance(values[0], str):
+        return {parts[0]: values[0]}
+    if parts == ['take'] and [type(value) for value in values] == [int]:
+        return {'take': values[0]}
     if parts == ['pad'] and [type(value) for value in values] == [int, str]:
         return {'pad': values[0], 'file': values[1]}
     hint = did_you_mean(address, [PREFIX + 'set/', PREFIX + 'command/', PREFIX + 'learn'])

@@ -19,6 +19,7 @@ from typing import Any
 from bridge.band.arrange import make_arranger
 from bridge.live.kept_takes import Piece, to_pieces
 from bridge.live.session import Session
+from bridge.live.snapshot import Scenes
 from bridge.midi.input_queue import LOST, Inbox, ends_a_note, starts_a_note
 from bridge.midi.jack_ports import JackMidi
 from bridge.midi.rtmidi_ports import PortSet, why_no_virtual
@@ -55,6 +56,7 @@ class Setup:
     table: str  # file of the shared table of sounding notes
     client_name: str = 'genaudio'
     reconnect: list[tuple[str, str]] = field(default_factory=list)  # JACK connections to restore (source, sink)
+    draws: bool = False  # somebody draws the music: send scenes
 
 
 class Backend:
@@ -167,7 +169,7 @@ def run_midi(setup: Setup, cells: Any, connection: Connection) -> None:
     if backend.jack:
         session.leaders.alternatives.append(JackLeader(backend.jack.transport, setup.preset['transport.tempo']))
     parent.tell('started', {'backend': backend.name, 'pid': os.getpid()})
-    loop = Loop(parent, session, engine, backend, inbox, heart)
+    loop = Loop(parent, session, engine, backend, inbox, heart, Scenes(session) if setup.draws else None)
     try:
         with awake(), in_real_time():
             loop.run(stop)
@@ -226,8 +228,9 @@ class Loop:
 
     def __init__(
         self, parent: Parent, session: Session, engine: ProcessEngine, backend: Backend, inbox: Inbox,
-        heart: Heartbeat,
+        heart: Heartbeat, scenes: Scenes | None = None,
     ) -> None:  # fmt: skip
+        self.scenes = scenes
         self.parent, self.session, self.engine, self.backend, self.inbox = parent, session, engine, backend, inbox
         self._heart = heart
         self.faults = 0
@@ -325,6 +328,18 @@ class Loop:
             session.scheduler.extra_latency_s = backend.jack.loop_delay
             session.scheduler.horizon = backend.jack.horizon  # the blocks may be longer now
         self._show()
+        self._show_scene()
+
+    def _show_scene(self) -> None:
+        """For the panel. A fault in what is only looked at ends no note, as one in the session would."""
+        if self.scenes is None:
+            return
+        try:
+            if self.parent.tell('scene', self.scenes.make()):
+                self.scenes.told()
+        except Exception as error:
+            self.scenes = None
+            self.parent.notify(f'The panel shows no more notes ({type(error).__name__}: {error}); the music goes on.')
 
     def _show(self) -> bool:
         snapshot = self.session.snapshot()

@@ -340,6 +340,7 @@ class Session:
             self.handovers.append(now - answer.asked)
         self.scheduler.add(answer.request.id, self.dues(answer, notes))
         answer.covered = max(answer.covered, min(piece.until, answer.end))
+        answer.arrived.append((piece.until, now))
 
     def _changed(self, changes: list[Change]) -> None:
         for change in changes:
@@ -469,6 +470,8 @@ class Session:
                 self.command(str(message['command']))
             elif 'learn' in message:
                 self.learn(str(message['learn']))
+            elif 'take' in message:
+                self.takes.go_to(message['take'] - 1)
             elif 'set' in message:
                 self.set(str(message['set']), message.get('value'))
             elif 'preset' in message:

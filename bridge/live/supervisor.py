@@ -36,18 +36,22 @@ class Supervisor:
     preset : Preset
     notify : callable
         Gets one line for the person; called by `poll`, `pause` and `stop`.
+    on_scene : callable, optional
+        Gets what a panel draws (`snapshot.Scenes`), ten times a second; called by `poll`, must not wait.
     """
 
     def __init__(
-        self, preset: Preset, notify: Callable[[str], None], *, folder: str = '.', client_name: str = 'genaudio'
-    ) -> None:
+        self, preset: Preset, notify: Callable[[str], None], *, folder: str = '.', client_name: str = 'genaudio',
+        on_scene: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:  # fmt: skip
         self.notify = notify
         self.snapshot: dict[str, Any] = {}
         self.restarts = 0
         self.started = False
         handle, self._table = tempfile.mkstemp(prefix='genaudio-sounding-')
         os.close(handle)
-        self._setup = Setup(preset, self._table, client_name)
+        self._setup = Setup(preset, self._table, client_name, draws=on_scene is not None)
+        self._on_scene = on_scene
         self._writer = TakeWriter(folder, notify)
         self._pieces = Pieces()
         self._limit = RestartLimit(MAX_RESTARTS, WITHIN)
@@ -84,7 +88,8 @@ class Supervisor:
         return self._refused_before + self.channel.refused
 
     def send(self, **message: Any) -> None:
-        """Tell the session: ``set=..., value=...``, ``command=...``, ``learn=...`` or ``preset=...``."""
+        """Tell the session: ``set=..., value=...``, ``command=...``, ``learn=...``, ``take=...``
+        or ``preset=...``."""
         with self._lock:
             if self.channel.send(message):
                 self._sent += 1
@@ -126,6 +131,8 @@ class Supervisor:
             for name in COUNTED:
                 self.snapshot[name] = value[name] + self._before.get(name, 0)
             self._follow(value)
+        elif kind == 'scene' and self._on_scene is not None:
+            self._on_scene(value)
         elif kind == 'keep':
             if (take := self._pieces.add(value)) is not None:
                 self._writer.write(take)

@@ -43,13 +43,23 @@ class Takes:
     def next_take(self) -> None:
         """Go to the next take: at the next beat if the answer plays, else hear it from the next bar line on."""
         answer = self.current
-        session = self.session
         if answer is None or len(answer.takes) < 2:
-            session.notify('There is only one take. Set music.takes to 2 or more before the next answer.')
+            self.session.notify('There is only one take. Set music.takes to 2 or more before the next answer.')
             return
         n_takes = answer.request.takes
         others = [(answer.take + step) % n_takes for step in range(1, n_takes)]
-        answer.take = next((take for take in others if answer.notes(take)), answer.take)
+        self.go_to(next((take for take in others if answer.notes(take)), answer.take))
+
+    def go_to(self, take: int) -> None:
+        """Go to a take of the last answer, counted from 0; as `next_take`. The one that is over plays again."""
+        answer = self.current
+        session = self.session
+        if answer is None or not 0 <= take < answer.request.takes or not answer.notes(take):
+            session.notify(f'There is no take {take + 1} of the last answer.')
+            return
+        if take == answer.take and answer in session.answers:
+            return  # it plays
+        answer.take = take
         session.engine.choose(answer.request.id, answer.take)
         session.notify(f'Take {self.describe()}')
         if not session.transport.rolling and answer not in session.answers:

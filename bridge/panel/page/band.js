@@ -1,0 +1,210 @@
+// The parts of the band page beside the roll: transport, deadlines, takes, commands, chart, presets, lines.
+
+import { colours, h, partColour, sharp, write } from './dom.js';
+import { drawNote, laneOf } from './roll.js';
+
+/** Where we are, how fast, who leads. */
+class BandTransport extends HTMLElement {
+  connectedCallback() {
+    this.place = h('strong', { class: 'place' }, '–');
+    this.lamp = h('span', { class: 'lamp', 'aria-hidden': 'true' });
+    this.tempo = h('span', { class: 'tempo' });
+    this.leader = h('span', { class: 'leader' });
+    this.doing = h('span', { class: 'doing', role: 'status' });
+    this.append(this.lamp, this.place, h('span', { class: 'about' }, this.tempo, this.leader), this.doing);
+    const turn = () => {
+      if (!this.isConnected) return;
+      this.show();
+      requestAnimationFrame(turn);
+    };
+    requestAnimationFrame(turn);
+    this.store.addEventListener('state', () => this.tell());
+  }
+
+  show() {
+    const { scene } = this.store;
+    const beat = this.store.beat(), bar = Math.floor(beat / scene.bar + 1e-6);
+    const quarter = Math.floor(beat - bar * scene.bar + 1e-6);
+    write(this.place, `${Math.max(bar + 1, 1)}.${Math.max(quarter + 1, 1)}`);
+    const on = scene.rolling && beat - Math.floor(beat) < 0.25;
+    this.lamp.className = `lamp ${scene.rolling ? 'rolls' : ''} ${on ? (quarter === 0 ? 'one' : 'beat') : ''}`;
+    write(this.tempo, `${scene.tempo.toFixed(scene.tempo % 1 ? 1 : 0)} BPM`);
+  }
+
+  tell() {
+    const { state } = this.store;
+    write(this.leader, state.rolling ? state.leader ?? '' : `stopped · ${state.leader ?? ''}`);
+    write(this.doing, state.mode ? `${state.mode.replace('_', ' ')}: ${state.state}` : '');
+  }
+}
+customElements.define('band-transport', BandTransport);
+
+/** The last deadlines: how early the music for each was there; misses in red, the whole height. */
+class DeadlineStrip extends HTMLElement {
+  connectedCallback() {
+    this.canvas = h('canvas', { 'aria-hidden': 'true' });
+    this.text = h('p');
+    this.append(this.canvas, this.text);
+    const show = () => this.show();
+    for (const what of ['margins', 'state']) this.store.addEventListener(what, show);
+    new ResizeObserver(show).observe(this.canvas);
+  }
+
+  show() {
+    const { state, margins } = this.store;
+    const { context: c, width, height } = sharp(this.canvas);
+    const step = width / 64;
+    c.fillStyle = colours.ground;
+    c.fillRect(0, 0, width, height);
+    margins.forEach(([, early], i) => {
+      const x = width - (margins.length - i) * step;
+      const missed = early === null;
+      // To the root: of a few milliseconds more is to be seen than of seconds.
+      const share = missed ? 1 : Math.min(Math.sqrt(Math.max(early, 0) / 4), 1) * 0.9 + 0.1;
+      c.fillStyle = missed ? colours.danger : colours.good;
+      c.fillRect(x, height * (1 - share), Math.max(step - 2, 2), height * share);
+    });
+    const units = state.units ?? 0, missed = state.missed ?? 0;
+    const ahead = state.ready_ms == null ? '' : `ready ${Math.round(state.ready_ms)} ms ahead · `;
+    const asked = state.handover_ms == null ? '' : ` · answer after ${state.handover_ms.toFixed(1)} ms`;
+    const late = state.late ? ` · ${state.late} notes late` : '';
+    const ready = state.engine === 'ready' ? '' : ' · the model is starting';
+    write(this.text, `${ahead}missed ${missed} of ${units}${asked}${late}${ready}`);
+    this.classList.toggle('missed', missed > 0);
+  }
+}
+customElements.define('deadline-strip', DeadlineStrip);
+
+const BUTTONS = [
+  ['play', 'Answer', 'space'], ['hush', 'Hush', 'h'], ['next_take', 'Next take', 'n'], ['keep', 'Keep', 'k'],
+  ['undo', 'Undo', 'u'], ['tap', 'Tap', 't'], ['start', 'Start', 's'], ['stop', 'Stop', 'x'],
+];
+const KEYS = { ' ': 'play', h: 'hush', n: 'next_take', k: 'keep', u: 'undo', t: 'tap', s: 'start', x: 'stop', p: 'panic' };
+
+/** The commands as buttons, and as the keys that the terminal has. */
+class BandCommands extends HTMLElement {
+  connectedCallback() {
+    const { store } = this;
+    this.setAttribute('role', 'group');
+    this.setAttribute('aria-label', 'Commands');
+    for (const [command, text, key] of BUTTONS) {
+      const button = h('button', { type: 'button', title: store.facts.commands?.[command], 'data-command': command,
+        onclick: () => store.send({ command }) }, text, h('kbd', { 'aria-hidden': 'true' }, key));
+      this.append(button);
+    }
+    document.addEventListener('keydown', (event) => {
+      const at = event.target;
+      if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || !(event.key in KEYS)) return;
+      if (at.matches?.('input, select, textarea') && at.type !== 'range') return;
+      if (event.key === ' ' && at.matches?.('button, summary, input, a')) return;
+      event.preventDefault();
+      store.send({ command: KEYS[event.key] });
+    });
+  }
+}
+customElements.define('band-commands', BandCommands);
+
+/** The takes of the last answer side by side. */
+class TakeList extends HTMLElement {
+  connectedCallback() {
+    this.list = h('ul', { class: 'takes' });
+    this.append(h('h2', {}, 'Takes'), this.list);
+    this.cards = [];
+    this.store.addEventListener('takes', () => this.show());
+    this.show();
+  }
+
+  show() {
+    const takes = [...this.store.takes.values()].sort((a, b) => a.number - b.number);
+    if (!takes.length) {
+      this.cards = [];
+      this.list.replaceChildren(h('li', { class: 'hint' }, 'No answer yet. With more than one take (below), choose here.'));
+      return;
+    }
+    if (takes.length !== this.cards.length) {
+      this.cards = takes.map((take) => {
+        const canvas = h('canvas', { 'aria-hidden': 'true' });
+        const button = h('button', { type: 'button', onclick: () => this.store.send({ take: take.number + 1 }) },
+          canvas, h('span', {}, `Take ${take.number + 1}`));
+        return { canvas, button };
+      });
+      this.list.replaceChildren(...this.cards.map(({ button }) => h('li', {}, button)));
+    }
+    takes.forEach((take, i) => {
+      const { canvas, button } = this.cards[i];
+      button.setAttribute('aria-pressed', String(take.chosen === take.number));
+      button.setAttribute('aria-label', `Take ${take.number + 1}, ${take.notes.length} notes: hear it`);
+      this.draw(canvas, take);
+    });
+  }
+
+  draw(canvas, take) {
+    const { context: c, width, height } = sharp(canvas);
+    c.fillStyle = colours.ground;
+    c.fillRect(0, 0, width, height);
+    const length = Math.max(take.end - take.start, 1);
+    const drum = (note) => this.store.parts[note[4]] === 'drums';
+    const tones = take.notes.filter((note) => !drum(note)).map((note) => note[2]);
+    const low = Math.min(...tones, 60) - 1, high = Math.max(...tones, 67) + 1;
+    for (const note of take.notes) {
+      const x = ((note[0] - take.start) / length) * width, wide = (note[1] / length) * width;
+      if (drum(note)) drawNote(c, x, height * 0.76 + laneOf(note[2]) * height * 0.048, 3, 3, partColour(note[4]), false, false);
+      else drawNote(c, x, ((high - note[2]) / (high - low)) * height * 0.72, wide, 4, partColour(note[4]), false, false);
+    }
+  }
+}
+customElements.define('take-list', TakeList);
+
+/** The chords to play over, typed. */
+class ChordChart extends HTMLElement {
+  connectedCallback() {
+    const { store } = this;
+    this.input = h('input', { id: 'chart', type: 'text', maxlength: '1000', spellcheck: 'false', autocomplete: 'off',
+      placeholder: 'C Am F G    or    C | Am D7 | G', 'aria-describedby': 'chart-help' });
+    const form = h('form', { onsubmit: (event) => {
+      event.preventDefault();
+      store.send({ set: 'music.chords', value: this.input.value.trim() });
+    } }, h('label', { for: 'chart' }, 'Chord chart'), this.input, h('button', { type: 'submit' }, 'Play over these'),
+    h('button', { type: 'button', onclick: () => store.send({ set: 'music.chords', value: '' }) }, 'Follow me'));
+    this.append(form, h('p', { id: 'chart-help', class: 'hint' },
+      'Round and round, a bar each; | makes bars of several. Without a chart the band follows what you play.'));
+    store.addEventListener('state', () => {
+      const value = store.values['music.chords'] ?? '';
+      if (value !== this.known && document.activeElement !== this.input) this.input.value = value;
+      this.known = value;
+    });
+  }
+}
+customElements.define('chord-chart', ChordChart);
+
+/** The presets, to change over while it plays. */
+class PresetList extends HTMLElement {
+  connectedCallback() {
+    const { store } = this;
+    const presets = store.facts.presets ?? {};
+    this.select = h('select', { id: 'preset' }, ...Object.entries(presets).map(([name, title]) => h('option', { value: name }, title)));
+    this.append(h('form', { onsubmit: (event) => {
+      event.preventDefault();
+      store.send({ preset: this.select.value });
+    } }, h('label', { for: 'preset' }, 'Preset'), this.select, h('button', { type: 'submit' }, 'Play it')));
+    store.addEventListener('state', () => {
+      const name = store.state.preset;
+      if (name !== this.known && name in presets) this.select.value = name;
+      this.known = name;
+    });
+  }
+}
+customElements.define('preset-list', PresetList);
+
+/** What genaudio says. */
+class PersonLines extends HTMLElement {
+  connectedCallback() {
+    this.list = h('ol', { role: 'log', 'aria-label': 'Messages', 'aria-live': 'polite', tabindex: '0' });
+    this.append(h('h2', {}, 'Messages'), this.list);
+    this.store.addEventListener('lines', () => {
+      this.list.replaceChildren(...this.store.lines.slice(-12).map((line) => h('li', {}, line)));
+      this.list.scrollTop = this.list.scrollHeight;
+    });
+  }
+}
+customElements.define('person-lines', PersonLines);

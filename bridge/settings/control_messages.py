@@ -1,0 +1,90 @@
+"""What may be told to a band or to stems from outside: the one form of a message, whoever sends it.
+
+OSC, the panel and keys all make such a mapping, with one verb and what belongs to it::
+
+    {'set': 'music.density', 'value': 0.3}    a setting by its full or short name, or a knob of stems
+    {'command': 'panic'}                      one of `parameters.COMMANDS`
+    {'learn': 'density'}                      the next controller that is moved moves it
+    {'take': 2}                               go to this take of the last answer, counted from 1
+    {'preset': 'duet'}                        play on with a bundled preset
+    {'pad': 36, 'file': 'takes/snare.wav'}    a sound file onto a pad
+    {'query': 1, 'words': 'violin'}           stems: what stem 1 is, counted from 1
+
+`checked` is the guard where they come in: a wrong one is one line for the person. Whether a name means anything is
+for who takes it to say.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from genaudio_core.errors import GenaudioError, did_you_mean
+
+LONGEST = 1024  # characters of a name or a text; the path of a file is one
+LARGEST = 1e12  # no setting has larger numbers
+SHOWN = 60  # characters of a wrong message that a line repeats
+_TEXT, _COUNT, _ANY = 'a text', 'a whole number', 'a number, a text, true or false'
+VERBS: dict[str, dict[str, str]] = {
+    'set': {'set': _TEXT, 'value': _ANY},
+    'command': {'command': _TEXT},
+    'learn': {'learn': _TEXT},
+    'take': {'take': _COUNT},
+    'preset': {'preset': _TEXT},
+    'pad': {'pad': _COUNT, 'file': _TEXT},
+    'query': {'query': _COUNT, 'words': _TEXT},
+}
+"""verb -> its fields and what they hold."""
+
+
+def checked(message: Any) -> dict[str, Any]:
+    """Return a message that is of one of the forms above.
+
+    Raises
+    ------
+    GenaudioError
+        If it is not; one line that says what is right.
+    """
+    if not isinstance(message, Mapping) or not all(isinstance(key, str) for key in message):
+        raise GenaudioError(f'{shown(message)} is no message: it has a verb such as "command" and what belongs to it.')
+    verbs = [verb for verb in VERBS if verb in message]
+    if len(verbs) != 1:
+        hint = next((hint for key in message if (hint := did_you_mean(key, VERBS))), '')
+        raise GenaudioError(f'{shown(message)} must have one verb of {", ".join(VERBS)}.{hint}')
+    fields = VERBS[verbs[0]]
+    if set(message) != set(fields):
+        raise GenaudioError(f'{shown(message)}: "{verbs[0]}" takes {" and ".join(fields)}, and no more.')
+    for name, what in fields.items():
+        if not _is(what, message[name]):
+            raise GenaudioError(f'{shown(message)}: {name} must be {what}.')
+        check_text(message[name])
+    return dict(message)
+
+
+def check_text(value: Any) -> None:
+    """Refuse a text that a terminal would obey, or that is endless.
+
+    Raises
+    ------
+    GenaudioError
+        If it is one.
+    """
+    if isinstance(value, str) and not (value.isprintable() and len(value) <= LONGEST):
+        raise GenaudioError(f'{shown(value)}: names and texts are printable, {LONGEST} characters at most.')
+
+
+def shown(value: Any) -> str:
+    """A wrong message, for a line: short, and nothing in it that a terminal would obey."""
+    text = ascii(value)
+    return text if len(text) <= SHOWN else f'{text[:SHOWN]}...'
+
+
+def _is(what: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return what == _ANY
+    if isinstance(value, str):
+        return what != _COUNT
+    if not isinstance(value, int | float) or what == _TEXT:
+        return False
+    if isinstance(value, float) and not math.isfinite(value):
+        return what == _ANY and value == -math.inf  # silence, of a level
+    return abs(value) <= LARGEST and (what == _ANY or isinstance(value, int))

@@ -1,0 +1,109 @@
+"""The panel of a real ``genaudio live`` on a JACK server, in a real browser: it shows, plays and disturbs nothing."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from jack_server import Desk, available, server
+from live_daemon import Daemon
+from panel_stage import BROWSER, chromium, new_page
+
+from bridge.system.waiting import wait_until
+
+pytestmark = [pytest.mark.jack, pytest.mark.skipif(not available, reason='needs jackd'),
+              pytest.mark.skipif(BROWSER is None, reason='needs Chromium')]  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def daemon(tmp_path_factory):
+    with server(256), Desk('desk', ('in',), ('out',)) as desk:
+        running = Daemon(tmp_path_factory.mktemp('live'), desk, '--panel')
+        try:
+            running.play()
+            yield running
+        finally:
+            running.close()
+
+
+@pytest.fixture
+def page(daemon):
+    assert daemon.said('Panel: http')
+    link = re.search(r'Panel: (http\S+)', daemon.log.read_text())[1]
+    with chromium() as browser:
+        opened = new_page(browser, viewport={'width': 1000, 'height': 700})
+        opened.goto(link)
+        opened.wait_for_selector('setting-knob')
+        yield opened
+
+
+def played(desk) -> int:
+    return sum(message[0] & 0xF0 == 0x90 and message[2] > 0 for _, _, message in list(desk.heard))
+
+
+def goes_on(daemon) -> bool:
+    before = played(daemon.desk)
+    return wait_until(lambda: played(daemon.desk) > before + 3, 30)
+
+
+def panel_of(daemon) -> int:
+    """The process that listens, and that the daemon itself has started."""
+    listens = subprocess.run(['ss', '-tlnp'], capture_output=True, text=True).stdout
+    for pid in daemon.children():
+        with contextlib.suppress(FileNotFoundError):
+            parent = int(Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[1])
+            if parent == daemon.process.pid and f'pid={pid},' in listens:
+                return pid
+    return 0
+
+
+def test_a_performer_sees_and_plays_the_band(daemon, page):
+    page.wait_for_function('() => panel.played.length > 8 && panel.heard.length > 0 && panel.scene.rolling')
+    on_page = {note[2] for note in page.evaluate('() => panel.played')}
+    assert on_page <= {message[1] for _, _, message in list(daemon.desk.heard) if message[0] & 0xF0 == 0x90}
+    page.get_by_role('slider', name='density').press('End')
+    page.wait_for_function("() => panel.values['music.density'] === 1")
+    page.get_by_role('button', name='Learn a controller for temperature').click()
+    page.wait_for_function("() => panel.lines.some((line) => line.includes('Move a controller'))")
+    daemon.desk.send('out', [(daemon.desk.frame() + 2000, bytes([0xB0, 30, 127]))])
+    page.wait_for_function("() => panel.state.controllers['30'] === 'music.temperature'")
+    page.get_by_role('button', name='Stop').click()
+    page.wait_for_function('() => !panel.scene.rolling')
+    assert daemon.quiet()
+    page.get_by_role('button', name='Start').click()
+    assert wait_until(lambda: len(daemon.sounding()) > 0, 30)
+    page.get_by_role('button', name='Panic').click()
+    assert wait_until(lambda: not daemon.sounding(), 30)
+    page.locator('#preset').select_option('duet')
+    page.get_by_role('button', name='Play it').click()
+    page.wait_for_function("() => panel.state.preset === 'duet'")
+    page.get_by_label('mode', exact=True).select_option('free')
+    page.wait_for_function("() => panel.state.mode === 'free'")
+    assert page.faults == []
+
+
+def test_a_browser_that_goes_and_a_panel_that_is_killed_or_hangs_disturb_nothing(daemon):
+    assert daemon.said('Panel: http')
+    link = re.search(r'Panel: (http\S+)', daemon.log.read_text())[1]
+    if not daemon.sounding():
+        daemon.play()
+    with chromium() as browser:
+        for _ in range(2):
+            page = new_page(browser)
+            page.goto(link)
+            page.wait_for_selector('setting-knob')
+        assert goes_on(daemon)
+    assert goes_on(daemon)  # without a browser
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        before = panel_of(daemon)
+        assert before
+        os.kill(before, number)
+        assert goes_on(daemon)
+        assert wait_until(lambda gone=before: gone not in daemon.children(), 60)
+        assert wait_until(lambda gone=before: panel_of(daemon) not in (0, gone), 60)
+        assert goes_on(daemon)
+    log = daemon.log.read_text()
+    assert 'Fault' not in log and 'MIDI process' not in log
