@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,7 @@ from export.job import Result
 from export.manifest import Fault, Job
 from export.up_to_date import is_up_to_date, source_hash
 from genaudio_core.command_line import notice
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.processes.worker_pool import WorkerPool
 
 
@@ -49,20 +50,28 @@ def export_all(
     return [results[str(job.output)] for job in jobs] + failed
 
 
-def _run(todo: Sequence[tuple[Job, str]], workers: int):
+def _run(todo: Sequence[tuple[Job, str]], workers: int) -> Iterator[Result]:
     """Yield a result for each job as it is done."""
-    if not todo:
-        return
-    with WorkerPool(min(workers, len(todo)), _begin_worker) as pool:
-        futures = {pool.submit(_work, job, wanted): job for job, wanted in todo}
-        for done, future in enumerate(as_completed(futures), start=1):
-            job = futures[future]
-            try:
-                result = future.result()
-            except Exception as error:  # the worker died, e.g. for want of memory
-                result = Result(job.label, str(job.output), 'failed', f'its process ended ({error or "no reason"})')
-            notice(f'[{done}/{len(todo)}] {result.label}: {result.why or result.state}')
-            yield result
+    left, n_done, alone = list(todo), 0, False
+    while left:
+        now, left = (left[:1], left[1:]) if alone else (left, [])
+        with WorkerPool(min(workers, len(now)), _begin_worker) as pool:
+            futures = {pool.submit(_work, job, wanted): (job, wanted) for job, wanted in now}
+            for future in as_completed(futures):
+                job = futures[future][0]
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    if not alone:  # one worker takes all with it, and nobody knows whose job it was: now one by one
+                        left.append(futures[future])
+                        continue
+                    result = Result(job.label, str(job.output), 'failed', 'its process ended (too little memory?)')
+                except Exception as error:
+                    result = Result(job.label, str(job.output), 'failed', f'its process ended ({one_line(error)})')
+                n_done += 1
+                notice(f'[{n_done}/{len(todo)}] {result.label}: {result.why or result.state}')
+                yield result
+        alone = True
 
 
 def _begin_worker() -> None:

@@ -481,7 +481,8 @@ def _told_in_one_line(work: Callable[[], int], *, debug: bool) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        if not debug and os.strerror(errno.ENOSPC) in str(error):  # libraries have errors of their own for it
+        # Libraries have errors of their own for a full disk; torch speaks of an unexpected position.
+        if not debug and any(sign in str(error) for sign in (os.strerror(errno.ENOSPC), ' unexpected pos ')):
             told = 'the disk is full. Make room and run the command again; files made before are whole.'
         elif not debug and isinstance(error, FileNotFoundError) and not _is_here():
             told = GONE

@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 from small_decoders import checkpoint, file
 
+from export import batch
 from export.batch import export_all
 from export.cli import main
 from export.job import Result, _check_recorded, _compare_weights, verify
@@ -127,6 +130,23 @@ def test_batch_skips_fails_and_goes_on(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)['results'][0]['state'] == 'up to date'
     assert main(['all', str(path), '--only', 'gone', '--json']) == 1
     assert main(['all', str(path), '--only', 'b', '--json']) == 2
+
+
+def killed_at_b(job, wanted):
+    if job.name == 'b':
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does where memory ends
+    return Result(job.label, str(job.output), 'exported')
+
+
+def test_a_worker_that_is_killed_costs_its_own_model_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(batch, '_work', killed_at_b)
+    (tmp_path / 'a.safetensors').write_bytes(checkpoint('live').read_bytes())
+    path = manifest(tmp_path, ''.join(ROW.format(name=name, checkpoint='a.safetensors') for name in 'abcd'))
+    assert main(['all', str(path), '--workers', '2', '--json']) == 1
+    shown = capsys.readouterr()
+    states = [result['state'] for result in json.loads(shown.out)['results']]
+    assert states == ['exported', 'failed', 'exported', 'exported']
+    assert sum('its process ended' in line for line in shown.err.splitlines()) == 1 and 'Traceback' not in shown.err
 
 
 def test_a_batch_with_nothing_to_do_loads_no_torch(tmp_path):

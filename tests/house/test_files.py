@@ -94,6 +94,7 @@ def test_a_program_says_what_it_says_and_what_is_missing_is_told():
 @pytest.mark.parametrize(('error', 'told'), [
     (PermissionError(13, 'Permission denied', 'x.wav'), 'x.wav: Permission denied.'),
     (OSError(28, 'No space left on device'), 'the disk is full'),
+    (RuntimeError('[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0'), 'the disk is full'),
     (MemoryError('Unable to allocate 9 GiB'), 'not enough memory'),
 ])  # fmt: skip
 def test_what_the_system_refuses_is_one_line(tmp_path, capsys, monkeypatch, error, told):

@@ -76,6 +76,18 @@ def test_a_graph_that_no_runtime_can_run(tmp_path):
         load_model(tmp_path / 'm.onnx')
 
 
+@pytest.mark.parametrize(('opset', 'ir'), [(99, 10), (18, 99)])
+def test_a_graph_of_a_format_that_is_newer_than_the_runtime_is_one_line(tmp_path, opset, ir):
+    import onnx
+
+    model = onnx.load_model_from_string(small_model())
+    model.opset_import[0].version, model.ir_version = opset, ir
+    write_model(tmp_path / 'm.onnx', model.SerializeToString(), CPU_CARD)
+    with pytest.raises(GenaudioError, match='onnxruntime') as caught:
+        load_model(tmp_path / 'm.onnx')
+    assert '\n' not in str(caught.value)
+
+
 def test_a_runtime_too_old(tmp_path, monkeypatch):
     card = ModelCard(kind='test', details={'needs_onnxruntime': '1.27'})
     write_model(tmp_path / 'm.onnx', small_model(), card)

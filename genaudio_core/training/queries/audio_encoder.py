@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genaudio_core.command_line import notice
+from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, make_folder
 from genaudio_core.models.query_encoder import AudioNet, AudioNetConfig
 from genaudio_core.query.audio_encoder import drawn_to
@@ -102,6 +103,8 @@ def train_audio(
     concepts = torch.from_numpy(space.concepts)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.02)
     mixer = MixtureMaker(SoundSet(sounds), 'train', mixing)
+    if not mixer.labels:
+        raise GenaudioError(f'{sounds} contains no sound to train on; make some with: genaudio-train prepare-sounds')
     make_folder(out)
     state_path, step = out / 'audio-last.pt', 0
     if start_from is not None and not state_path.exists():
