@@ -12,7 +12,7 @@ from export.manifest import Job
 from genaudio_core.models.mmt import MMT, TINY
 from genaudio_core.music.events import encode
 from genaudio_core.training.fit.mmt import Loss
-from genaudio_core.training.loops.run_folder import save_checkpoint
+from genaudio_core.training.loops.checkpoints import save_checkpoint
 from genaudio_core.training.scores.batches import collate
 
 STEPS = 20  # enough to see the loss fall; `genaudio-train fit mmt` is the real thing

@@ -119,7 +119,7 @@ def _check_weights(data: bytes) -> None:
 
 def training_of(checkpoint: Path) -> dict[str, Any]:
     """Return what a checkpoint of ours says on its training: steps, losses, hardware, settings. Empty for any other."""
-    from genaudio_core.training.loops.run_folder import (
+    from genaudio_core.training.loops.checkpoints import (
         read_checkpoint_info,  # loads torch: only where something is exported
     )
 

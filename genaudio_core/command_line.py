@@ -31,6 +31,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -424,7 +425,7 @@ def main(program: str, about: str, package: str, groups: Sequence[Group], argv: 
 
 def _run(program: str, about: str, package: str, groups: Sequence[Group], argv: list[str]) -> int:
     """The command itself; whatever goes wrong is raised."""
-    commands = names_of(groups)
+    began, commands = time.monotonic(), names_of(groups)
     if not argv or argv[0] in ('-h', '--help'):
         print(overview(program, about, groups))
         return 0
@@ -443,6 +444,7 @@ def _run(program: str, about: str, package: str, groups: Sequence[Group], argv: 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    parser.set_defaults(began=began)  # for limits of time: loading counts
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     _options.update(_options_of(parser, getattr(module, 'ARGUMENTS', {})))

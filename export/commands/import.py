@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     module, _, function = where.partition(':')
     source = getattr(importlib.import_module(module), function)(args.checkpoint)
     result = export(job, wanted, source)
-    from genaudio_core.training.loops.run_folder import save_checkpoint  # loads torch
+    from genaudio_core.training.loops.checkpoints import save_checkpoint  # loads torch
 
     save_checkpoint(weights, source, source.config.to_dict(), published=args.checkpoint.name, licence=args.licence)
     return {**asdict(result), 'checkpoint': str(weights)}

@@ -18,7 +18,7 @@ from genaudio_core.models.clipsep import CLIPSep, CLIPSepConfig, from_published
 from genaudio_core.models.clipsep_small import CLIPSepSmall
 from genaudio_core.query.own_encoder import QuerySource
 from genaudio_core.training.fit.clipsep import build_small
-from genaudio_core.training.loops.run_folder import rebuild
+from genaudio_core.training.loops.checkpoints import rebuild
 
 TOLERANCE = 1e-3  # of masks in 0..1; a U-Net of 7 levels adds up its rounding
 OPSET = 20

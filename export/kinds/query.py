@@ -13,7 +13,7 @@ from genaudio_core.inference.session import load_model
 from genaudio_core.models.query_encoder import AudioNet, AudioNetConfig, OnePhrase, TextTable, TextTableConfig
 from genaudio_core.query.audio_encoder import AUDIO_KIND
 from genaudio_core.query.text_encoder import TEXT_KIND, TextEncoder, text_features
-from genaudio_core.training.loops.run_folder import rebuild
+from genaudio_core.training.loops.checkpoints import rebuild
 
 OPSET = 20
 TEXT_TOLERANCE = 0.999  # cosine between the int8 table and the float one

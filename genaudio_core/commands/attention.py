@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.analysis.attention import draw, draw_tables, save, strongest, study_with_tables
     from genaudio_core.analysis.embeddings import cosines, draw_cosines
     from genaudio_core.training.fit.mmt import load_mmt
-    from genaudio_core.training.loops.run_folder import limit_threads
+    from genaudio_core.training.loops.arguments import limit_threads
     from genaudio_core.training.scores.batches import fixed_windows
     from genaudio_core.training.scores.packed_scores import ScoreData
 

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.analysis.separation import only_instruments
     from genaudio_core.errors import GenaudioError
     from genaudio_core.training.fit.clipsep import POWERS, Features, QueryBook, improvement_at, load_small, make_batch
-    from genaudio_core.training.loops.run_folder import read_checkpoint, write_checkpoint
+    from genaudio_core.training.loops.checkpoints import read_checkpoint, write_checkpoint
     from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
     from genaudio_core.training.queries.space import QuerySpace
     from genaudio_core.training.sounds.packed_clips import SoundSet

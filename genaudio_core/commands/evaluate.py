@@ -115,7 +115,8 @@ def _checkpoint(args: argparse.Namespace, data) -> dict:
 
     from genaudio_core.analysis.evaluation import likelihood
     from genaudio_core.training.fit.mmt import evaluate, load_mmt
-    from genaudio_core.training.loops.run_folder import limit_threads, read_checkpoint
+    from genaudio_core.training.loops.arguments import limit_threads
+    from genaudio_core.training.loops.checkpoints import read_checkpoint
 
     path = Path(args.model)
     limit_threads(args.threads)

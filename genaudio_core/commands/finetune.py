@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from genaudio_core.command_line import minutes, number, seed, threads, whole
+from genaudio_core.command_line import number, whole
+from genaudio_core.training.loops.arguments import add_process_arguments, add_run_arguments
 
 HELP = (
     'Make a personal model from a handful of your own files. Part of them is held out; a step is kept only if it helps.'
@@ -14,12 +15,8 @@ EXAMPLE = 'genaudio-train finetune --files my/*.mid --out runs/mine --minutes 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='live', help='checkpoint to begin from, or a bundled name (default: live)')
     parser.add_argument('--files', nargs='+', type=Path, required=True, help='MIDI, MusicXML or Humdrum, or folders')
-    parser.add_argument('--out', type=Path, required=True, help='run folder; an existing run is continued')
-    parser.add_argument('--minutes', type=minutes(), default=10.0, help='at most (default: 10)')
-    parser.add_argument('--steps', type=whole('--steps', 1), default=5000, help='at most')
-    parser.add_argument('--rate', type=number('--rate', above=0, high=100), default=3e-4,
-                        help='learning rate (default: 3e-4)')  # fmt: skip
-    parser.add_argument('--batch', type=whole('--batch', 1, 65_536), default=8, help='sequences in a batch')
+    add_run_arguments(parser, rate=3e-4, batch=8, minutes_each=10, steps=5000)
+    add_process_arguments(parser)
     parser.add_argument('--length', type=whole('--length', 16, 65_536), default=512, help='events in a sequence')
     parser.add_argument('--keep', action='store_true',
                         help='keep the model though it fits the held-out music no better')  # fmt: skip
@@ -30,10 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--replay', type=Path, help='prepared data to mix in, so that nothing is forgotten')
     parser.add_argument('--replay-share', type=number('--replay-share', 0, 0.99), default=0.25,
                         help='share of each batch (default: 0.25)')  # fmt: skip
-    parser.add_argument('--seed', type=seed(), default=1)
-    parser.add_argument('--threads', type=threads())
-    parser.add_argument('--accelerator', default='auto', choices=('auto', 'cpu', 'cuda'))
-    parser.set_defaults(optimizer='muon', warmup=20, decay_at=None, decay_steps=0, devices=1, nodes=1, bf16='no')
+    parser.set_defaults(optimizer='muon', warmup=20, decay_at=None, decay_steps=0, bf16='no')
 
 
 def run(args: argparse.Namespace) -> dict:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict:
     import torch
 
-    from genaudio_core.training.loops.run_folder import read_checkpoint, write_checkpoint
+    from genaudio_core.training.loops.checkpoints import read_checkpoint, write_checkpoint
 
     check_outputs(args, 'out')
     if not args.run.exists():

@@ -135,7 +135,7 @@ class Denoiser(nn.Module):
         half = config.depth // 2
         self.blocks = nn.ModuleList(MelBlock(config, skip=i >= config.depth - half) for i in range(config.depth))
         self.last = nn.Linear(width, 2 * width)
-        # 'heads.linear': the optimiser treats output layers like embeddings (training/loops/run_folder.py).
+        # 'heads.linear': the optimiser treats output layers like embeddings (training/loops/optimizers.py).
         self.heads = nn.ModuleDict({'linear': nn.Linear(width, config.size)})
         for layer in (self.shared, self.last, self.heads['linear']):
             assert isinstance(layer, nn.Linear)

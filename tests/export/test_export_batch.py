@@ -226,7 +226,7 @@ def other_checkpoint(folder):
     from small_decoders import CONFIGS
 
     from genaudio_core.models.mmt import MMT
-    from genaudio_core.training.loops.run_folder import save_checkpoint
+    from genaudio_core.training.loops.checkpoints import save_checkpoint
 
     torch.manual_seed(99)
     path = folder / 'other.safetensors'

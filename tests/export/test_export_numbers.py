@@ -21,7 +21,11 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
 from genaudio_core.inference.model_card import read_card, without_card
 from genaudio_core.training.loops import run_folder
-from genaudio_core.training.loops.run_folder import Optimizers, Run, read_checkpoint
+from genaudio_core.training.loops.checkpoints import read_checkpoint, save_checkpoint
+from genaudio_core.training.loops.loop import Trainee, train
+from genaudio_core.training.loops.optimizers import Optimizers
+from genaudio_core.training.loops.run_folder import Run
+from genaudio_core.training.loops.time_limit import TimeLimit
 
 BUNDLED = {'query-audio': 'query-audio', 'query-text': 'query-text', 'synth-prior': 'synth-prior'}
 
@@ -81,16 +85,25 @@ def test_a_graph_with_a_weight_that_is_none_is_refused():
 
 
 def test_a_loss_that_is_none_is_never_the_best(tmp_path):
-    run, model = Run(tmp_path, {}), torch.nn.Linear(2, 2)
-    assert not run.save_best(model, float('nan'), {}) and not (tmp_path / 'best.safetensors').exists()
-    assert run.save_best(model, 1.0, {}) and not run.save_best(model, float('nan'), {})
+    model, best = torch.nn.Linear(2, 2), tmp_path / 'best.safetensors'
+    found = iter([float('nan'), 1.0, float('nan')])
+
+    def kept(steps: int) -> float | None:
+        trainee = Trainee(
+            model, {}, {}, lambda step, rank: torch.ones(1, 2), lambda x: (model(x).sum(), 1, {}),
+            lambda network: {'valid': next(found)}, lambda step, share: 0.1, Optimizers(model), watch='valid',
+        )  # fmt: skip
+        train(trainee, tmp_path, TimeLimit(), steps=steps, every_steps=1)
+        return read_checkpoint(best)[2]['step'] if best.exists() else None
+
+    assert [kept(1), kept(2), kept(3)] == [None, 2, 2]
 
 
 def test_a_checkpoint_that_holds_none_is_not_loaded(tmp_path):
     model = torch.nn.Linear(2, 2)
     with torch.no_grad():
         model.bias[1] = float('nan')
-    run_folder.save_checkpoint(tmp_path / 'x.safetensors', model, {})
+    save_checkpoint(tmp_path / 'x.safetensors', model, {})
     with pytest.raises(GenaudioError, match="'bias'"):
         read_checkpoint(tmp_path / 'x.safetensors')
 
@@ -170,8 +183,8 @@ def weights_of(value):
 @pytest.mark.parametrize('file', ['save_file', 'torch.save', 'os.replace'])
 def test_a_crash_between_the_files_of_a_save_leaves_the_weights_of_its_step(tmp_path, monkeypatch, file):
     model = weights_of(1.0)
-    optimizers, run = Optimizers(model), Run(tmp_path / 'run', {'a': 1})
-    run.save(model, optimizers, 100)
+    run = Run(tmp_path / 'run', {'a': 1})
+    run.save({'step': 100, 'weights': model.state_dict()})
     with torch.no_grad():
         model.weight.fill_(2.0)
     where = {'save_file': run_folder, 'torch.save': torch, 'os.replace': __import__('os')}[file]
@@ -182,20 +195,19 @@ def test_a_crash_between_the_files_of_a_save_leaves_the_weights_of_its_step(tmp_
 
         patch.setattr(where, file.split('.')[-1], crash)
         with pytest.raises(KeyboardInterrupt):
-            run.save(model, optimizers, 200)
-    resumed = weights_of(0.0)
-    step = Run(tmp_path / 'run', {'a': 1}).load(resumed, Optimizers(resumed))
-    assert resumed.weight[0, 0].item() == {100: 1.0, 200: 2.0}[step]
+            run.save({'step': 200, 'weights': model.state_dict()})
+    state = Run(tmp_path / 'run', {'a': 1}).load()
+    assert state['weights']['weight'][0, 0].item() == {100: 1.0, 200: 2.0}[state['step']]
 
 
 def test_an_older_save_of_two_steps_is_refused(tmp_path):
     model = weights_of(1.0)
-    optimizers, run = Optimizers(model), Run(tmp_path / 'run', {'a': 1})
-    run.save(model, optimizers, 100)
+    run = Run(tmp_path / 'run', {'a': 1})
+    run.save({'step': 100, 'weights': model.state_dict()})
     state = torch.load(tmp_path / 'run' / 'last.optimizer', weights_only=True)
     del state['weights']
     torch.save(state, tmp_path / 'run' / 'last.optimizer')
-    assert Run(tmp_path / 'run', {'a': 1}).load(model, Optimizers(model)) == 100
+    assert Run(tmp_path / 'run', {'a': 1}).load()['step'] == 100
     torch.save(state | {'step': 200}, tmp_path / 'run' / 'last.optimizer')
     with pytest.raises(GenaudioError, match='cut off while saving'):
-        Run(tmp_path / 'run', {'a': 1}).load(model, Optimizers(model))
+        Run(tmp_path / 'run', {'a': 1}).load()

@@ -12,7 +12,7 @@ from export.job import export
 from export.manifest import Job
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.models.mmt import MMT, PUBLISHED, TINY, MMTConfig
-from genaudio_core.training.loops.run_folder import save_checkpoint
+from genaudio_core.training.loops.checkpoints import save_checkpoint
 
 CONTEXT = 160
 CONFIGS: dict[str, MMTConfig] = {

@@ -67,7 +67,7 @@ def installed(tmp_path, monkeypatch):
 def test_what_reads_checkpoints_says_in_one_line_where_they_are(installed, monkeypatch):
     torch_side = pytest.importorskip('genaudio_core.training.fit.finetune')
     monkeypatch.setattr(torch_side, 'presets_dir', files.presets_dir)
-    from genaudio_core.training.loops.run_folder import read_checkpoint
+    from genaudio_core.training.loops.checkpoints import read_checkpoint
 
     asked = [
         lambda: torch_side.find_checkpoint('live'),

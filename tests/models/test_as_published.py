@@ -14,7 +14,7 @@ from genaudio_core.music.events import DRUM_PROGRAM
 from genaudio_core.music.layouts import END_OF_SONG, NOTE
 from genaudio_core.training.fit import mmt
 from genaudio_core.training.fit.mmt import Loss, evaluate_as_published, published_rate
-from genaudio_core.training.loops.run_folder import Optimizers
+from genaudio_core.training.loops.optimizers import Optimizers
 from genaudio_core.training.scores.batches import WindowSampler, collate, published_windows
 from genaudio_core.training.scores.packed_scores import PackedPiece, ScoreData, pack
 

@@ -26,7 +26,7 @@ from genaudio_core.models.mmt import MMT as Model
 from genaudio_core.models.mmt import TINY, MMTConfig
 from genaudio_core.music.events import encode_table, timeline
 from genaudio_core.music.layouts import LIVE, MMT, NOTE
-from genaudio_core.training.loops.run_folder import save_checkpoint
+from genaudio_core.training.loops.checkpoints import save_checkpoint
 
 
 @pytest.mark.parametrize('encoding', [LIVE, MMT], ids=lambda e: e.name)

@@ -235,7 +235,7 @@ def test_summed_kernels_are_summed_maps(film):
 
 
 def test_a_steered_decoder_begins_as_the_late_fusion_it_grew_from(tmp_path):
-    from genaudio_core.training.loops.run_folder import begin_with, save_checkpoint
+    from genaudio_core.training.loops.checkpoints import begin_with, save_checkpoint
 
     torch.manual_seed(4)
     sizes = {'width': 4, 'max_width': 8, 'bands': 64, 'levels': 4}

@@ -34,7 +34,7 @@ from genaudio_core.models.tokens import TokenConfig, TokenModel
 from genaudio_core.music.events import DRUM_PROGRAM, encode_table
 from genaudio_core.music.layouts import LIVE, MMT
 from genaudio_core.music.metrics import pitch_class_entropy, trim
-from genaudio_core.training.loops.run_folder import save_checkpoint
+from genaudio_core.training.loops.checkpoints import save_checkpoint
 from genaudio_core.training.scores.packed_scores import ScoreData, pack
 from genaudio_core.training.scores.tokenizers import Tokenizer, note_starts
 

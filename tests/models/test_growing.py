@@ -14,7 +14,7 @@ from genaudio_core.models.mmt import MMT, TINY, MMTConfig
 from genaudio_core.music.events import timeline
 from genaudio_core.music.layouts import LIVE, NOTE
 from genaudio_core.training.fit.mmt import load_mmt
-from genaudio_core.training.loops.run_folder import read_checkpoint, save_checkpoint
+from genaudio_core.training.loops.checkpoints import read_checkpoint, save_checkpoint
 
 
 def small(seed: int = 0) -> MMT:

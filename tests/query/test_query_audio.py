@@ -11,7 +11,8 @@ from tiny_sounds import LABELS, tiny_sounds  # noqa: E402
 
 from genaudio_core.models.query_encoder import AudioNetConfig  # noqa: E402
 from genaudio_core.sound.spectrogram import bands_to_bins  # noqa: E402
-from genaudio_core.training.loops.run_folder import read_checkpoint  # noqa: E402
+from genaudio_core.training.loops.checkpoints import read_checkpoint  # noqa: E402
+from genaudio_core.training.loops.time_limit import TimeLimit  # noqa: E402
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker  # noqa: E402
 from genaudio_core.training.queries.audio_encoder import SPEED, audio_batch, audio_vectors, train_audio  # noqa: E402
 from genaudio_core.training.queries.space import QuerySpace, unit  # noqa: E402
@@ -52,21 +53,20 @@ def test_what_is_varied_is_the_way_a_sound_is_heard(sounds):
 
 
 def test_a_stopped_run_goes_on_to_the_very_step(tmp_path, sounds, space):
-    whole = train_audio(space, sounds.folder, tmp_path / 'whole', minutes=5, batch=4, steps=4)
-    train_audio(space, sounds.folder, tmp_path / 'parts', minutes=5, batch=4, steps=2)
-    parts = train_audio(space, sounds.folder, tmp_path / 'parts', minutes=5, batch=4, steps=4)
-    assert whole['steps'] == parts['steps'] == 4
-    one, _, _ = read_checkpoint(tmp_path / 'whole' / 'audio.safetensors')
-    two, _, _ = read_checkpoint(tmp_path / 'parts' / 'audio.safetensors')
+    whole = train_audio(space, sounds.folder, tmp_path / 'whole', TimeLimit(5), batch=4, steps=4)
+    train_audio(space, sounds.folder, tmp_path / 'parts', TimeLimit(5), batch=4, steps=2)
+    parts = train_audio(space, sounds.folder, tmp_path / 'parts', TimeLimit(5), batch=4, steps=4)
+    assert whole['step'] == parts['step'] == 4
+    one, _, _ = read_checkpoint(tmp_path / 'whole' / 'best.safetensors')
+    two, _, _ = read_checkpoint(tmp_path / 'parts' / 'best.safetensors')
     for name, value in one.items():
         assert_allclose(two[name], value, atol=1e-6, err_msg=name)
-    assert len((tmp_path / 'parts' / 'audio.log').read_text().splitlines()) == 2
+    assert len((tmp_path / 'parts' / 'log.csv').read_text().splitlines()) == 1 + 2
 
 
 def test_it_learns_which_sound_is_which(tmp_path, sounds, space):
-    train_audio(space, sounds.folder, tmp_path / 'run', minutes=5, batch=8, steps=40)
-    space.save(tmp_path / 'run' / 'space.npz')
-    vectors = audio_vectors(tmp_path / 'run', sounds.folder, 4)
+    train_audio(space, sounds.folder, tmp_path / 'run', TimeLimit(5), batch=8, steps=40)
+    vectors = audio_vectors(tmp_path / 'run' / 'best.safetensors', space, sounds.folder, 4)
     assert set(vectors) == set(LABELS)
     own = {label: space.concepts[NAMES.index(label)] for label in LABELS}
     right = [max(own, key=lambda other: float(vector @ own[other])) == label

@@ -11,7 +11,7 @@ from tiny_sounds import tiny_sounds  # noqa: E402
 from genaudio_core.commands.cli import main  # noqa: E402
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig  # noqa: E402
 from genaudio_core.training.fit.clipsep import POWERS, improvement_at  # noqa: E402
-from genaudio_core.training.loops.run_folder import read_checkpoint, save_checkpoint  # noqa: E402
+from genaudio_core.training.loops.checkpoints import read_checkpoint, save_checkpoint  # noqa: E402
 from genaudio_core.training.queries.space import QuerySpace, unit  # noqa: E402
 from genaudio_core.training.sounds.lexicon import NAMES  # noqa: E402
 

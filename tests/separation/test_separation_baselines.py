@@ -24,7 +24,7 @@ from genaudio_core.training.fit.separation_baselines import (  # noqa: E402
     published_loss,
     train,
 )
-from genaudio_core.training.loops.run_folder import save_checkpoint  # noqa: E402
+from genaudio_core.training.loops.checkpoints import save_checkpoint  # noqa: E402
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker  # noqa: E402
 from genaudio_core.training.queries.space import QuerySpace, unit  # noqa: E402
 from genaudio_core.training.sounds.lexicon import NAMES  # noqa: E402
@@ -78,7 +78,7 @@ def test_nit_goes_on_from_the_plain_weights(tmp_path, sounds, space):
         assert_allclose(value, begun[name])  # has waited
     assert rows.trained == ['text', 'bert', 'label', 'pit']
     text = {name: value.clone() for name, value in rows.models['text'].state_dict().items()}
-    rows._fork()
+    rows.begin_step(SMALL.warmup)
     for name, value in text.items():
         assert_allclose(rows.models['nit'].state_dict()[name], value)
     assert_allclose(rows.models['nit'].noise[0].weight.detach(), begun['noise.0.weight'])
@@ -87,7 +87,7 @@ def test_nit_goes_on_from_the_plain_weights(tmp_path, sounds, space):
     for way in ('text', 'nit'):
         for name, value in text.items():
             assert_allclose(from_there.models[way].state_dict()[name], value, rtol=1e-6)
-            assert_allclose(from_there.averages[way].state[name], value, rtol=1e-6)
+            assert_allclose(from_there.average.state[f'{way}.{name}'], value, rtol=1e-6)
     with pytest.raises(GenaudioError, match='name both'):
         Plan(ways=('nit', 'pit'))
     with pytest.raises(GenaudioError, match="Did you mean 'label'"):

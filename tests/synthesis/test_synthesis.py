@@ -18,7 +18,7 @@ from genaudio_core.query.vector import Query
 from genaudio_core.sound.mel import BANDS, HOP, log_mel, mel_magnitude
 from genaudio_core.synthesis.mel_patches import PatchCodec
 from genaudio_core.synthesis.synthesizer import HEARD, NOTHING, PEAK, WORDS, Synthesizer
-from genaudio_core.training.loops.run_folder import save_checkpoint
+from genaudio_core.training.loops.checkpoints import save_checkpoint
 
 PARTS = ('synth-denoiser', 'synth-prior', 'synth-vocoder')
 

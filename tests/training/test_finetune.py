@@ -19,7 +19,7 @@ from genaudio_core.score.reading import to_midi
 from genaudio_core.training.fit import finetune
 from genaudio_core.training.fit.finetune import TRAIN, VALID, find_checkpoint, split
 from genaudio_core.training.fit.mmt import load_mmt
-from genaudio_core.training.loops.run_folder import save_checkpoint
+from genaudio_core.training.loops.checkpoints import save_checkpoint
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,14 @@ from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparat
 from genaudio_core.sound.low_delay_stft import windows
 from genaudio_core.training.fit.stems import (
     Sounder,
-    Trainer,
     load_separator,
-    make_batch,
+    new_network,
     placeholder_queries,
     separation_loss,
     train,
 )
+from genaudio_core.training.loops.checkpoints import read_checkpoint, save_checkpoint
+from genaudio_core.training.loops.time_limit import TimeLimit
 from genaudio_core.training.mixtures.band_mixtures import BandMixtures, batch_of
 from genaudio_core.training.sounds.bands import concept_of, split_of
 from genaudio_core.training.sounds.packed_clips import SoundSet, SoundWriter
@@ -131,28 +132,24 @@ def test_silence_is_no_way_out_of_the_loss():
 
 def test_steps_depend_on_seed_and_number_alone(sounds, tmp_path):
     """Stopped after two steps and gone on with, a run is where it would have been."""
-    queries = placeholder_queries(128)
-    source = BandMixtures([sounds], 'train', n_queries=2, n_samples=2048 + 23 * 256)
 
     def run(folder, steps):
         torch.manual_seed(0)
-        trainer = Trainer(folder, StreamSeparatorConfig(), queries)
-        for _ in range(steps):
-            trainer.train_step(make_batch(source, 2, queries, 5, trainer.step), 1e-3)
-        trainer.save()
-        return trainer.average.state_dict()
+        options = dict(batch=2, frames=24, n_queries=2, valid_every=0, seed=5, beside=False, total_minutes=1e9)
+        assert train([sounds.folder], folder, TimeLimit(), steps=steps, **options)['step'] == steps
+        return read_checkpoint(folder / 'best.safetensors')[0]
 
     whole = run(tmp_path / 'whole', 4)
     run(tmp_path / 'parts', 2)
-    for name, value in run(tmp_path / 'parts', 2).items():
+    for name, value in run(tmp_path / 'parts', 4).items():
         torch.testing.assert_close(value, whole[name], atol=1e-6, rtol=1e-5)
 
 
 def test_a_run_learns_stops_resumes_and_loads(sounds, tmp_path):
     options = dict(batch=2, frames=24, valid_every=1e9)
-    first = train([sounds.folder], tmp_path, minutes=0.2, total_minutes=1, **options)  # a process beside makes mixtures
+    first = train([sounds.folder], tmp_path, TimeLimit(0.2), total_minutes=1, **options)  # mixtures are made beside
     assert first['step'] >= 1 and np.isfinite(first['loss'])
-    second = train([sounds.folder], tmp_path, minutes=0.05, total_minutes=1, beside=False, **options)
+    second = train([sounds.folder], tmp_path, TimeLimit(0.05), total_minutes=1, beside=False, **options)
     assert second['step'] > first['step'] and second['minutes'] > first['minutes']
     _, words = load_separator(tmp_path / 'best.safetensors')
     assert set(words) == set(placeholder_queries(128)) and words['drums'].shape == (128,)
@@ -253,12 +250,12 @@ def test_a_window_of_drums_alone_keeps_its_drums():
 def test_a_network_that_grows_begins_as_the_one_it_grew_from(tmp_path):
     queries = placeholder_queries(16)
     small = StreamSeparatorConfig(query_dim=16, width=16, heads=2, hidden=16, tell=8, trunk=1)
-    before = Trainer(tmp_path / 'before', small, queries)
-    before.save()
+    before = new_network(small)
+    save_checkpoint(tmp_path / 'before.safetensors', before, small.as_dict())
     grown = StreamSeparatorConfig(**{**small.as_dict(), 'trunk': 3})
-    after = Trainer(tmp_path / 'after', grown, queries, start_from=tmp_path / 'before' / 'best.safetensors')
+    after = new_network(grown, tmp_path / 'before.safetensors')
     features = torch.randn(2, 3, 9, small.bands, generator=torch.Generator().manual_seed(1))
     asked = torch.from_numpy(np.stack([queries[word][0] for word in ('drums', 'piano')]))[None].expand(2, -1, -1)
-    torch.testing.assert_close(after.model(features, asked)[0], before.average(features, asked)[0])
-    after.model(features, asked)[0].sum().backward()
-    assert after.model.trunk[2].along.out.weight.grad.any()  # it learns
+    torch.testing.assert_close(after(features, asked)[0], before(features, asked)[0])
+    after(features, asked)[0].sum().backward()
+    assert after.trunk[2].along.out.weight.grad.any()  # it learns

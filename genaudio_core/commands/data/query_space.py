@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--sounds', type=Path, help='instead: packed sounds, to collect label -> vectors for `fit clipsep --queries`'
     )
-    parser.add_argument('--run', type=Path, help='with --sounds: folder with space.npz and audio.safetensors')
+    parser.add_argument('--space', type=Path, help='with --sounds: the space (.npz) that --run was trained in')
+    parser.add_argument('--run', type=Path, help='with --sounds: run folder of genaudio-train fit query-audio')
     parser.add_argument('--per-label', type=whole('--per-label', 1, 100_000), default=24)
     parser.add_argument(
         '--encoder',
@@ -50,13 +51,15 @@ def run(args: argparse.Namespace) -> dict:
         space = QuerySpace.build(labels)
         space.save(args.out)
         return {'space': str(args.out), 'concepts': len(space.names)}
-    if args.run is None:
-        raise GenaudioError('Give --run FOLDER with space.npz and audio.safetensors.')
+    if args.run is None or args.space is None:
+        raise GenaudioError('Give --run FOLDER, of genaudio-train fit query-audio, and --space FILE with it.')
     import numpy as np
 
     from genaudio_core.training.queries.audio_encoder import audio_vectors
+    from genaudio_core.training.queries.space import QuerySpace
 
-    table = audio_vectors(args.run, args.sounds, args.per_label)
+    checkpoint = args.run / 'best.safetensors'
+    table = audio_vectors(checkpoint, QuerySpace.load(args.space), args.sounds, args.per_label)
     with atomic_write(args.out) as temporary, open(temporary, 'wb') as file:
         np.savez(file, **table)  # pyright: ignore[reportArgumentType]
     return {'queries': str(args.out), 'labels': len(table)}

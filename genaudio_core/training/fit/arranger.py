@@ -16,8 +16,10 @@ from genaudio_core.models.arranger.part_tagger import PartTagger, PartTaggerConf
 from genaudio_core.models.arranger.published import CONFIGS as PUBLISHED
 from genaudio_core.models.arranger.published import PublishedArranger, PublishedConfig
 from genaudio_core.score.instruments import find_instrument, instrument_code
-from genaudio_core.training.loops.run_folder import cosine, rebuild
-from genaudio_core.training.loops.sequence_loop import Task, add_run_arguments, fit, launch
+from genaudio_core.training.loops.arguments import add_sequence_arguments
+from genaudio_core.training.loops.checkpoints import rebuild
+from genaudio_core.training.loops.optimizers import cosine
+from genaudio_core.training.loops.sequences import Task, fit, launch
 from genaudio_core.training.scores.packed_scores import ScoreData
 from genaudio_core.training.scores.part_batches import Mixture, MixtureSampler, apart_from, collate
 
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='works to be judged by, arrays (n, 2 or more) of time and pitch: left out')  # fmt: skip
     parser.add_argument('--parts', default='violin,violin,viola,cello',
                         help='of the published configurations: the parts that all pieces must have')  # fmt: skip
-    add_run_arguments(parser, rate=2e-3)
+    add_sequence_arguments(parser, rate=2e-3)
 
 
 class Loss(nn.Module):

@@ -11,8 +11,9 @@ from genaudio_core.command_line import share, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.models.tokens import TokenConfig, TokenModel
 from genaudio_core.music.layouts import LIVE
-from genaudio_core.training.loops.run_folder import read_checkpoint
-from genaudio_core.training.loops.sequence_loop import Task, add_run_arguments, fit, launch
+from genaudio_core.training.loops.arguments import add_sequence_arguments
+from genaudio_core.training.loops.checkpoints import read_checkpoint
+from genaudio_core.training.loops.sequences import Task, fit, launch
 from genaudio_core.training.scores.batches import WindowSampler, bar_line
 from genaudio_core.training.scores.packed_scores import ScoreData
 from genaudio_core.training.scores.tokenizers import Tokenizer, note_starts
@@ -30,7 +31,7 @@ def add_token_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--length', type=whole('--length', 16, 65_536), default=1024, help='tokens in a sequence')
     parser.add_argument('--balance', type=share('--balance'), default=0.5, help='1: sources by size, 0: all alike')
     parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
-    add_run_arguments(parser, rate=5e-4)
+    add_sequence_arguments(parser, rate=5e-4)
 
 
 def pad(sequences: list[np.ndarray], length: int) -> dict[str, Tensor]:
@@ -92,7 +93,7 @@ class _Loss(torch.nn.Module):
 
 
 def train(name: str, args: argparse.Namespace) -> dict:
-    """Train the baseline `name`; see `sequence_loop.fit`.
+    """Train the baseline `name`; see `sequences.fit`.
 
     Raises
     ------

@@ -11,36 +11,31 @@ average. ``log.csv`` holds training and validation (decibels of improvement over
 """
 
 import argparse
-import json
+import contextlib
+import functools
 import math
 import random
-import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from genaudio_core.command_line import minutes, notice, number, seed, share, whole
+from genaudio_core.command_line import number, share, whole
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write, make_folder, read_arrays
+from genaudio_core.files import read_arrays
 from genaudio_core.models.band_separator import BandConfig, BandSeparator
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.sound.spectrogram import bands_to_bins
+from genaudio_core.training.loops.arguments import add_separator_arguments, limit_threads
 from genaudio_core.training.loops.average import Average
-from genaudio_core.training.loops.run_folder import (
-    Budget,
-    Optimizers,
-    a_device,
-    append_row,
-    begin_with,
-    cosine,
-    reading_run,
-    rebuild,
-    save_checkpoint,
-)
+from genaudio_core.training.loops.checkpoints import begin_with, rebuild
+from genaudio_core.training.loops.loop import Ahead, Trainee, train
+from genaudio_core.training.loops.optimizers import Optimizers, cosine
+from genaudio_core.training.loops.time_limit import TimeLimit
 from genaudio_core.training.mixtures.clip_store import ClipStore
 from genaudio_core.training.mixtures.device_mixtures import DeviceBatches, MixturesOnDevice
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker, SoloMixture
@@ -249,21 +244,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'prepare-bands; the first is for validation too')  # fmt: skip
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
     parser.add_argument('--queries', type=Path, help='.npz of label -> (n, 128): what the encoders make of each label')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the run')
-    parser.add_argument('--minutes', type=minutes(), default=60, help='stop after this long; run again to go on')
-    parser.add_argument('--total-minutes', type=minutes('--total-minutes'),
-                        help='the learning rate reaches its end here')  # fmt: skip
-    parser.add_argument('--batch', type=whole('--batch', 1, 65_536), default=16)
-    parser.add_argument('--rate', type=number('--rate', above=0, high=10), default=2e-3)
-    parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
     parser.add_argument('--width', type=whole('--width', 1, 8192), help='of unet (24)')
     parser.add_argument('--max-width', type=whole('--max-width', 1, 8192), help='of unet (192)')
     parser.add_argument('--film', type=whole('--film', 0, 8192),
                         help='width of what steers the decoder of unet (64); 0: late fusion alone')  # fmt: skip
     parser.add_argument('--frames', type=whole('--frames', 1, 100000), default=128)
-    parser.add_argument(
-        '--start-from', type=Path, help='weights of another run; layers that they lack start from scratch'
-    )
     parser.add_argument('--noise', type=share('--noise'),
                         help='share of mixtures in which a source holds noise without a label')  # fmt: skip
     parser.add_argument('--two', action='store_true', help='two sources in every mixture')
@@ -274,10 +259,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='dB of the equalisers that sources are heard through (a GPU has its own)')  # fmt: skip
     parser.add_argument('--network', choices=('bands', 'unet'), default='bands', help='the one that is shipped, or '
                         'CLIPSep-small')  # fmt: skip
-    parser.add_argument('--device', type=a_device, default='cpu', help='cpu, or cuda: mixtures are then made there')
-    parser.add_argument('--hours', type=number('--hours', 0, 100_000), default=40, help='of sound that a GPU holds')
-    parser.add_argument('--no-check', dest='check', action='store_false', help='leave validation out')
-    parser.add_argument('--seed', type=seed(), default=1)
+    add_separator_arguments(parser, batch=16, valid_every=4)
 
 
 def new_network(args: argparse.Namespace, query_dim: int) -> Small:
@@ -294,28 +276,16 @@ def new_network(args: argparse.Namespace, query_dim: int) -> Small:
 
 
 def run(args: argparse.Namespace) -> dict:
+    limit = TimeLimit.of(args)
     torch.manual_seed(args.seed)
     device = torch.device(args.device)
-    if device.type == 'cpu':
-        torch.set_num_threads(1)
+    limit_threads(args.threads)
     torch.set_float32_matmul_precision('high')
     space = QuerySpace.load(args.space)
     model = new_network(args, space.dim).to(device)
     config = model.config
-    if args.start_from and not (args.out / 'last.pt').exists():
+    if args.start_from:
         begin_with(model, args.start_from)
-    average = Average(model)
-    optimiser = Optimizers(model, muon=args.optimizer == 'muon', axes=(2, 4))
-    make_folder(args.out)
-    state_path = args.out / 'last.pt'
-    step, spent = 0, 0.0
-    if state_path.exists():
-        with reading_run(state_path):
-            state = torch.load(state_path, weights_only=True, map_location=device)
-            model.load_state_dict(state['model'])
-            optimiser.resume(state['optimiser'])
-            average.state, step, spent = state['average'], state['step'], state['spent']
-        notice(f'going on from step {step}')
     seconds = args.frames * config.hop_length / config.sample_rate
     mixing = MixtureConfig(seconds=seconds, speed=args.speed, stems=SHARE_STEMS)
     if args.noise is not None:
@@ -326,80 +296,56 @@ def run(args: argparse.Namespace) -> dict:
     n_queries, share_absent = (2, SHARE_ABSENT) if steered else (MAX_SOURCES + 1, 1.0)
     if two:
         n_queries, share_absent = 3, 1.0
-    variants: dict[str, np.ndarray] = {}
-    if args.queries:
-        variants = read_arrays(args.queries, 'table of queries')
-    quiet = MixtureConfig(seconds=seconds, noise=0.0, related=0.0)
-    exact = QueryBook(space, spread=0.0)
-    held: list[dict[str, Tensor]] = []
-    check_at = time.monotonic() + 150
-    losses: list[Tensor] = []
-    gains: list[Tensor] = []
-    result: dict = {}
-    total_minutes = args.total_minutes or spent + args.minutes
-    before = spent
+    variants = read_arrays(args.queries, 'table of queries') if args.queries else {}
 
-    def save() -> None:
-        with atomic_write(state_path) as temporary:
-            torch.save({'model': model.state_dict(), 'optimiser': optimiser.state_dict(), 'average': average.state,
-                        'step': step, 'spent': spent}, temporary)  # fmt: skip
-        plain = build_small(config.to_dict())
-        plain.load_state_dict(average.state)
-        plain.eval()
-        valid = None
-        if args.check and not held and (sounds := SoundSet(args.sounds[0])).select(split='valid', kind='solo'):
-            watch, plain_features, draw = MixtureMaker(sounds, 'valid', quiet), Features(config), random.Random(9)
-            held.extend(
-                make_batch(watch, plain_features, exact, draw, 16, args.frames, n_queries=2, share_absent=0.0,
-                           n_sources=2)
-                for _ in range(8)
-            )  # fmt: skip
-        if held:
-            with torch.inference_mode():
-                valid = round(float(np.mean([loss_of(plain, batch)[1].item() for batch in held])), 3)
-        row = {'step': step, 'minutes': round(spent, 2), 'loss': _mean(losses, 4), 'gain_db': _mean(gains, 3),
-               'valid_gain_db': valid}  # fmt: skip
-        asked = {'queries': space.queries} if space.queries else {}  # the user's own encoder: for the card
-        save_checkpoint(args.out / 'best.safetensors', plain, config.to_dict(), **row, **asked)
-        append_row(args.out / 'log.csv', row)
-        losses.clear()
-        gains.clear()
-        result.update(row)
-        print(json.dumps(row), flush=True)
+    @contextlib.contextmanager
+    def made_here(step: int) -> Iterator[Iterator[dict[str, Tensor]]]:
+        asked = {'n_queries': n_queries, 'share_absent': share_absent, 'n_sources': 2 if two else None}
+        yield _made_here(args, mixing, QueryBook(space, variants), Features(config, args.colour), step, asked)
 
-    if device.type == 'cpu':
-        features = Features(config, args.colour)
-        book = QueryBook(space, variants)
-        source = _ProcessorBatches(args, mixing, book, features, n_queries, share_absent, two, step)
-    else:
-        if two or args.noise is not None:
-            raise GenaudioError('--two, --nit and --noise are for --device cpu.')
+    def made_there(step: int) -> DeviceBatches:
         bank = ClipStore(args.sounds, device, 1, args.hours)
         mixtures = MixturesOnDevice(bank, Features(config), query_vectors(space, variants), mixing, args.frames)
-        source = DeviceBatches(mixtures, step, args.batch, n_queries, share_absent, args.seed)
-    with source as batches, Budget(args.minutes) as budget:
-        while budget:
-            spent = before + budget.spent
-            rate = args.rate * min(1.0, (step + 1) / 50) * cosine(spent / total_minutes)
-            batch = next(batches)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type != 'cpu'):
-                loss, gain = loss_of(model, batch)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimiser.step(rate)
-            average.update(model, step)
-            losses.append(loss.detach())
-            gains.append(gain.detach())
-            step += 1
-            if time.monotonic() > check_at:
-                check_at = time.monotonic() + 240
-                save()
-    save()
-    return result
+        return DeviceBatches(mixtures, step, args.batch, n_queries, share_absent, args.seed)
 
+    if device.type != 'cpu' and (two or args.noise is not None):
+        raise GenaudioError('--two, --nit and --noise are for --device cpu.')
 
-def _mean(values: list[Tensor], digits: int) -> float:
-    return round(float(torch.stack(values).mean()), digits) if values else 0.0
+    def loss(batch: dict[str, Tensor]) -> tuple[Tensor, int, dict[str, Tensor]]:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type != 'cpu'):
+            value, gain = loss_of(model, batch)
+        return value, args.batch, {'gain_db': gain.detach()}
+
+    @functools.cache
+    def held_out() -> list[dict[str, Tensor]]:
+        sounds = SoundSet(args.sounds[0])
+        if not sounds.select(split='valid', kind='solo'):
+            return []
+        quiet = MixtureConfig(seconds=seconds, noise=0.0, related=0.0)
+        mixer, features, rng = MixtureMaker(sounds, 'valid', quiet), Features(config), random.Random(9)
+        return [
+            make_batch(mixer, features, QueryBook(space, spread=0.0), rng, 16, args.frames, n_queries=2,
+                       share_absent=0.0, n_sources=2)
+            for _ in range(8)
+        ]  # fmt: skip
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        if not args.valid_every or not held_out():
+            return {'valid_gain_db': math.nan}
+        plain = network.cpu()
+        assert isinstance(plain, Small)
+        with torch.inference_mode():
+            return {'valid_gain_db': float(np.mean([loss_of(plain, batch)[1].item() for batch in held_out()]))}
+
+    with Ahead(made_here if device.type == 'cpu' else made_there) as batches:
+        trainee = Trainee(
+            model, config.to_dict(), {'model': config.to_dict(), 'seed': args.seed}, batches, loss, validate,
+            lambda step, share: args.rate * min(1.0, (step + 1) / 50) * cosine(share),
+            Optimizers(model, muon=args.optimizer == 'muon', axes=(2, 4)), total_minutes=args.total_minutes,
+            watch='valid_gain_db', average=Average(model), clip=5.0,
+            info={'queries': space.queries} if space.queries else {},  # the user's own encoder: for the card
+        )  # fmt: skip
+        return train(trainee, args.out, limit, steps=args.steps, every_minutes=args.valid_every or math.inf)
 
 
 def query_vectors(space: QuerySpace, variants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -412,27 +358,17 @@ def query_vectors(space: QuerySpace, variants: dict[str, np.ndarray]) -> dict[st
     return found
 
 
-class _ProcessorBatches:
-    """Batches made by this processor."""
-
-    def __init__(self, args: argparse.Namespace, mixing: MixtureConfig, book: QueryBook, features: Features,
-                 n_queries: int, share_absent: float, two: bool, first: int):  # fmt: skip
-        self.args, self.mixing, self.book, self.features, self.step = args, mixing, book, features, first
-        self.asked = {'n_queries': n_queries, 'share_absent': share_absent, 'n_sources': 2 if two else None}
-        self.mixer = MixtureMaker(SoundSet(*args.sounds), 'train', mixing)
-
-    def __enter__(self) -> '_ProcessorBatches':
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def __next__(self) -> dict[str, Tensor]:
+def _made_here(
+    args: argparse.Namespace, mixing: MixtureConfig, book: QueryBook, features: Features, step: int, asked: dict
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the batches from `step` on, made by this processor."""
+    mixer = MixtureMaker(SoundSet(*args.sounds), 'train', mixing)
+    while True:
         # Long runs read the index again: sounds may still be in the making.
-        if self.step and self.step % 400 == 0:
-            self.mixer = MixtureMaker(SoundSet(*self.args.sounds), 'train', self.mixing)
-        rng = random.Random(self.args.seed * 1_000_003 + self.step)
-        self.step += 1
-        batch = make_batch(self.mixer, self.features, self.book, rng, self.args.batch, self.args.frames, **self.asked)
+        if step and step % 400 == 0:
+            mixer = MixtureMaker(SoundSet(*args.sounds), 'train', mixing)
+        rng = random.Random(args.seed * 1_000_003 + step)
+        step += 1
+        batch = make_batch(mixer, features, book, rng, args.batch, args.frames, **asked)
         batch['energy'] = batch['energy'].contiguous(memory_format=torch.channels_last)
-        return batch
+        yield batch

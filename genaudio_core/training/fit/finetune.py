@@ -24,8 +24,8 @@ from genaudio_core.files import make_folder, no_checkpoint, presets_dir, where_c
 from genaudio_core.music.events import bar_steps
 from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.training.fit.mmt import Loss, evaluate, load_mmt
-from genaudio_core.training.loops.run_folder import save_checkpoint
-from genaudio_core.training.loops.sequence_loop import Task, fit, launch
+from genaudio_core.training.loops.checkpoints import save_checkpoint
+from genaudio_core.training.loops.sequences import Task, fit, launch
 from genaudio_core.training.scores.batches import WindowSampler, bar_line, collate, fixed_windows
 from genaudio_core.training.scores.packed_scores import PackedPiece, ScoreData, near_duplicates, pack, read_piece
 from genaudio_core.training.scores.score_files import find_scores

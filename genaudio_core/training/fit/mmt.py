@@ -13,8 +13,9 @@ from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.models.growing import grow
 from genaudio_core.models.mmt import CONFIGS, MMT, MMTConfig
 from genaudio_core.music.layouts import CHORD, NOTE, PART
-from genaudio_core.training.loops.run_folder import rebuild
-from genaudio_core.training.loops.sequence_loop import Task, add_run_arguments, fit, launch
+from genaudio_core.training.loops.arguments import add_sequence_arguments
+from genaudio_core.training.loops.checkpoints import rebuild
+from genaudio_core.training.loops.sequences import Task, fit, launch
 from genaudio_core.training.scores.batches import WindowSampler, collate, fixed_windows, published_windows
 from genaudio_core.training.scores.packed_scores import ScoreData
 
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--balance', type=share('--balance'), default=0.5, help='1: sources by size, 0: all alike')
     parser.add_argument('--exclude', default='', help='sources to leave out, comma-separated')
     parser.add_argument('--as-published', action='store_true', help=AS_PUBLISHED)
-    add_run_arguments(parser, rate=2e-3)
+    add_sequence_arguments(parser, rate=2e-3)
     parser.set_defaults(**dict.fromkeys(DEFAULTS))
 
 

@@ -17,24 +17,27 @@ Queries are rows of a table, picked by one-hot labels. For LabelSep the table is
 one-hot vector *is* a learned vector for each label.
 """
 
-import json
+import math
 import random
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import atomic_write, make_folder, read_arrays
 from genaudio_core.models.clipsep_small import CLIPSepSmall, SmallConfig
 from genaudio_core.training.fit.clipsep import Features, error_db, loss_of, make_batch
 from genaudio_core.training.loops.average import Average
-from genaudio_core.training.loops.run_folder import Optimizers, append_row, begin_with, reading_run
+from genaudio_core.training.loops.checkpoints import begin_with
+from genaudio_core.training.loops.loop import Trainee
+from genaudio_core.training.loops.loop import train as train_in_loop
+from genaudio_core.training.loops.optimizers import Optimizers
+from genaudio_core.training.loops.run_folder import Run, reading_run
+from genaudio_core.training.loops.time_limit import TimeLimit
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
 from genaudio_core.training.queries.space import QuerySpace, encode_with_teacher
 from genaudio_core.training.sounds.packed_clips import SoundSet
@@ -147,58 +150,41 @@ class Rows:
 
     def __init__(self, folder: Path, plan: Plan, space: QuerySpace | None = None, start_from: Path | None = None):
         self.folder, self.plan = folder, plan
-        self.step = 0
-        state_path, table_path = folder / 'last.pt', folder / 'tables.npz'
-        if state_path.exists():
-            with reading_run(state_path):
-                state = torch.load(state_path, weights_only=True)
-                known = Plan(**{**state['plan'], 'ways': tuple(state['plan']['ways'])})
-            if known != plan:
-                raise GenaudioError(f'{folder} is a comparison with other settings. Give another --out.')
-            with reading_run(table_path):
-                tables = read_arrays(table_path, 'table of queries')
-                self.names = [str(name) for name in tables.pop('names')]
-                self.tables = {key: torch.from_numpy(table) for key, table in tables.items()}
-        else:
+        table_path = folder / 'tables.npz'
+        if not table_path.exists():
             if space is None:
                 raise GenaudioError(f'{folder} is not a comparison; train one first.')
-            state = None
             make_folder(folder)
-            self.names = space.names
             made = make_tables(space, plan.ways)
             with atomic_write(table_path) as temporary, open(temporary, 'wb') as file:
-                np.savez(file, names=np.array(self.names), **made)  # pyright: ignore[reportArgumentType]
-            self.tables = {key: torch.from_numpy(value) for key, value in made.items()}
+                np.savez(file, names=np.array(space.names), **made)  # pyright: ignore[reportArgumentType]
+        saved = Run(folder, self.settings).load()
+        with reading_run(table_path):
+            tables = read_arrays(table_path, 'table of queries')
+            self.names = [str(name) for name in tables.pop('names')]
+            self.tables = {key: torch.from_numpy(table) for key, table in tables.items()}
         self.models: dict[str, CLIPSepSmall] = {}
-        self.averages: dict[str, Average] = {}
-        self.optimisers: dict[str, Optimizers] = {}
         for way in plan.ways:
             source, heads = WAYS[way]
             torch.manual_seed(plan.seed)  # what networks have in common begins alike
             config = SmallConfig(width=plan.width, max_width=plan.max_width, film=plan.film, noise_heads=heads,
                                  query_dim=self.tables[source].shape[1])  # fmt: skip
-            model = CLIPSepSmall(config)
-            if start_from is not None and state is None and source == 'text':
-                begin_with(model, start_from)
-            self.models[way] = model
-            self.averages[way] = Average(model)
-            self.optimisers[way] = Optimizers(model, muon=plan.optimizer == 'muon', axes=(2, 4))
-            if state is not None:
-                with reading_run(state_path):
-                    model.load_state_dict(state[way]['model'])
-                    self.averages[way].state = state[way]['average']
-                    self.optimisers[way].load_state_dict(state[way]['optimiser'])
-        if state is not None:
-            self.step = state['step']
+            self.models[way] = CLIPSepSmall(config)
+            if start_from is not None and saved is None and source == 'text':
+                begin_with(self.models[way], start_from)
+        self.all = nn.ModuleDict(self.models)
+        self.average = Average(self.all)
+        parts = [Optimizers(model, muon=plan.optimizer == 'muon', axes=(2, 4)).parts for model in self.models.values()]
+        self.optimizers = Optimizers.of(*(part for own in parts for part in own))
+        self.step = 0
+        if saved is not None:
+            with reading_run(folder / 'last.optimizer'):
+                self.average.state, self.step = saved['average'], saved['step']
 
-    def save(self) -> None:
-        plan = {**self.plan.__dict__, 'ways': list(self.plan.ways)}
-        state: dict = {'plan': plan, 'step': self.step}
-        for way, model in self.models.items():
-            state[way] = {'model': model.state_dict(), 'average': self.averages[way].state,
-                          'optimiser': self.optimisers[way].state_dict()}  # fmt: skip
-        with atomic_write(self.folder / 'last.pt') as temporary:
-            torch.save(state, temporary)
+    @property
+    def settings(self) -> dict:
+        """The plan, as a run folder keeps it."""
+        return {**asdict(self.plan), 'ways': list(self.plan.ways)}
 
     def query(self, way: str, one_hot: Tensor) -> Tensor:
         """One-hot labels (B, N, n_labels) -> queries (B, N, dim); two fixed ones where nothing is asked."""
@@ -213,57 +199,54 @@ class Rows:
     def averaged(self, way: str) -> CLIPSepSmall:
         """Return the network to be used: its running average."""
         model = CLIPSepSmall(self.models[way].config)
-        model.load_state_dict(self.averages[way].state)
+        prefix = f'{way}.'
+        own = {name[len(prefix) :]: value for name, value in self.average.state.items() if name.startswith(prefix)}
+        model.load_state_dict(own)
         return model.eval()
 
-    def _fork(self) -> None:
-        """Give the noise-invariant network the weights of the plain one; its noise heads are its own."""
-        if 'nit' in self.models:
+    def begin_step(self, step: int) -> None:
+        """Count a step; where its time has come, give the noise-invariant network the weights of the plain one."""
+        self.step = step
+        if step == self.plan.warmup and 'nit' in self.models:  # its noise heads are its own
             self.models['nit'].load_state_dict(self.models['text'].state_dict(), strict=False)
-            self.averages['nit'].state |= {k: v.clone() for k, v in self.averages['text'].state.items()}
+            text = {name: value for name, value in self.average.state.items() if name.startswith('text.')}
+            self.average.state |= {f'nit.{name[5:]}': value.clone() for name, value in text.items()}
 
-    def learn(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        """Take a step with every network; return way -> improvement in dB (of the training mixtures)."""
-        # It falls with the root of the steps and weights are averaged: a run may stop anywhere, and go on.
-        plan = self.plan
-        rate = plan.rate * min(1.0, (self.step + 1) / WARMUP, (FALL / (self.step + 1)) ** 0.5)
-        gains = {}
-        if self.step == plan.warmup:
-            self._fork()
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int, dict[str, Tensor]]:
+        """Return the sum of all losses, and way -> improvement in dB (of the training mixtures)."""
+        losses, gains = [], {}
         for way, model in self.models.items():
-            if way == 'nit' and self.step < plan.warmup:
+            if way == 'nit' and self.step < self.plan.warmup:
+                gains[way] = torch.tensor(math.nan)
                 continue
             own = {**batch, 'query': self.query(way, batch['query'])}
-            measure = published_loss if plan.loss == 'published' else loss_of
+            measure = published_loss if self.plan.loss == 'published' else loss_of
             loss, gain = (pit_loss if WAYS[way][0] == 'none' else measure)(model, own)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            self.optimisers[way].step(rate)
-            self.averages[way].update(model, self.step)
-            gains[way] = gain.item()
-        self.step += 1
-        return gains
+            losses.append(loss)
+            gains[way] = gain.detach()
+        return torch.stack(losses).sum(), self.plan.batch, gains
 
 
-def train(rows: Rows, sounds: SoundSet, steps: int, *, minutes: float = float('inf')) -> None:
+def train(rows: Rows, sounds: SoundSet, steps: int, limit: TimeLimit | None = None) -> None:
     """Train all ways up to `steps` in all, or until the time is up; what is there is saved."""
-    plan, began = rows.plan, time.monotonic()
+    plan = rows.plan
     some = next(iter(rows.models.values())).config
     config = replace(some, query_dim=len(rows.names))
     seconds = plan.frames * config.hop_length / config.sample_rate
     mixing = MixtureConfig(seconds=seconds, noise=plan.noise, noise_db=NOISE_DB, noise_in_source=True)
     mixer = MixtureMaker(sounds, 'train', mixing)
     features, book = Features(config), OneHotBook(rows.names)
-    window = []
-    while rows.step < steps and (time.monotonic() - began) / 60 < minutes:
-        rng = random.Random(plan.seed * 1_000_003 + rows.step)
-        batch = make_batch(mixer, features, book, rng, plan.batch, plan.frames, n_queries=N_QUERIES, n_sources=2)
-        window.append(rows.learn(batch))
-        if rows.step % 50 == 0 or rows.step == steps:
-            rows.save()
-            row = {'step': rows.step, 'minutes': round((time.monotonic() - began) / 60, 2)}
-            row |= {way: round(float(np.mean([w.get(way, np.nan) for w in window])), 3) for way in rows.models}
-            append_row(rows.folder / 'log.csv', row)
-            notice(json.dumps(row))
-            window = []
-    rows.save()
+
+    def batch(step: int, _: int) -> dict[str, Tensor]:
+        rng = random.Random(plan.seed * 1_000_003 + step)
+        return make_batch(mixer, features, book, rng, plan.batch, plan.frames, n_queries=N_QUERIES, n_sources=2)
+
+    def rate(step: int, _: float) -> float:
+        # It falls with the root of the steps and weights are averaged: a run may stop anywhere, and go on.
+        return plan.rate * min(1.0, (step + 1) / WARMUP, (FALL / (step + 1)) ** 0.5)
+
+    trainee = Trainee(
+        rows.all, rows.settings, rows.settings, batch, rows.loss, lambda network: {}, rate, rows.optimizers,
+        average=rows.average, clip=5.0, apart=[*rows.models.values()], before_step=rows.begin_step,
+    )  # fmt: skip
+    rows.step = train_in_loop(trainee, rows.folder, limit or TimeLimit(), steps=steps, every_steps=50)['step']

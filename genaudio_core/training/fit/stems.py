@@ -4,28 +4,24 @@
 
 * No accelerator needed: products are in bfloat16 where the processor has them (Intel's AMX), and mixtures are made in a
   process beside. What a step draws depends on the seed and its number.
-* Stops after `--minutes` and resumes where it stopped (network, optimiser, average, step). The learning rate falls
-  with the minutes spent of all that were planned (`--total-minutes`).
-* ``log.csv`` holds the losses, ``valid.csv`` the SI-SDR improvement by family; ``best.safetensors`` is the running
-  average of the weights and the words it knows, which is what gets exported; ``last.pt`` is for resuming.
+* The learning rate falls with the minutes spent of all that were planned (`--total-minutes`).
+* ``log.csv`` holds the losses and the SI-SDR improvement by family; ``best.safetensors`` is the running
+  average of the weights and the words it knows, which is what gets exported.
 """
 
 import argparse
 import itertools
-import json
 import math
 import queue
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor, nn
 
-from genaudio_core.command_line import minutes, number, seed, share, threads, whole
+from genaudio_core.command_line import share, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, make_folder, read_arrays
 from genaudio_core.models.dual_path import Block
@@ -34,18 +30,13 @@ from genaudio_core.processes.child_process import CONTEXT, ChildProcess, begin
 from genaudio_core.sound.loudness import rms
 from genaudio_core.sound.low_delay_stft import windows
 from genaudio_core.sound.separation_metrics import si_sdr
-from genaudio_core.training.loops.run_folder import (
-    HALF,
-    Budget,
-    Optimizers,
-    a_device,
-    append_row,
-    begin_with,
-    cosine,
-    read_checkpoint,
-    reading_run,
-    write_checkpoint,
-)
+from genaudio_core.training.loops.arguments import add_separator_arguments, limit_threads
+from genaudio_core.training.loops.average import Average
+from genaudio_core.training.loops.checkpoints import begin_with, read_checkpoint
+from genaudio_core.training.loops.loop import Ahead, Trainee
+from genaudio_core.training.loops.loop import train as train_in_loop
+from genaudio_core.training.loops.optimizers import HALF, Optimizers, cosine
+from genaudio_core.training.loops.time_limit import TimeLimit
 from genaudio_core.training.mixtures.band_mixtures import FAMILY_WORDS, SHARE_COMPOSED, BandMixtures, batch_of, family
 from genaudio_core.training.mixtures.clip_store import ClipStore
 from genaudio_core.training.mixtures.device_mixtures import BandsOnDevice, DeviceBatches
@@ -190,66 +181,47 @@ def improvement(
     return result
 
 
-class Trainer:
-    """Network, optimiser and average of a run folder."""
+def keep(step: int) -> float:
+    """Share of the average that stays at step number `step`."""
+    return min(0.998, 1 - 1 / (1 + (step + 1) / 5))
 
-    def __init__(self, run: Path, config: StreamSeparatorConfig, queries: QueryTable, muon: bool = True,
-                 start_from: Path | None = None, half: bool = False, device: str = 'cpu'):  # fmt: skip
-        self.run, self.half, self.device = run, half, torch.device(device)
-        make_folder(run)
-        self.step, self.minutes = 0, 0.0
-        self.losses: list[Tensor] = []
-        saved: dict[str, Any] = {}
-        if (run / 'last.pt').exists():
-            with reading_run(run / 'last.pt'):
-                saved = torch.load(run / 'last.pt', weights_only=True, map_location=self.device)
-                config = StreamSeparatorConfig(**saved['config'])
-        self.model = StreamSeparator(config).to(self.device)
-        self.average = StreamSeparator(config).to(self.device)
-        self.sounder = Sounder(self.model, torch.bfloat16 if half else torch.float32)
-        self.optimiser = Optimizers(self.model, weight_decay=1e-3, muon=muon, axes=(2, 4))
-        if saved:
-            with reading_run(run / 'last.pt'):
-                self.model.load_state_dict(saved['model'])
-                self.average.load_state_dict(saved['average'])
-                self.optimiser.resume(saved['optimiser'])
-                self.step, self.minutes = saved['step'], saved['minutes']
-        else:
-            if start_from:
-                begin_with(self.model, start_from, without=(WORDS,))
-                self._silence(read_checkpoint(start_from)[1])
-            self.average.load_state_dict(self.model.state_dict())
-        self.queries = queries
 
-    @torch.no_grad()
-    def _silence(self, config: dict[str, Any]) -> None:
-        """Let the blocks that a network of `config` lacks begin by adding nothing, so that it goes on as it was."""
-        for blocks, known in ((self.model.trunk, config['trunk']), (self.model.asked, config['asked'])):
-            for block in list(blocks)[known:]:
-                assert isinstance(block, Block)
-                block.along.out.weight.zero_()
-                block.across.out.weight.zero_()
+def new_network(config: StreamSeparatorConfig, start_from: Path | None = None) -> StreamSeparator:
+    """Return a network of `config`, with the weights of a checkpoint where it has them.
 
-    def train_step(self, batch: Batch | DeviceBatch, rate: float) -> None:
-        """One update."""
-        tensors = [torch.as_tensor(part, device=self.device) for part in batch]
-        size = len(tensors[0])
-        at_once = AT_ONCE if self.device.type == 'cpu' else size
-        losses = []
-        for i in range(0, size, at_once):
-            part = [tensor[i : i + at_once] for tensor in tensors]
-            loss = self._loss_of(*part) * (len(part[0]) / size)
-            loss.backward()
-            losses.append(loss.detach())
-        self.losses.append(torch.stack(losses).sum())
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        self.optimiser.step(rate)
-        self.step += 1
+    Blocks that the checkpoint lacks begin by adding nothing, so that it goes on as it was.
+    """
+    model = StreamSeparator(config)
+    if start_from is not None:
+        begin_with(model, start_from, without=(WORDS,))
+        old = read_checkpoint(start_from)[1]
         with torch.no_grad():
-            keep = min(0.998, 1 - 1 / (1 + self.step / 5))
-            get_ema_multi_avg_fn(keep)([*self.average.parameters()], [*self.model.parameters()], self.step)
+            for blocks, known in ((model.trunk, old['trunk']), (model.asked, old['asked'])):
+                for block in list(blocks)[known:]:
+                    assert isinstance(block, Block)
+                    block.along.out.weight.zero_()
+                    block.across.out.weight.zero_()
+    return model
 
-    def _loss_of(self, mixture: Tensor, mix: Tensor, target: Tensor, query: Tensor) -> Tensor:
+
+class BatchLoss:
+    """The loss of a batch, in portions that a processor's cache holds; products in bfloat16 where `half`."""
+
+    def __init__(self, model: StreamSeparator, half: bool):
+        self.model, self.half, self.device = model, half, model.gather.device
+        self.sounder = Sounder(model, torch.bfloat16 if half else torch.float32)
+
+    def portions(self, batch: Batch | DeviceBatch) -> Iterator[tuple[DeviceBatch, float]]:
+        """Yield parts of a batch and their shares."""
+        mixture, mix, target, query = (torch.as_tensor(part, device=self.device) for part in batch)
+        size = len(mixture)
+        at_once = AT_ONCE if self.device.type == 'cpu' else size
+        for i in range(0, size, at_once):
+            part = slice(i, i + at_once)
+            yield (mixture[part], mix[part], target[part], query[part]), len(mixture[part]) / size
+
+    def __call__(self, batch: DeviceBatch) -> tuple[Tensor, int, dict[str, Tensor]]:
+        mixture, mix, target, query = batch
         features, spectra = self.sounder.hear(mixture, mix)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             masks, _ = self.model(features, query)
@@ -258,28 +230,7 @@ class Trainer:
         # The first hops are heard without their past.
         part = slice(c.n_fft - 2 * c.hop + COLD * c.hop, c.n_fft - 2 * c.hop + estimate.shape[-1])
         heard = (mixture * mix[..., None]).sum(1)[:, part]
-        return separation_loss(estimate[..., COLD * c.hop :], target[..., part], heard)
-
-    def loss(self, steps: int) -> float | None:
-        """Return the mean loss of the last `steps` steps of this call."""
-        return float(torch.stack(self.losses[-steps:]).mean()) if self.losses else None
-
-    def save(self) -> None:
-        np.savez(self.run / 'queries.npz', **self.queries)  # pyright: ignore[reportArgumentType]
-        words = sorted(self.queries)
-        vectors = torch.from_numpy(np.stack([self.queries[word][0] for word in words]))
-        info = {'step': self.step, 'minutes': round(self.minutes, 1), 'loss': self.loss(100), 'words': words}
-        weights = {**{name: value.cpu() for name, value in self.average.state_dict().items()}, WORDS: vectors}
-        write_checkpoint(self.run / 'best.safetensors', weights, self.model.config.as_dict(), info)
-        with atomic_write(self.run / 'last.pt') as temporary:
-            torch.save(
-                {
-                    'config': self.model.config.as_dict(), 'model': self.model.state_dict(),
-                    'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
-                    'step': self.step, 'minutes': self.minutes,
-                },
-                temporary,
-            )  # fmt: skip
+        return separation_loss(estimate[..., COLD * c.hop :], target[..., part], heard), len(mixture), {}
 
 
 def make_batch(source: BandMixtures, size: int, queries: QueryTable, seed: int, step: int) -> Batch:
@@ -335,15 +286,16 @@ def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndar
 
 def train(
     sounds: Sequence[Path],
-    run: Path,
+    out: Path,
+    limit: TimeLimit,
     *,
-    minutes: float,
     total_minutes: float | None = None,
+    steps: float = math.inf,
     batch: int = 8,
     frames: int = 256,
     n_queries: int = 4,
     composed: float = SHARE_COMPOSED,
-    lr: float = 2e-3,
+    rate: float = 2e-3,
     queries: QueryTable | None = None,
     config: StreamSeparatorConfig | None = None,
     seed: int = 0,
@@ -354,12 +306,13 @@ def train(
     beside: bool = True,
     device: str = 'cpu',
     hours: float = 40.0,
-    on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Train for `minutes` of wall time; see the module's notes.
+    """Train as `loop.train` does; see the module's notes.
 
     Parameters
     ----------
+    valid_every
+        Minutes between validations; 0: none.
     half
         Products in bfloat16, on processors that have them.
     beside
@@ -370,56 +323,48 @@ def train(
     Returns
     -------
     dict
-        step, loss (of the last hundred steps), minutes (in all), audio_seconds_per_second.
+        What `loop.train` returns, and audio_seconds_per_second.
     """
-    start = config or StreamSeparatorConfig()
+    c = config or StreamSeparatorConfig()
+    table = out / 'queries.npz'
     if queries is None:  # a run goes on with the vectors it began with
-        table = run / 'queries.npz'
-        queries = read_arrays(table, 'table of queries') if table.exists() else placeholder_queries(start.query_dim)
-    trainer = Trainer(run, start, queries, muon, start_from, half, device)
-    c = trainer.model.config
-    before = trainer.minutes
-    total = (total_minutes or before + minutes) or 1.0
+        queries = read_arrays(table, 'table of queries') if table.exists() else placeholder_queries(c.query_dim)
+    torch.manual_seed(seed)
+    model = new_network(c, start_from).to(device)
     n_samples = c.n_fft + (frames - 1) * c.hop
     # An accelerator may begin before all is rendered; on a processor what is missing is told at once.
-    waits = trainer.device.type != 'cpu'
-    there = [SoundSet(path) for path in sounds if not waits or (path / 'index.jsonl').is_file()]
+    there = [SoundSet(path) for path in sounds if device == 'cpu' or (path / 'index.jsonl').is_file()]
     valid = BandMixtures(there if valid_every else [], 'valid', n_queries=4, augment=False)
-    last_save = last_valid = time.monotonic()
-    first = trainer.step
-    if trainer.device.type == 'cpu':
-        source = Batches(beside, trainer.step, sounds, n_samples, n_queries, composed, batch, queries, seed)
-    else:
-        bands = BandsOnDevice(ClipStore(sounds, trainer.device, 2, hours), queries, n_queries, n_samples, composed)
-        source = DeviceBatches(bands, trainer.step, batch, seed)
-    with source as batches, Budget(minutes) as budget:
-        while budget:
-            trainer.minutes = before + budget.spent
-            rate = lr * min(1.0, (trainer.step + 1) / 100) * cosine(trainer.minutes / total)
-            trainer.train_step(next(batches), rate)
-            if trainer.step % 20 == 0:
-                loss = trainer.loss(20) or 0.0
-                del trainer.losses[:-100]
-                row = {'step': trainer.step, 'minutes': trainer.minutes, 'loss': loss, 'lr': rate}
-                append_row(run / 'log.csv', row)
-                if on_step:
-                    on_step(trainer.step, loss)
-            if time.monotonic() - last_save > 120:
-                trainer.save()
-                last_save = time.monotonic()
-            if valid.groups and time.monotonic() - last_valid > valid_every * 60:
-                scores = improvement(trainer.average, valid, queries, 40)
-                row = {'step': trainer.step, 'minutes': trainer.minutes, 'scores': json.dumps(scores)}
-                append_row(run / 'valid.csv', row)
-                last_valid = time.monotonic()
-        spent = budget.spent
-    trainer.minutes = before + spent
-    trainer.save()
-    heard = (trainer.step - first) * batch * frames * c.hop / c.sample_rate
-    return {
-        'step': trainer.step, 'loss': trainer.loss(100),
-        'minutes': trainer.minutes, 'audio_seconds_per_second': heard / max(60 * spent, 1e-9),
-    }  # fmt: skip
+    words = sorted(queries)
+
+    def made_there(step: int) -> DeviceBatches:
+        store = ClipStore(sounds, torch.device(device), 2, hours)
+        return DeviceBatches(BandsOnDevice(store, queries, n_queries, n_samples, composed), step, batch, seed)
+
+    def made_here(step: int) -> Batches:
+        return Batches(beside, step, sounds, n_samples, n_queries, composed, batch, queries, seed)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        if not valid.groups:
+            return {}
+        assert isinstance(network, StreamSeparator)
+        scores = improvement(network, valid, queries, 40)
+        return {'valid_db': scores.pop('mean')} | {f'{name}_db': value for name, value in scores.items()}
+
+    loss = BatchLoss(model, half)
+    make_folder(out)
+    with atomic_write(table) as temporary, open(temporary, 'wb') as file:
+        np.savez(file, **queries)  # pyright: ignore[reportArgumentType]
+    with Ahead(made_here if device == 'cpu' else made_there) as batches:
+        trainee = Trainee(
+            model, c.as_dict(), {'model': c.as_dict(), 'seed': seed}, batches, loss, validate,
+            lambda step, share: rate * min(1.0, (step + 1) / 100) * cosine(share),
+            Optimizers(model, weight_decay=1e-3, muon=muon, axes=(2, 4)), total_minutes=total_minutes,
+            watch='valid_db', average=Average(model, keep), clip=5.0, portions=loss.portions, info={'words': words},
+            tensors={WORDS: torch.from_numpy(np.stack([queries[word][0] for word in words]))},
+        )  # fmt: skip
+        report = train_in_loop(trainee, out, limit, steps=steps, every_minutes=valid_every or math.inf)
+    return report | {'audio_seconds_per_second': report['items_per_s'] * frames * c.hop / c.sample_rate}
 
 
 class Batches:
@@ -459,11 +404,6 @@ class Batches:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', nargs='+', type=Path, required=True, help='folders made by prepare-bands')
     parser.add_argument('--space', type=Path, help='.npz of a query space; default: the vectors the run began with')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the run')
-    parser.add_argument('--minutes', type=minutes(), default=60.0, help='stop after this long; run again to go on')
-    parser.add_argument('--total-minutes', type=minutes('--total-minutes'),
-                        help='the learning rate reaches its end here')  # fmt: skip
-    parser.add_argument('--batch', type=whole('--batch', 1, 65536), default=8)
     parser.add_argument('--frames', type=whole('--frames', 1, 100000), default=256, help='of a mixture')
     parser.add_argument('--queries', type=whole('--queries', 1, 64), default=4,
                         help='asked of each mixture; they share the trunk')  # fmt: skip
@@ -474,25 +414,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='blocks before the query; those that --start-from lacks add nothing yet')  # fmt: skip
     parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto',
                         help='products in bfloat16 (auto: where the processor has them)')  # fmt: skip
-    parser.add_argument('--start-from', type=Path, help='weights of another run; new layers start from scratch')
-    parser.add_argument('--rate', type=number('--rate', above=0, high=10), default=2e-3)
-    parser.add_argument('--optimizer', choices=('muon', 'adam'), default='muon')
-    parser.add_argument('--threads', type=threads(), default=1)
-    parser.add_argument('--device', type=a_device, default='cpu', help='cpu, or cuda: mixtures are then made there')
-    parser.add_argument('--hours', type=number('--hours', 0, 100_000), default=40, help='of sound that a GPU holds')
-    parser.add_argument('--valid-every', type=number('--valid-every', 0, 1e6), default=10, help='minutes; 0: never')
-    parser.add_argument('--seed', type=seed(), default=0)
+    add_separator_arguments(parser, batch=8, valid_every=10)
+    parser.set_defaults(seed=0)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    torch.set_num_threads(args.threads)
+    limit_threads(args.threads)
     torch.set_float32_matmul_precision('high')
     table = queries_of_space(args.space) if args.space else None
     dim = next(iter(table.values())).shape[-1] if table else StreamSeparatorConfig.query_dim
     return train(
-        args.sounds, args.out, minutes=args.minutes, total_minutes=args.total_minutes, batch=args.batch,
-        frames=args.frames, n_queries=args.queries, composed=args.composed, lr=args.rate, queries=table, seed=args.seed,
-        muon=args.optimizer == 'muon', start_from=args.start_from,
+        args.sounds, args.out, TimeLimit.of(args), total_minutes=args.total_minutes, steps=args.steps, batch=args.batch,
+        frames=args.frames, n_queries=args.queries, composed=args.composed, rate=args.rate, queries=table,
+        seed=args.seed, muon=args.optimizer == 'muon', start_from=args.start_from,
         half=args.bf16 == 'yes' or (args.bf16 == 'auto' and (HALF or args.device != 'cpu')),
         device=args.device, hours=args.hours, valid_every=args.valid_every,
         config=StreamSeparatorConfig(hop=args.hop, query_dim=dim, trunk=args.trunk),

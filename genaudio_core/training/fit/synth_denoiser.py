@@ -19,8 +19,9 @@ from genaudio_core.models.clipsonic import HEARD, NOTHING, WORDS, Denoiser, Deno
 from genaudio_core.sound.mel import BANDS, LOG_FLOOR, unpack_mel
 from genaudio_core.synthesis.diffusion import schedule
 from genaudio_core.synthesis.mel_patches import PatchCodec
-from genaudio_core.training.loops.averaged_loop import add_run_arguments, train
-from genaudio_core.training.loops.run_folder import begin_with, read_checkpoint, rebuild
+from genaudio_core.training.loops.arguments import add_average_arguments
+from genaudio_core.training.loops.averaged import fit
+from genaudio_core.training.loops.checkpoints import begin_with, read_checkpoint, rebuild
 from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.packed_mels import FRAMES, Balanced, SynthesisData
 
@@ -109,9 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--keep', type=whole('--keep', 1, 8192), default=128, help='numbers of a token')
     parser.add_argument('--words', type=share('--words'), default=WORD_SHARE,
                         help='share of queries that are the text of the label (0: the paper)')  # fmt: skip
-    parser.add_argument('--start-from', type=Path, metavar='CHECKPOINT',
-                        help='start with the weights of another run; layers that it lacks start at zero')  # fmt: skip
-    add_run_arguments(parser, rate=2e-3, batch=48, average=0.995, log_every=150)
+    add_average_arguments(parser, rate=2e-3, batch=48, average=0.995, log_every=150, start_from=True)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -164,7 +163,7 @@ def run(args: argparse.Namespace) -> dict:
         'data': args.data.name, 'net': args.net, 'width': config.width, 'depth': config.depth, 'patch': codec.frames,
         'keep': codec.size, 'words': args.words, 'batch': args.batch, 'seed': args.seed, 'rate': args.rate,
     }  # fmt: skip
-    return train(
+    return fit(
         model,
         config.to_dict(),
         settings,

@@ -14,8 +14,9 @@ from torch import Tensor
 from genaudio_core.command_line import whole
 from genaudio_core.models.clipsonic import PriorConfig, PriorNetwork
 from genaudio_core.synthesis.diffusion import schedule
-from genaudio_core.training.loops.averaged_loop import add_run_arguments, train
-from genaudio_core.training.loops.run_folder import rebuild
+from genaudio_core.training.loops.arguments import add_average_arguments
+from genaudio_core.training.loops.averaged import fit
+from genaudio_core.training.loops.checkpoints import rebuild
 from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.packed_mels import Balanced, SynthesisData
 
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='made by genaudio-train prepare-synthesis')
     parser.add_argument('--space', type=Path, required=True, help='query space (.npz)')
     parser.add_argument('--width', type=whole('--width', 1, 8192), default=192)
-    add_run_arguments(parser, rate=2e-3, batch=256, average=0.995, log_every=500)
+    add_average_arguments(parser, rate=2e-3, batch=256, average=0.995, log_every=500)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -89,4 +90,4 @@ def run(args: argparse.Namespace) -> dict:
         return {'valid': prior_loss(averaged, {name: value.to(args.device) for name, value in batch.items()}).item()}
 
     settings = {'data': args.data.name, 'width': args.width, 'batch': args.batch, 'seed': args.seed, 'rate': args.rate}
-    return train(model, config.to_dict(), settings, args, loss=loss, validate=validate, watch='valid')
+    return fit(model, config.to_dict(), settings, args, loss=loss, validate=validate, watch='valid')

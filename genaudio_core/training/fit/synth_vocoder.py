@@ -18,8 +18,9 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.models.vocoder import VocoderConfig, VocoderNetwork
 from genaudio_core.sound.mel import HOP, N_FFT, level_gain, log_mel, mel_magnitude
 from genaudio_core.synthesis.mel_patches import PatchCodec
-from genaudio_core.training.loops.averaged_loop import add_run_arguments, train
-from genaudio_core.training.loops.run_folder import begin_with, rebuild
+from genaudio_core.training.loops.arguments import add_average_arguments
+from genaudio_core.training.loops.averaged import fit
+from genaudio_core.training.loops.checkpoints import begin_with, rebuild
 from genaudio_core.training.sounds.packed_clips import Clip, SoundSet
 
 HELP = 'the bundled vocoder: mel spectrograms into sound'
@@ -118,8 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--frames', type=whole('--frames', 1, 100_000), default=64, help='of an excerpt (11.6 ms each)')
     parser.add_argument('--width', type=whole('--width', 1, 8192), default=144)
     parser.add_argument('--depth', type=whole('--depth', 1, 256), default=5)
-    parser.add_argument('--start-from', type=Path, metavar='CHECKPOINT', help='begin with the weights of another run')
-    add_run_arguments(parser, rate=2e-3, batch=8, average=0.99, log_every=200)
+    add_average_arguments(parser, rate=2e-3, batch=8, average=0.99, log_every=200, start_from=True)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -146,4 +146,4 @@ def run(args: argparse.Namespace) -> dict:
 
     settings = {'width': args.width, 'depth': args.depth, 'batch': args.batch, 'frames': args.frames,
                 'seed': args.seed, 'rate': args.rate, 'codec': codec is not None}  # fmt: skip
-    return train(model, config.to_dict(), settings, args, loss=loss, validate=validate, watch='valid')
+    return fit(model, config.to_dict(), settings, args, loss=loss, validate=validate, watch='valid')

@@ -5,8 +5,10 @@ from genaudio_core import lazily
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        'run_folder': ('Run', 'read_checkpoint', 'write_checkpoint'),
-        'sequence_loop': ('Task', 'fit'),
+        'loop': ('Trainee', 'train'),
+        'checkpoints': ('begin_with', 'read_checkpoint', 'rebuild', 'save_checkpoint', 'write_checkpoint'),
+        'optimizers': ('Optimizers',),
         'average': ('Average',),
+        'time_limit': ('TimeLimit',),
     },
 )

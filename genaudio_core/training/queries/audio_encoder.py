@@ -5,52 +5,62 @@ the SoundFont: clips are played faster and slower, through other rooms and micro
 exactly where it stopped: what is drawn depends on seed and step only.
 """
 
-import json
 import math
 import random
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write, make_folder
 from genaudio_core.models.query_encoder import AudioNet, AudioNetConfig
 from genaudio_core.query.audio_encoder import drawn_to
 from genaudio_core.sound.spectrogram import bands_to_bins
 from genaudio_core.training.loops.average import Average
-from genaudio_core.training.loops.run_folder import begin_with, reading_run, rebuild, save_checkpoint
+from genaudio_core.training.loops.checkpoints import begin_with, rebuild
+from genaudio_core.training.loops.loop import Trainee, train
+from genaudio_core.training.loops.optimizers import Optimizers
+from genaudio_core.training.loops.time_limit import TimeLimit
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
 from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.lexicon import NAMES
 from genaudio_core.training.sounds.packed_clips import SoundSet, at_speed
 
-RATE, WARMUP, FALL = 2e-3, 50, 300  # peak learning rate, steps until it is there, and from which it falls
+WARMUP, FALL = 50, 300  # steps until the peak learning rate is there, and from which it falls
 SPEED = 0.12  # by how much a clip is played faster or slower, each way: two semitones
 
 
 def audio_batch(
-    mixer: MixtureMaker, gather: Tensor, config: AudioNetConfig, rng: random.Random, size: int, *, vary: bool = False
+    mixer: MixtureMaker,
+    gather: Tensor,
+    config: AudioNetConfig,
+    rng: random.Random,
+    size: int,
+    *,
+    vary: bool = False,
+    only: Sequence[str] = (),
 ) -> tuple[Tensor, Tensor]:
     """Return (energies (B, 1, bands, frames), concept numbers (B,)): single sounds, sometimes with a little else.
 
-    With `vary` they are heard at other speeds, through other rooms and microphones, and with holes in time and band.
+    With `vary` they are heard at other speeds, through other rooms and microphones, and with holes in time and band;
+    `only` are the labels to draw from (default: all).
     """
+    known = only or mixer.labels
     window = torch.hann_window(config.n_fft)
     n_samples = int(config.frames * config.hop_length)
     audio, labels = [], []
     while len(audio) < size:
         # Rare labels are heard as often as common ones: an example may be of anything.
-        label = rng.choice(mixer.labels)
+        label = rng.choice(known)
         clip = mixer.crop(mixer.choose(label, rng), rng)
         if clip is None:
             continue
         if rng.random() < 0.3:
-            other = mixer.crop(mixer.choose(rng.choice(mixer.labels), rng), rng)
+            other = mixer.crop(mixer.choose(rng.choice(known), rng), rng)
             if other is not None:
                 clip = clip + other * 10 ** (rng.uniform(-30, -8) / 20)
         if vary:
@@ -82,18 +92,15 @@ def train_audio(
     space: QuerySpace,
     sounds: Path,
     out: Path,
+    limit: TimeLimit,
     *,
-    minutes: float,
     batch: int = 24,
+    rate: float = 2e-3,
     seed: int = 1,
     steps: float = math.inf,
     start_from: Path | None = None,
 ) -> dict:
-    """Train the audio encoder; write ``audio.safetensors`` in `out`; return how well it does.
-
-    It stops after `minutes`, or at `steps` in all. A run in `out` goes on; `start_from` is a checkpoint that a new one
-    begins with.
-    """
+    """Train the audio encoder as `loop.train` does; return how well it does."""
     torch.manual_seed(seed)
     config = AudioNetConfig()
     model = AudioNet(config)
@@ -101,59 +108,28 @@ def train_audio(
     # A little more than is seen: some of it is played faster.
     mixing = MixtureConfig(seconds=2**SPEED * config.frames * config.hop_length / config.sample_rate)
     concepts = torch.from_numpy(space.concepts)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.02)
     mixer = MixtureMaker(SoundSet(sounds), 'train', mixing)
     if not mixer.labels:
         raise GenaudioError(f'{sounds} contains no sound to train on; make some with: genaudio-train prepare-sounds')
-    make_folder(out)
-    state_path, step = out / 'audio-last.pt', 0
-    if start_from is not None and not state_path.exists():
+    if start_from is not None:
         begin_with(model, start_from)
-    average = Average(model)  # does what a decay of the rate would, whenever the run stops
-    if state_path.exists():
-        with reading_run(state_path):
-            state = torch.load(state_path, weights_only=True)
-            model.load_state_dict(state['model'])
-            optimiser.load_state_dict(state['optimiser'])
-            average.state, step = state['average'], state['step']
-        notice(f'going on from step {step}')
-    recent: list[float] = []
-    began = saved = time.monotonic()
-    result: dict = {}
 
-    def save() -> None:
-        with atomic_write(state_path) as temporary:
-            torch.save({'model': model.state_dict(), 'optimiser': optimiser.state_dict(), 'average': average.state,
-                        'step': step}, temporary)  # fmt: skip
-        plain = AudioNet(config)
-        plain.load_state_dict(average.state)
-        plain.eval()
-        result.update({'steps': step} | audio_accuracy(plain, space, SoundSet(sounds), gather))
-        save_checkpoint(out / 'audio.safetensors', plain, config.to_dict(), **result)
-        line = json.dumps({'loss': round(float(np.mean(recent or [0])), 3)} | result)
-        with (out / 'audio.log').open('a', encoding='utf-8') as file:
-            file.write(line + '\n')
-        notice(line)
-        recent.clear()
-
-    while step < steps and time.monotonic() - began < minutes * 60:
-        rng = random.Random(seed * 7919 + step)
+    def draw(step: int, _: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(seed * 7919 + step)  # of the dropout
-        for group in optimiser.param_groups:
-            group['lr'] = RATE * min(1.0, (step + 1) / WARMUP, math.sqrt(FALL / (step + 1)))
-        energy, labels = audio_batch(mixer, gather, config, rng, batch, vary=True)
-        loss = F.cross_entropy(model(energy) @ concepts.T * 12, labels, label_smoothing=0.05)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        average.update(model, step)
-        recent.append(loss.item())
-        step += 1
-        if time.monotonic() - saved > 300:
-            saved = time.monotonic()
-            save()
-    save()
-    return result
+        return audio_batch(mixer, gather, config, random.Random(seed * 7919 + step), batch, vary=True)
+
+    def loss(drawn: tuple[Tensor, Tensor]) -> tuple[Tensor, int, dict]:
+        energy, labels = drawn
+        return F.cross_entropy(model(energy) @ concepts.T * 12, labels, label_smoothing=0.05), batch, {}
+
+    trainee = Trainee(
+        model, config.to_dict(), {'model': config.to_dict(), 'seed': seed}, draw, loss,
+        lambda network: audio_accuracy(cast(AudioNet, network), space, SoundSet(sounds), gather),
+        lambda step, _: rate * min(1.0, (step + 1) / WARMUP, math.sqrt(FALL / (step + 1))),
+        Optimizers.of(torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.02)), watch='valid_top1',
+        average=Average(model), clip=None,  # the average does what a decay of the rate would, whenever the run stops
+    )  # fmt: skip
+    return train(trainee, out, limit, steps=steps, every_minutes=5)
 
 
 def audio_accuracy(model: AudioNet, space: QuerySpace, sounds: SoundSet, gather: Tensor, n: int = 384) -> dict:
@@ -175,20 +151,19 @@ def audio_accuracy(model: AudioNet, space: QuerySpace, sounds: SoundSet, gather:
     return result
 
 
-def audio_vectors(run: Path, sounds: Path, per_label: int, seed: int = 5) -> dict[str, np.ndarray]:
-    """Return label -> (per_label, dim): what examples of training clips ask for, by `run`'s encoder and space."""
-    checkpoint = run / 'audio.safetensors'
+def audio_vectors(
+    checkpoint: Path, space: QuerySpace, sounds: Path, per_label: int, seed: int = 5
+) -> dict[str, np.ndarray]:
+    """Return label -> (per_label, dim): what examples of training clips ask for, by the encoder of a checkpoint."""
     model, _ = rebuild(checkpoint, lambda config: AudioNet(AudioNetConfig(**config)), 'the audio encoder')
     config = model.config
     gather = torch.from_numpy(bands_to_bins(config.n_fft // 2 + 1, config.bands, config.base)).T.contiguous()
     mixing = MixtureConfig(seconds=config.frames * config.hop_length / config.sample_rate)
     mixer = MixtureMaker(SoundSet(sounds), 'train', mixing)
     table, rng = {}, random.Random(seed)
-    concepts = QuerySpace.load(run / 'space.npz').concepts
     for label in mixer.labels:
-        one = MixtureMaker.__new__(MixtureMaker)
-        one.__dict__.update(mixer.__dict__, labels=[label], by_label={label: mixer.by_label[label]})
         with torch.inference_mode():
-            heard = model(audio_batch(one, gather, config, rng, per_label)[0]).numpy()
-        table[label] = np.stack([drawn_to(concepts, vector) for vector in heard])  # as `QueryEncoder.example` does
+            heard = model(audio_batch(mixer, gather, config, rng, per_label, only=[label])[0]).numpy()
+        # As `QueryEncoder.example` does.
+        table[label] = np.stack([drawn_to(space.concepts, vector) for vector in heard])
     return table

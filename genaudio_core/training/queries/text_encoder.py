@@ -6,16 +6,20 @@ labels of recordings go to where the teacher puts them. The table learns both at
 
 import random
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from genaudio_core.command_line import notice
-from genaudio_core.files import make_folder
 from genaudio_core.models.query_encoder import TextTable, TextTableConfig
 from genaudio_core.query.text_encoder import text_features
-from genaudio_core.training.loops.run_folder import save_checkpoint
+from genaudio_core.training.loops.average import Average
+from genaudio_core.training.loops.loop import Trainee, train
+from genaudio_core.training.loops.optimizers import Optimizers
+from genaudio_core.training.loops.time_limit import TimeLimit
 from genaudio_core.training.queries.space import QuerySpace, encode_with_teacher
 from genaudio_core.training.sounds.lexicon import CONCEPTS, NAMES
 
@@ -56,59 +60,69 @@ def teacher_words(limit: int = 1500) -> list[str]:
     return whole[:limit]
 
 
-def train_text(space: QuerySpace, labels: list[str], out: Path, *, steps: int = 1000, seed: int = 1) -> dict:
-    """Train the word table; write ``text.safetensors`` in `out`; return how well it does."""
-    make_folder(out)
-    rng = random.Random(seed)
+def train_text(
+    space: QuerySpace,
+    labels: list[str],
+    out: Path,
+    limit: TimeLimit,
+    *,
+    steps: int = 1000,
+    batch: int = 256,
+    rate: float = 0.01,
+    seed: int = 1,
+) -> dict:
+    """Train the word table as `loop.train` does; return how well it does.
+
+    Five eighths of a batch are phrases of the lexicon, the others what the teacher places.
+    """
     torch.manual_seed(seed)
     phrases = [(p, i) for i, c in enumerate(CONCEPTS) for p in (c.name, *c.synonyms)]
     known = {p for p, _ in phrases}
     known_words = {w for p in known for w in p.split()}
-    others = [w for w in {*labels, *teacher_words()} if w not in known and w not in known_words]
-    others.sort()
+    others = sorted(w for w in {*labels, *teacher_words()} if w not in known and w not in known_words)
     notice(f'encoding with the teacher: {len(others)} words')
     placed = torch.from_numpy(space.place(encode_with_teacher(others)))
     concepts = torch.from_numpy(space.concepts)
     model = TextTable(TextTableConfig())
     buckets = model.config.buckets
     other_ids = [text_features(w, buckets) for w in others]
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            group['lr'] = 0.01 * (1 - step / steps) + 1e-5
-        ids: list[list[int]] = []
-        targets = []
-        labels_of = []
-        for _ in range(160):
-            phrase, index = phrases[rng.randrange(len(phrases))]
+    n_phrases = batch * 5 // 8
+
+    def draw(step: int, _: int) -> tuple[list[list[int]], Tensor, Tensor]:
+        """Return (buckets of each text, targets (batch, dim), concept numbers (n_phrases,))."""
+        rng = random.Random(seed * 1_000_003 + step)
+        drawn = [phrases[rng.randrange(len(phrases))] for _ in range(n_phrases)]
+        texts = []
+        for phrase, _index in drawn:
             text = rng.choice(_TURNS).format(phrase)
             if rng.random() < 0.5:
                 text = misspell(text, rng)
                 if rng.random() < 0.2:
                     text = misspell(text, rng)
-            ids.append(text_features(text, buckets))
-            targets.append(concepts[index])
-            labels_of.append(index)
-        for _ in range(96):
-            k = rng.randrange(len(others))
-            ids.append(other_ids[k])
-            targets.append(placed[k])
-        flat = torch.tensor([i for one in ids for i in one])
+            texts.append(text)
+        strange = [rng.randrange(len(others)) for _ in range(batch - n_phrases)]
+        wanted = torch.tensor([index for _, index in drawn])
+        ids = [text_features(text, buckets) for text in texts] + [other_ids[k] for k in strange]
+        return ids, torch.cat([concepts[wanted], placed[strange]]), wanted
+
+    def loss(drawn: tuple[list[list[int]], Tensor, Tensor]) -> tuple[Tensor, int, dict[str, Tensor]]:
+        ids, targets, wanted = drawn
         offsets = torch.tensor([0, *np.cumsum([len(one) for one in ids])[:-1]])
-        vectors = model(flat, offsets)
-        away = 1 - (vectors * torch.stack(targets)).sum(dim=1)
-        apart = F.cross_entropy(vectors[:160] @ concepts.T * 12, torch.tensor(labels_of))
-        loss = away.mean() + 0.3 * apart
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        if step % 250 == 0:
-            notice(f'step {step}: away {away[:160].mean():.3f} others {away[160:].mean():.3f} apart {apart:.3f}')
-    model.eval()
-    result = text_accuracy(model, concepts, seed + 1)
-    save_checkpoint(out / 'text.safetensors', model, model.config.to_dict(), **result, names=list(NAMES),
-                    concepts=np.round(space.concepts, 4).tolist(), phrases=dict(phrases))  # fmt: skip
-    return result
+        vectors = model(torch.tensor([i for one in ids for i in one]), offsets)
+        away = 1 - (vectors * targets).sum(dim=1)
+        apart = F.cross_entropy(vectors[:n_phrases] @ concepts.T * 12, wanted)
+        figures = {'away': away[:n_phrases].mean(), 'others': away[n_phrases:].mean(), 'apart': apart}
+        return away.mean() + 0.3 * apart, batch, {name: value.detach() for name, value in figures.items()}
+
+    trainee = Trainee(
+        model, model.config.to_dict(), {'model': model.config.to_dict(), 'seed': seed, 'steps': steps}, draw, loss,
+        lambda network: text_accuracy(cast(TextTable, network), concepts, seed + 1),
+        lambda step, _: rate * (1 - step / steps) + 1e-5,
+        Optimizers.of(torch.optim.Adam(model.parameters(), lr=rate)), watch='typo_accuracy', clip=None,
+        average=Average(model, lambda step: 0.0),  # no average: the rate falls to nothing
+        info={'names': list(NAMES), 'concepts': np.round(space.concepts, 4).tolist(), 'phrases': dict(phrases)},
+    )  # fmt: skip
+    return train(trainee, out, limit, steps=steps, every_steps=250)
 
 
 def text_accuracy(model: TextTable, concepts: torch.Tensor, seed: int) -> dict:

@@ -1,0 +1,119 @@
+"""Checkpoints: the weights of a network and what rebuilds it, in one safetensors file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write, no_checkpoint
+
+Network = TypeVar('Network', bound=nn.Module)
+
+
+def save_checkpoint(path: Path, model: nn.Module, config: dict, **info: object) -> None:
+    """Weights and what rebuilds the model, in one safetensors file."""
+    write_checkpoint(path, model.state_dict(), config, info)
+
+
+def write_checkpoint(path: Path, weights: dict[str, Tensor], config: dict, info: dict) -> None:
+    """The same for weights alone."""
+    metadata = {'config': json.dumps(config), 'info': json.dumps(info, default=str)}
+    with atomic_write(path) as temporary:
+        save_file({name: weight.contiguous() for name, weight in weights.items()}, temporary, metadata)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
+    """(weights, config, info) of a checkpoint of `save_checkpoint`.
+
+    Raises
+    ------
+    GenaudioError
+        If it is missing, damaged, no checkpoint of ours, or holds NaN or infinite weights.
+    """
+    metadata = _metadata(path)
+    weights = load_file(path)
+    for name, value in weights.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise GenaudioError(f"{path} contains NaN or infinite weights ('{name}'): training diverged.")
+    return weights, json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
+
+
+def rebuild(path: Path, build: Callable[[dict], Network], what: str) -> tuple[Network, dict]:
+    """Return the network of a checkpoint, in eval mode, and what is known about it.
+
+    Parameters
+    ----------
+    build
+        Makes the network of the checkpoint's configuration.
+    what
+        It is, for the one line that tells when the checkpoint is of something else.
+
+    Raises
+    ------
+    GenaudioError
+        If it is missing, damaged, or of another network.
+    """
+    weights, config, info = read_checkpoint(path)
+    try:
+        model = build(config)
+        model.load_state_dict(weights)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        line = str(error).splitlines()[0]
+        raise GenaudioError(f'{path} is not a checkpoint of {what} ({line}).') from error
+    return model.eval(), info
+
+
+def begin_with(model: nn.Module, path: Path, without: tuple[str, ...] = ()) -> None:
+    """Load the weights of a checkpoint of like shape; what it lacks stays as it is, so that a network may grow.
+
+    Parameters
+    ----------
+    without
+        Tensors of the checkpoint that are no weights.
+
+    Raises
+    ------
+    GenaudioError
+        If shapes differ, or it has parts that the model lacks.
+    """
+    weights = {name: value for name, value in read_checkpoint(path)[0].items() if name not in without}
+    own = model.state_dict()
+    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
+    if wrong:
+        raise GenaudioError(f'{path} is of another shape: {wrong[0]} does not fit. Leave --start-from out.')
+    model.load_state_dict(own | {name: value.float() for name, value in weights.items()})
+
+
+def read_checkpoint_info(path: Path) -> dict:
+    """What a checkpoint says on its making, without its weights.
+
+    Raises
+    ------
+    GenaudioError
+        As `read_checkpoint` does.
+    """
+    return json.loads(_metadata(path).get('info', '{}'))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.exists():
+        raise no_checkpoint(path)
+    try:
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        if path.suffix.lower() in ('.pt', '.pth', '.ckpt', '.bin'):
+            raise GenaudioError(
+                f"{path} is a file of torch's own, as authors publish their models. Convert it first: genaudio-export "
+                f'import mmt {path} (or clipsep), and give the .safetensors that this writes.'
+            ) from None
+        raise GenaudioError(f'{path} is not a safetensors checkpoint, or it is damaged ({error}).') from None
+    if 'config' not in metadata:
+        raise GenaudioError(f'{path} does not say how to rebuild its model; give best.safetensors of a run.')
+    return metadata
