@@ -3,7 +3,7 @@
     import genaudio_core as ga
 
     model = ga.load('live')                                   # a bundled name, or the path of an .onnx file
-    song = model.continue_('phrase.mid', beats=16, seed=1)    # also generate, accompany, infill, arrange
+    song = model.continue_('phrase.mid', beats=16, seed=1)    # also generate, accompany, infill
     song.save('song.mid')                                     # a Score: tracks of notes, in beats (quarter notes)
 
     stems = ga.separate('song.wav', ['drums', 'a flute'])     # {'drums': float32 (2, n_samples), ...}
@@ -15,7 +15,8 @@ The same input and seed give the same notes and samples as the command ``genaudi
 
 * Scores: `read_midi`, `Score.save`, `Score`, `Track`, `Note`, `Tempo`, `Meter`. Times are in beats; `Score.seconds_at`
   and `Score.beat_at` are the bridge to seconds.
-* Music: `load` gives a `MusicModel`. Wishes are keyword arguments (``key='D minor'``, ``instruments='violin, cello'``,
+* Music: `load` gives a `MusicModel`, or an `Arranger`: ``ga.load('arranger').arrange('hymn.mid', 'flute, cello')``.
+  Wishes are keyword arguments (``key='D minor'``, ``instruments='violin, cello'``,
   ``temperature=0.9``); `Controls` names them all.
 * Sound: arrays are float32 (channels, n_samples), full scale 1; rates are in Hz. `read_audio`, `write_audio`;
   `AudioReader` and `AudioWriter` go block by block. `separate` and `Separator` are offline (any rate, any length);
@@ -39,6 +40,7 @@ _PUBLIC = {
     'genaudio_core.sound.audio_files': ('AudioReader', 'AudioWriter', 'read_audio', 'write_audio'),
     'genaudio_core.errors': ('GenaudioError',),
     'genaudio_core.library.calls': ('Stems', 'bundled_models', 'load', 'separate', 'synthesize'),
+    'genaudio_core.library.arranger': ('Arranger',),
     'genaudio_core.library.music_model': ('MusicModel',),
     'genaudio_core.query.encoder': ('QueryEncoder',),
     'genaudio_core.query.vector': ('Query', 'morph'),
@@ -78,6 +80,7 @@ def lazily(package: str, public: Mapping[str, Sequence[str]]) -> tuple[Callable[
 
 
 __all__ = [
+    'Arranger',
     'AudioReader',
     'AudioWriter',
     'Controls',
@@ -110,6 +113,7 @@ __all__ = [
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from genaudio_core.continuation.sampling import Controls
     from genaudio_core.errors import GenaudioError
+    from genaudio_core.library.arranger import Arranger
     from genaudio_core.library.calls import Stems, bundled_models, load, separate, synthesize
     from genaudio_core.library.music_model import MusicModel
     from genaudio_core.query.encoder import QueryEncoder

@@ -1,4 +1,4 @@
-"""What may be told to a band or to stems from outside: the one form of a message, whoever sends it.
+"""What may be told to a band from outside: the one form of a message, whoever sends it.
 
 OSC, the panel and keys all make such a mapping, with one verb and what belongs to it::
 
@@ -8,7 +8,6 @@ OSC, the panel and keys all make such a mapping, with one verb and what belongs 
     {'take': 2}                               go to this take of the last answer, counted from 1
     {'preset': 'duet'}                        play on with a bundled preset
     {'pad': 36, 'file': 'takes/snare.wav'}    a sound file onto a pad
-    {'query': 1, 'words': 'violin'}           stems: what stem 1 is, counted from 1
 
 `checked` is the guard where they come in: a wrong one is one line for the person. Whether a name means anything is
 for who takes it to say.
@@ -31,7 +30,6 @@ VERBS: dict[str, dict[str, str]] = {
     'take': {'take': _COUNT},
     'preset': {'preset': _TEXT},
     'pad': {'pad': _COUNT, 'file': _TEXT},
-    'query': {'query': _COUNT, 'words': _TEXT},
 }
 """verb -> its fields and what they hold."""
 

@@ -207,7 +207,7 @@ def make_take(
             'continue': ['--beats', str(BARS * prompt.bar)],
             'arrange': ['--instruments', ','.join(prompt.arranged)],
         }[mode]
-        words = [mode, *words, *more, *(['--model', model] if model else [])]
+        words = [mode, *words, *more, *(['--model', model] if model and mode != 'arrange' else [])]
     told = run(words)
     by_rule = float(told.get('by_rule') or 0.0)
     return {'accompany': _accompanied, 'continue': _continued, 'arrange': _arranged, 'rehearse': _rehearsed}[mode](

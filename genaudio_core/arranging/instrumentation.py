@@ -7,7 +7,7 @@ import numpy as np
 
 from genaudio_core.arranging.assigning import NOBODY, Costs, assign
 from genaudio_core.arranging.part_model import PartModel
-from genaudio_core.continuation.arranging import emptied, handed_on, many_are, nearest
+from genaudio_core.arranging.players import emptied, handed_on, many_are, nearest
 from genaudio_core.continuation.generation import Generated, Progress, no_progress
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.part_features import mixture_order

@@ -1,5 +1,5 @@
 """Music that goes on: the decoder, the continuer that can rewind, sampling (free, or under direction), and what is
-built on them: continue, generate, accompany, fill in, arrange.
+built on them: continue, generate, accompany, fill in.
 """
 
 from genaudio_core import lazily
@@ -14,7 +14,6 @@ __getattr__, __dir__ = lazily(
         'directing': ('DirectedSampler',),
         'generation': ('continue_score', 'generate'),
         'accompaniment': ('accompany', 'infill'),
-        'arranging': ('arrange',),
         'description': ('understand',),
     },
 )

@@ -19,7 +19,7 @@ from genaudio_core.query.encoder import QueryEncoder
 from genaudio_core.query.vector import QUERY_DIM, Query
 
 if TYPE_CHECKING:
-    from genaudio_core.arranging.part_model import PartModel
+    from genaudio_core.library.arranger import Arranger
     from genaudio_core.library.music_model import MusicModel
     from genaudio_core.query.audio_encoder import AudioEncoder
     from genaudio_core.query.text_encoder import TextEncoder
@@ -38,7 +38,7 @@ PathOrStr = str | PathLike[str]
 @overload
 def load(name: Literal['live'], *, provider: str = 'auto', threads: int = 1) -> 'MusicModel': ...
 @overload
-def load(name: Literal['arranger'], *, provider: str = 'auto', threads: int = 1) -> 'PartModel': ...
+def load(name: Literal['arranger'], *, provider: str = 'auto', threads: int = 1) -> 'Arranger': ...
 @overload
 def load(name: Literal['separator'], *, provider: str = 'auto', threads: int = 1) -> 'Separator': ...
 @overload
@@ -61,8 +61,8 @@ def load(name: PathOrStr, *, provider: str = 'auto', threads: int = 1) -> Any:
     =============== ===================== =======================================================================
     bundled         object                does
     =============== ===================== =======================================================================
-    live            `MusicModel`          ``continue_``, ``generate``, ``accompany``, ``infill``, ``arrange``
-    arranger        `PartModel`           tells parts; `arranging.instrument` spreads a score over them with it
+    live            `MusicModel`          ``continue_``, ``generate``, ``accompany``, ``infill``
+    arranger        `Arranger`            ``arrange``: spreads a score over other instruments
     separator       `Separator`           ``separate`` whole sounds, any sample rate; see also `separate`
     stems-live      `MaskNetwork`         what `StreamingSeparator` pulls sounds out of a stream with
     synth-denoiser  `Synthesizer`         ``make`` sounds; see also `synthesize`
@@ -92,9 +92,9 @@ def load(name: PathOrStr, *, provider: str = 'auto', threads: int = 1) -> Any:
 
             return MusicModel.load(path, provider=provider, threads=threads)
         case 'arranger':
-            from genaudio_core.arranging.part_model import PartModel
+            from genaudio_core.library.arranger import Arranger
 
-            return PartModel.load(path, provider=provider, threads=threads)
+            return Arranger.load(path, provider=provider, threads=threads)
         case 'clipsep':
             from genaudio_core.separation.offline import Separator
 

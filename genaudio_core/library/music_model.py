@@ -1,30 +1,22 @@
-"""A model of music as one object: continue, generate, accompany, fill in and arrange whole scores."""
+"""A model of music as one object: continue, generate, accompany and fill in whole scores."""
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
-from os import PathLike
-from pathlib import Path
 from typing import Unpack
 
 from genaudio_core.continuation.accompaniment import accompany, beats_of_bars, infill
-from genaudio_core.continuation.arranging import arrange
 from genaudio_core.continuation.decoder import Decoder
-from genaudio_core.continuation.generation import Generated, continue_score, generate, meter_of, no_progress
+from genaudio_core.continuation.generation import continue_score, generate, meter_of, no_progress
 from genaudio_core.continuation.sampling import Asked, Controls, Wishes
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import find_model
+from genaudio_core.library.scores import PathOrStr, score_of, told
 from genaudio_core.music.keys import Chord, parse_chart
 from genaudio_core.score.instruments import find_instruments
 from genaudio_core.score.notes import Score
-from genaudio_core.score.reading import read_midi
-
-_log = logging.getLogger(__name__)
-
-PathOrStr = str | PathLike[str]
 
 
 class MusicModel:
-    """A model of music: continues, invents, accompanies, fills in and arranges scores.
+    """A model of music: continues, invents, accompanies and fills in scores.
 
     Scores go in as `Score` objects or as paths of MIDI files, and a new `Score` comes out; what went in stays as it
     was. What of a wish could not be met is logged, and is found in the ``remarks`` of the score.
@@ -87,10 +79,10 @@ class MusicModel:
             If the score has nothing that this model can continue, or a wish makes no sense.
         """
         made = continue_score(
-            self.decoder, _score(score), beats, controls=Controls.of(**asked), seed=seed, start=start,
+            self.decoder, score_of(score), beats, controls=Controls.of(**asked), seed=seed, start=start,
             chart=_chart(chords), listen=not free, progress=progress or no_progress,
         )  # fmt: skip
-        return self._told(made)
+        return told(made, self.name)
 
     def generate(
         self, beats: float = 16, *, tempo: float = 100.0, meter: str = '4/4', seed: int = 0,
@@ -115,7 +107,7 @@ class MusicModel:
             self.decoder, beats, instruments=controls.instruments or (), controls=controls, tempo=tempo,
             meter=meter_of(meter), seed=seed, listen=not free, progress=progress or no_progress,
         )  # fmt: skip
-        return self._told(made)
+        return told(made, self.name)
 
     def accompany(
         self, score: Score | PathOrStr, instruments: str | Iterable[str], *, seed: int = 0, chords: str | None = None,
@@ -135,10 +127,10 @@ class MusicModel:
         """
         controls = Controls.of(**asked)
         made = accompany(
-            self.decoder, _score(score), find_instruments(instruments), controls=controls, seed=seed,
+            self.decoder, score_of(score), find_instruments(instruments), controls=controls, seed=seed,
             listen=not free, chart=_chart(chords, free=free), progress=progress or no_progress,
         )  # fmt: skip
-        return self._told(made)
+        return told(made, self.name)
 
     def infill(
         self, score: Score | PathOrStr, bars: tuple[int, int] | int, *, candidates: int = 4, seed: int = 0,
@@ -161,49 +153,14 @@ class MusicModel:
         GenaudioError
             If there are no such bars, or nothing comes before them.
         """
-        given = _score(score)
+        given = score_of(score)
         first, last = (bars, bars) if isinstance(bars, int) else bars
         begin, end = beats_of_bars(given, first, last)
         made = infill(
             self.decoder, given, begin, end, controls=Controls.of(**asked), candidates=candidates, seed=seed,
             listen=not free, chart=_chart(chords, free=free), progress=progress or no_progress,
         )  # fmt: skip
-        return self._told(made)
-
-    def arrange(
-        self, score: Score | PathOrStr, instruments: str | Iterable[str], *, temperature: float = 0.5, seed: int = 0,
-        free: bool = False, progress: Callable[[float], None] | None = None,
-    ) -> Score:  # fmt: skip
-        """Return the notes of a score spread over `instruments` (automatic instrumentation).
-
-        Parameters
-        ----------
-        temperature : float
-            0: always the likeliest instrument.
-        free : bool
-            Whether every note stays as it is, also where an instrument has no such note or no hand free.
-
-        Raises
-        ------
-        GenaudioError
-            If there is nothing to arrange, or the model has no class for an instrument.
-        """
-        made = arrange(
-            self.decoder, _score(score), find_instruments(instruments), temperature=temperature, seed=seed,
-            listen=not free, progress=progress or no_progress,
-        )  # fmt: skip
-        return self._told(made)
-
-    def _told(self, made: Generated) -> Score:
-        lines = made.told(self.name)
-        for line in lines:
-            _log.warning(line)
-        made.score.remarks.extend(lines)
-        return made.score
-
-
-def _score(source: Score | PathOrStr) -> Score:
-    return source if isinstance(source, Score) else read_midi(Path(source))
+        return told(made, self.name)
 
 
 def _chart(chords: str | None, *, free: bool = False) -> Sequence[Sequence[Chord]]:

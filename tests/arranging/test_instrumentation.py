@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bridge.cli import main as genaudio
 from genaudio_core.arranging.instrumentation import instrument
@@ -15,6 +17,7 @@ from genaudio_core.commands.cli import main as train
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import find_model
 from genaudio_core.inference.model_card import ModelCard
+from genaudio_core.music import band_metrics as metrics
 from genaudio_core.music.part_features import mixture_order
 from genaudio_core.score.instruments import RANGE, voices_of
 from genaudio_core.score.notes import Note, Score, Track
@@ -135,3 +138,32 @@ def test_known_parts_are_measured_beside_the_baselines(tmp_path, capsys):
     np.savez(tmp_path / 'notes.npz', **{'duo/hymn': np.array(rows)})
     capsys.readouterr()
     assert train(argv) != 0 and 'quartet' in capsys.readouterr().err
+
+
+@st.composite
+def anything(draw) -> Score:
+    notes = draw(
+        st.lists(
+            st.builds(
+                Note, st.integers(0, 60).map(lambda i: i / 4), st.integers(1, 30).map(lambda i: i / 4),
+                st.integers(0, 127), st.integers(1, 127),
+            ),
+            min_size=1, max_size=60,
+        )
+    )  # fmt: skip
+    return Score([Track.of('piano', sorted(set(notes)))])
+
+
+@settings(max_examples=40, deadline=None)
+@given(anything(), st.sets(st.sampled_from(['flute', 'violin', 'cello', 'trumpet', 'piano', 'bass']), min_size=1))
+def test_nobody_is_given_a_note_he_does_not_have_nor_more_than_he_has_hands(score, names):
+    made = instrument(PartModel.load(find_model('arranger')), score, sorted(names), temperature=8.0, seed=1)
+    for track in made.score.tracks:
+        low, high = metrics.RANGE[track.instrument]
+        # What an octave cannot bring into a narrow range is nobody's.
+        assert metrics.out_of_range(track.notes, track.instrument) in (0, pytest.approx(0, nan_ok=True)), (low, high)
+        assert metrics.too_many_voices(track.notes, track.instrument) in (0, pytest.approx(0, nan_ok=True))
+    left = score.n_notes - made.score.n_notes
+    assert left >= 0
+    if left:
+        assert any('left out' in line for line in made.remarks) or len(names) < 6

@@ -78,7 +78,8 @@ def test_generate_arrange_accompany_infill(capsys, model, phrase_file, tmp_path)
         outs = []
         for take in range(2):
             out = tmp_path / f'{name}{take}.mid'
-            code, text, err = run(capsys, name, *arguments, '-o', str(out), '--model', model, '--seed', '7', '--json')
+            which = 'arranger' if name == 'arrange' else model
+            code, text, err = run(capsys, name, *arguments, '-o', str(out), '--model', which, '--seed', '7', '--json')
             assert code == 0, err
             assert json.loads(text)['notes_out'] > 0
             outs.append(out.read_bytes())

@@ -180,7 +180,6 @@ def test_the_chord_of_a_chart_row_is_the_chord():
 
 def test_every_way_of_writing_takes_a_described_model():
     from genaudio_core.continuation.accompaniment import accompany, infill
-    from genaudio_core.continuation.arranging import arrange
     from genaudio_core.continuation.generation import generate
 
     model_ = decoder('described')
@@ -190,4 +189,3 @@ def test_every_way_of_writing_takes_a_described_model():
         assert new.notes == before.notes
     assert infill(model_, song(6), 8.0, 16.0, seed=1).notes >= 0
     assert generate(model_, 8, instruments=['piano', 'electric-bass'], seed=1).notes > 0
-    assert arrange(model_, song(2), ['violin', 'cello'], seed=1) is not None

@@ -6,13 +6,11 @@ from tiny_decoder import FakeBuffers, FakeDecoder
 
 import genaudio_core.continuation.continuer as continuation
 from genaudio_core.continuation.accompaniment import accompany, infill
-from genaudio_core.continuation.arranging import arrange
 from genaudio_core.continuation.generation import balanced, continue_score, end_of, generate
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.layouts import LIVE, MMT
 from genaudio_core.score import smf
-from genaudio_core.score.instruments import instrument_code
 from genaudio_core.score.notes import Meter, Note, Score, Track
 from genaudio_core.score.reading import midi_bytes, read_midi
 
@@ -147,29 +145,6 @@ def test_generation_for_instruments_and_meter():
 def test_unconditional_generation_names_its_own_ensemble():
     ensembles = {tuple(generate(decoder(), 4, seed=seed).score.instruments) for seed in range(6)}
     assert len(ensembles) > 1 and () not in ensembles
-
-
-def test_arranging_moves_no_note(phrase):
-    made = arrange(decoder(), phrase, ('violin', 'viola', 'cello'), seed=1)
-    assert sorted(note for track in made.score.tracks for note in track.notes) == sorted(
-        note for track in phrase.tracks for note in track.notes
-    )
-    assert set(made.score.instruments) <= {'violin', 'viola', 'cello'}
-
-
-def test_arranging_listens_to_the_model_and_to_ranges():
-    cello = instrument_code('cello')
-
-    def likes_cello(field, chosen):
-        logits = np.zeros(LIVE.sizes[LIVE.index(field)])
-        if field == 'instrument':
-            logits[cello] = 8.0
-        return logits
-
-    score = Score([Track(0, notes=[Note(i, 1, pitch) for i, pitch in enumerate((50, 60, 100, 40))])])
-    made = arrange(decoder(rule=likes_cello), score, ('violin', 'cello'), temperature=0)
-    played = {note.note: track.instrument for track in made.score.tracks for note in track.notes}
-    assert played == {50: 'cello', 60: 'cello', 100: 'violin', 40: 'cello'}
 
 
 def test_accompaniment_keeps_the_given_and_adds_only_the_asked(phrase):

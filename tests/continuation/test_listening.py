@@ -10,7 +10,6 @@ from tiny_decoder import FakeBuffers, FakeDecoder
 
 import genaudio_core.continuation.continuer as continuation
 from genaudio_core.continuation.accompaniment import accompany, infill
-from genaudio_core.continuation.arranging import arrange
 from genaudio_core.continuation.generation import continue_score, generate
 from genaudio_core.continuation.roles import bars_between
 from genaudio_core.continuation.sampling import Controls
@@ -239,35 +238,6 @@ def test_published_layout_and_sampling_and_the_free_model_play_as_ever(encoding,
         return new_notes(made.score, 'piano')
 
     assert (notes() == notes(listen=True)) == (controls is not None)
-
-
-@st.composite
-def anything(draw) -> Score:
-    notes = draw(
-        st.lists(
-            st.builds(
-                Note, st.integers(0, 60).map(lambda i: i / 4), st.integers(1, 30).map(lambda i: i / 4),
-                st.integers(0, 127), st.integers(1, 127),
-            ),
-            min_size=1, max_size=60,
-        )
-    )  # fmt: skip
-    return Score([Track.of('piano', sorted(set(notes)))])
-
-
-@fewer
-@given(anything(), st.sets(st.sampled_from(['flute', 'violin', 'cello', 'trumpet', 'piano', 'bass']), min_size=1))
-def test_nobody_is_given_a_note_he_does_not_have_nor_more_than_he_has_hands(score, names):
-    made = arrange(wild(), score, sorted(names), seed=1, listen=True)
-    for track in made.score.tracks:
-        low, high = metrics.RANGE[track.instrument]
-        # What an octave cannot bring into a narrow range is nobody's.
-        assert metrics.out_of_range(track.notes, track.instrument) in (0, pytest.approx(0, nan_ok=True)), (low, high)
-        assert metrics.too_many_voices(track.notes, track.instrument) in (0, pytest.approx(0, nan_ok=True))
-    left = score.n_notes - made.score.n_notes
-    assert left >= 0
-    if left:
-        assert any('left out' in line for line in made.remarks) or len(names) < 6
 
 
 def test_bars_follow_changes_of_meter():

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridge.system.jack_client import leave
+
 NAME = f'genaudio-test-{os.getpid()}'
 RATE = 48000
 available = shutil.which('jackd') is not None
@@ -147,8 +149,7 @@ class Desk:
                 time.sleep(0.1)
 
     def close(self) -> None:
-        self.client.deactivate()
-        self.client.close()
+        leave(self.client)  # libjack by itself waits for ever where the server has dropped us
 
     def __enter__(self) -> 'Desk':
         return self
