@@ -12,7 +12,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_readable
 
 HELP = 'ask what to do, and start it'
-EXAMPLE = 'genaudio'
+EXAMPLE = 'genaudio welcome'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

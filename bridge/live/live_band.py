@@ -229,7 +229,7 @@ class LiveBand:
 
     def take(self, **message: Any) -> None:
         """Take a message of `control_messages`, from OSC or the panel; from any thread. A wrong one costs a line."""
-        if message.keys() & {'pad', 'preset', 'query'}:
+        if message.keys() & {'pad', 'preset'}:
             self._orders.put(message)
         else:
             self.send(**message)
@@ -238,9 +238,7 @@ class LiveBand:
         """What is not for the session."""
         while not self._orders.empty():
             order = self._orders.get()
-            if 'query' in order:
-                self._notify('A band has no queries; they are for genaudio isolate.')
-            elif 'preset' in order:
+            if 'preset' in order:
                 self._change_to(order['preset'])
             elif self._pads is None:
                 self._notify('This preset has no pads; add a table [pads].')

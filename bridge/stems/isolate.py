@@ -180,6 +180,8 @@ def run(
                 with awake():
                     while not told_to.ended and not controls.ended and time.monotonic() < until:
                         told_to.look(partial(_pause, host, True), partial(_pause, host, False))
+                        if told_to.ended:  # while it was stopped: the children were told, too, and may be gone by now
+                            break
                         host.poll()
                         while told := audio.poll() or (plugins.poll() if plugins else None):
                             on_notice(told)

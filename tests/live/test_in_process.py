@@ -184,7 +184,7 @@ def test_a_live_band_wants_a_folder_for_its_takes(tmp_path):
 def test_a_live_band_plays_on_ports_and_takes_settings(tmp_path):
     said: list[str] = []
     with server(256), bridge.LiveBand('duet', RULES, name='one', folder=tmp_path, notify=said.append) as band:
-        assert band.run(60, until=lambda: bool(band.snapshot)), said
+        assert band.run(60, until=lambda: 'values' in band.snapshot), said
         assert band.snapshot['values']['music.model'] == 'rules'
         band.set('temperature', 0.5)
         assert band.run(30, until=lambda: band.snapshot['values']['music.temperature'] == 0.5), said

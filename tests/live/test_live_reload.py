@@ -103,8 +103,8 @@ def test_a_live_band_in_ones_own_program_reloads_its_preset_and_answers_osc_as_t
     path, said = tmp_path / 'mine.toml', Said()
     path.write_text('[music]\ndensity = 0.3\n')
     with LiveBand(path, {'music.seed': 7}, reload=True, notify=said.say) as band:
-        band._by_osc(pad=1, file='hit.wav')
-        band._by_osc(command='play')
+        band.take(pad=1, file='hit.wav')
+        band.take(command='play')
         path.write_text('[music]\ndensity = 0.75\n')
         for _ in range(3):
             band.look()

@@ -88,8 +88,7 @@ def test_fit_grows_from_a_checkpoint_and_goes_on(tmp_path):
     assert main([*command, '--steps', '4']) == 0
     model, info = load_mmt(tmp_path / 'run' / 'best.safetensors')
     assert model.config.encoding == 'described'
-    valid = info['valid']
-    assert valid['note'] > 0 and valid['note_told'] > 0 and valid['description'] > 0
+    assert info['valid_nll'] > 0 and info['note'] > 0 and info['note_told'] > 0 and info['description'] > 0
     assert read_checkpoint(tmp_path / 'run' / 'best.safetensors')[2]['step'] in (2, 4)
 
 

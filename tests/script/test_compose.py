@@ -367,7 +367,7 @@ def test_check_reads_recordings_to_their_end(tmp_path):
     good = Row(2, EFFECT, file=tmp_path / 'good.wav')
     assert recordings.fault(good) == '' and recordings.length(good) == RATE
     (tmp_path / 'x.sf2').write_bytes(b'RIFF\x40\0\0\0sfbkLIST' + bytes(40))
-    assert 'not a SoundFont' in FontRenderer(tmp_path / 'x.sf2').fault()
+    assert 'damaged SoundFont' in FontRenderer(tmp_path / 'x.sf2').fault()
 
 
 def test_check_asks_for_the_music_model_as_making_does(tmp_path):
