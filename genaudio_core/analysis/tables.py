@@ -1,7 +1,5 @@
 """Figures as text."""
 
-import sys
-
 
 def print_rows(rows: list[list[str]]) -> None:
     """Columns by their widest cell, never wrapped: a report is read in files too."""
@@ -10,9 +8,3 @@ def print_rows(rows: list[list[str]]) -> None:
         first, *others = (cell.rjust(width) if i else cell.ljust(width)
                           for i, (cell, width) in enumerate(zip(row, widths, strict=True)))  # fmt: skip
         print('  '.join([first, *others]))
-
-
-def show_count(what: str, done: int, total: int) -> None:
-    """A line that counts, on a terminal; nothing in a log."""
-    if sys.stderr.isatty():
-        print(f'\r{what}: {done} of {total}   ', end='\n' if done == total else '', file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from genaudio_core.command_line import check_outputs, share, whole
-from genaudio_core.commands.data._counting import counting
+from genaudio_core.progress import counting
 from genaudio_core.training.loops.arguments import add_optimizer_argument, add_run_arguments, limit_threads
 
 HELP = 'Train CLIPSep-small and its baselines alike (text, NIT, BERTSep, LabelSep, PIT) and measure them in one table.'

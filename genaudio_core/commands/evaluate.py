@@ -5,10 +5,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from genaudio_core.analysis.tables import print_rows, show_count
+from genaudio_core.analysis.tables import print_rows
 from genaudio_core.command_line import check_outputs, number, seed, share, threads, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, find_model, make_folder
+from genaudio_core.progress import counting
 
 HELP = 'Measure a model (.onnx, or .safetensors of any trainer) against held-out music.'
 EXAMPLE = 'genaudio-train evaluate live --data data/scores.safetensors --samples 50'
@@ -98,15 +99,17 @@ def _decoder(args: argparse.Namespace, data, path: Path, *, with_likelihood: boo
     if args.told:
         from genaudio_core.analysis.obedience import obedience
 
-        report['obedience'] = obedience(
-            decoder, data, args.split, args.told, seed=args.seed, exclude=_excluded(args), progress=show_count
-        )
+        with counting() as progress:
+            report['obedience'] = obedience(
+                decoder, data, args.split, args.told, seed=args.seed, exclude=_excluded(args), progress=progress
+            )
     if args.samples:
-        report |= measure(
-            decoder, data, args.split, args.samples, given=args.given, beats=args.beats, seed=args.seed,
-            balance=args.balance, exclude=_excluded(args), as_published=args.published_sampling,
-            with_informed=args.instrument_informed, save=args.save, progress=show_count,
-        )  # fmt: skip
+        with counting() as progress:
+            report |= measure(
+                decoder, data, args.split, args.samples, given=args.given, beats=args.beats, seed=args.seed,
+                balance=args.balance, exclude=_excluded(args), as_published=args.published_sampling,
+                with_informed=args.instrument_informed, save=args.save, progress=progress,
+            )  # fmt: skip
     return report
 
 
@@ -127,19 +130,11 @@ def _checkpoint(args: argparse.Namespace, data) -> dict:
         baseline, tokenizer, _ = load_tokens(path)
         report = {'nll': baseline_likelihood(baseline, tokenizer, data, args.split, args.pieces)}
         if args.samples:
-            with torch.no_grad():
+            with torch.no_grad(), counting() as progress:
                 report |= measure_baseline(
-                    baseline,
-                    tokenizer,
-                    data,
-                    args.split,
-                    args.samples,
-                    args.seed,
-                    args.balance,
-                    _excluded(args),
-                    show_count,
-                    args.save,
-                )
+                    baseline, tokenizer, data, args.split, args.samples, args.seed, args.balance, _excluded(args),
+                    progress, args.save,
+                )  # fmt: skip
         return report
     model, _ = load_mmt(path)
     windows = _windows(args, data, model.config.layout, min(args.length, model.config.context))

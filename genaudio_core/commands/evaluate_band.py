@@ -11,6 +11,7 @@ from genaudio_core.command_line import notice, threads, whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import find_model, make_folder
 from genaudio_core.inference.model_card import read_card
+from genaudio_core.progress import progress_bar
 
 HELP = 'Measure how a band plays together: to tunes, to band music, to a loop; compared with real and written music.'
 EXAMPLE = 'genaudio-train evaluate-band --data data/scores.safetensors --seeds 3 --rolls rolls'
@@ -45,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from genaudio_core.analysis import band_evaluation
     from genaudio_core.analysis.band_prompts import band_prompts
-    from genaudio_core.analysis.tables import show_count
 
     prompts = band_prompts()
     modes = _chosen(args.modes, band_evaluation.MODES, 'mode')
@@ -67,11 +67,11 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         if not real:
             notice(f'{args.data} has no {args.split} piece with drums, bass and more for {band_evaluation.BARS} bars.')
         training = _index(data) if args.copies else None
-    with tempfile.TemporaryDirectory(prefix='genaudio-band-') as folder:
+    with tempfile.TemporaryDirectory(prefix='genaudio-band-') as folder, progress_bar('takes') as progress:
         takes = band_evaluation.takes_of(
             [prompt for prompt in prompts if prompt.name in names], modes, range(1, args.seeds + 1),
             args.keep or Path(folder), model=model, workers=args.workers,
-            progress=lambda done, total: show_count('takes', done, total),
+            progress=progress,
         )  # fmt: skip
     if args.rolls:
         for take in takes:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from genaudio_core.command_line import check_outputs, number, seed, whole
-from genaudio_core.commands.data._counting import counting
+from genaudio_core.progress import counting
 
 HELP = 'Measure a separator on unseen mixtures (SDR, SIR, SAR, SI-SDR improvement), beside the mixture and ideal masks.'
 EXAMPLE = 'genaudio-train evaluate-separation --sounds data/sounds --real shared/data/audio/dev-real -n 100'

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from genaudio_core.command_line import check_outputs, number, seed, whole
-from genaudio_core.commands.data._counting import counting
 from genaudio_core.errors import GenaudioError
+from genaudio_core.progress import counting
 
 HELP = 'measure made sounds against held-out ones: Frechet distance, query match, samplers, vocoders, a figure'
 EXAMPLE = (

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from bridge.commands.offline._progress import progress_bar
+from genaudio_core.progress import progress_bar
 
 
 class Terminal(io.StringIO):

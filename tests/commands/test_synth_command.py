@@ -106,7 +106,7 @@ def test_errors_are_one_line_and_leave_no_file(arguments, message, tmp_path, mon
 def test_clip_models_need_clip_weights(fake, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fake, 'query_dim', 512)
     assert main(['synth', 'piano', '-o', str(tmp_path / 'x.wav')]) != 0
-    assert '--clip-weights' in capsys.readouterr().err
+    assert '--encoder' in capsys.readouterr().err
 
 
 def test_words_and_pictures_go_to_clip_in_one_question(fake, tmp_path, monkeypatch):

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 from bridge.commands.offline import _scores as generating
-from bridge.commands.offline._progress import progress_bar
 from genaudio_core.command_line import notice
 from genaudio_core.continuation.accompaniment import accompany
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.keys import parse_chart
+from genaudio_core.progress import progress_bar
 from genaudio_core.score.instruments import find_instruments
 
 HELP = 'Add other instruments to a MIDI file. Its own notes stay as they are.'

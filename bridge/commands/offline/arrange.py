@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 from bridge.commands.offline import _scores as generating
-from bridge.commands.offline._progress import progress_bar
 from genaudio_core.arranging.instrumentation import instrument
 from genaudio_core.arranging.part_model import PartModel, find_parts
 from genaudio_core.command_line import number
 from genaudio_core.files import find_model
+from genaudio_core.progress import progress_bar
 
 HELP = 'Spread the notes of a MIDI file over the given instruments (automatic instrumentation).'
 EXAMPLE = 'genaudio arrange piano.mid --instruments "violin,violin,viola,cello" -o quartet.mid'

@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bridge.commands.offline._progress import progress_bar
 from genaudio_core.command_line import notice, number, seed, threads
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_targets, check_writable
+from genaudio_core.progress import progress_bar
 
 HELP = 'Make a mix from an audio script: a table of music, speech and sound effects.'
 EXAMPLE = 'genaudio compose news.csv -o news.wav --session'

@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 from bridge.commands.offline import _scores as generating
-from bridge.commands.offline._progress import progress_bar
 from genaudio_core.continuation.generation import continue_score
 from genaudio_core.continuation.published import continue_as_published
 from genaudio_core.music.keys import parse_chart
+from genaudio_core.progress import progress_bar
 
 HELP = 'Continue a MIDI file. Its own notes stay as they are; the new part begins where it ends.'
 EXAMPLE = 'genaudio continue phrase.mid -o song.mid --beats 16 --seed 1 --picture song.png'

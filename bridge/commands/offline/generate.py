@@ -4,10 +4,10 @@ import argparse
 import time
 
 from bridge.commands.offline import _scores as generating
-from bridge.commands.offline._progress import progress_bar
 from genaudio_core.command_line import number
 from genaudio_core.continuation.generation import generate, meter_of
 from genaudio_core.continuation.published import generate_as_published
+from genaudio_core.progress import progress_bar
 
 HELP = 'Make new music, for the given instruments or for an ensemble that the model chooses.'
 EXAMPLE = 'genaudio generate --instruments "church organ,viola,contrabass" --beats 32 -o new.mid'

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from bridge.commands.offline import _scores as generating
-from bridge.commands.offline._progress import progress_bar
 from genaudio_core.command_line import whole
 from genaudio_core.continuation.accompaniment import beats_of_bars, infill
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.keys import parse_chart
+from genaudio_core.progress import progress_bar
 from genaudio_core.score.notes import Score
 
 HELP = 'Rewrite some bars of a MIDI file; what comes before and after them stays.'

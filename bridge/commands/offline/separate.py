@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.commands.offline._progress import progress_bar
 from bridge.commands.offline._queries import add_query_options, check_pictures
 from genaudio_core.command_line import notice, number, raise_if_stopped, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import check_targets, fitting_name, free_name, make_folder, slug
+from genaudio_core.progress import progress_bar
 
 HELP = 'Pull sounds out of recordings, by words, by example or by picture.'
 EXAMPLE = 'genaudio separate song.flac -q violin -q "drums, not cymbals" --residual -o stems'

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from bridge.commands.offline._progress import progress_bar
 from bridge.commands.offline._queries import add_query_options, check_pictures
 from genaudio_core.command_line import number, seed, threads, whole
 from genaudio_core.errors import GenaudioError
+from genaudio_core.progress import progress_bar
 
 HELP = 'Make a sound from words, from an example or from a picture: 44.1 kHz, as many takes as you like.'
 EXAMPLE = 'genaudio synth "snare drum" --seconds 1 --takes 4 --seed 7 -o snare.wav'
@@ -64,7 +64,7 @@ def _query(args: argparse.Namespace, query_dim: int):
             raise GenaudioError('This model is asked through the bundled encoders; it has no use for an --encoder.')
         return QueryEncoder().query(args.words, examples=args.example, negative=args.negative)
     if args.encoder is None:
-        raise GenaudioError('This model was trained on CLIP: give --clip-weights FILE (and --clip-model).')
+        raise GenaudioError('This model was trained on CLIP: give its weights by --encoder FILE (and --encoder-model).')
     if args.example:
         raise GenaudioError('CLIP does not hear: an --example needs the bundled model.')
     from genaudio_core.query.own_encoder import EncoderProcess

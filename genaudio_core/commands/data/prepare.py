@@ -7,6 +7,7 @@ from pathlib import Path
 
 from genaudio_core.command_line import check_outputs, threads
 from genaudio_core.files import atomic_write
+from genaudio_core.progress import progress_bar
 
 HELP = 'Make one compact data file from folders (or archives) of MIDI, MusicXML or Humdrum.'
 EXAMPLE = 'genaudio-train prepare ~/scores -o data/scores.safetensors --report report.json'
@@ -21,18 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn
-
     from genaudio_core.training.scores.packed_scores import prepare
 
     check_outputs(args, 'out', 'report')
-    columns = (TextColumn('reading scores: {task.completed} files'), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task('', total=None)
-        report = prepare(
-            args.folders, args.out, workers=max(args.workers, 1), progress=lambda n: bar.update(task, completed=n)
-        )
+    with progress_bar('reading scores') as progress:
+        report = prepare(args.folders, args.out, workers=max(args.workers, 1), progress=progress)
     if args.report:
         with atomic_write(args.report) as temporary:
             temporary.write_text(json.dumps(report, indent=1) + '\n')

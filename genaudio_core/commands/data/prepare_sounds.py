@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from genaudio_core.command_line import number, seed
-from genaudio_core.commands.data._counting import counting
+from genaudio_core.progress import counting
 
 HELP = 'Pack labelled sounds to train separators on: scores rendered and sung, recordings, your own stems.'
 EXAMPLE = """genaudio-train prepare-sounds --scores data --recordings shared/data/audio -o data/sounds

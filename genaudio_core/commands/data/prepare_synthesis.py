@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from genaudio_core.command_line import check_outputs, number, seed, whole
-from genaudio_core.commands.data._counting import counting
+from genaudio_core.progress import counting
 
 HELP = 'pack mel spectrograms of single sounds, with what the audio encoder hears in them, to train synthesis on'
 EXAMPLE = (

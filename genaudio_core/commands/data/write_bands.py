@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genaudio_core.command_line import seed, threads, whole
+from genaudio_core.progress import progress_bar
 
 HELP = 'Write band music by rule, without end: MIDI files with their chords, to train on.'
 EXAMPLE = (
@@ -26,15 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn
-
     from genaudio_core.training.band_writer.archive import write_archives
 
-    columns = (TextColumn('writing bands: {task.completed} of {task.total}'), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task('', total=args.pieces)
+    with progress_bar('writing bands', args.pieces) as progress:
         return write_archives(
             args.out, args.pieces, args.seed, styles=args.styles, grooves=args.grooves, workers=args.workers,
-            progress=lambda n: bar.update(task, completed=n),
+            progress=progress,
         )  # fmt: skip
