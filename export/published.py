@@ -4,8 +4,10 @@ MMT (Dong et al.): a state dict of their wrapper around x-transformers 0.25.9, s
 below are those of that release; a checkpoint with anything else in it is refused, not guessed at.
 """
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,10 +61,13 @@ def read_pt(path: Path) -> dict[str, Tensor]:
 def load_published_mmt(path: Path) -> MMT:
     """Build the model of a published MMT checkpoint (APE, RPE or NPE), in eval mode.
 
+    The shapes of the weights say what the network is. What they cannot say, how long its sequences were where positions
+    are not learned, is read from the ``train-args.json`` that train.py wrote beside the checkpoint or a folder above.
+
     Raises
     ------
     GenaudioError
-        If the file is not one.
+        If the file is not one, or there is a train-args.json of another network.
     """
     state, rotary = {}, False
     for name, tensor in read_pt(path).items():
@@ -71,15 +76,48 @@ def load_published_mmt(path: Path) -> MMT:
             rotary = True
             continue
         state[_translate(path, name, inner)] = tensor.float()
+    asked = train_args(path)
     try:
-        config = _config(state, rotary)
+        config = _config(state, rotary, int(asked.get('max_seq_len') or MMTConfig().context))
         model = MMT(config)
         model.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         line = str(error).splitlines()
         line = ' '.join(line)[:200]
         raise GenaudioError(f'{path} is not an MMT checkpoint of the published layout: {line}') from None
+    found = {
+        'dim': config.dim, 'layers': config.layers, 'heads': config.heads, 'abs_pos_emb': config.positions == 'learned',
+        'rel_pos_emb': config.positions == 'rotary',
+    }  # fmt: skip
+    for name, value in found.items():
+        if name in asked and asked[name] != value:
+            raise GenaudioError(
+                f'{path} and its train-args.json do not belong together: {name} is {asked[name]} there, and {value} in '
+                'the weights.'
+            )
     return model.eval()
+
+
+def train_args(checkpoint: Path) -> dict[str, Any]:
+    """Return what the ``train-args.json`` of a run of MMT's train.py says; empty where there is none.
+
+    Raises
+    ------
+    GenaudioError
+        If it is there and cannot be read.
+    """
+    for folder in list(checkpoint.absolute().parents)[:2]:  # the run's, or its folder 'checkpoints'
+        path = folder / 'train-args.json'
+        if not path.is_file():
+            continue
+        try:
+            found = json.loads(path.read_text(encoding='utf-8'))
+            if not isinstance(found, dict) or not isinstance(found.get('max_seq_len', 1), int):
+                raise ValueError('it holds no arguments')
+        except (OSError, ValueError) as error:
+            raise GenaudioError(f'{path} cannot be read: {error}. Mend it, or take it away.') from None
+        return found
+    return {}
 
 
 def _translate(path: Path, name: str, inner: str) -> str:
@@ -97,7 +135,7 @@ def _translate(path: Path, name: str, inner: str) -> str:
     )
 
 
-def _config(state: dict[str, Tensor], rotary: bool) -> MMTConfig:
+def _config(state: dict[str, Tensor], rotary: bool, context: int) -> MMTConfig:
     if rotary and 'position.weight' in state:
         raise ValueError('it has both rotary and learned positions')
     sizes = tuple(state[f'embed.{i}.weight'].shape[0] for i in range(len(ENCODING.sizes)))
@@ -110,6 +148,6 @@ def _config(state: dict[str, Tensor], rotary: bool) -> MMTConfig:
     if rest:
         raise ValueError(f'its heads are not {HEAD_DIM} wide')
     learned = 'position.weight' in state
-    context = state['position.weight'].shape[0] if learned else MMTConfig().context
+    context = state['position.weight'].shape[0] if learned else context
     positions = 'learned' if learned else 'rotary' if rotary else 'none'
     return MMTConfig('mmt', dim, layers, heads, HEAD_DIM, positions, False, context, 0.0)

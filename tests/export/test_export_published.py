@@ -168,3 +168,27 @@ def test_no_checkpoint_at_all(tmp_path, content):
         load_published_mmt(tmp_path / 'x.pt')
     with pytest.raises(GenaudioError, match='does not exist'):
         load_published_mmt(tmp_path / 'none.pt')
+
+
+@pytest.mark.parametrize('place', ['', 'checkpoints'])
+def test_what_the_weights_cannot_say_is_read_from_train_args(tmp_path, place):
+    folder = tmp_path / place
+    folder.mkdir(exist_ok=True)
+    torch.save(authors_state('none'), folder / 'best_model.pt')
+    assert load_published_mmt(folder / 'best_model.pt').config.context == 1024
+    args = {'dim': DIM, 'layers': LAYERS, 'heads': HEADS, 'abs_pos_emb': False, 'rel_pos_emb': False, 'max_seq_len': 96}
+    (tmp_path / 'train-args.json').write_text(json.dumps(args))
+    assert load_published_mmt(folder / 'best_model.pt').config.context == 96
+
+
+@pytest.mark.parametrize(
+    ('text', 'why'),
+    [('{"dim": 512}', 'dim is 512 there, and 64'), ('{"rel_pos_emb": true}', 'rel_pos_emb is True there'),
+     ('[]', 'cannot be read'), ('{', 'cannot be read'), ('{"max_seq_len": "x"}', 'cannot be read')],
+)  # fmt: skip
+def test_train_args_of_another_network_are_told(tmp_path, text, why):
+    torch.save(authors_state('none'), tmp_path / 'best_model.pt')
+    (tmp_path / 'train-args.json').write_text(text)
+    with pytest.raises(GenaudioError, match=why) as told:
+        load_published_mmt(tmp_path / 'best_model.pt')
+    assert 'train-args.json' in str(told.value) and '\n' not in str(told.value)
