@@ -103,4 +103,6 @@ def instrument(
         number_of.append(Counter(number for _, number in drums).most_common(1)[0][0])
     result = emptied(score, tracks, number_of)
     silent = tuple(name for name, notes in zip(parts, assigned, strict=True) if not notes)
+    if DRUMS in names and not drums:
+        silent = *silent, DRUMS
     return Generated(result, 0.0, result.n_notes, silent=silent, remarks=tuple(remarks))

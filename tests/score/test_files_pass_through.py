@@ -90,9 +90,9 @@ def test_infill_takes_out_the_notes_of_its_bars_and_nothing_else(capsys, tmp_pat
         assert is_within(kept, after.events)
 
 
-def test_arrange_gives_the_pedal_to_who_gets_the_notes_and_keeps_the_rest(capsys, tmp_path, model):
+def test_arrange_gives_the_pedal_to_who_gets_the_notes_and_keeps_the_rest(capsys, tmp_path):
     given = smf.parse(RICH)
-    made, _ = run(capsys, tmp_path, RICH, 'arrange', '--instruments', 'organ', '--model', model)
+    made, _ = run(capsys, tmp_path, RICH, 'arrange', '--instruments', 'organ')
     for before, after in zip(given.tracks, made.tracks, strict=False):
         assert not any(is_note(event.data) for event in after.events)
         kept = [event for event in before.events if event.data[0] >= 0xF0 or event.data[0] & 0xF0 == 0xC0]
@@ -193,7 +193,7 @@ def test_a_part_that_plays_nothing_is_told(capsys, tmp_path, model):
     _, told = run(capsys, tmp_path, head(0, 1) + still, 'accompany', '--instruments', 'piano,bass', '--density', '-10',
                   '--free', '--model', model)  # fmt: skip
     assert 'bass has nothing to play.' in told and 'piano plays in the file already' in told
-    _, told = run(capsys, tmp_path, head(0, 1) + still, 'arrange', '--instruments', 'piano,drums', '--model', model)
+    _, told = run(capsys, tmp_path, head(0, 1) + still, 'arrange', '--instruments', 'piano,drums')
     assert 'drums has nothing to play.' in told
     _, told = run(capsys, tmp_path, head(0, 1) + still, 'continue', '--instruments', 'piano,flute', '--beats', '0.05',
                   '--free', '--density', '-10', '--model', model)  # fmt: skip
