@@ -27,11 +27,10 @@ def complete(program: str, package: str, commands: Mapping[str, str]) -> None:
     argcomplete.autocomplete(parser)
 
 
-def completed_by(action: argparse.Action, words: Callable[[], Iterable[str]]) -> argparse.Action:
+def completed_by(action: argparse.Action, words: Callable[[], Iterable[str]]) -> None:
     """Let the shell offer `words` for what an option or argument takes; they are found when it asks."""
 
     def completer(prefix: str, **_: object) -> list[str]:
         return [word for word in words() if word.startswith(prefix)]
 
     action.completer = completer  # type: ignore[attr-defined]  # where argcomplete looks
-    return action

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from panel_stage import PanelStage
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -29,14 +28,6 @@ SCHEMA = json.loads((server.PAGE.parent / 'socket.schema.json').read_text())
 
 def validator(name: str) -> Draft202012Validator:
     return Draft202012Validator({'$ref': f'#/$defs/{name}', '$defs': SCHEMA['$defs']})
-
-
-@pytest.fixture(scope='module')
-def band():
-    one = PanelStage(music__takes=2)
-    one.play(6)
-    yield one
-    one.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from panel_stage import BROWSER, PanelStage, chromium, new_page
+from panel_stage import BROWSER, chromium, new_page
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason='needs Chromium')
 PHONE = {'width': 390, 'height': 844}
@@ -14,14 +14,6 @@ PHONE = {'width': 390, 'height': 844}
 def browser():
     with chromium() as running:
         yield running
-
-
-@pytest.fixture(scope='module')
-def band():
-    one = PanelStage(music__takes=2)
-    one.play(9)
-    yield one
-    one.close()
 
 
 @pytest.fixture
