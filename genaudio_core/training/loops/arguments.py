@@ -59,7 +59,8 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--devices', type=whole('--devices', 1, 1024), default=1, help='processes, or GPUs')
     parser.add_argument('--nodes', type=whole('--nodes', 1, 1024), default=1)
     parser.add_argument('--accelerator', default='auto', choices=('auto', 'cpu', 'cuda'))
-    parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto', help='bfloat16 (auto: on GPUs)')
+    parser.add_argument('--bf16', choices=('auto', 'yes', 'no'), default='auto',
+                        help='bfloat16 (auto: on GPUs, and inside products of processors with AMX)')  # fmt: skip
 
 
 def add_sequence_arguments(parser: argparse.ArgumentParser, *, rate: float) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from genaudio_core.training.loops.arguments import limit_threads
 from genaudio_core.training.loops.loop import Trainee, train
-from genaudio_core.training.loops.optimizers import Optimizers, learning_rate
+from genaudio_core.training.loops.optimizers import HALF, Optimizers, learning_rate
 from genaudio_core.training.loops.time_limit import TimeLimit
 
 
@@ -46,6 +46,9 @@ def launch(args: argparse.Namespace) -> Fabric:
     limit_threads(args.threads)
     accelerator = args.accelerator if args.accelerator != 'auto' else ('cuda' if torch.cuda.is_available() else 'cpu')
     bf16 = args.bf16 == 'yes' or (args.bf16 == 'auto' and accelerator == 'cuda')
+    if HALF and accelerator == 'cpu' and args.bf16 != 'no':
+        # Rounded inside the products only: several times as fast on AMX, where autocast loses more by its casts.
+        torch.set_float32_matmul_precision('medium')
     # The meter head has no targets in many a batch; DDP must not wait for its gradients.
     strategy = 'auto' if args.devices * args.nodes == 1 else DDPStrategy(find_unused_parameters=True)
     fabric = Fabric(
