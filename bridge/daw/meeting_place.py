@@ -25,7 +25,7 @@ MAX_LINE = 65536  # bytes
 _MAGIC = int.from_bytes(b'1GEAUDIO'[::-1], 'big')
 _HEADER_WORDS, _RING_WORDS, _CAPACITY = 64, 8, 1 << 16
 _EVENT = np.dtype([('position', '<i8'), ('kind', '<i4'), ('index', '<i4'), ('value', '<f8'), ('more', '<f8')])
-SEGMENT, VALUE = 1, 2  # kinds of events
+SEGMENT, VALUE, START, STOP, TEMPO, METER, MIDI = range(1, 8)  # kinds of events
 NONE, READY, FAILED = 0, 1, 2  # of the engine
 
 
@@ -84,7 +84,10 @@ class Event:
     position
         Of the sample in the stream.
     kind
-        `SEGMENT` (begin afresh) or `VALUE` (`value` and `more` are what number `index` is from here on).
+        `SEGMENT` (begin afresh); `VALUE` (`value` and `more` are what number `index` is from here on); of the band's
+        host: `START` of turn `index` (a jump is one) at beat `value` and tempo `more`, `STOP`, `TEMPO`, `METER`
+        (`index` is upper figure | lower figure << 8, and bit 16 says to begin afresh); `MIDI` (`index` is the bytes,
+        the first the lowest).
     """
 
     position: int
@@ -101,6 +104,12 @@ class Queue:
         part = _Part(memory, offset)
         self._header = part.array(np.int64, _RING_WORDS)
         self._events = part.array(_EVENT, int(self._header[2]), offset=_RING_WORDS * 8)
+
+    @property
+    def first(self) -> int | None:
+        """The position of the first event that waits, if one does."""
+        at = int(self._header[1])
+        return int(self._events[at % len(self._events)]['position']) if at < self._header[0] else None
 
     def take(self, before: int) -> Iterator[Event]:
         """Take the events whose position is less than `before`, one by one."""
@@ -156,7 +165,7 @@ class Meeting:
         If it is of another layout, or no such memory.
     """
 
-    OFFLINE, VALUES, STATE, SKIPPED = 7, 16, 48, 49
+    OFFLINE, VALUES, STATE, SKIPPED, ALIVE = 7, 16, 48, 49, 50
 
     def __init__(self, descriptor: int):
         try:
@@ -186,6 +195,10 @@ class Meeting:
         """Whether the host renders, and waits for us."""
         return bool(self.words[self.OFFLINE])
 
+    def say_alive(self) -> None:
+        """Tell a plug-in that waits that something is being done."""
+        self.words[self.ALIVE] += 1
+
     def say_state(self, state: int) -> None:
         """Tell the plug-in `READY` or `FAILED`."""
         self.words[self.STATE] = state
@@ -199,7 +212,12 @@ class JsonLines:
 
     def __init__(self, connection: socket.socket, before: bytes = b''):
         self._socket, self._rest = connection, before
+        self._overheard: list[dict[str, Any]] = []
         connection.setblocking(False)
+
+    def overhear(self, message: dict[str, Any]) -> None:
+        """Take an object from elsewhere, as if the other side had sent it."""
+        self._overheard.append(message)
 
     def send(self, message: dict[str, Any]) -> None:
         """Send an object, unless the other side is gone or reads nothing."""
@@ -229,7 +247,8 @@ class JsonLines:
         *lines, self._rest = self._rest.split(b'\n')
         if len(self._rest) > MAX_LINE:
             self._rest = b''
-        return [found for line in lines if (found := parse_line(line))]
+        overheard, self._overheard = self._overheard, []
+        return overheard + [found for line in lines if (found := parse_line(line))]
 
 
 def parse_line(line: bytes) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from bridge.daw.band_session import run_band
 from bridge.daw.meeting_place import JsonLines, parse_line
 from bridge.daw.stems_session import load_network, run_stems
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.processes.child_process import ChildProcess, begin, messages
 
 STUCK = 10.0  # seconds without a sign of life after which a process is ended
-KINDS: dict[str, Callable[..., None]] = {'stems': run_stems}
+KINDS: dict[str, Callable[..., None]] = {'stems': run_stems, 'band': run_band}
 """Kind of plug-in -> what plays for it."""
 
 
@@ -51,13 +52,14 @@ def run_session(channel: socket.socket, cells: Any, pipe: Connection) -> None:
     heart = begin(cells)
 
     lines: JsonLines | None = None
+    plays = ''
 
     def told_to_end() -> bool:
         ends = False
         for kind, value in messages(pipe):
             ends = ends or kind == 'quit'
             if kind == 'say' and lines is not None:
-                lines.send(value)
+                (lines.overhear if plays == 'band' else lines.send)(value)
         return ends
 
     try:
@@ -79,9 +81,10 @@ def run_session(channel: socket.socket, cells: Any, pipe: Connection) -> None:
         lines = JsonLines(connection, str(found.get('rest', '')).encode())
         hello = found.get('hello') or {}
         try:
-            if isinstance(loaded, GenaudioError):
+            plays = hello['genaudio']
+            if isinstance(loaded, GenaudioError) and plays == 'stems':
                 raise loaded
-            KINDS[hello['genaudio']](lines, descriptors[1], hello, heart, told_to_end, loaded)
+            KINDS[plays](lines, descriptors[1], hello, heart, told_to_end, loaded)
         except GenaudioError as error:
             lines.send({'state': 'refused', 'line': one_line(error)})
     except (EOFError, OSError):  # the plug-in is gone, or the server

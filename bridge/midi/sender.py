@@ -62,7 +62,7 @@ class Outbox:
         self.recent: deque[tuple[int, int, bytes]] = deque(maxlen=256)  # ... with their frames
         self._complaints: deque[str] = deque(maxlen=8)
         self._told: set[str] = set()
-        self._n_outputs = min(n_outputs, MAX_OUTPUTS)
+        self.n_outputs = min(n_outputs, MAX_OUTPUTS)
         self._heap: list[tuple[float, int, int, int, bytes, int]] = []  # time, rank, order, output, message, strike
         self._order = 0
         self._waiting: set[int] = set()  # strikes whose note-on is in the heap
@@ -74,7 +74,7 @@ class Outbox:
 
     def put(self, time: float, output: int, message: bytes, strike: int = 0) -> None:
         """Add a message for bridge time `time` (seconds; frames, where JACK counts) at an output."""
-        if not 0 <= output < self._n_outputs:
+        if not 0 <= output < self.n_outputs:
             self.complain(f'There is no output {output + 1}: what is meant for it is left out.')
             return
         rank = _rank(message)

@@ -1,5 +1,6 @@
 """Which musician plays: the model of the preset, the bundled one, or the rules of `rule_musician.py`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from bridge.musicians.musician import Musician
@@ -30,3 +31,15 @@ def make_musician(name: str) -> Musician:
     from bridge.musicians.model_musician import ModelMusician  # loads the model runtime: only in the engine process
 
     return ModelMusician.load(path)
+
+
+def load_musicians(name: str) -> tuple[Callable[[], Musician], str]:
+    """Load a model once; return what makes musicians that have heard nothing, and the hash of its file ('': rules)."""
+    first = make_musician(name)
+    if isinstance(first, FallbackMusician):
+        return FallbackMusician, ''
+    from bridge.musicians.model_musician import ModelMusician
+
+    assert isinstance(first, ModelMusician)
+    decoder = first.decoder
+    return lambda: ModelMusician(decoder), decoder.card.sha256

@@ -1,0 +1,188 @@
+"""The session of *genaudio band* on a host's time, driven by blocks, without a plug-in."""
+
+import numpy as np
+import pytest
+from host_blocks import RATE, HostBlocks
+
+from bridge.daw import band_state
+from bridge.midi.messages import note_off, note_on
+
+BEAT = RATE // 2  # frames at 120 BPM
+
+
+def phrase(bars: int = 2, beat: int = BEAT) -> list[tuple[int, bytes]]:
+    """Quarter notes C D E F ... for so many bars of four."""
+    notes = [60, 62, 64, 65, 67, 65, 64, 62]
+    part = []
+    for i in range(4 * bars):
+        part += [(i * beat, note_on(0, notes[i % 8], 80)), (round((i + 0.9) * beat), note_off(0, notes[i % 8]))]
+    return part
+
+
+@pytest.fixture
+def host():
+    hosts = []
+
+    def make(**options) -> HostBlocks:
+        hosts.append(HostBlocks(**options))
+        return hosts[-1]
+
+    yield make
+    for one in hosts:
+        one.close()
+
+
+def answered(host, block=512, beats=16.0):
+    host.play()
+    host.run(round(beats * BEAT), block, phrase())
+    return host
+
+
+def test_the_answer_begins_on_the_bar_line(host):
+    one = answered(host())
+    onsets = one.onsets()
+    assert onsets[0] == 8 * BEAT
+    assert all(8 * BEAT <= at < 16 * BEAT for at in onsets)
+
+
+@pytest.mark.parametrize('block', [64, 441, 8192])
+def test_blocks_of_any_size_give_the_same_notes(host, block):
+    assert answered(host(), block).played == answered(host()).played
+
+
+def test_a_start_that_begins_afresh_gives_the_same_notes(host):
+    one = answered(host())
+    first, one.played = one.played, []
+    one.stop()
+    one.run(3333)
+    begin = one.position
+    answered(one)
+    assert [(at - begin, data) for at, data in one.played] == first
+
+
+def test_the_tempo_moves_what_is_planned_and_what_has_left(host):
+    one = host()
+    one.play()
+    one.run(8 * BEAT - 2000, 500, phrase())  # the first notes of the answer have left
+    one.bend(60.0)
+    one.run(2 * BEAT, 512)
+    assert one.onsets()[0] == 8 * BEAT + 2000
+
+
+def test_a_stop_ends_what_sounds_and_nothing_comes_after_it(host):
+    one = answered(host(), beats=8.5)
+    assert one.down
+    one.stop()
+    assert not one.down
+    n = len(one.played)
+    one.run(4 * BEAT)
+    assert len(one.played) == n
+
+
+def test_a_jump_to_another_place_drops_the_plan(host):
+    one = host()
+    one.play()
+    one.run(8 * BEAT - 1000, 500, phrase())
+    one.play(1.5, afresh=False)
+    one.run(8 * BEAT)
+    assert one.onsets() == []
+
+
+def test_a_meter_of_the_host_is_the_bands(host):
+    one = host()
+    one.meter = (3, 4)
+    one.play()
+    one.run(16 * BEAT, 512, [(i * BEAT, note_on(0, 60 + i, 80)) for i in range(5)])
+    assert one.onsets()[0] == 6 * BEAT
+
+
+def test_a_start_within_a_bar_answers_on_the_hosts_line(host):
+    one = host()
+    one.play(2.0)
+    one.run(16 * BEAT, 512, [(at + 2 * BEAT, data) for at, data in phrase()])
+    assert one.onsets()[0] == 10 * BEAT
+
+
+def test_parameters_and_buttons_reach_the_session(host):
+    one = answered(host(), beats=10)
+    one.set(band_state.MODE, 4)
+    one.set(band_state.TEMPERATURE, 2)
+    one.set(band_state.KEY, 3)
+    one.run(1024)
+    assert one.band.session is not None
+    preset = one.band.session.preset
+    assert (preset['player.mode'], preset['music.temperature'], preset['music.key']) == ('free', 1.8, 'C major')
+    assert not one.down  # another mode begins with silence
+
+
+def test_a_take_that_is_kept_is_in_the_state_and_comes_back(host):
+    import base64
+
+    from genaudio_core.score.reading import read_midi
+
+    one = answered(host(), beats=16)
+    one.set(band_state.KEEP, 1)
+    one.run(2048)
+    (take,) = one.state.takes
+    notes = read_midi(base64.b64decode(take['midi'])).tracks[-1].notes
+    assert len(notes) == len(one.onsets())
+    other = host()
+    other.state.load(one.state.as_text())
+    assert other.state.takes == one.state.takes and other.state.as_text() == one.state.as_text()
+
+
+def test_the_text_of_a_preset_is_kept_with_the_session(host):
+    one = answered(host(), beats=1)
+    text = one.state.as_text()
+    assert 'trading' not in text and 'Duet' in text
+    other = host()
+    other.state.load(text.replace('bars_answered = 2', 'bars_answered = 1'))
+    answered(other, beats=14)
+    assert max(other.onsets()) < 12 * BEAT  # as it was when it was saved
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"own": 3, "takes": {}}', '{"takes": [3, {}], "hash": null}', '{' * 5000])
+def test_a_broken_state_is_a_new_one(host, text):
+    one = host()
+    one.state.load(text)
+    assert one.state.takes == [] and answered(one).onsets()
+
+
+def test_a_preset_of_ones_own_is_played_and_a_wrong_one_is_told(host):
+    one = host(values={band_state.PRESET: 0})
+    one.state.hear({'set_preset': '[player]\nmode = "respond"\nbars_heard = 1\nbars_answered = 1\n'})
+    answered(one)
+    assert one.onsets()[0] == 4 * BEAT
+    one.state.hear({'set_preset': '[player]\nmode = "respnd"\n'})
+    one.band.settings_changed()
+    one.run(BEAT)
+    assert any("'respond'" in line for line in one.lines), one.lines
+
+
+def test_chords_of_ones_own_are_played_over(host):
+    one = host(values={band_state.MODE: 4})
+    one.state.hear({'set_chords': 'C | F'})
+    one.play()
+    one.run(16 * BEAT)
+    assert one.band.session is not None and one.band.session.preset['music.chords'] == 'C | F'
+    assert one.onsets()
+
+
+def test_in_real_time_a_backlog_is_left_out(host):
+    one = host(offline=False)
+    one.play()
+    one.meeting.inbox.write(np.zeros((0, 1), np.float32), 20 * RATE)
+    one.band.work()
+    assert one.meeting.outbox.end == one.meeting.inbox.end
+
+
+def test_a_fault_of_the_session_ends_notes_and_goes_on(host, monkeypatch):
+    one = answered(host(), beats=8.5)
+    assert one.down
+    monkeypatch.setattr(one.band.session, 'step', lambda: 1 / 0)
+    one.run(BEAT)
+    assert not one.down and any('ZeroDivisionError' in line for line in one.lines)
+    begin = one.position
+    one.stop()
+    answered(one)
+    assert min(at for at in one.onsets() if at > begin) == begin + 8 * BEAT
