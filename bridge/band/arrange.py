@@ -26,14 +26,14 @@ OCTAVE = 3.0  # nats that a note in another octave costs
 COSTS = Costs(chord=6.0)  # a second note of a chord goes to a solo part when all have one
 
 
-def make_arranger(mode: str, model: str) -> 'PartModel | None':
-    """Load the model that tells parts, for a band that begins in mode 'arrange'; to be called before the music.
+def make_arranger(model: str) -> 'PartModel | None':
+    """Load the model that tells parts; to be called before the music, also where the mode may become 'arrange' later.
 
-    None where the band plays by rules: on purpose (`model` is 'rules'), for it has another mode, or there is none. A
-    band that changes to the mode while it plays arranges by rules: no file is read then.
+    Loading it beside the music would hold up the interpreter for some 45 ms, which is when notes are late. None where
+    the band plays by rules: on purpose (`model` is 'rules'), or because there is no such file.
     """
     path = presets_dir() / 'models' / BUNDLED
-    if mode != 'arrange' or model == 'rules' or not path.is_file():
+    if model == 'rules' or not path.is_file():
         return None
     from genaudio_core.arranging.part_model import PartModel  # loads the model runtime
 

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         # The last tick comes after the last beat, so that the last answer is played to its end.
         return clock_part(start, beats + 1, TEMPO) + note_part(given, start, TEMPO)
 
-    arranger = make_arranger(preset['player.mode'], args.model)
+    arranger = make_arranger(args.model) if preset['player.mode'] == 'arrange' else None
     if args.fast:
         clock = SimulatedClock()
         sender = SimulatedSender(clock)

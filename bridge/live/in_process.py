@@ -115,7 +115,7 @@ class InProcessBand:
             sender.on_send = self._send
             self._engine = SimulatedEngine(musician or make_musician(model), self.clock, settle=True)
         self._sender = sender
-        arranger = make_arranger(chosen['player.mode'], model)
+        arranger = make_arranger(model)
         self.session = Session(chosen, self.clock, sender, self._engine, notify=notify, arranger=arranger)
         if mode is not None:
             self.session.mode = mode(self.session)

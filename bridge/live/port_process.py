@@ -157,7 +157,7 @@ def run_midi(setup: Setup, cells: Any, connection: Connection) -> None:
             session = Session(
                 setup.preset, backend.clock, backend.sender, engine, leader=backend.leader(setup.preset),
                 horizon=backend.horizon, notify=parent.notify,
-                arranger=make_arranger(setup.preset['player.mode'], setup.preset['music.model']),
+                arranger=make_arranger(setup.preset['music.model']),
             )  # fmt: skip
         except BaseException:
             backend.sender.close()

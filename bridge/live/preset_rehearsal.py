@@ -120,7 +120,7 @@ def rehearse(preset: Preset, score: Score, musician: Musician, *, plan_seconds: 
     engine = _Engine(musician, clock, plan_seconds)
     wire = WireCheck()
     sender.on_send = wire.feed
-    arranger = make_arranger(preset['player.mode'], preset['music.model'])
+    arranger = make_arranger(preset['music.model']) if preset['player.mode'] == 'arrange' else None
     session = Session(preset, clock, sender, engine, notify=notice, arranger=arranger)
     n_bars = max(math.ceil((score.end - 1e-3) / preset.bar), 1)
     if preset['player.mode'] in _ANSWERS:  # the band's turn comes after the player's last note

@@ -121,6 +121,8 @@ def assign(
 ) -> np.ndarray:  # fmt: skip
     """The part of each note of a mixture, (n,); NOBODY where none can have it (with `exact`).
 
+    Of notes that are the same, the first goes to the first of their parts: either way is the same music.
+
     Parameters
     ----------
     scores : (n, parts)
@@ -163,7 +165,9 @@ def assign(
     at = 0
     for i in reversed(range(len(scores))):
         result[i], at = chosen[i][at], parents[i][at]
-    return result
+    same = np.stack([onset, pitch] if live else [onset, pitch, end])
+    group = (np.diff(same, axis=1, prepend=np.nan) != 0).any(axis=0).cumsum()
+    return result[np.lexsort((result, group))]
 
 
 def log_shares(scores: np.ndarray) -> np.ndarray:

@@ -42,6 +42,15 @@ def test_without_costs_it_is_the_model_alone():
     assert found.tolist() == scores.argmax(1).tolist()
 
 
+def test_of_notes_that_are_the_same_the_first_goes_to_the_first_part():
+    onset, pitch, end = np.zeros(3), np.array([60, 60, 60]), np.array([1.0, 1.0, 2.0])
+    scores = np.array([[0.0, 9.0, 0.0], [9.0, 0.0, 0.0], [0.0, 0.0, 9.0]])  # the other way round
+    assert assign(scores, onset, pitch, end, NAMES).tolist() == [0, 1, 2]
+    scores = np.array([[0.0, 0.0, 9.0], [9.0, 0.0, 0.0], [0.0, 9.0, 0.0]])
+    assert assign(scores, onset, pitch, end, NAMES).tolist() == [0, 2, 1]  # the last one is longer
+    assert assign(scores, onset, pitch, end, NAMES, live=True).tolist() == [0, 1, 2]  # which nobody knows yet
+
+
 def test_live_nothing_is_decided_by_what_comes():
     rng = np.random.default_rng(1)
     onset = np.repeat(np.arange(20.0), 2)

@@ -6,7 +6,9 @@ import pytest
 from live_band import Stage, preset
 
 from bridge.band import arrange
+from bridge.live.in_process import InProcessBand
 from bridge.midi.messages import note_off, note_on
+from bridge.musicians.rule_musician import FallbackMusician
 from genaudio_core.arranging.part_model import PartModel
 from genaudio_core.files import find_model
 
@@ -82,3 +84,15 @@ def test_an_input_that_goes_leaves_nothing_sounding_to_the_model(model):
     stage = Stage(preset('arrange', PARTS), arranger=model)
     stage.play([(1.0 + i / 10, note_on(0, 60 + i % 12, 80)) for i in range(60)], 8.0)
     assert len(stage.notes()) == 60
+
+
+def test_a_band_that_changes_to_the_mode_while_it_plays_has_the_model_at_once():
+    chosen = preset('respond', PARTS)
+    with InProcessBand(chosen, musician=FallbackMusician(), notify=[].append) as band:
+        band.play(keys(), 1.0)
+        band.session.set('player.mode', 'arrange')
+        band.play(keys(), 5.0)
+        assert band.session.arranger is not None and len(band.sent) == 8 * len(HYMN)
+    with InProcessBand(chosen, {'music.model': 'rules'}, notify=[].append) as band:
+        band.session.set('player.mode', 'arrange')
+        assert band.session.arranger is None  # as it was asked for

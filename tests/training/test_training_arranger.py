@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_data import TRAIN, VALID, make_piece
 
 from export.cli import main as export
@@ -17,6 +18,7 @@ from genaudio_core.training.scores.part_batches import (
     MixtureSampler,
     apart_from,
     collate,
+    heights,
     lent,
     mixture,
     only,
@@ -50,6 +52,27 @@ def test_a_mixture_is_sorted_and_knows_its_parts():
     assert some.names == ('piano', 'violin') and some.part.tolist() == [0, 0, 1]
 
 
+def test_the_higher_part_of_an_instrument_comes_first_however_its_file_has_them():
+    low_first = [(i, 6, 48 + 7 * track, 80, 52, track) for i in range(0, 48, 6) for track in range(4)]
+    high_first = [(i, 6, 69 - 7 * track, 80, 52, track) for i in range(0, 48, 6) for track in range(4)]
+    for rows in (low_first, high_first):
+        found = mixture(table(rows))
+        assert found.names == ('voices',) * 4 and [found.pitch[found.part == i][0] for i in range(4)] == [
+            69,
+            62,
+            55,
+            48,
+        ]
+        # What is high in the piece stays so in an excerpt where it is low.
+        turned = table((i, 6, 127 - pitch, 80, 52, track) for i, _, pitch, _, _, track in rows)
+        assert [mixture(turned, heights(table(rows))).pitch[k] for k in range(4)] == [58, 65, 72, 79]
+        assert mixture(turned, heights(table(rows))).part[:4].tolist() == [0, 1, 2, 3]
+    unison = mixture(
+        table([(0, 6, 60, 80, 52, 1), (0, 6, 60, 80, 52, 0), (6, 6, 50, 80, 52, 0), (6, 6, 70, 80, 52, 1)])
+    )
+    assert unison.part.tolist() == [0, 1, 1, 0]
+
+
 def test_variation_keeps_time_and_who_plays_with_whom(data):
     scores = ScoreData(data)
     whole = mixture(scores.notes(0, tracks=True))
@@ -63,6 +86,8 @@ def test_variation_keeps_time_and_who_plays_with_whom(data):
         assert abs(high[0] - high[1]) > 12  # tune and bass are two parts still
     names = {lent(whole, np.random.default_rng(seed)) for seed in range(20)}
     assert len(names) > 3
+    choir = mixture(table((i, 6, 48 + 7 * track, 80, 40, track) for i in range(0, 48, 6) for track in range(4)))
+    assert any(len(set(lent(choir, np.random.default_rng(seed)))) == 1 for seed in range(20))
 
 
 def test_a_batch_pads_notes_and_parts(data):
@@ -88,6 +113,20 @@ def test_training_learns_and_exports(data, tmp_path, capsys):
     assert found['live'] > 0.9 and found['whole'] > 0.9  # a tune and a bass two octaves below
     assert export(['one', str(out / 'best.safetensors'), str(tmp_path / 'a.onnx'), '--kind', 'arranger']) == 0
     assert export(['verify', str(tmp_path / 'a.onnx')]) == 0
+
+
+def test_a_run_begins_from_weights_that_are_there(data, tmp_path, capsys):
+    def fit(out: str, *more: str) -> int:
+        return main(['fit', 'arranger', '--data', str(data), '--out', str(tmp_path / out), *FAST, *more])
+
+    assert fit('a', '--steps', '2') == 0
+    best = tmp_path / 'a' / 'best.safetensors'
+    assert fit('b', '--steps', '1', '--init', str(best), '--rate', '1e-9') == 0
+    a, b = load_file(best), load_file(tmp_path / 'b' / 'last.safetensors')
+    assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in a)
+    capsys.readouterr()
+    assert fit('c', '--steps', '1', '--init', str(best), '--config', 'parts') == 2
+    assert 'another size' in capsys.readouterr().err
 
 
 def test_works_to_be_judged_by_are_left_out(data, tmp_path):

@@ -17,7 +17,7 @@ from genaudio_core.models.arranger.published import CONFIGS as PUBLISHED
 from genaudio_core.models.arranger.published import PublishedArranger, PublishedConfig
 from genaudio_core.score.instruments import find_instrument, instrument_code
 from genaudio_core.training.loops.arguments import add_sequence_arguments
-from genaudio_core.training.loops.checkpoints import rebuild
+from genaudio_core.training.loops.checkpoints import initialise, rebuild
 from genaudio_core.training.loops.optimizers import cosine
 from genaudio_core.training.loops.sequences import Task, fit, launch
 from genaudio_core.training.scores.packed_scores import ScoreData
@@ -36,6 +36,7 @@ Network = PartTagger | PublishedArranger
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='file made by genaudio-train prepare')
     parser.add_argument('--config', default='parts', help=f'one of {", ".join(CONFIGS)} (default: parts)')
+    parser.add_argument('--init', type=Path, help='checkpoint to begin from')
     parser.add_argument('--length', type=whole('--length', 16, 4096), default=256, help='notes in an excerpt')
     parser.add_argument('--balance', type=number('--balance', 0, 1), default=0.5, help='1: sources by size, 0: alike')
     parser.add_argument('--favour', default='', metavar='SOURCE=TIMES', help='draw sources more often, comma-separated')
@@ -182,6 +183,8 @@ def run(args: argparse.Namespace) -> dict:
     fabric = launch(args)
     torch.manual_seed(args.seed)
     model = network(config.to_dict())
+    if args.init:
+        initialise(model, args.init, load_arranger)
     settings = {'model': config.to_dict(), 'rate': args.rate, 'seed': args.seed, 'optimizer': args.optimizer,
                 'balance': args.balance, 'favour': args.favour}  # fmt: skip
     task = Task(

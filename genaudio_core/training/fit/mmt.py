@@ -14,7 +14,7 @@ from genaudio_core.models.growing import grow
 from genaudio_core.models.mmt import CONFIGS, MMT, MMTConfig
 from genaudio_core.music.layouts import CHORD, NOTE, PART
 from genaudio_core.training.loops.arguments import add_sequence_arguments
-from genaudio_core.training.loops.checkpoints import rebuild
+from genaudio_core.training.loops.checkpoints import initialise, rebuild
 from genaudio_core.training.loops.sequences import Task, fit, launch
 from genaudio_core.training.scores.batches import WindowSampler, collate, fixed_windows, published_windows
 from genaudio_core.training.scores.packed_scores import ScoreData
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> dict:
     else:
         model = MMT(config)
     if args.init:
-        initialise(model, args.init)
+        initialise(model, args.init, load_mmt)
     settings = {
         'model': config.to_dict(), 'rate': args.rate, 'seed': args.seed,
         'optimizer': args.optimizer, 'as_published': args.as_published, 'balance': args.balance,
@@ -194,22 +194,6 @@ def run(args: argparse.Namespace) -> dict:
     if args.decay_at is None:
         task.rate = lambda step: published_rate(step, args.rate, args.warmup)
     return fit(fabric, task, args, patience=PUBLISHED_PATIENCE)
-
-
-def initialise(model: MMT, path: Path) -> None:
-    """Give `model` the weights of a checkpoint of the same configuration (its context may differ).
-
-    Raises
-    ------
-    GenaudioError
-        If they do not fit.
-    """
-    other = load_mmt(path)[0]
-    try:
-        model.load_state_dict(other.state_dict())
-    except RuntimeError:
-        why = f'{path} is a model of another size or layout; give the --config it was trained with.'
-        raise GenaudioError(why) from None
 
 
 def real_events(b: dict[str, torch.Tensor]) -> torch.Tensor:

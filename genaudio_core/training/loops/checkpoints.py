@@ -69,6 +69,26 @@ def rebuild(path: Path, build: Callable[[dict], Network], what: str) -> tuple[Ne
     return model.eval(), info
 
 
+def initialise(model: nn.Module, path: Path, load: Callable[[Path], tuple[nn.Module, dict]]) -> None:
+    """Give `model` the weights of a checkpoint of the same configuration (what is no weight may differ).
+
+    Parameters
+    ----------
+    load
+        Rebuilds the network of the checkpoint.
+
+    Raises
+    ------
+    GenaudioError
+        If they do not fit.
+    """
+    try:
+        model.load_state_dict(load(path)[0].state_dict())
+    except RuntimeError:
+        why = f'{path} is a model of another size or layout; give the --config it was trained with.'
+        raise GenaudioError(why) from None
+
+
 def begin_with(model: nn.Module, path: Path, without: tuple[str, ...] = ()) -> None:
     """Load the weights of a checkpoint of like shape; what it lacks stays as it is, so that a network may grow.
 

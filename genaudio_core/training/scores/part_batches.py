@@ -1,7 +1,8 @@
 """Mixtures for models that tell parts: all notes of a score poured into one, and the part of each as the label.
 
 A part is a track; the tracks of one instrument that plays chords (keyboards, harps, guitars, ensembles) are one part.
-Parts have the order of their instruments' codes, and of their tracks. Drums are set aside.
+Parts have the order of their instruments' codes, and those of one instrument that of their heights, the highest first:
+files have their tracks in either order (scores from Humdrum begin with the bass). Drums are set aside.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.music.part_features import (
     N_PART,
     causal_features,
-    mixture_order,
     part_codes,
     phases,
     whole_features,
@@ -35,6 +35,7 @@ PUBLISHED_STEPS = 24  # to the quarter note
 TEACHES = 10  # notes that each of two parts must have
 SHARED_RUNS = 0.02  # share of runs of notes in common from which on two pieces are one work
 NONE = -1  # label of padding
+ALIKE = 0.3  # how often parts that are alike are heard without the others, or all parts are lent to one instrument
 PUBLISHED_KEYS = (-5, 6)  # semitones
 _LENDERS = (
     'violin', 'viola', 'cello', 'contrabass', 'flute', 'oboe', 'clarinet', 'bassoon', 'horn', 'trumpet', 'trombone',
@@ -57,17 +58,27 @@ class Mixture(NamedTuple):
         return Mixture(self.onset[which], self.pitch[which], self.length[which], self.part[which], self.names)
 
 
-def mixture(table: np.ndarray) -> Mixture:
-    """The mixture of a note table (n,) of TRACKED_NOTE_TYPE."""
+def heights(table: np.ndarray) -> np.ndarray:
+    """The place of each track of a note table (n,) by its mean pitch, (256,) int64: 0 for the highest one."""
+    count = np.bincount(table['track'], minlength=256)
+    mean = np.bincount(table['track'], table['pitch'], minlength=256) / np.maximum(count, 1)
+    place = np.empty(256, np.int64)
+    place[np.argsort(-mean, kind='stable')] = np.arange(256)
+    return place
+
+
+def mixture(table: np.ndarray, places: np.ndarray | None = None) -> Mixture:
+    """The mixture of a note table (n,) of TRACKED_NOTE_TYPE; `places`: `heights` of the piece that it is a part of."""
+    places = heights(table) if places is None else places
     table = table[table['program'] != DRUM_PROGRAM]
     code = np.array([*PROGRAM_TO_LIVE_CODE, 0])[table['program']]
     table, code = table[code > 0], code[code > 0]
     chords = np.array([True, *(voices_of(name) > 2 for name in INSTRUMENTS)])
-    key = code * 256 + np.where(chords[code], 0, table['track'])
+    key = code * 256 + np.where(chords[code], 0, places[table['track']])
     keys, part = np.unique(key, return_inverse=True)
     names = tuple(instrument_name(int(one) // 256) for one in keys)
     onset, length = table['step'] / RESOLUTION, np.maximum(table['duration'], 1) / RESOLUTION
-    order = mixture_order(onset, table['pitch'], length)
+    order = np.lexsort((part, length, table['pitch'], onset))
     return Mixture(onset[order], table['pitch'][order].astype(np.int64), length[order], part[order], names)
 
 
@@ -160,6 +171,7 @@ class MixtureSampler:
         favoured: dict[str, float] | None = None, names: tuple[str, ...] | None = None, augment: bool = True,
     ):  # fmt: skip
         self.data, self.length, self.names, self.augment = data, length, names, augment
+        self.heights: dict[int, np.ndarray] = {}  # of each piece
         self.pieces = [int(i) for i in data.indices(split) if kept[i] and self._teaches(int(i))]
         if not self.pieces:
             raise GenaudioError(f'{data.path} has no piece with such parts to {split} on. Prepare more scores.')
@@ -172,7 +184,9 @@ class MixtureSampler:
         self.cumulative[-1] = 1.0
 
     def _teaches(self, index: int) -> bool:
-        mixed = mixture(self.data.notes(index, tracks=True))
+        table = self.data.notes(index, tracks=True)
+        self.heights[index] = heights(table)
+        mixed = mixture(table, self.heights[index])
         if self.names is not None and mixed.names != self.names:
             return False
         return int((np.bincount(mixed.part, minlength=1) > TEACHES).sum()) >= 2
@@ -194,9 +208,12 @@ class MixtureSampler:
             low, high = PUBLISHED_KEYS if self.augment and len(mixed.pitch) else (0, 0)
             return mixed._replace(pitch=np.clip(mixed.pitch + int(rng.integers(low, high + 1)), 0, 127))
         room = 3 * self.length  # as parts may be left out
-        mixed = mixture(self.data.notes(index, first, first + room, tracks=True))
+        mixed = mixture(self.data.notes(index, first, first + room, tracks=True), self.heights[index])
         if not len(mixed.names):
             return mixed
+        like = np.flatnonzero([mixed.names.count(name) > 2 for name in mixed.names])
+        if self.augment and len(like) < len(mixed.names) and rng.random() < ALIKE:  # the choir of a mass alone
+            mixed = only(mixed, like.tolist()) if len(like) else mixed
         many = len(mixed.names)
         if many > MAX_PARTS or (self.augment and many > 2 and rng.random() < 0.25):
             size = min(int(rng.integers(2, many + 1)), MAX_PARTS)
@@ -226,7 +243,10 @@ def varied(mixed: Mixture, rng: np.random.Generator) -> Mixture:
 
 
 def lent(mixed: Mixture, rng: np.random.Generator) -> tuple[str, ...]:
-    """Other instruments that could play the parts of a mixture, in the order of their heights; or its own."""
+    """Other instruments that could play the parts of a mixture, in the order of their heights; or its own.
+
+    Now and then all are of one kind: a quartet for four voices, four clarinets.
+    """
     spans, means = [], []
     for part in range(len(mixed.names)):
         own = mixed.pitch[mixed.part == part]
@@ -235,6 +255,11 @@ def lent(mixed: Mixture, rng: np.random.Generator) -> tuple[str, ...]:
         spans.append((int(np.percentile(own, 3)), int(np.percentile(own, 97))))
         means.append(float(own.mean()))
     names = list(mixed.names)
+    if len(names) > 2 and max(voices_of(name) for name in names) <= 2 and rng.random() < ALIKE:
+        lowest, highest = min(low for low, _ in spans), max(high for _, high in spans)
+        all_fit = [name for name in _LENDERS if RANGE[name][0] <= lowest and highest <= RANGE[name][1]]
+        if all_fit:
+            return (str(rng.choice(all_fit)),) * len(names)
     for i, (low, high) in enumerate(spans):
         if voices_of(names[i]) > 2:
             continue
