@@ -59,6 +59,7 @@ class ChordFollower:
         self._chords: dict[int, Chord | None] = {}  # slot -> what was heard in it; None for silence
         self._came_late: set[int] = set()  # slots whose chord was struck inside of them, after another
         self._last_read = -1  # slot
+        self._weights: tuple[int, dict[int, float]] = -1, {}  # of loops up to a slot, since the last reading
         self._dirty: float | None = None  # beat from which on notes are new since the last reading
         self._now = 0.0  # newest beat at which something was told
 
@@ -149,17 +150,22 @@ class ChordFollower:
 
     def _loops(self, newest: int) -> dict[int, float]:
         """How likely each length of loop is (bars -> weight), from the chords up to slot `newest`."""
+        if self._weights[0] == newest:
+            return self._weights[1]
+        recent = [
+            (slot, chord, FADES ** ((newest - slot) // self._per_bar) / self._per_bar)
+            for slot in range(newest - RECENT * self._per_bar + 1, newest + 1)
+            if (chord := self._chords.get(slot)) is not None
+        ]
         found = {}
         for bars, prior in FORMS.items():
-            back = bars * self._per_bar
             told = 0.0
-            for slot in range(newest - RECENT * self._per_bar + 1, newest + 1):
-                one, other = self._chords.get(slot), self._chords.get(slot - back)
-                if one is not None and other is not None:
+            for slot, one, counts in recent:
+                if (other := self._chords.get(slot - bars * self._per_bar)) is not None:
                     likeness = _likeness(one, other)
-                    fades = FADES ** ((newest - slot) // self._per_bar)
-                    told += fades * (likeness * ALIKE + (1 - likeness) * UNLIKE) / self._per_bar
+                    told += counts * (likeness * ALIKE + (1 - likeness) * UNLIKE)
             found[bars] = prior * math.exp(told)
+        self._weights = newest, found
         return found
 
     def _stays(self, slot: int, last: int) -> float:
@@ -218,7 +224,7 @@ class ChordFollower:
             return
         first = self.slot(self._dirty + EARLY)
         begin = first - READ * self._per_bar
-        self._dirty = None
+        self._dirty, self._weights = None, (-1, {})
         last = self._last_read = max(self.slot(self._now + EARLY), first)
         oldest = self.start(last - MEMORY * self._per_bar)
         self._chords = {slot: chord for slot, chord in self._chords.items() if oldest <= self.start(slot)}
@@ -229,12 +235,14 @@ class ChordFollower:
         places = [self.start(slot) for slot in slots]
         lines = [self.start(slot) for slot in slots if slot % self._per_bar == 0]
         segments = recognise(notes, places, self.start(last + 1), lines=lines)
+        chords = {segment.beat: segment.chord for segment in segments}
+        chord = None
         for slot, place in zip(slots, places, strict=True):
             end = self.start(slot + 1)
             sounds = [
                 n for n in notes if n.beat < end - EARLY and min(n.beat + n.duration, end) - max(n.beat, place) > EARLY
             ]
-            chord = next((s.chord for s in segments if s.beat <= place + 1e-6 < s.beat + s.duration), None)
+            chord = chords.get(place, chord)
             self._chords[slot] = _over_bass(chord, sounds, (place + end) / 2) if chord and sounds else None
             head = {note.note % 12 for note in sounds if abs(note.beat - place) < EARLY}
             if chord and 2 * len(head & chord.pitch_classes) < len(head):

@@ -111,7 +111,7 @@ class Contract:
         if answer.stand_in is None:
             request = replace(answer.request, takes=1)
             notes = [note for piece in self.fallback.answer(request) for note in piece.notes]
-            answer.stand_in = [replace(note, by_rule=True) for note in notes]
+            answer.stand_in = [note._replace(by_rule=True) for note in notes]
         return answer.stand_in
 
     def _add(self, answer: Answer, notes: list[PlannedNote]) -> None:

@@ -18,6 +18,8 @@ from genaudio_core.score.instruments import DRUMS, FAMILY, RANGE, voices_of
 
 EARLY = 0.1  # beats before a line in which a note belongs to the line
 
+BarChord = tuple[float, float, tuple[int, tuple[int, ...]]]  # (from, to, (bass pitch class, its tones)), in beats
+
 
 class FallbackMusician(Musician):
     """A `Musician` of rules. Its answers take microseconds and come bar by bar.
@@ -72,6 +74,7 @@ class FallbackMusician(Musician):
         rng = random.Random(f'{request.seed}/{request.start:.3f}/{take}')
         accompany = request.role == 'accompany'
         lead = next((i for i, name in enumerate(request.instruments) if name != DRUMS), None)
+        bars = self._bars(request)
         notes: list[PlannedNote] = []
         for part, name in enumerate(request.instruments):
             if part == lead and not accompany:
@@ -79,9 +82,8 @@ class FallbackMusician(Musician):
             elif name == DRUMS and not accompany and (repeated := self._repeat_drums(request, part)):
                 notes += repeated
             else:
-                notes += self._accompany(request, part, name, rng)
-        shaped = [self._shape(note, request) for note in notes]
-        return sorted(shaped, key=lambda n: (n.beat, n.part, n.note))
+                notes += _accompany(request, bars, part, name, rng)
+        return sorted(_shaped(notes, request), key=lambda n: (n.beat, n.part, n.note))
 
     def _key(self, request: Request) -> tuple[int, tuple[int, ...]] | None:
         if self._known[0] is not request:
@@ -198,21 +200,16 @@ class FallbackMusician(Musician):
             beat += length
         return notes
 
-    def _accompany(self, request: Request, part: int, name: str, rng: random.Random) -> list[PlannedNote]:
-        bar = request.bar
-        start = bar * math.floor(request.start / bar + 1e-6)
-        notes: list[PlannedNote] = []
+    def _bars(self, request: Request) -> list[tuple[float, list[BarChord]]]:
+        """Each bar that is asked for: where it starts, and its chords."""
+        start, bars = request.bar * math.floor(request.start / request.bar + 1e-6), []
         while start < request.end - 1e-6:
-            if name == DRUMS:
-                notes += _drums(start, request, part, rng)
-            else:
-                for begin, end, chord in self._chords(request, start):
-                    notes += _pattern(name, begin, end, start, bar, part, *chord, request.controls, rng)
-            start += bar
-        return [n for n in notes if request.start - 1e-6 <= n.beat < request.end - 1e-6]
+            bars.append((start, self._chords(request, start)))
+            start += request.bar
+        return bars
 
-    def _chords(self, request: Request, start: float) -> list[tuple[float, float, tuple[int, tuple[int, ...]]]]:
-        """The chords of the bar at `start`, as far as it is asked for: (from, to, (bass pitch class, its tones))."""
+    def _chords(self, request: Request, start: float) -> list[BarChord]:
+        """The chords of the bar at `start`, as far as it is asked for."""
         bar, begin = request.bar, max(start, request.start)
         end = min(start + bar, request.end)
         if not request.chords:
@@ -227,21 +224,24 @@ class FallbackMusician(Musician):
                 found.append((at, to, (chord.bass, tuple(above))))
         return found
 
-    def _shape(self, note: PlannedNote, request: Request) -> PlannedNote:
-        name = request.instruments[note.part]
-        velocity = int(min(max(round(note.velocity * request.controls.velocity), 1), 127))
-        pitch = note.note
+
+def _shaped(notes: list[PlannedNote], request: Request) -> Iterator[PlannedNote]:
+    """Notes with the velocity, the key and the range that are asked for."""
+    controls = request.controls
+    key = key_module.wanted_key(controls.key)
+    for note in notes:
+        pitch, name = note.note, request.instruments[note.part]
         if name != DRUMS:
-            low, high = RANGE[name]
-            low, high = max(low, request.controls.low), min(high, request.controls.high)
-            if low > high:  # the asked range lies outside the instrument: the range of the preset wins
-                low, high = request.controls.low, request.controls.high
-            key = key_module.wanted_key(request.controls.key)
             if key is not None:
                 pitch = harmony.snap(pitch, *key)
+            low, high = RANGE[name]
+            low, high = max(low, controls.low), min(high, controls.high)
+            if low > high:  # the asked range lies outside the instrument: the range of the preset wins
+                low, high = controls.low, controls.high
             pitch = harmony.fold(pitch, low, high)
+        velocity = min(max(round(note.velocity * controls.velocity), 1), 127)
         duration = min(note.duration, request.end + request.bar - note.beat)
-        return PlannedNote(note.beat, duration, min(max(pitch, 0), 127), velocity, note.part)
+        yield PlannedNote(note.beat, duration, min(max(pitch, 0), 127), velocity, note.part)
 
 
 def _thin(notes: list[PlannedNote], controls: MusicControls, rng: random.Random) -> list[PlannedNote]:
@@ -250,6 +250,19 @@ def _thin(notes: list[PlannedNote], controls: MusicControls, rng: random.Random)
         return notes
     keep = 2 * controls.density
     return [n for i, n in enumerate(notes) if i == 0 or abs(n.beat - round(n.beat)) < 0.05 or rng.random() < keep]
+
+
+def _accompany(
+    request: Request, bars: list[tuple[float, list[BarChord]]], part: int, name: str, rng: random.Random
+) -> list[PlannedNote]:
+    notes: list[PlannedNote] = []
+    for start, chords in bars:
+        if name == DRUMS:
+            notes += _drums(start, request, part, rng)
+        else:
+            for begin, end, chord in chords:
+                notes += _pattern(name, begin, end, start, request.bar, part, *chord, request.controls, rng)
+    return [n for n in notes if request.start - 1e-6 <= n.beat < request.end - 1e-6]
 
 
 def _drums(start: float, request: Request, part: int, rng: random.Random) -> list[PlannedNote]:

@@ -7,6 +7,7 @@ After Pardo and Birmingham (Computer Music Journal 2002: templates and penalties
 the model over time).
 """
 
+import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,8 @@ for _q, _quality in enumerate(QUALITIES):
     for _root in range(12):
         _MEMBER[_q * 12 + _root, [(_root + tone) % 12 for tone in CHORDS[_quality]]] = 1.0
 _SIZE = _MEMBER.sum(axis=1)
-_ROOTS = np.tile(np.arange(12), len(QUALITIES))
+_IS_ROOT = np.tile(np.eye(12, dtype=bool), (len(QUALITIES), 1))
+_UNUSUAL = np.repeat([quality not in _COMMON for quality in QUALITIES], 12)
 
 
 def half_bar(numerator: int, denominator: int) -> float | None:
@@ -84,13 +86,12 @@ def slots_of(score: Score, end: float) -> list[float]:
 
 def _profiles(notes: Sequence[Note], slots: np.ndarray, end: float) -> tuple[np.ndarray, np.ndarray]:
     """Weights (slots, 12) of what sounds in each slot, and the lowest pitch class (slots,), -1 for silence."""
-    edges = np.append(slots, end)
-    weights = np.zeros((len(slots), 12))
-    low = np.full(len(slots), 1e9)
+    edges = [*slots.tolist(), end]  # Python's own numbers: each is looked at alone
+    weights = [[0.0] * 12 for _ in slots]
+    low = [-1] * len(slots)
     for note in notes:
-        first = int(np.searchsorted(edges, note.beat + 1e-3, side='right')) - 1
         off = note.beat + max(note.duration, 0.1)
-        index = max(first, 0)
+        index = max(bisect.bisect_right(edges, note.beat + 1e-3) - 1, 0)
         while index < len(slots) and edges[index] < off - 1e-3:
             length = edges[index + 1] - edges[index]
             part = min(off, edges[index + 1]) - max(note.beat, edges[index])
@@ -98,12 +99,11 @@ def _profiles(notes: Sequence[Note], slots: np.ndarray, end: float) -> tuple[np.
             # What is struck at the head of the slot tells more than what passes; what is nearly over tells nothing.
             if part >= 0.1 * length or onset >= -0.05:
                 head = 1.6 if -0.1 <= onset <= 0.1 else 1.0
-                weights[index, note.note % 12] += head * (0.25 + min(part, 1.0)) * (0.6 + note.velocity / 200)
+                weights[index][note.note % 12] += head * (0.25 + min(part, 1.0)) * (0.6 + note.velocity / 200)
                 if part >= 0.2 * length and onset <= 0.5 * length:
-                    low[index] = min(low[index], note.note)
+                    low[index] = note.note if low[index] < 0 else min(low[index], note.note)
             index += 1
-    bass = np.where(low < 1e8, low % 12, -1).astype(int)
-    return weights, bass
+    return np.array(weights), np.array([each % 12 if each >= 0 else -1 for each in low])
 
 
 def recognise(
@@ -135,24 +135,22 @@ def recognise(
     present = np.minimum(share * 6, 1.0)
     emission = weigh.outside * (1 - share @ _MEMBER.T)
     emission += weigh.missing * (_SIZE - present @ _MEMBER.T)
-    emission += weigh.rare * np.array([quality not in _COMMON for quality in QUALITIES for _ in range(12)])
-    for slot, low in enumerate(bass):
-        if low >= 0:
-            emission[slot] += np.where(low == _ROOTS, weigh.root, weigh.tone_below * _MEMBER[:, low])
+    emission += weigh.rare * _UNUSUAL
+    lowest = np.where(_IS_ROOT, weigh.root, weigh.tone_below * _MEMBER)  # (chords, 12): what each gains by its bass
+    emission += np.where(bass >= 0, lowest[:, bass], 0.0).T
     emission[total == 0] = 0.0  # silence tells nothing
     at_line = {round(line, 3) for line in lines}
-    cost = np.array([weigh.change_at_line if not at_line or round(p, 3) in at_line else weigh.change for p in places])
-    best = emission[0].copy()
-    back = np.zeros(emission.shape, int)
+    costs = [weigh.change_at_line if not at_line or round(p, 3) in at_line else weigh.change for p in places.tolist()]
+    best = emission[0]
+    back: list[tuple[np.ndarray, int]] = []  # which chords stayed, and the one that all others came from
     for slot in range(1, len(places)):
         leap = int(best.argmax())
-        moved = best[leap] + cost[slot]
-        stay = best >= moved
-        back[slot] = np.where(stay, np.arange(len(best)), leap)
-        best = np.where(stay, best, moved) + emission[slot]
+        moved = best[leap] + costs[slot]
+        back.append((best >= moved, leap))
+        best = np.maximum(best, moved) + emission[slot]
     path = [int(best.argmax())]
-    for slot in range(len(places) - 1, 0, -1):
-        path.append(int(back[slot, path[-1]]))
+    for stayed, leap in reversed(back):
+        path.append(path[-1] if stayed[path[-1]] else leap)
     path.reverse()
     edges = [*places.tolist(), end]
     found: list[Segment] = []

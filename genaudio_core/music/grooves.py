@@ -6,8 +6,6 @@ All places are steps (12 to the quarter note) from the bar line.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from genaudio_core.music.chord_recognition import half_bar
 from genaudio_core.music.layouts import RESOLUTION
 
@@ -62,10 +60,9 @@ class Feel:
     @classmethod
     def of(cls, onsets: Sequence[float]) -> 'Feel':
         """The feel of onsets in quarter notes from a bar line."""
-        places = np.rint((np.asarray(onsets, float) % 1.0) * RESOLUTION) % RESOLUTION
-        off = max(int((places != 0).sum()), 1)
-        thirds, halves = np.isin(places, (4, 8)).sum() / off, np.isin(places, (3, 6, 9)).sum() / off
-        return cls(bool(thirds > halves), bool(np.isin(places, (3, 9)).sum() > 0.15 * max(len(places), 1)))
+        places = [round((onset % 1.0) * RESOLUTION) % RESOLUTION for onset in onsets]
+        thirds, halves, sixteenths = (sum(place in of for place in places) for of in ((4, 8), (3, 6, 9), (3, 9)))
+        return cls(thirds > halves, sixteenths > 0.15 * max(len(places), 1))
 
     def grid(self, meter: Meter) -> tuple[int, ...]:
         """Places in the bar where notes of a band may begin."""

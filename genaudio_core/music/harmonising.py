@@ -130,6 +130,7 @@ _LOG_PROFILE, KEYS = _profiles()
 _CLASSES = np.array([[c in key.classes for c in range(12)] for key in KEYS])
 _TONICS = np.array([key.tonic for key in KEYS])
 _SAME = (_TONICS[:, None] == _TONICS) | (_CLASSES[:, None] == _CLASSES[None]).all(axis=2)
+_EACH = np.arange(len(KEYS))
 _STEP = np.where(np.eye(len(KEYS), dtype=bool), 0.0, np.where(_SAME, -_SHIFTS, -_MODULATES))
 
 
@@ -161,7 +162,7 @@ def find_keys(notes: Sequence[Note], lines: Sequence[float], end: float) -> list
     for row in path[1:]:
         moved = best[:, None] + _STEP
         back.append(moved.argmax(axis=0))
-        best = moved.max(axis=0) + row
+        best = moved[back[-1], _EACH] + row
     states = [int(best.argmax())]
     for step in reversed(back):
         states.append(int(step[states[-1]]))
