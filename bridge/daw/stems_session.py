@@ -40,7 +40,7 @@ class Asked:
         self._texts: dict[int, list[str]] = {}
         self._lookup: Lookup | None = None
         self._wanted: list[tuple[int, int]] = [(i + 1, 0) for i in range(STEMS)]
-        self.vectors = np.zeros((STEMS, network.query_dim), np.float32)
+        self.vectors = np.zeros((STEMS, network.query_dim + 1), np.float32)  # the last: see `Query.row`
         self.on = np.zeros(STEMS, np.float32)
         for i in range(STEMS):
             self._settle(i)

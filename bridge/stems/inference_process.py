@@ -270,7 +270,7 @@ def _load_beside(worker: Worker, path: str, wake, heart: Heartbeat, pipe: Connec
             stream = network.stream(worker.engine.n_queries)
             spectrum = np.zeros((2, network.n_fft // 2 + 1), np.complex64)
             for _ in range(10):  # its first runs are slow
-                stream.step(spectrum, worker.engine.bank.slot.queries)
+                stream.step(spectrum, worker.engine.bank.slot.queries[:, :-1])
             loaded.append(network)
         except Exception as error:
             loaded.append(error)

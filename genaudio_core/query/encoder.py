@@ -102,6 +102,8 @@ class QueryEncoder:
     ) -> Query:
         """Return a query of words (`parse`), examples and pictures, all of equal weight, less the negative words.
 
+        Where the words only say what to leave out it is a complement; with an example or a picture it is not.
+
         Raises
         ------
         GenaudioError
@@ -115,8 +117,6 @@ class QueryEncoder:
         wanted += [(1.0, self.image(path)) for path in images]
         if not wanted and not minus:
             raise GenaudioError(f'The query \'{text}\' has no word in it. Say what to listen for, such as "violin".')
-        if not wanted:
-            raise GenaudioError(f"'{text}' only says what not to hear; name something to listen for too.")
         left_out = [(weight, self.text(words)) for weight, words in minus]
         left_out += [(1.0, self.text(words)) for words in negative]
         label = name or text.strip() or Path(str((*examples, *images)[0])).stem

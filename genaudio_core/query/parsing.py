@@ -3,9 +3,12 @@
 import re
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.query.everyday import COMPLEMENTS, plainly
+from genaudio_core.query.text_encoder import plain_words
 
 _PART = re.compile(
-    r'\s*(?P<sign>[+;&]|(?<!\d),|,(?!\d)|-\s|\bnot\b|\bwithout\b|\bminus\b|\bno\b|\band\b|\bplus\b)\s*', re.IGNORECASE
+    r'\s*(?P<sign>[+;&]|(?<!\d),|,(?!\d)|-\s|\bnot\b|\bwithout\b|\bminus\b|\bno\b|\band\b|\bor\b|\bplus\b)\s*',
+    re.IGNORECASE,
 )
 _NUMBER = r'\d*[.,]?\d+'
 _TIMES = re.compile(rf'({_NUMBER})(?:\s*[*\u00d7]\s*|\s*x\s+)(.+)')  # 2 * violin, 2x violin
@@ -17,27 +20,32 @@ _BELOW_ZERO = re.compile(rf'(?:^|\s)[-\u2212]\s*({_NUMBER})\b')
 MAX_WEIGHT = 100.0
 
 
-def parse(text: str) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
+Parts = list[tuple[float, str]]  # weighted words
+
+
+def parse(text: str) -> tuple[Parts, Parts]:
     """Split '0.7 violin + 0.3 flute, not cymbals' into weighted positive and negative words.
 
     A number in front of words is a weight if it is written with a point (or a decimal comma) and is at most 100, or
     with ``*``, ``×`` or ``x`` behind it; a single digit also, where the query names more than one sound. Any other
     number belongs to the words: '808 bass', '12 string guitar', '303', '1e3 hz'.
 
+    Nothing positive means all of the mixture but the negative ones: 'no drums', 'everything but vocals', 'karaoke'.
+
     Raises
     ------
     GenaudioError
         If a weight is not a positive number.
     """
-    positive: list[tuple[float, str]] = []
-    negative: list[tuple[float, str]] = []
-    pieces = _PART.split(text)
+    positive: Parts = []
+    negative: Parts = []
+    pieces = _PART.split(plainly(text))
     several = sum(bool(piece.strip()) for piece in pieces[::2]) > 1
     minus = False
     for index, piece in enumerate(pieces):
         if index % 2:
             sign = piece.lower().strip()
-            minus = sign in ('-', 'not', 'without', 'minus', 'no') or (minus and sign == 'and')
+            minus = sign in ('-', 'not', 'without', 'minus', 'no') or (minus and sign in ('and', 'or'))
             continue
         words = piece.strip()
         if not words:
@@ -57,7 +65,23 @@ def parse(text: str) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
         if not 0 < weight <= MAX_WEIGHT:
             raise GenaudioError(f"The weight {weight:g} of '{words}' must be more than 0 and at most {MAX_WEIGHT:g}.")
         (negative if minus else positive).append((weight, words))
-    return positive, negative
+    return _without(positive, negative)
+
+
+def _without(positive: Parts, negative: Parts) -> tuple[Parts, Parts]:
+    """Put what the names of complements lack in their place."""
+    whole = [COMPLEMENTS.get(_name(words)) for _, words in positive]
+    lacks = [part for text in whole if text for part in parse(text)[0]]
+    kept = [part for part in negative if _name(part[1]) not in COMPLEMENTS]
+    # Without the accompaniment there is what the accompaniment lacks.
+    back = [part for _, words in negative for part in parse(COMPLEMENTS.get(_name(words), ''))[0]]
+    if lacks:
+        return [], [*lacks, *kept]
+    return [*positive, *back], kept
+
+
+def _name(words: str) -> str:
+    return ' '.join(plain_words(words))
 
 
 def _weight(text: str) -> float:

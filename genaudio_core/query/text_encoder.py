@@ -13,6 +13,8 @@ import numpy as np
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
 from genaudio_core.inference.model_card import ModelCard
+from genaudio_core.query.everyday import SAME_AS
+from genaudio_core.query.vector import unit
 
 _log = logging.getLogger(__name__)
 
@@ -76,9 +78,11 @@ class TextEncoder:
         self.names: list[str] = list(details['names'])
         self.concepts = np.asarray(details['concepts'], np.float32)
         self.concepts /= np.linalg.norm(self.concepts, axis=1, keepdims=True)
-        self.phrases: dict[str, int] = {
-            ' '.join(plain_words(text)): int(index) for text, index in details['phrases'].items()
-        }
+        # As they are written first: 'guitar solo' is not to take the place of 'guitar'.
+        self.phrases: dict[str, int] = {text.lower(): int(index) for text, index in details['phrases'].items()}
+        for text, index in details['phrases'].items():
+            self.phrases.setdefault(' '.join(plain_words(text)), int(index))
+        self._same = {' '.join(plain_words(text)): names.split(' + ') for text, names in SAME_AS.items()}
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> 'TextEncoder':
@@ -100,7 +104,11 @@ class TextEncoder:
         words = plain_words(text)
         if not words:
             raise GenaudioError(f'The query \'{text}\' has no word in it. Say what to listen for, such as "violin".')
-        for plain in (' '.join(words), ' '.join(word.removesuffix('s') for word in words)):
+        written = ' '.join(text.lower().split())
+        for plain in (written, ' '.join(words), ' '.join(word.removesuffix('s') for word in words)):
+            if plain in self._same:
+                names = self._same[plain]
+                return WordMatch(unit(sum(self.match(name).vector for name in names)), ' and '.join(names), 1.0, True)
             if plain in self.phrases:
                 index = self.phrases[plain]
                 return WordMatch(self.concepts[index], self.names[index], 1.0, True)
@@ -111,14 +119,16 @@ class TextEncoder:
         return WordMatch(vector, self.names[best], float(similarity[best]), False)
 
     def encode(self, text: str, on_notice: Callable[[str], None] = _log.warning) -> np.ndarray:
-        """Return the vector (QUERY_DIM,) of `text`; a word not understood is told, with the nearest known one."""
+        """Return the vector (QUERY_DIM,) of `text`; what a word is taken for that is not in the lexicon is told."""
         match = self.match(text)
+        if match.exact:
+            return match.vector
         if match.similarity < UNSURE:
             on_notice(
                 f"'{text}' is not a sound I know; the nearest is '{match.nearest}' "
                 f'(similarity {match.similarity:.2f}). The result may be poor.'
             )
-        elif match.similarity > 0.75:
-            # A typo or a turn of phrase: what was meant is cleaner than what was typed.
-            return self.concepts[self.names.index(match.nearest)]
-        return match.vector
+            return match.vector
+        on_notice(f"'{text}' is understood as '{match.nearest}'.")
+        # A typo or a turn of phrase: what was meant is cleaner than what was typed.
+        return self.concepts[self.names.index(match.nearest)] if match.similarity > 0.75 else match.vector

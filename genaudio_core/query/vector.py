@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from genaudio_core.errors import GenaudioError
+
 QUERY_DIM = 128
 NEGATIVE_PULL = 0.5  # how far a negative query pushes the vector away; more would leave the sphere's known parts
 
@@ -15,13 +17,21 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Query:
-    """A weighted mix of vectors to listen for, and vectors to leave out."""
+    """A weighted mix of vectors to listen for, and vectors to leave out.
+
+    Without any to listen for it is a *complement*: all of the mixture but what is left out.
+    """
 
     name: str
     positive: tuple[tuple[float, np.ndarray], ...]
     negative: tuple[tuple[float, np.ndarray], ...] = field(default=())
     normalise: bool = True  # False for CLIP, whose vectors CLIPSep takes at their own length
     n_words: int | None = None  # how many of the positive vectors, the first ones, come from words; None: all
+
+    @property
+    def is_complement(self) -> bool:
+        """Whether all is wanted but what is left out."""
+        return not self.positive
 
     @property
     def target(self) -> np.ndarray:
@@ -33,10 +43,20 @@ class Query:
     @property
     def vector(self) -> np.ndarray:
         """One vector (QUERY_DIM,) for separators that take only one: the target, pushed away from the negatives."""
+        if self.is_complement:
+            raise GenaudioError(f"'{self.name}' only says what not to hear; name something to listen for too.")
         vector = self.target
         for weight, other in self.negative:
             vector = vector - NEGATIVE_PULL * weight * unit(other)
         return unit(vector)
+
+    @property
+    def row(self) -> np.ndarray:
+        """What the live separator takes (QUERY_DIM + 1,): a vector, and 1 where all but what it says is wanted."""
+        if not self.is_complement:
+            return np.append(self.vector, np.float32(0))
+        left_out = sum(weight * vector for weight, vector in self.negative)
+        return np.append(unit(np.asarray(left_out)), np.float32(1))
 
 
 def morph(first: np.ndarray, second: np.ndarray, amount: float) -> np.ndarray:

@@ -8,6 +8,8 @@
 * All channels share a mask, made from their mean power: the stereo image stays.
 * With several queries the masks are brought down where they sum to more than one. The residual is the input minus
   the stems, sample by sample, so that they always add up.
+* A complement ('everything but vocals') has one minus the mask of what it lacks, as that is used for its own stem if
+  both are asked for: they add up to the mixture. It holds what other stems hold, so it brings none of them down.
 """
 
 import functools
@@ -113,6 +115,46 @@ class Separator:
         return out[..., : audio.shape[1]]
 
 
+class MaskPlan:
+    """Which vectors a network is asked with for some queries, and how its masks become those of the stems.
+
+    Attributes
+    ----------
+    vectors : (n, D)
+        Each once.
+    """
+
+    def __init__(self, queries: Sequence[Query]):
+        rows: dict[bytes, int] = {}
+        vectors: list[np.ndarray] = []
+
+        def row(vector: np.ndarray) -> int:
+            vector = np.asarray(vector, np.float32).ravel()
+            at = rows.setdefault(vector.tobytes(), len(rows))
+            if at == len(vectors):
+                vectors.append(vector)
+            return at
+
+        self._wanted = [None if query.is_complement else row(query.target) for query in queries]
+        self._left_out = [[(weight, row(vector)) for weight, vector in query.negative] for query in queries]
+        self.vectors = np.stack(vectors)
+
+    def stems(self, masks: np.ndarray) -> np.ndarray:
+        """Masks (n, ...) of the vectors -> masks (queries, ...) of the stems."""
+        result = np.ones((len(self._wanted), *masks.shape[1:]), np.float32)
+        plain = [n for n, at in enumerate(self._wanted) if at is not None]
+        for n in plain:
+            result[n] = masks[self._wanted[n]]
+            for weight, at in self._left_out[n]:
+                result[n] *= np.clip(1 - weight * masks[at], 0, 1)
+        result[plain] /= np.maximum(result[plain].sum(axis=0), 1.0)
+        alone = {self._wanted[n]: n for n in plain if not self._left_out[n]}
+        for n in set(range(len(result))) - set(plain):
+            lacks = sum(w * (result[alone[at]] if at in alone else masks[at]) for w, at in self._left_out[n])
+            result[n] = np.clip(1 - lacks, 0, 1)
+        return result
+
+
 class SeparationStream:
     """Separates what is fed block by block, with a lookahead of one window. Memory does not grow."""
 
@@ -125,13 +167,10 @@ class SeparationStream:
             raise GenaudioError(f'A sample rate of {sample_rate} Hz cannot be separated ({MIN_RATE} to {MAX_RATE}).')
         self._separator = separator
         self.model_name = separator.card.name
-        self._positive = np.stack([query.target for query in queries])
-        self._negative = [(n, weight, vector) for n, q in enumerate(queries) for weight, vector in q.negative]
-        vectors = [self._positive, *(np.atleast_2d(vector) for _, _, vector in self._negative)]
-        self._vectors = np.concatenate(vectors)
-        if self._vectors.shape[1] != separator.query_dim:
+        self._plan = MaskPlan(queries)
+        if self._plan.vectors.shape[1] != separator.query_dim:
             raise GenaudioError(
-                f'The query has {self._vectors.shape[1]} numbers, the model takes {separator.query_dim}: '
+                f'The query has {self._plan.vectors.shape[1]} numbers, the model takes {separator.query_dim}: '
                 'it was trained on another encoder (CLIP and CLAP models need `encoder`).'
             )
         self.n_queries = len(queries)
@@ -170,18 +209,13 @@ class SeparationStream:
             if window.shape[1] < self._frames:  # heard again and again, as in training
                 window = np.tile(window, (1, -(-self._frames // window.shape[1])))[:, : self._frames]
             windows.append(window)
-        return self._separator.masks_of(windows, self._vectors)
+        return self._separator.masks_of(windows, self._plan.vectors)
 
     def _add(self, start: int, masks: np.ndarray, *, first: bool, last: bool) -> None:
         """Add what the model says of the window from buffer frame `start`."""
         stop = min(start + self._frames, self._features.shape[1])
         length = stop - start
-        masks = masks[:, :, :length]
-        result = masks[: self.n_queries].copy()
-        for i, (n, weight, _) in enumerate(self._negative):
-            result[n] *= np.clip(1 - weight * masks[self.n_queries + i], 0, 1)
-        total = result.sum(axis=0)
-        result /= np.maximum(total, 1.0)
+        result = self._plan.stems(masks[:, :, :length])
         fade = self._frames - self._step
         weight = np.ones(length, np.float32)
         ramp = (np.arange(fade, dtype=np.float32) + 0.5) / fade

@@ -9,6 +9,8 @@ Read this first::
 
 * One engine, used by the live worker, by offline rendering and by the tests: what is measured is what plays.
 * A new query does not cut in: its vector is reached over `GLIDE` seconds, frame by frame.
+* A query may have one number more than the network takes: the share of the complement (`Query.row`), for which the mask
+  is one minus itself: 'drums' and 'no drums' add up to the delayed input, and one glides into the other.
 * A new model does not cut in either: `CrossFade` runs old and new side by side for `CROSSFADE` seconds.
 * Half the delay with the same weights: with ``hop=network.hop // 2`` the spectra that carry sound overlap at the
   shorter hop, and the network goes on hearing (and costing) what it was trained on, every second hop; its masks stand
@@ -148,7 +150,7 @@ class NetworkStream:
         self.synthesis = low_delay_stft.Synthesis((len(self.queries), 2), network.n_fft, self.hop)
 
     def set_queries(self, queries: np.ndarray) -> None:
-        """Glide to other query vectors (Q, D); the number of queries stays."""
+        """Glide to other queries (Q, D or D + 1); the number of queries stays."""
         queries = check_queries(queries, self.network)
         if queries.shape != self.queries.shape:
             raise GenaudioError(
@@ -162,7 +164,7 @@ class NetworkStream:
             if self._left > 0:
                 self._left = max(0.0, self._left - self._per_frame)
                 self._now = (self.queries + (self._from - self.queries) * np.float32(self._left)).astype(np.float32)
-            self._masks = self.stream.step(heard, self._now)
+            self._masks = complemented(self.stream.step(heard, self._now[:, :-1]), self._now[:, -1:])
         if self._masks is None:  # a slot that begins between two hops of the network
             self._masks = np.zeros((len(self.queries), spectrum.shape[-1]), np.float32)
         return self.synthesis.process(spectrum * self._masks[:, None])
@@ -175,22 +177,31 @@ class NetworkStream:
         self.synthesis.reset()
 
 
+def complemented(masks: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return masks (Q, F), of which a share (Q, 1) is one minus the mask."""
+    return masks + share * (1 - 2 * masks) if share.any() else masks
+
+
 def check_queries(queries: np.ndarray, network: MaskNetwork) -> np.ndarray:
-    """Return `queries` as float32 (Q, D).
+    """Return `queries`, (Q, D) or (Q, D + 1), as float32 (Q, D + 1).
 
     Raises
     ------
     GenaudioError
         If they do not fit the network, are too many, or hold NaN.
     """
-    queries = np.ascontiguousarray(np.atleast_2d(queries), np.float32)
+    queries = np.atleast_2d(np.asarray(queries, np.float32))
+    if queries.ndim == 2 and queries.shape[1] == network.query_dim + 1:
+        queries, share = queries[:, :-1], queries[:, -1:]
+    else:
+        share = np.zeros((len(queries), 1), np.float32)
     if queries.ndim != 2 or queries.shape[1] != network.query_dim or not 1 <= len(queries) <= MAX_QUERIES:
         raise GenaudioError(
             f'`queries` must have the shape (1 to {MAX_QUERIES}, {network.query_dim}), not {queries.shape}.'
         )
     if not np.isfinite(queries).all():
         raise GenaudioError('A query vector holds NaN or infinite values.')
-    return queries
+    return np.ascontiguousarray(np.concatenate([queries, share], axis=1))
 
 
 class CrossFade:
@@ -251,7 +262,7 @@ class StreamingSeparator:
     network
         The exported graph.
     queries
-        (Q, D); `process` gives the first stem, `separate` all.
+        (Q, D), or (Q, D + 1) with complements; `process` gives the first stem, `separate` all.
     sample_rate
         Hz; one of ``network.sample_rates``. The default is the one it was trained at.
     hop
@@ -386,6 +397,6 @@ def separate_offline(
     masked = np.empty((len(queries), *spectra.shape), np.complex64)
     for t in range(spectra.shape[1]):
         if t % every == 0:
-            masks = stream.step(heard[:, t], queries)
+            masks = complemented(stream.step(heard[:, t], queries[:, :-1]), queries[:, -1:])
         masked[:, :, t] = spectra[:, t] * masks[:, None]
     return low_delay_stft.synthesise(masked, network.n_fft, hop, audio.shape[-1]).astype(np.float32)

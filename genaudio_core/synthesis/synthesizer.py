@@ -177,6 +177,8 @@ class Synthesizer:
             raise GenaudioError(f"'{way}' is not a way to use words; there are: {', '.join(WAYS)}.")
         if way == 'prior' and self.prior is None:
             raise GenaudioError("There is no prior for this model (synth-prior.onnx). Use `way='words'`.")
+        if query.is_complement:
+            raise GenaudioError(f"'{query.name}' only says what not to hear; name something to listen for too.")
         vectors = [np.asarray(vector, np.float32) for _, vector in query.positive]
         if any(vector.shape != (self.query_dim,) for vector in vectors):
             raise GenaudioError(

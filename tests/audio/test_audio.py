@@ -144,7 +144,9 @@ def work_off(host):
 
 def test_words_of_the_card_come_first_and_an_empty_query_is_told():
     words = Words({'drums': [1.0, 2.0]}, 2)
-    assert_allclose(words.vector(' Drums '), [1, 2])
+    assert_allclose(words.vector(' Drums '), [1, 2, 0])
+    assert words.knows('no drums') and not words.knows('no gong')
+    assert_allclose(words.vector('everything but drums'), [0.4472136, 0.8944272, 1])
     with pytest.raises(GenaudioError, match='The query is empty'):
         words.vector('  ')
 
@@ -157,7 +159,7 @@ def test_port_names_are_distinct_and_plain():
 class FakeHost:
     def __init__(self):
         self.mixes, self.models, self.queries = [], [], []
-        self.spec = type('Spec', (), {'queries': np.zeros((2, 2), np.float32)})()
+        self.spec = type('Spec', (), {'queries': np.zeros((2, 3), np.float32)})()
         self.core = type('Core', (), {'bypass': False})()
         self.set_mix, self.set_model, self.set_queries = self.mixes.append, self.models.append, self.queries.append
 
@@ -174,7 +176,10 @@ def test_lines_change_what_is_heard():
     controls.obey('mute 2')
     assert host.mixes[-1].mute == frozenset()
     assert controls.obey('query 1 bass') == 'stem 1 is now bass'
-    assert_allclose(host.queries[-1], [[3, 4], [0, 0]])
+    assert_allclose(host.queries[-1], [[3, 4, 0], [0, 0, 0]])
+    assert controls.obey('query 1 no bass') == 'stem 1 is now no bass'
+    assert_allclose(host.queries[-1], [[0.6, 0.8, 1], [0, 0, 0]])
+    controls.obey('query 1 bass')
     assert controls.names == ['bass', 'lead vocals']
     assert controls.obey('bypass') == 'bypass on' and host.core.bypass
     assert controls.obey('status') == 'latency_ms 10.7, underruns 0'

@@ -256,7 +256,7 @@ def test_words_of_ones_own_are_heard_and_kept(clap_host, bundles, network, music
     host.feed(np.pad(sound, ((0, 0), (0, 2048))))
     host('run', sound.shape[1] + 2048, 512)
     vectors = network.words(*WORDS)
-    vectors[1] = Words(network.card.details['words'], network.query_dim).vector(text)
+    vectors[1] = Words(network.card.details['words'], network.query_dim).vector(text)[:-1]
     engine = StreamingSeparator(network, vectors, 48000)
     want = engine.separate(np.pad(sound, ((0, 0), (0, engine.latency))))[:, :, engine.latency :]
     assert np.abs(host.heard()[2:10, 2048:] - want.reshape(8, -1)).max() < 1e-6

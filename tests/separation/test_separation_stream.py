@@ -160,7 +160,7 @@ def test_a_slot_that_glides_ends_exactly_at_its_target(network):
     slot.set_queries(network.words('bass'))
     for _ in range(20):
         slot.process(np.zeros((2, 1025), np.complex64), np.zeros((2, 1025), np.complex64))
-    assert_allclose(slot._now, network.words('bass'))
+    assert_allclose(slot._now[:, :-1], network.words('bass'))
 
 
 @pytest.mark.parametrize('block_size', [64, 333, 4096])

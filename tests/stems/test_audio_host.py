@@ -124,7 +124,7 @@ def test_queries_mix_and_model_change_while_it_plays_and_survive_a_restart(host)
         play(host, x[:, :4096])
         host.poll()
     assert told == ['There is no model file /no/such/model.onnx. The old model plays on.']
-    assert_allclose(host.spec.queries, network.words('piano', 'bass'))
+    assert_allclose(host.spec.queries[:, :-1], network.words('piano', 'bass'))
     with pytest.raises(GenaudioError, match='2 stems are running'):
         host.set_queries(network.words('piano'))
 

@@ -31,14 +31,14 @@ class SlowWords(Words):
             raise GenaudioError('No such thing.')
         if text == 'broken':
             raise RuntimeError('two\nlines')
-        return np.array([0.6, 0.8], np.float32)
+        return np.array([0.6, 0.8, 0], np.float32)
 
 
 @pytest.fixture
 def controls():
     queries = []
     host = types.SimpleNamespace(
-        spec=types.SimpleNamespace(queries=np.eye(2, dtype=np.float32)), set_queries=queries.append,
+        spec=types.SimpleNamespace(queries=np.eye(2, 3, dtype=np.float32)), set_queries=queries.append,
         set_mix=lambda mix: None, status=lambda: {'ready': True}, queries=queries,
     )  # fmt: skip
     return LineCommands(host, SlowWords(), ['drums', 'bass'], Mix.of(2))

@@ -19,7 +19,7 @@ jack = pytest.importorskip('jack')
 
 class Host:
     def __init__(self):
-        self.spec = type('Spec', (), {'queries': np.zeros((2, 2), np.float32)})()
+        self.spec = type('Spec', (), {'queries': np.zeros((2, 3), np.float32)})()
         self.core = type('Core', (), {'bypass': False})()
         self.set_mix = self.set_queries = self.set_model = lambda value: None
 

@@ -72,6 +72,8 @@ def _targets(args: argparse.Namespace, names: Sequence[str], kind: str) -> list[
 
 
 def _queries(args: argparse.Namespace, separator: Any) -> list:
+    if not args.query and not args.example and not args.image and args.negative:  # all but that
+        args.query, args.negative = [f'no {" or ".join(args.negative)}'], []
     if not args.query and not args.example and not args.image:
         raise GenaudioError('Nothing to listen for. Give words (-q "violin") or a sound (--example CLIP).')
     source = separator.asked
@@ -104,7 +106,7 @@ def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
             'transformers.'
         )
     for text in args.query:
-        if not parse(text)[0]:
+        if not any(parse(text)):
             raise GenaudioError(f'The query \'{text}\' does not say what to listen for, such as -q "violin".')
     found, told = EncoderProcess(args.encoder, args.encoder_model).queries(
         args.query, args.negative, audio=args.example, image=args.image, normalise=source.normalised, probe=True
