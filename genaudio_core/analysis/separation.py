@@ -126,7 +126,7 @@ def evaluate_mixtures(
 
 
 def song_folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, each a song as stems.
+    """Return the folders in `folder`, each a song as stems; or itself, if it is one.
 
     Raises
     ------
@@ -135,6 +135,8 @@ def song_folders(folder: Path) -> list[Path]:
     """
     songs = [place for place in sorted(folder.iterdir()) if place.is_dir()] if folder.is_dir() else []
     songs = [place for place in songs if any(place.glob('*.ogg'))]
+    if not songs and folder.is_dir() and any(folder.glob('*.ogg')):
+        songs = [folder]
     if not songs:
         raise GenaudioError(f'{folder} holds no folders of stems (.ogg).')
     return songs

@@ -37,7 +37,7 @@ GROUPS = (
             'evaluate-arranger': 'measure how well an arranger tells known parts, beside the baselines of its paper',
             'evaluate-band': 'measure how a band plays together, compared with real and written music',
             'evaluate-separation': 'measure a separator on unseen mixtures: SDR, SIR, SAR, SI-SDR',
-            'evaluate-stems': 'measure the live separator on unseen bands and real songs',
+            'evaluate-stems': 'measure both separators on unseen bands and real songs',
             'evaluate-synthesis': 'measure made sounds: Frechet distance, query match, samplers, vocoders',
             'compare-separation': 'train CLIPSep-small and its baselines and measure them in one table',
             'attention': 'draw what the attention heads of a music model look at',

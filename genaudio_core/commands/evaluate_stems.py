@@ -1,43 +1,65 @@
 """`genaudio-train evaluate-stems`: see HELP."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from genaudio_core.command_line import seed, whole
 
-HELP = 'Measure the live separator: SI-SDR improvement on unseen four-part bands, and on real songs.'
-EXAMPLE = 'genaudio-train evaluate-stems --sounds data/bands --real shared/data/audio/dev-real'
+HELP = 'Measure both separators, live and offline, by query: on unseen four-part bands, and on real songs.'
+EXAMPLE = """genaudio-train evaluate-stems --real shared/data/audio/dev-real --report table.md
+  genaudio-train evaluate-stems --sounds data/bands --only live"""
+WAYS = ('live', 'offline')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', type=Path, help='folder made by prepare-bands; its test split is used')
-    parser.add_argument('--real', type=Path, help='folder of songs as folders of stems')
-    parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
+    parser.add_argument('--real', type=Path, nargs='+', help='folders of songs as folders of stems, or such songs')
+    parser.add_argument('--model', type=Path, help='.onnx file of the live separator (default: the bundled one)')
+    parser.add_argument('--offline-model', type=Path, help='.onnx file of the offline one (default: the bundled one)')
+    parser.add_argument('--only', choices=WAYS, help='one of the two')
     parser.add_argument('-n', '--number', type=whole('--number', 1, 1_000_000), default=60, help='four-part windows')
+    parser.add_argument('--excerpts', type=whole('--excerpts', 1, 100_000), default=6, help='of each song (6)')
     parser.add_argument('--by-instrument', action='store_true',
                         help="ask bands for 'violin' where it is all the strings there are")  # fmt: skip
+    parser.add_argument('--report', type=Path, metavar='FILE', help='write the table as Markdown, too')
     parser.add_argument('--seed', type=seed(), default=0)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from genaudio_core.analysis import stems
     from genaudio_core.analysis.separation import song_folders
-    from genaudio_core.analysis.stems import bands, real, summary
+    from genaudio_core.command_line import check_outputs
     from genaudio_core.errors import GenaudioError
-    from genaudio_core.files import find_model
+    from genaudio_core.files import atomic_write, find_model
+    from genaudio_core.separation.offline import Separator
     from genaudio_core.separation.streaming import MaskNetwork
     from genaudio_core.training.sounds.packed_clips import SoundSet
 
     if args.sounds is None and args.real is None:
         raise GenaudioError('Give --sounds, --real or both.')
-    if args.real is not None:
-        song_folders(args.real)  # what is wrong with it is said before the long work
+    for folder in args.real or ():
+        song_folders(folder)  # what is wrong with it is said before the long work
+    check_outputs(args, 'report')
     network = MaskNetwork.load(args.model or find_model('stems-live'))
-    result: dict[str, Any] = {'model': network.card.name, 'sha256': network.card.sha256[:16]}
+    separator = Separator.load(args.offline_model or find_model('separator'))
+    ways = {'live': stems.live(network), 'offline': stems.offline(separator)}
+    ways = {name: way for name, way in ways.items() if args.only in (None, name)}
+    result: dict[str, Any] = {
+        name: {'model': card.name, 'sha256': card.sha256[:16]}
+        for name, card in (('live', network.card), ('offline', separator.card)) if name in ways
+    }  # fmt: skip
+    found: dict[str, Any] = {}
     if args.sounds:
         sounds = SoundSet(args.sounds)
-        scores = bands(network, sounds, args.number, args.seed, by_instrument=args.by_instrument)
-        result['bands'] = summary(scores)
-    if args.real:
-        result['real'] = summary(real(network, args.real))
-    return result
+        scores = stems.bands(ways, sounds, args.number, args.seed, by_instrument=args.by_instrument)
+        found['bands'] = stems.summary(scores)
+    for folder in args.real or ():
+        found[folder.name] = stems.summary(stems.real(ways, [folder], separator.sample_rate, args.excerpts))
+    lines = stems.as_table(found)
+    print('\n'.join(lines), file=sys.stderr)
+    if args.report:
+        with atomic_write(args.report) as temporary:
+            temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    return result | found
