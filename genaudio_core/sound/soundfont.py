@@ -86,7 +86,9 @@ def check_font(path: Path) -> Path:
                 if end > size:
                     break
                 parts.append(chunk[8:])
-                file.seek(end + end % 2)
+                file.seek(end)
+                if end % 2 and file.read(1) == b'L':  # MuseScore's .sf3 lack the byte that makes a part even
+                    file.seek(end)
     except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
         reason = getattr(error, 'strerror', None) or error
         raise GenaudioError(f'Cannot read the SoundFont {path}: {reason}.') from error

@@ -1,10 +1,14 @@
+import random
+
 import numpy as np
 import pytest
 import torch
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.models.band_separator import BandConfig
 from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig, overlapped
 from genaudio_core.sound.low_delay_stft import windows
+from genaudio_core.training.fit.clipsep import Features, QueryBook, make_batch
 from genaudio_core.training.fit.stems import (
     Sounder,
     load_separator,
@@ -16,7 +20,10 @@ from genaudio_core.training.fit.stems import (
 from genaudio_core.training.loops.checkpoints import read_checkpoint, save_checkpoint
 from genaudio_core.training.loops.time_limit import TimeLimit
 from genaudio_core.training.mixtures.band_mixtures import BandMixtures, batch_of
+from genaudio_core.training.mixtures.solo_mixtures import MixtureMaker
+from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.bands import concept_of, split_of
+from genaudio_core.training.sounds.lexicon import NAMES
 from genaudio_core.training.sounds.packed_clips import SoundSet, SoundWriter
 
 RATE = 44100
@@ -48,6 +55,49 @@ def test_a_mixture_is_the_sum_of_its_stems_when_all_are_asked(sounds):
     drawn = source.draw(np.random.default_rng(1))
     np.testing.assert_allclose(drawn.targets.sum(0), drawn.mixture, atol=1e-5)
     assert len(set(drawn.queries)) == 4
+
+
+def test_the_parts_of_a_kit_are_asked_for_or_the_kit(tmp_path):
+    """Never a part's name for all of it; and all of it is there when it is asked for."""
+    rng, n = np.random.default_rng(0), RATE
+    with SoundWriter(tmp_path) as writer:
+        for label in ('kick drum', 'snare drum', 'hi-hat', 'electric bass'):
+            audio = 0.1 * rng.standard_normal((2, n))
+            writer.add(audio, RATE, label=label, kind='stem', split='train', group='a')
+    source = BandMixtures([SoundSet(tmp_path)], 'train', n_queries=4, composed=1.0)
+    asked: dict[str, list[float]] = {}
+    for _ in range(60):
+        drawn = source.draw(rng)
+        whole = any(word == 'drums' and target.any() for word, target in zip(drawn.queries, drawn.targets, strict=True))
+        for word, target in zip(drawn.queries, drawn.targets, strict=True):
+            assert not whole or word not in ('kick drum', 'snare drum', 'hi-hat') or not target.any()
+            if target.any():
+                asked.setdefault(word, []).append(float(np.square(target).sum() / np.square(drawn.mixture).sum()))
+    assert {'drums', 'kick drum', 'snare drum', 'hi-hat'} <= set(asked)
+    assert np.mean(asked['drums']) > 1.5 * np.mean(asked['snare drum'])
+
+
+def test_the_offline_separator_learns_from_bands_in_stereo(sounds):
+    """Its energies are those of both channels, and a mask of one leaves the error of what is not asked for."""
+    source = BandMixtures([sounds], 'train', n_queries=2, n_samples=40960)
+    config = BandConfig(bands=32)
+    features = Features(config)
+    mixer = MixtureMaker(sounds, 'train')
+    vector = np.eye(len(NAMES), config.query_dim, dtype=np.float32)
+    book = QueryBook(QuerySpace(np.zeros(1), np.zeros((1, 1)), vector, NAMES), spread=0.0)
+    batch = make_batch(mixer, features, book, random.Random(3), 8, 40, n_queries=2, whole=source, share_bands=1.0)
+    assert batch['energy'].shape == (8, 1, 32, 40) and batch['cross'].shape == (8, 2, 32, 40)
+    assert batch['energy'].mean((1, 2, 3)).numpy() == pytest.approx(np.ones(8), rel=1e-4)
+    assert 0 < batch['present'].mean() < 1 or batch['present'].all()
+    drawn = source.draw(np.random.default_rng(7))
+    energy, cross, total = features.of_band(torch.from_numpy(drawn.mixture), torch.from_numpy(drawn.targets), 40)
+    for name, found in (('energy', energy), ('cross', cross[0]), ('total', total[0])):
+        parts = []
+        for target, mix in zip(drawn.targets[0], drawn.mixture, strict=True):
+            both = torch.from_numpy(np.stack([target, mix - target, 0 * mix]))[None]
+            one = dict(zip(('energy', 'cross', 'total'), features.of_batch(both, 40), strict=True))
+            parts.append(one[name][0] if name == 'energy' else one[name][0, 0])
+        torch.testing.assert_close(found, sum(parts), rtol=1e-3, atol=1e-3)
 
 
 def test_what_is_asked_but_absent_has_a_silent_target(sounds):

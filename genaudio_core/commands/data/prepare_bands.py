@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of parts that synthesizers play')  # fmt: skip
     parser.add_argument('--sung', type=share('--sung'), default=0.0, metavar='SHARE',
                         help='of windows whose highest melody is sung; needs --recordings')  # fmt: skip
+    parser.add_argument('--drum-parts', type=share('--drum-parts'), default=0.0, metavar='SHARE',
+                        help='of windows whose kit is a stem for each of its parts')  # fmt: skip
     parser.add_argument('--recordings', type=Path, help='folder with a manifest.csv of labelled recordings: the voices')
     parser.add_argument('--splits', nargs='+', metavar='SPLIT', choices=('train', 'valid', 'test'),
                         default=['train', 'valid', 'test'], help='train, valid, test (default: all)')  # fmt: skip
@@ -44,6 +46,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.folders, args.out, train_fonts=fonts,
         test_fonts=args.test_fonts or [find_font(TEST_FONT[1], TEST_FONT[0])], seconds=args.seconds,
         per_minute=args.per_minute, seed=args.seed, vary=args.vary, own=args.synthesizer, splits=args.splits,
-        synths=args.synths, sung=args.sung, recordings=args.recordings,
+        synths=args.synths, sung=args.sung, drum_parts=args.drum_parts, recordings=args.recordings,
     )  # fmt: skip
     return {'folder': str(args.out), **counts}

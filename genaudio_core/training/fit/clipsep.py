@@ -36,11 +36,12 @@ from genaudio_core.training.loops.checkpoints import begin_with, rebuild
 from genaudio_core.training.loops.loop import Ahead, Trainee, train
 from genaudio_core.training.loops.optimizers import Optimizers, cosine
 from genaudio_core.training.loops.time_limit import TimeLimit
+from genaudio_core.training.mixtures.band_mixtures import BandMixtures
 from genaudio_core.training.mixtures.clip_store import ClipStore
 from genaudio_core.training.mixtures.device_mixtures import DeviceBatches, MixturesOnDevice
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker, SoloMixture
 from genaudio_core.training.queries.space import QuerySpace
-from genaudio_core.training.sounds.lexicon import NAMES
+from genaudio_core.training.sounds.lexicon import NAMES, concept_called
 from genaudio_core.training.sounds.packed_clips import SoundSet
 
 HELP = 'the offline separator: --network bands, as bundled, or unet (CLIPSep-small; with --nit noise-invariantly)'
@@ -85,10 +86,19 @@ class Features:
         energy, cross, total = self.of_batch(audio[None], frames, self.equalisers(len(audio), rng))
         return energy[0], cross[0], total[0]
 
-    def of_batch(self, sources: Tensor, frames: int, equalisers: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def of_band(self, mixture: Tensor, targets: Tensor, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Stereo mixture (2, n), targets (N, 2, n) -> energy (bands, frames), cross (N, bands, frames), total (N,)."""
+        together = torch.cat([mixture[None], targets]).transpose(0, 1)  # a channel is as good as a mixture of its own
+        energy, cross, total = self.of_batch(together, frames, whole=True)
+        return energy.sum(0), cross.sum(0), total.sum(0)
+
+    def of_batch(
+        self, sources: Tensor, frames: int, equalisers: Tensor | None = None, *, whole: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Sources (B, S, n), the last one noise -> energy (B, bands, frames), cross (B, S - 1, ...), total (B, S - 1).
 
-        `equalisers` (S, bins, 1) are gains of the sources.
+        `equalisers` (S, bins, 1) are gains of the sources. With `whole` the first one is the mixture, and the others
+        are what is wanted of it.
         """
         if self.gather.device != sources.device:
             self.gather, self.window = self.gather.to(sources.device), self.window.to(sources.device)
@@ -98,9 +108,8 @@ class Features:
         )[..., :frames].unflatten(0, sources.shape[:2])  # fmt: skip
         if equalisers is not None:
             spectra = spectra * equalisers
-        mix = spectra.sum(1)
+        mix, wanted = (spectra[:, 0], spectra[:, 1:]) if whole else (spectra.sum(1), spectra[:, :-1])
         energy = self.gather @ (mix.real**2 + mix.imag**2)
-        wanted = spectra[:, :-1]
         cross = self.gather @ (wanted.real * mix.real[:, None] + wanted.imag * mix.imag[:, None])
         return energy, cross, (wanted.real**2 + wanted.imag**2).sum(dim=(2, 3))
 
@@ -139,11 +148,14 @@ def make_batch(
     n_queries: int = MAX_SOURCES + 1,
     share_absent: float = 1.0,
     n_sources: int | None = None,
+    whole: BandMixtures | None = None,
+    share_bands: float = 0.0,
 ) -> dict[str, Tensor]:
     """Return a batch in which `n_queries` are asked of each mixture.
 
     They are for its sources in random order; where those do not suffice, and for the last one with probability
-    `share_absent`, for something absent ('present' (size, n_queries) is 0 there).
+    `share_absent`, for something absent ('present' (size, n_queries) is 0 there). `share_bands` of the mixtures are
+    drawn from `whole`, which knows how many queries it is asked for.
     """
     bands, dim = features.config.bands, features.config.query_dim
     energy = torch.zeros(size, 1, bands, frames)
@@ -152,6 +164,16 @@ def make_batch(
     present = torch.zeros(size, n_queries)
     query = torch.zeros(size, n_queries, dim)
     for b in range(size):
+        if whole is not None and rng.random() < share_bands:
+            band = whole.draw(np.random.default_rng(rng.getrandbits(64)))
+            e, c, t = features.of_band(torch.from_numpy(band.mixture), torch.from_numpy(band.targets), frames)
+            level = e.mean() + 1e-12
+            heard = t > 1e-3 * t.max()
+            energy[b, 0], cross[b], present[b] = e / level, c / level, heard.float()
+            total[b] = torch.where(heard, t / level, 1.0)
+            names = [concept_called(word) or word for word in band.queries]
+            query[b] = torch.from_numpy(np.stack([book.draw(name, rng) for name in names]))
+            continue
         mixture = mixer.draw(rng, n_sources)
         e, c, t = features(mixture, frames, rng)
         level = e.mean() + 1e-12
@@ -251,6 +273,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--frames', type=whole('--frames', 1, 100000), default=128)
     parser.add_argument('--noise', type=share('--noise'),
                         help='share of mixtures in which a source holds noise without a label')  # fmt: skip
+    parser.add_argument('--bands', type=share('--bands'), default=0.0, metavar='SHARE',
+                        help='of mixtures that are whole bands, asked for by family')  # fmt: skip
+    parser.add_argument('--ask', type=whole('--ask', 1, 64), help='queries for each mixture (2)')
     parser.add_argument('--two', action='store_true', help='two sources in every mixture')
     parser.add_argument('--nit', action='store_true', help='train noise-invariantly (implies --two)')
     parser.add_argument('--speed', type=number('--speed', 0, 4, unit='octaves'), default=0.3,
@@ -296,11 +321,19 @@ def run(args: argparse.Namespace) -> dict:
     n_queries, share_absent = (2, SHARE_ABSENT) if steered else (MAX_SOURCES + 1, 1.0)
     if two:
         n_queries, share_absent = 3, 1.0
+    n_queries = args.ask or n_queries
     variants = read_arrays(args.queries, 'table of queries') if args.queries else {}
 
     @contextlib.contextmanager
     def made_here(step: int) -> Iterator[Iterator[dict[str, Tensor]]]:
         asked = {'n_queries': n_queries, 'share_absent': share_absent, 'n_sources': 2 if two else None}
+        if args.bands:
+            sets = [SoundSet(folder) for folder in args.sounds]
+            long = args.frames * config.hop_length
+            asked |= {
+                'share_bands': args.bands,
+                'whole': BandMixtures(sets, 'train', n_queries=n_queries, n_samples=long),
+            }
         yield _made_here(args, mixing, QueryBook(space, variants), Features(config, args.colour), step, asked)
 
     def made_there(step: int) -> DeviceBatches:
@@ -308,8 +341,8 @@ def run(args: argparse.Namespace) -> dict:
         mixtures = MixturesOnDevice(bank, Features(config), query_vectors(space, variants), mixing, args.frames)
         return DeviceBatches(mixtures, step, args.batch, n_queries, share_absent, args.seed)
 
-    if device.type != 'cpu' and (two or args.noise is not None):
-        raise GenaudioError('--two, --nit and --noise are for --device cpu.')
+    if device.type != 'cpu' and (two or args.noise is not None or args.bands):
+        raise GenaudioError('--two, --nit, --noise and --bands are for --device cpu.')
 
     def loss(batch: dict[str, Tensor]) -> tuple[Tensor, int, dict[str, Tensor]]:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type != 'cpu'):

@@ -41,7 +41,7 @@ from genaudio_core.training.mixtures.band_mixtures import FAMILY_WORDS, SHARE_CO
 from genaudio_core.training.mixtures.clip_store import ClipStore
 from genaudio_core.training.mixtures.device_mixtures import BandsOnDevice, DeviceBatches
 from genaudio_core.training.queries.space import QuerySpace
-from genaudio_core.training.sounds.lexicon import CONCEPTS, NAMES
+from genaudio_core.training.sounds.lexicon import NAMES, concept_called
 from genaudio_core.training.sounds.packed_clips import SoundSet
 
 HELP = 'the live separator, on stems of bands'
@@ -74,7 +74,7 @@ def queries_of_space(space: Path, *, copies: int = 3, spread: float = 0.2, seed:
     rng = np.random.default_rng(seed)
     table: QueryTable = {}
     for word in sorted({*vectors, *(word for words in FAMILY_WORDS.values() for word in words)}):
-        concept = next((c.name for c in CONCEPTS if word == c.name or word in c.synonyms), None)
+        concept = concept_called(word)
         if concept is None:
             continue
         own = vectors[concept] / np.linalg.norm(vectors[concept])

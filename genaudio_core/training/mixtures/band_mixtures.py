@@ -6,6 +6,7 @@ Notable choices
   ear calls one sound should not be cut in two by a model that hears 46 ms.
 * Two thirds of the mixtures are windows as they were composed, the others are thrown together from several pieces,
   solos and recordings: the first teach what masks what in music, the second that anything can stand beside anything.
+* A kit that was rendered in parts is one sound (drums) in some mixtures, and its parts are asked for in others.
 * A window keeps drums, bass and a few more parts, not all that a game score has: asked for the eighth part of a dense
   window, far below the rest, a young network learns that silence is the safe answer, and stays there. Half of them
   keep the two loudest others, nearly at the levels of the composer: what bands are and what is measured.
@@ -21,6 +22,7 @@ import numpy as np
 from genaudio_core.sound.loudness import rms
 from genaudio_core.training.sounds.lexicon import BY_NAME
 from genaudio_core.training.sounds.packed_clips import Clip, SoundSet, at_speed
+from genaudio_core.training.sounds.production import DRUM_PARTS, OTHER_DRUMS
 
 # What people call a whole family, beside the names of its concepts.
 FAMILY_WORDS: dict[str, tuple[str, ...]] = {
@@ -30,6 +32,8 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
     'pipes': ('flute',), 'mallets': ('marimba', 'vibraphone'), 'plucked': ('harp',),
 }  # fmt: skip
 WOODWINDS = ('reeds', 'pipes')
+KIT = (*DRUM_PARTS, OTHER_DRUMS)  # labels of the parts of a kit that was rendered in parts
+SHARE_APART = 0.6  # of mixtures with such a kit whose parts are asked for, not the kit
 PARTS_SPEED = 0.25  # octaves, up and down, of each part of what is thrown together
 SHARE_COMPOSED = 0.65  # of mixtures, unless another share is asked for
 SHARE_MAIN = 0.5  # of these that keep their main parts and nearly their levels
@@ -45,6 +49,12 @@ def family(label: str) -> str:
     """Return the family whose stems a query for `label` keeps; both kinds of woodwind are one."""
     name = BY_NAME[label].family
     return 'reeds' if name in WOODWINDS else name
+
+
+def words_for(name: str, labels: Sequence[str]) -> list[str]:
+    """Return what one may call the stems with these labels that are one sound: a family, or a part of a kit."""
+    kit = name == 'drums' and len(set(labels) & set(KIT)) > 1  # then no part's name is a name of all
+    return [*FAMILY_WORDS.get(name, ()), *(label for label in labels if not (kit and label in KIT))]
 
 
 def main_parts(loudness: Mapping[str, float]) -> list[str]:
@@ -111,6 +121,8 @@ class BandMixtures:
         labels: dict[str, list[str]] = {}
         main = not self.augment or (coherent and rng.random() < SHARE_MAIN)
         kept = None if main or not coherent else self.kept([family(clip.label) for _, clip in entries], rng)
+        in_parts = coherent and self.augment and any(clip.label in ('kick drum', 'snare drum') for _, clip in entries)
+        apart = KIT if in_parts and rng.random() < SHARE_APART else ()
         for source, clip in entries:
             if kept is not None and family(clip.label) not in kept:
                 continue
@@ -119,14 +131,17 @@ class BandMixtures:
                 audio = np.repeat(audio, 2, 0)
             if self.augment and not coherent:
                 audio = _of_length(at_speed(audio, 2 ** rng.uniform(-PARTS_SPEED, PARTS_SPEED)), samples)
-            name = family(clip.label)
+            name = clip.label if clip.label in apart else family(clip.label)
             stems[name] = stems[name] + audio if name in stems else audio
             labels.setdefault(name, []).append(clip.label)
         if main:
-            stems = {name: stems[name] for name in main_parts({name: rms(audio) for name, audio in stems.items()})}
+            names = main_parts({name: rms(audio) for name, audio in stems.items() if name not in apart})
+            stems = {name: audio for name, audio in stems.items() if name in names or name in apart}
         for name, audio in stems.items():
             if self.augment:
-                stems[name] = self._effects(audio, name, coherent, SPREAD_MAIN if main else SPREAD, rng)
+                stems[name] = self._effects(
+                    audio, 'drums' if name in apart else name, coherent, SPREAD_MAIN if main else SPREAD, rng
+                )
         if up != down:
             from scipy.signal import resample_poly
 
@@ -139,8 +154,7 @@ class BandMixtures:
         targets, queries = [], []
         for name in self.asked(list(stems), rng):
             targets.append(stems[name] * gain if name in stems else np.zeros_like(mixture))
-            words = [*FAMILY_WORDS.get(name, ()), *labels.get(name, ())]
-            queries.append(str(rng.choice(words)))
+            queries.append(str(rng.choice(words_for(name, labels.get(name, [name] if name in KIT else [])))))
         return BandMixture((mixture * gain).astype(np.float32), np.stack(targets).astype(np.float32), queries)
 
     @staticmethod
@@ -171,6 +185,8 @@ class BandMixtures:
         count = min(self.n_queries, len(present))
         asked = list(rng.choice(present, count, replace=False, p=weights / weights.sum()))
         absent = [name for name in self.by_family if name not in present]
+        if 'drums' in absent and any(name in KIT for name in present):
+            absent = [*(name for name in absent if name != 'drums'), *(name for name in KIT if name not in present)]
         while len(asked) < self.n_queries:  # again, mostly in other words
             asked.append(str(rng.choice(present)))
         if self.augment and absent and rng.random() < SHARE_ABSENT * self.n_queries:

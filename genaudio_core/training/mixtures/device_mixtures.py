@@ -37,6 +37,7 @@ from genaudio_core.training.mixtures.band_mixtures import (
     BandMixtures,
     family,
     main_parts,
+    words_for,
 )
 from genaudio_core.training.mixtures.clip_store import ClipStore
 from genaudio_core.training.mixtures.device_effects import BLOCK, through_effects
@@ -171,7 +172,7 @@ class BandsOnDevice:
                 words.setdefault(name, []).append(label)
             for q, name in enumerate(self.rules.asked(list(rows), rng)):
                 asked_rows[b, q] = rows.get(name, 0)
-                options = [*FAMILY_WORDS.get(name, ()), *words.get(name, ())]
+                options = words_for(name, words.get(name, []))
                 vectors[b, q] = self.words.draw(str(rng.choice(options)), rng)
 
         def flags(values: Sequence[bool]) -> Tensor:

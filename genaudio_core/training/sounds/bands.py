@@ -36,7 +36,15 @@ from genaudio_core.sound.soundfont import DRUM_BANK, Generators, PlayedNote, loa
 from genaudio_core.training.sounds.altered_voices import AlteredVoice, coarsen, draw_voices
 from genaudio_core.training.sounds.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
 from genaudio_core.training.sounds.packed_clips import SPLITS, SoundWriter
-from genaudio_core.training.sounds.production import KICKS, SHARE_PUMPED, SHARE_SWEPT, pump, sung_over, sweep
+from genaudio_core.training.sounds.production import (
+    KICKS,
+    SHARE_PUMPED,
+    SHARE_SWEPT,
+    drum_part,
+    pump,
+    sung_over,
+    sweep,
+)
 from genaudio_core.training.sounds.random_synthesizer import PLUCKED, draw_patch, play, through_effects
 from genaudio_core.training.sounds.recordings import read_manifest
 from genaudio_core.training.sounds.singing import Singers
@@ -122,6 +130,7 @@ class BandRenderer:
         synths: float = 0.0,
         singers: Singers | None = None,
         sung: float = 0.0,
+        drum_parts: float = 0.0,
     ) -> dict[str, np.ndarray]:
         """Return concept -> audio of shape (2, samples), for the concepts that sound.
 
@@ -158,6 +167,7 @@ class BandRenderer:
         kicks = [when - start for when, message, _ in by_concept.get('drums', ())
                  if message.type == 'note_on' and message.velocity and message.note in KICKS]  # fmt: skip
         pumped = (rng.uniform(0.3, 0.95), rng.uniform(0.1, 0.35)) if vary and rng.random() < SHARE_PUMPED else None
+        in_parts = bool(drum_parts) and rng.random() < drum_parts
         for concept, wanted in by_concept.items():
             amplified = vary and concept in AMPLIFIED and rng.random() < SHARE_AMPLIFIED
             if amplified:
@@ -165,6 +175,14 @@ class BandRenderer:
                 wanted = [(when, message, clean) for when, message, _ in wanted]
             able = self._able(fonts, concept == 'drums', {program for *_, program in wanted})
             voices = draw_voices(able, concept == 'drums', rng) if vary else [AlteredVoice(able[0])]
+            if in_parts and concept == 'drums':
+                gain = 10 ** (rng.uniform(0, LOUDER_DRUMS) / 20) if vary else 1.0
+                for part in sorted({drum_part(message.note) for _, message, _ in wanted if message.type == 'note_on'}):
+                    struck = [one for one in wanted if one[1].type[:4] != 'note' or drum_part(one[1].note) == part]
+                    audio = sum(gain * v.gain * self._play(struck, start, seconds, v, semitones) for v in voices)
+                    if rms(audio) >= 1e-3:
+                        stems[part] = np.asarray(audio, np.float32)
+                continue
             audio = np.sum([v.gain * self._play(wanted, start, seconds, v, semitones) for v in voices], axis=0)
             synthetic = concept == 'synth bass' or BY_NAME[concept].family == 'synth'
             if own and (synthetic or (concept in PLUCKED and rng.random() < SHARE_PLUCKED)):
@@ -182,7 +200,8 @@ class BandRenderer:
             if rms(audio) >= 1e-3:
                 stems[concept] = np.asarray(audio, np.float32)
         if voice is not None and stems:
-            loudest = max((rms(audio) for concept, audio in stems.items() if concept != 'drums'), default=0.05)
+            loudest = max((rms(audio) for concept, audio in stems.items()
+                           if BY_NAME[concept].family != 'drums'), default=0.05)  # fmt: skip
             voice *= loudest / (rms(voice) + 1e-6) * 10 ** (rng.uniform(-4, 5) / 20)
             stems['vocals'] = np.asarray(voice, np.float32)
         return stems
@@ -344,13 +363,14 @@ def render_bands(
     splits: Sequence[str] = SPLITS,
     synths: float = 0.0,
     sung: float = 0.0,
+    drum_parts: float = 0.0,
     recordings: Path | None = None,
 ) -> dict[str, int]:
     """Render windows of all MIDI files under `folders` into a sound set (``packed_clips.py``) at `out`.
 
     Windows of the test split use `test_fonts`, all others `train_fonts`. A reader may start while this runs. With
-    `vary` training windows get instruments of their own, with `own` our synthesizer; `synths` and `sung` are shares of
-    parts and of windows, and `recordings` the folder with the voices (see the module's notes).
+    `vary` training windows get instruments of their own, with `own` our synthesizer; `synths` is a share of
+    parts, `sung` and `drum_parts` are of windows, and `recordings` the folder with the voices (see the module's notes).
 
     Returns
     -------
@@ -388,7 +408,7 @@ def render_bands(
                 order = [str(font) for font in rng.permutation(fonts)]
                 stems = renderer.window(
                     events, start, seconds, order, rng, vary=vary and train, own=own and train, synths=synths,
-                    singers=singers.get(split), sung=sung,
+                    singers=singers.get(split), sung=sung, drum_parts=drum_parts,
                 )  # fmt: skip
                 if len(stems) < 2:
                     continue

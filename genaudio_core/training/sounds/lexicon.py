@@ -135,6 +135,11 @@ RELATED: tuple[frozenset[str], ...] = (
 )
 
 
+def concept_called(word: str) -> str | None:
+    """Return the concept that has this name or synonym."""
+    return next((c.name for c in CONCEPTS if word == c.name or word in c.synonyms), None)
+
+
 def related(first: str, second: str) -> bool:
     """True if a listener could call both sounds by one word."""
     return first == second or any(first in group and second in group for group in RELATED)

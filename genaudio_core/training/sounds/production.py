@@ -18,6 +18,17 @@ SHARE_DOUBLED = 0.4  # of voices
 FEWEST_SUNG = 5  # notes of a melody
 SHORTEST_SUNG = 0.12  # seconds, the median of a melody's notes
 KICKS = (35, 36)  # MIDI keys
+# Part of a kit, as a concept -> its keys; the other keys are percussion. Toms share a concept with the taiko.
+DRUM_PARTS: dict[str, tuple[int, ...]] = {
+    'kick drum': KICKS, 'snare drum': (37, 38, 40), 'hi-hat': (42, 44, 46), 'taiko': (41, 43, 45, 47, 48, 50),
+    'cymbals': (49, 51, 52, 53, 55, 57, 59),
+}  # fmt: skip
+OTHER_DRUMS = 'hand percussion'
+
+
+def drum_part(key: int) -> str:
+    """Return the part of a kit, as a concept, that a MIDI key of channel 10 belongs to."""
+    return next((name for name, keys in DRUM_PARTS.items() if key in keys), OTHER_DRUMS)
 
 
 def pump(audio: np.ndarray, kicks: Sequence[float], depth: float, release: float, sample_rate: int) -> np.ndarray:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from genaudio_core.commands.cli import main
+from genaudio_core.errors import GenaudioError
 from genaudio_core.score.notes import Note, Score, Track
 from genaudio_core.score.reading import write_midi
 from genaudio_core.sound.audio_files import AudioWriter
-from genaudio_core.sound.soundfont import SAMPLE_RATE, PlayedNote
+from genaudio_core.sound.soundfont import SAMPLE_RATE, PlayedNote, check_font
 from genaudio_core.training.sounds.bands import BandRenderer
-from genaudio_core.training.sounds.production import pump, sung_over, sweep
+from genaudio_core.training.sounds.production import drum_part, pump, sung_over, sweep
 from genaudio_core.training.sounds.singing import Singers, analyse
 
 
@@ -89,6 +90,44 @@ def test_bands_can_be_sung_and_given_to_synthesizers(test_font):
         assert all(audio.shape == (2, 2 * SAMPLE_RATE) for audio in stems.values())
         labels |= stems.keys()
     assert not labels & {'piano', 'flute', 'electric bass'}
+
+
+def test_a_kit_becomes_a_stem_for_each_of_its_parts(test_font):
+    pytest.importorskip('fluidsynth')
+    keys = {'kick drum': 36, 'snare drum': 38, 'hi-hat': 42, 'taiko': 45, 'cymbals': 49, 'hand percussion': 54}
+    assert {drum_part(key) for key in range(128)} == set(keys)
+    events = [(0.0, mido.Message('program_change', channel=0, program=0))]
+    for i, key in enumerate(keys.values()):
+        events += [(0.3 * i, mido.Message('note_on', channel=9, note=key)),
+                   (0.3 * i, mido.Message('note_on', channel=0, note=60)),
+                   (0.3 * i + 0.2, mido.Message('note_off', channel=0, note=60))]  # fmt: skip
+    renderer = BandRenderer([test_font])
+
+    def window(**options):
+        return renderer.window(events, 0.0, 2.0, [test_font.stem], np.random.default_rng(1), **options)
+
+    whole, parts = window(), window(drum_parts=1.0)
+    assert 'drums' in whole and set(keys) < set(parts) and len(whole) == 2 and 'drums' not in parts
+    kit = sum(parts[name] for name in keys)
+    spectra = [np.abs(np.fft.rfft(audio.mean(0))) for audio in (whole['drums'], kit)]  # it begins anywhere in a block
+    assert np.corrcoef(*spectra)[0, 1] > 0.9
+    for i, name in enumerate(keys):  # and each is struck where it was
+        assert np.abs(parts[name][:, : round((0.3 * i - 0.02) * SAMPLE_RATE)]).max(initial=0) < 1e-3
+
+
+def test_a_font_whose_parts_have_odd_lengths_is_whole(tmp_path):
+    """MuseScore's .sf3 lack the byte that makes a part even; others have it."""
+
+    def part(name, n):
+        return b'LIST' + (n + 4).to_bytes(4, 'little') + name + bytes(n)
+
+    for padding in (b'', b'\0'):
+        body = b'sfbk' + part(b'INFO', 7) + padding + part(b'sdta', 9) + padding + part(b'pdta', 8)
+        (tmp_path / 'a.sf3').write_bytes(b'RIFF' + len(body).to_bytes(4, 'little') + body)
+        assert check_font(tmp_path / 'a.sf3')
+        (tmp_path / 'a.sf3').write_bytes(b'RIFF' + len(body).to_bytes(4, 'little') + body[:-20])
+        with pytest.raises(GenaudioError, match='a part of it is missing'):
+            check_font(tmp_path / 'a.sf3')
 
 
 @pytest.mark.parametrize('data', [b'', b'RIFF', b'RIFF\0\0\0\0sfbk' + bytes(500), b'hello ' * 99])
