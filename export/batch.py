@@ -93,7 +93,7 @@ def _work(job: Job, wanted: str) -> Result:
 
 
 def report(results: Sequence[Result], *, as_json: bool) -> dict[str, Any]:
-    """What a command returns: exit code 1 if anything failed; the table goes to stderr where people read."""
+    """The result of a command: exit code 1 if anything failed; the table goes to stderr where people read."""
     failed = [result for result in results if result.state == 'failed']
     answer: dict[str, Any] = {
         'models': len(results), 'failed': len(failed),

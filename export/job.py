@@ -29,7 +29,7 @@ RECORDED_FACTOR, RECORDED_FLOOR = 30.0, 2e-5  # inputs are drawn anew, and machi
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job."""
+    """The outcome of a job."""
 
     label: str
     file: str

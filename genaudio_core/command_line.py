@@ -1,4 +1,4 @@
-"""What the three commands share: subcommands in modules of their own, ``--json``, ``--debug``, one-line errors.
+"""Shared by the three commands: subcommands in modules of their own, ``--json``, ``--debug``, one-line errors.
 
 A subcommand is a module with
 
@@ -15,9 +15,7 @@ person at the command line reads: one line each on stderr, with options instead 
 Modules are imported when their subcommand is chosen, so that ``genaudio devices`` loads no model runtime.
 """
 
-import _thread
 import argparse
-import codecs
 import contextlib
 import errno
 import functools
@@ -28,9 +26,7 @@ import logging
 import os
 import pkgutil
 import re
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +37,8 @@ from genaudio_core.entry import Group, names_of
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 from genaudio_core.files import check_targets, check_writable, leave_no_empty_folder
 from genaudio_core.help_text import example, overview, wrapped
+from genaudio_core.interruption import Stopped, signals_clean_up
+from genaudio_core.standard_streams import close_no_stream, lead_nowhere, write_anything
 from genaudio_core.tables import Setting
 
 MAX_SECONDS = 366 * 24 * 3600  # that anything runs for
@@ -143,90 +141,12 @@ def check_outputs(args: argparse.Namespace, *names: str, files: Sequence[Path] |
     check_targets(written, [Path(one) for one in read if isinstance(one, (str, Path)) and str(one)])
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal asks us to end: whatever cleans up at Ctrl-C cleans up now."""
-
-    def __init__(self, number: int):
-        super().__init__()
-        self.number, self.exit_code = number, 128 + number
-
-
-_ending: list[int] = []  # the signal that ends the command, once there was one
-
-
-def raise_if_stopped() -> None:
-    """Go on ending where a signal came: a module that is being imported turns an interruption into an ImportError.
-
-    What passes over failures of single files calls this first.
-    """
-    if _ending:
-        raise Stopped(_ending[0])
-
-
-@contextlib.contextmanager
-def _signals_clean_up() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP (a closed window) end the command as Ctrl-C does: no half-written file, no child is left.
-
-    Commands that play have handlers of their own, and a signal that is ignored (nohup) stays so.
-    """
-    _ending.clear()
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    owner, before = os.getpid(), {}
-
-    def stop(number: int, _: object) -> None:
-        if os.getpid() != owner:  # a child that was forked: it ends as if this were not here
-            signal.signal(number, before[number])
-            os.kill(os.getpid(), number)
-            return
-        # One is enough: what cleans up must not be cut short. A second Ctrl-C is meant.
-        for other, usual in before.items():
-            signal.signal(other, usual if other == signal.SIGINT else signal.SIG_IGN)
-        _ending.append(number)
-        raise Stopped(number)
-
-    for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            before[number] = signal.signal(number, stop)
-    usual_hook = sys.unraisablehook
-
-    def swallowed(unraisable: Any) -> None:
-        """A callback of the interpreter (a weak reference, `__del__`) was in the way: Python drops what it raises."""
-        error = unraisable.exc_value
-        if not isinstance(error, Stopped):
-            usual_hook(unraisable)
-            return
-        while True:
-            try:
-                signal.signal(error.number, stop)
-                again = threading.Timer(0.02, _thread.interrupt_main, [error.number])  # when the callback is over
-                again.daemon = True
-                again.start()
-                return
-            except Stopped:  # a busy machine took longer over `start` than that: it came in here
-                continue
-
-    sys.unraisablehook = swallowed
-    try:
-        yield
-    except Exception:
-        raise_if_stopped()
-        raise
-    finally:
-        sys.unraisablehook = usual_hook
-        for number, handler in before.items():
-            if signal.getsignal(number) in (stop, signal.SIG_IGN):
-                signal.signal(number, handler)
-
-
 _ARGUMENT = re.compile(r'`([^`\n]+)`')
 _options: dict[str, str] = {}  # of the command that runs: an argument of the library -> how to give it here
 
 
 def _options_of(parser: argparse.ArgumentParser, differing: Mapping[str, str]) -> dict[str, str]:
-    """What the arguments of the library are called on this command line: by the names that argparse gives them."""
+    """The options of this command line by the names of the library's arguments, as argparse gives them."""
     options = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):  # 'bench WHAT', 'fit MODEL': alike where they have both
@@ -300,37 +220,6 @@ def _json_default(value: Any) -> Any:
     return str(value)
 
 
-def _written_anyhow(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Bytes of a file name that are no text go out as they came; a letter that the terminal lacks as its number."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    part = error.object[error.start : error.end]
-    bad = ''.join(letter if '\udc80' <= letter <= '\udcff' else f'\\u{ord(letter):04x}' for letter in part)
-    return bad.encode('ascii', 'surrogateescape'), error.end
-
-
-codecs.register_error('genaudio', _written_anyhow)
-
-
-def write_anything(stream: Any) -> None:
-    """Let a text stream take file names that are no text, and letters that its encoding lacks (LANG=C)."""
-    if getattr(stream, 'errors', None) in ('strict', 'surrogateescape', 'backslashreplace'):
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            stream.reconfigure(errors='genaudio')
-
-
-def _close_no_stream() -> None:
-    """Let standard streams that are closed (``>&-``) lead nowhere: a file that is opened must not take their place."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
-    if sys.stderr is None:  # what is told to nobody; a closed stdout stays None, so that `-o -` can refuse it
-        sys.stderr = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115 - for as long as the program runs
-
-
 GONE = 'the current folder is gone. Change to one that is there (cd) and run the command again.'
 
 
@@ -340,19 +229,6 @@ def _is_here() -> bool:
     except OSError:
         return False
     return True
-
-
-def lead_nowhere(stream: Any) -> None:
-    """If a stream takes nothing any more, let it lead nowhere: Python writes out what is left when it ends."""
-    try:
-        stream.flush()
-    except (AttributeError, ValueError):  # there is none, or it is closed
-        return
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
 
 
 def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -> None:
@@ -405,7 +281,7 @@ def place_of(package: str, name: str) -> str:
 def main(program: str, about: str, package: str, groups: Sequence[Group], argv: Sequence[str] | None = None) -> int:
     """Run one of the commands of `groups`, found by `place_of`; return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    _close_no_stream()
+    close_no_stream()
     for stream in (sys.stdout, sys.stderr):
         write_anything(stream)
     _options.clear()
@@ -448,7 +324,7 @@ def _run(program: str, about: str, package: str, groups: Sequence[Group], argv: 
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     _options.update(_options_of(parser, getattr(module, 'ARGUMENTS', {})))
-    with _notices_shown(), _signals_clean_up():
+    with _notices_shown(), signals_clean_up():
         result = module.run(parser.parse_args(argv[1:]))
     exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
     if result is not None:

@@ -1,4 +1,4 @@
-"""What the shell may write next: the subcommands of the three commands, their options, and what options take."""
+"""Completions for the shell: the subcommands of the three commands, their options, and what options take."""
 
 import argparse
 import importlib

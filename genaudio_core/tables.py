@@ -95,7 +95,7 @@ class Setting:
 
     @property
     def right(self) -> str:
-        """What a right value is, in words: 'a number from -60 to 12 dB'."""
+        """A description of right values: 'a number from -60 to 12 dB'."""
         if self.choices and self.kind is not tuple:
             return 'one of ' + ', '.join(map(str, self.choices))
         if self.kind is tuple:
@@ -196,7 +196,7 @@ def _text(number: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    """What was written, on one line and not endless; a number as it was typed."""
+    """The value as it was written, on one line and not endless; a number as it was typed."""
     with_quotes = repr(value)
     try:
         if isinstance(value, str) and math.isfinite(float(value)):
@@ -213,7 +213,7 @@ def unknown(what: str, name: str, key: str, known: Any) -> GenaudioError:
 
 
 def _within(name: str, key: str) -> str:
-    """What a key of a table is called in messages, on one line whatever it holds."""
+    """The name of a table's key in messages, on one line whatever it holds."""
     shown = repr(str(key))[1:-1]
     shown = shown if len(shown) <= 60 else f'{shown[:60]}...'
     return f'{name}.{shown}' if name else shown

@@ -1,4 +1,4 @@
-"""What the audio callback does, without a device, and what other processes may tell it and see of it.
+"""The audio callback without a device, and the memory through which other processes steer and watch it.
 
 `AudioCore.process` copies, compares two numbers and, where a result is missing, fades to the delayed dry signal. It
 takes no lock, logs nothing, and allocates nothing but once when the blocks become larger.
@@ -91,7 +91,7 @@ def _word(index: int, doc: str) -> Any:
 
 
 class Counts:
-    """What went wrong and how often, since the start; may be read in any process."""
+    """Counts of faults since the start; may be read in any process."""
 
     def __init__(self, panel: Panel | None = None):
         self._panel = panel or Panel(shared=False)

@@ -1,4 +1,4 @@
-"""What plays sounds by MIDI as a JACK client (JACK or PipeWire), alone or in a process of its own beside a session.
+"""A JACK client (JACK or PipeWire) that plays sounds by MIDI, alone or in a process of its own beside a session.
 
 Nothing in here waits without an end: a process that does not come, hangs or dies is told, and started again.
 """

@@ -48,7 +48,7 @@ def make_fence(machine: str) -> Callable[[], None]:
 
 
 fence = make_fence(platform.machine())
-"""What stands between two steps of a writer or reader on this machine."""
+"""The memory barrier between two steps of a writer or reader on this machine."""
 
 
 def capacity_for(samples: int) -> int:
@@ -110,7 +110,7 @@ class Ring:
 
     @property
     def closed_before(self) -> int:
-        """What begins before this position and is not in the ring never will be."""
+        """Position before which nothing more will be written: what is not in the ring by then never will be."""
         skipped = int(self._header[_SKIPPED])
         return skipped if skipped > self.end else self.begin
 

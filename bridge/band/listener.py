@@ -1,4 +1,4 @@
-"""What the player plays: notes with beats from key events, and how the player plays them.
+"""Notes with beats from the player's key events, and the feel of the playing.
 
 `Listener` pairs note-ons with note-offs (sustain pedal included) and keeps the held notes at hand, with an estimate
 of how long they will be. `Feel` learns the player's touch and micro-timing, so that the answer can take them on.

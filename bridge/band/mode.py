@@ -1,4 +1,4 @@
-"""What a mode (a way of playing) sees of the session, and what the session calls. All in the session's thread."""
+"""The interface between a mode (a way of playing) and the session. All in the session's thread."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol

@@ -1,4 +1,4 @@
-"""What the band is going to play, in session beats, and its way to the wire.
+"""The band's planned notes, in session beats, and their way to the wire.
 
 Notes wait here as long as they can: a tempo change moves them, a new take replaces them, a stop drops them. Only
 when a note comes within the horizon does it become a strike of the `NoteOutput`. Ends of notes already begun stay.

@@ -1,4 +1,4 @@
-"""What `genaudio bench` can measure: one small module each, and a row in `BENCHES`.
+"""The measurements of `genaudio bench`: one small module each, and a row in `BENCHES`.
 
 A module has HELP, EXAMPLE, add_arguments(parser) and run(args) -> dict. It imports what is heavy inside ``run``: all
 modules are loaded to build the command line.

@@ -1,4 +1,4 @@
-"""What a chaos run does to the daemon: each fault a method, drawn from the seed like all else."""
+"""The faults of a chaos run: each one a method, drawn from the seed like all else."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What a command that makes music writes: a MIDI file, and perhaps a picture of it."""
+"""The output of a command that makes music: a MIDI file, and perhaps a picture of it."""
 
 from pathlib import Path
 

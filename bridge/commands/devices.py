@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def audio_devices() -> list[dict[str, Any]]:
-    """What PortAudio sees; empty without the package sounddevice or without a sound system."""
+    """The devices that PortAudio sees; empty without the package sounddevice or without a sound system."""
     try:
         import sounddevice
 

@@ -173,7 +173,7 @@ def _patched(dpf: Path, to: Path) -> Path:
 
 
 def _jobs(dpf: Path, work: Path) -> list[tuple[list[str], Path, Path]]:
-    """What is to be compiled: (command without its object, object, the same object where it is kept)."""
+    """The files to be compiled: (command without its object, object, the same object where it is kept)."""
     (work / 'objects').mkdir()
     theirs = hashlib.sha256(''.join(map(str, FLAGS)).encode())
     for path in sorted(dpf.rglob('*')):

@@ -52,7 +52,7 @@ def runtime_folder() -> Path:
 
 
 def discovery() -> dict[str, Any]:
-    """What the engine that runs says of itself: protocol, version, pid, socket. Empty if none does."""
+    """The running engine's description of itself: protocol, version, pid, socket. Empty if none does."""
     try:
         found = json.loads((runtime_folder() / 'serve.json').read_text())
     except (OSError, ValueError):
@@ -77,7 +77,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class Event:
-    """What the plug-in, or the engine, says belongs to a sample.
+    """The state that the plug-in, or the engine, attaches to a sample.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ _NAPS = 0.0001, 0.0007, 0.005  # seconds between two looks: while the host rende
 
 
 class Asked:
-    """What each stem is asked for, as vectors: a word of the plug-in's list, or words of the user's own."""
+    """The query of each stem as a vector: a word of the plug-in's list, or words of the user's own."""
 
     def __init__(self, network: MaskNetwork, words: list[str], on_line: Callable[[str], None]):
         self._words = Words(dict(network.card.details.get('words', {})), network.query_dim)

@@ -21,7 +21,7 @@ from bridge.pads.jack_pads import PadsProcess
 from bridge.panel.facts import band_facts
 from bridge.panel.panel import Panel, PanelAddress
 from bridge.plugins.instrument import InstrumentProcess
-from bridge.settings.band_preset import Preset, available, find_preset
+from bridge.settings.band_preset import Preset, find_bundled, find_preset, load_preset
 from bridge.settings.instrument_table import with_session
 from bridge.settings.learned_controllers import Learned
 from bridge.system.notices import notice
@@ -60,7 +60,7 @@ class PluginInstrument(InstrumentProcess):
 
     @property
     def preset(self) -> Preset:
-        """What the session plays by, without what the plug-in delays."""
+        """The preset that the session plays by, without the delay of the plug-in."""
         return self._preset
 
     @preset.setter
@@ -173,7 +173,7 @@ class LiveBand:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What was counted so far, by name: notes, deadlines missed, restarts, what was refused."""
+        """Counts so far, by name: notes, deadlines missed, restarts, what was refused."""
         names = (*COUNTED, 'restarts', 'kept')
         return {name: self.snapshot.get(name, 0) for name in names} | {
             'midi_restarts': self._supervisor.restarts, 'osc_garbage': self._osc.garbage if self._osc else 0,
@@ -235,7 +235,7 @@ class LiveBand:
             self.send(**message)
 
     def _obey(self) -> None:
-        """What is not for the session."""
+        """Carry out the orders that are not for the session."""
         while not self._orders.empty():
             order = self._orders.get()
             if 'preset' in order:
@@ -248,9 +248,7 @@ class LiveBand:
     def _change_to(self, name: str) -> None:
         """Play on with another bundled preset. A name is no path: what comes over a network chooses no files."""
         try:
-            if name not in available() and name != self.preset.name:
-                find_preset(name.replace('/', ' ').replace('.', ' '))  # says which there are
-            preset = self.preset if name == self.preset.name else preset_of(name, self._changes)
+            preset = self.preset if name == self.preset.name else load_preset(find_bundled(name), self._changes)
         except GenaudioError as error:
             self._notify(str(error))
             return

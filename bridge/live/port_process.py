@@ -45,12 +45,12 @@ TOO_LATE = 1.0  # seconds after which a key is not played any more: after a floo
 MAX_FAULTS, FAULTS_WITHIN = 20, 30.0  # so many exceptions in so many seconds: the process is started anew
 COUNTED = ('heard', 'played', 'missed', 'units', 'late', 'bad_bytes', 'xruns', 'port_errors', 'lost_in', 'lost_out',
            'faults')  # fmt: skip
-"""What a snapshot counts; goes on through a restart."""
+"""The counters of a snapshot; they go on through a restart."""
 
 
 @dataclass
 class Setup:
-    """What the parent tells the port process."""
+    """Set-up of the port process, from its parent."""
 
     preset: Preset
     table: str  # file of the shared table of sounding notes
@@ -115,7 +115,7 @@ class Backend:
         return self._look()
 
     def counts(self) -> dict[str, int]:
-        """What went wrong at the ports so far; names as in `COUNTED`."""
+        """Counts of faults at the ports so far; names as in `COUNTED`."""
         if self.jack is not None:
             return {'xruns': self.jack.xruns, 'port_errors': self.jack.errors, 'lost_out': 0}
         faults, lost = getattr(self.sender, 'faults', 0), getattr(self.sender, 'lost', 0)
@@ -207,7 +207,7 @@ class Parent:
             self._kept.popleft()
 
     def orders(self) -> list[dict[str, Any]]:
-        """What the parent wants.
+        """The orders of the parent since the last call.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class Parent:
 
 
 class Loop:
-    """What the port process does again and again. Whatever goes wrong in a turn costs a line."""
+    """The loop of the port process. Whatever goes wrong in a turn costs a line."""
 
     def __init__(
         self, parent: Parent, session: Session, engine: ProcessEngine, backend: Backend, inbox: Inbox,

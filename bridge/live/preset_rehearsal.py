@@ -41,7 +41,7 @@ _ORDER = {0xB0: 2}  # of messages at one time: the clock (0), ends of notes (1),
 
 @dataclass
 class Rehearsal:
-    """What came of it: given and new tracks in one score, and figures about the new ones."""
+    """The result: given and new tracks in one score, and figures about the new ones."""
 
     score: Score
     silent: tuple[str, ...]  # parts of the band that never played
@@ -192,7 +192,7 @@ class _Engine(SimulatedEngine):
 
 
 def part_of(score: Score, end: float) -> list[tuple[float, int, bytes]]:
-    """What a DAW that plays `score` would send up to the bar line `end`: (bridge seconds, input, message), in order.
+    """The MIDI of a DAW that plays `score` up to the bar line `end`: (bridge seconds, input, message), in order.
 
     A MIDI clock on the first input follows the tempo map and stops at `end`. Every track has a channel of its own, on
     as many inputs as that takes. A track says its program unless that is 0, which is also what a file means that names

@@ -1,4 +1,4 @@
-"""What the session asks of the musicians: requests, with all that it knows of harmony and groove."""
+"""Requests to the musicians, with all that the session knows of harmony and groove."""
 
 from __future__ import annotations
 

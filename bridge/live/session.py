@@ -489,5 +489,5 @@ class Session:
             self.leaders.close()
 
     def snapshot(self) -> dict[str, Any]:
-        """What the view shows."""
+        """The state that the view shows."""
         return snapshot(self)

@@ -1,4 +1,4 @@
-"""What view and panel show of a session, as plain dictionaries that go through a pipe."""
+"""The state of a session for view and panel, as plain dictionaries that go through a pipe."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _ready_ms(session: Session, now: float) -> float | None:
 
 
 class Scenes:
-    """What the panel draws of a session, in messages that a pipe takes without waiting. For the session's thread.
+    """The panel's picture of a session, in messages that a pipe takes without waiting. For the session's thread.
 
     `make` tells what is new since `told` was last called, which is to follow when the message is on its way: what a
     full pipe has refused is told the next time.
@@ -115,7 +115,7 @@ class Scenes:
         return due.beat, due.duration, due.note, due.velocity, part, BY_RULE if due.by_rule else 0
 
     def _chords(self, start: float, end: float) -> list[tuple[float, str, str]]:
-        """What is known already of the chords in [start, end), as (beat, name, source): nothing is worked out here."""
+        """The chords already known in [start, end), as (beat, name, source): nothing is worked out here."""
         session = self._session
         found: dict[float, tuple[float, str, str]] = {}
         for answer in session.answers:

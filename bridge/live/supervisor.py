@@ -244,7 +244,7 @@ class Supervisor:
 
 
 def _reloaded(preset: Preset, message: dict[str, Any]) -> Preset:
-    """What a running session makes of `preset` when it gets `message`, if that is another preset."""
+    """The preset that a running session makes of `preset` when it gets `message`."""
     return preset.reloaded(message['preset'])[0] if 'preset' in message else preset
 
 

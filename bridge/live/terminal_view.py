@@ -301,7 +301,7 @@ def _raw_keys() -> Iterator[None]:
 
 
 def _read_keys() -> bytes:
-    """What was typed since.
+    """The keys typed since.
 
     Raises
     ------

@@ -96,7 +96,7 @@ class WireCheck:
 
     @property
     def sounding(self) -> dict[Key, float]:
-        """What sounds now, pedal included: key -> time of its note-on."""
+        """The notes that sound now, pedal included: key -> time of its note-on."""
         return {**self._sustained, **self._down}
 
     @property

@@ -1,4 +1,4 @@
-"""What the parts of a live band have to do in the bars of a request: the cues and rules under which the model plays.
+"""The cues and rules under which the model plays the parts of a live band in the bars of a request.
 
 The harmony is what the request expects; `genaudio_core.continuation.leading` says who does what with it. Where a chord
 can only be guessed, pitched parts wait until it is heard; one who solos (the first part of an answer) is only kept from
@@ -255,7 +255,7 @@ class Directions:
         return found
 
     def _chart_tones(self, key: frozenset[int] | None) -> list[tuple[int, int, frozenset[int]]]:
-        """What one who solos over a chart may play: (from, to, pitch classes), in steps."""
+        """Notes for a solo over a chart: (from, to, pitch classes), in steps."""
         if not any(each.source == 'chart' for each in self.request.chords):
             return []
         found = []

@@ -1,4 +1,4 @@
-"""What the player has played: the one memory of it, read by windows of beats.
+"""The one memory of the notes that the player has played, read by windows of beats.
 
 A session has one, for its chords, grooves, takes and rules, and to tell a music engine that starts again. On the far
 side of the engine's pipe stands another, which is told what is new.

@@ -1,4 +1,4 @@
-"""What a live model remembers: notes, and the chords that it was told, each with its step in session time."""
+"""The memory of a live model: notes, and the chords that it was told, each with its step in session time."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -41,7 +41,7 @@ class Event(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What the model is told on a bar line. It comes before the notes there: its rank is below any instrument's."""
+    """A description on a bar line. It comes before the notes there: its rank is below any instrument's."""
 
     step: int
     rank: int

@@ -436,7 +436,7 @@ class ModelMusician(Musician):
             self._ends += range(work.length - len(told) + 1, work.length + 1)
 
     def _directions(self, request: Request, who: Sequence[Who]) -> Directions:
-        """What the parts of a request have to do, after what was heard and played so far."""
+        """The tasks of the parts of a request, after the music heard and played so far."""
         start = round(request.start * RESOLUTION)
         events = [self._events[note.id] for note in self._heard.between(-math.inf, (start - 0.5) / RESOLUTION)]
         pitched = [event for event in events if event.instrument != DRUMS_CODE]

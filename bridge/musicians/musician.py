@@ -1,4 +1,4 @@
-"""What a player asks of the music engine: the language between the port process and the engine process.
+"""The language between the port process and the engine process: notes heard, requests, music planned.
 
 A `Musician` hears notes and answers requests piece by piece. It lives in a process of its own; `musician_process.py`
 carries these messages there and back. Beats are session beats (quarter notes that never jump back).
@@ -51,7 +51,7 @@ class PlannedNote(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MusicControls:
-    """What a musician can turn while the music plays. Defaults keep the output playable."""
+    """Controls that may change while the music plays. Defaults keep the output playable."""
 
     temperature: float = 1.0
     top_p: float = 0.95

@@ -30,7 +30,7 @@ TOLD_AT_ONCE = 100  # notes in one message: small enough to fit into a pipe that
 
 
 class Engine(Protocol):
-    """What the session knows of the music engine. No call ever blocks."""
+    """The music engine as the session knows it. No call ever blocks."""
 
     ready: bool  # it answers now
     restarts: int

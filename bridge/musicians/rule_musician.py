@@ -101,7 +101,7 @@ class FallbackMusician(Musician):
         return None if key is None else (key.tonic, SCALES[key.mode])
 
     def _source(self, request: Request, drums: bool) -> tuple[list[HeardNote], float, float]:
-        """What the player last played: (notes, start of its first bar, length in whole bars)."""
+        """The player's last phrase: (notes, start of its first bar, length in whole bars)."""
         bar = request.bar
         notes = [n for n in self.notes.between(-math.inf, request.start) if (n.instrument == DRUMS) == drums]
         if not notes:

@@ -1,4 +1,4 @@
-"""What the pages show, as it is now, and what each page has not yet been sent. For the panel process's event loop.
+"""The state of the pages, and the part of it that each has not yet been sent. For the panel process's event loop.
 
 A page that reads slowly, or not at all, costs a bounded amount of memory: of the state it gets what is newest, of notes
 the last ones.
@@ -30,7 +30,7 @@ def plain(value: Any) -> Any:
 
 
 class Page:
-    """What one socket is still to be sent."""
+    """Messages that one socket is still to be sent."""
 
     def __init__(self, first: dict[str, Any]) -> None:
         self.fresh = asyncio.Event()
@@ -126,7 +126,7 @@ class Board:
         self._new({'lines': [line]})
 
     def scene(self, scene: dict[str, Any]) -> None:
-        """What sounds now (`bridge.live.snapshot.Scenes`)."""
+        """The notes that sound now (`bridge.live.snapshot.Scenes`)."""
         streams = {name: unpacked(scene.pop(name)) for name in STREAMS}
         streams['margins'] = scene.pop('margins')
         take = scene.pop('take', None)

@@ -1,4 +1,4 @@
-"""What a page needs to know that does not change: parameters with range and unit, commands, presets; in plain data."""
+"""Facts for a page that do not change: parameters with range and unit, commands, presets; in plain data."""
 
 from collections.abc import Mapping
 from typing import Any

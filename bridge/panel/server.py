@@ -40,7 +40,7 @@ BEAT = 0.2  # seconds
 
 @dataclass
 class Setup:
-    """What the parent tells the process."""
+    """Set-up of the process, from its parent."""
 
     kind: str  # 'band' or 'stems'
     facts: dict[str, Any]

@@ -112,5 +112,5 @@ def set_parameter(plugin: Any, name: str, value: float | str | bool | Share, kno
 
 
 def plugin_name(plugin: Any) -> str:
-    """What the plug-in calls itself, else the name of its class."""
+    """The plug-in's own name, else the name of its class."""
     return getattr(plugin, 'name', None) or type(plugin).__name__

@@ -1,4 +1,4 @@
-"""What can be set, as plain data: parameters, presets of the band and of stems, tables of pads, effects and
+"""Settings as plain data: parameters, presets of the band and of stems, tables of pads, effects and
 instruments, MIDI controllers. Nothing here plays; a preset that is wrong is found here.
 """
 

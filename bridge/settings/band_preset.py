@@ -117,24 +117,23 @@ def available() -> dict[str, Path]:
     return {path.stem: path for path in sorted(presets_dir().glob('*.toml')) if not path.stem.startswith('isolate-')}
 
 
-def find_preset(name: str) -> Path:
-    """Return the file of a bundled preset, or of a path to one's own.
-
-    Raises
-    ------
-    GenaudioError
-        If there is no such preset; the message offers the nearest or lists all.
-    """
-    path = Path(name)
-    if path.suffix == '.toml' or '/' in name:
-        if not path.is_file():
-            raise GenaudioError(f'No preset file {name}.')
-        return path
+def find_bundled(name: str) -> Path:
+    """Return the file of a bundled preset, or raise a GenaudioError that offers the nearest name or lists all."""
     known = available()
     if name not in known:
         hint = did_you_mean(name, known) or f' There are: {", ".join(known)}.'
         raise GenaudioError(f"No preset '{name}'.{hint}")
     return known[name]
+
+
+def find_preset(name: str) -> Path:
+    """Return the file of a bundled preset, or of a path to one's own; errors of `find_bundled`."""
+    path = Path(name)
+    if path.suffix == '.toml' or '/' in name:
+        if not path.is_file():
+            raise GenaudioError(f'No preset file {name}.')
+        return path
+    return find_bundled(name)
 
 
 def load_preset(path: str | Path, changes: Mapping[str, Any] | None = None) -> Preset:

@@ -1,4 +1,4 @@
-"""What may be told to a band from outside: the one form of a message, whoever sends it.
+"""Messages to a band from outside, in one form for all senders.
 
 OSC, the panel and keys all make such a mapping, with one verb and what belongs to it::
 

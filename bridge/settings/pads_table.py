@@ -11,7 +11,7 @@ from genaudio_core.tables import Numbered, Setting, Table
 
 @dataclass(frozen=True)
 class Pad:
-    """What a note plays."""
+    """The sound of one note."""
 
     note: int  # 0..127
     file: Path

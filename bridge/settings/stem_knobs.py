@@ -41,10 +41,10 @@ _EFFECT_SPANS: dict[str, tuple[float, float]] = {
     'drive': (1, 20), 'semitones': (-12, 12), 'bit_depth': (1, 32), 'centre_frequency_hz': (200, 5000),
     'cutoff_frequency_hz': (20, 20000), 'cutoff_hz': (20, 20000),
 }  # fmt: skip
-"""What a controller covers of the built-in effects' parameters, which do not tell their ranges."""
+"""Ranges that a controller covers of the built-in effects' parameters, which do not report their own."""
 
 
-def slug(text: str) -> str:
+def port_name(text: str) -> str:
     """Return a port name for a query: 'electric bass' -> 'electric_bass'."""
     return re.sub(r'[^a-z0-9]+', '_', text.lower()).strip('_')[:40] or 'stem'
 
@@ -52,7 +52,7 @@ def slug(text: str) -> str:
 def port_names(queries: Sequence[str]) -> list[str]:
     """Return a distinct name per output pair: the stems, the rest, the monitor."""
     names: list[str] = []
-    for name in [*map(slug, queries), 'rest', 'monitor']:
+    for name in [*map(port_name, queries), 'rest', 'monitor']:
         names.append(name if name not in names else f'{name}_{sum(n.startswith(name) for n in names) + 1}')
     return names
 

@@ -50,7 +50,7 @@ SETTINGS = {
     'model': Setting('', 'live separator; empty: the bundled one'),
     'state': Setting('', 'file of what was turned, read at the start and written at the end'),
 }
-"""What is set before it plays."""
+"""Settings that are fixed before it plays."""
 PRESET = Table(
     {
         'about': Table({'title': PARAMETERS['about.title'], 'text': PARAMETERS['about.text']}),

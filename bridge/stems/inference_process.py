@@ -32,7 +32,7 @@ MAX_BACKLOG = 0.1  # seconds of input, beyond two blocks, left unworked before t
 
 
 class Gauges:
-    """What the worker tells: counters and a histogram of compute times, in shared memory, written by it alone."""
+    """Statistics of the worker: counters and a histogram of compute times, in shared memory, written by it alone."""
 
     STATE, HOPS, SKIPPED, FAULTS, PRIORITY = range(5)
 

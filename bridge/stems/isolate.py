@@ -26,9 +26,9 @@ from bridge.stems.words import Words
 from bridge.system.cpu_wakeup import awake
 from bridge.system.notices import notice
 from bridge.system.signals import Told
-from genaudio_core.command_line import Stopped
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import presets_dir
+from genaudio_core.interruption import Stopped
 
 BUNDLED = 'stems-live.onnx'
 
@@ -227,7 +227,7 @@ def run(
 
 
 def _at_rate(sample_rate: int, network: Any) -> str:
-    """What becomes of the stems at another sample rate, and what to do."""
+    """Explain what another sample rate does to the stems, and what to do about it."""
     if sample_rate in network.sample_rates:
         return 'Going on at that rate, with all settings kept.'
     rates = ' or '.join(map(str, network.sample_rates))

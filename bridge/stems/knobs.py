@@ -18,7 +18,7 @@ from genaudio_core.errors import GenaudioError
 
 
 class Knobs(Controllers):
-    """What can be turned while it plays.
+    """The settings that can be turned while it plays.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Knobs(Controllers):
                 bound[control] = renamed(target, before, self.names)
 
     def bound_at_start(self) -> dict[int, str]:
-        """What controllers move, by the names that stems had when it began: those of the preset."""
+        """The targets of controllers, by the names that stems had when it began: those of the preset."""
         return {control: renamed(target, self.names, self._first_names) for control, target in self.bound.items()}
 
     def knows(self, target: str) -> bool:

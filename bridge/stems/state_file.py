@@ -1,4 +1,4 @@
-"""What live isolation was set to, kept in a file for the next time."""
+"""The settings of live isolation, kept in a file for the next time."""
 
 import base64
 import json

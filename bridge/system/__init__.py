@@ -1,5 +1,5 @@
-"""What the machine offers, in the words of the live side: clock, priorities, signals, pipes, players in processes of
-their own, JACK clients, memory that processes share. It knows nothing of music.
+"""The services of the machine, in the words of the live side: clock, priorities, signals, pipes, JACK clients, players
+in processes of their own, memory that processes share. It knows nothing of music.
 """
 
 from genaudio_core import lazily

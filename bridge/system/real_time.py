@@ -1,4 +1,4 @@
-"""What a thread that must not be late asks of the system.
+"""Requests to the system of a thread that must not be late.
 
 A process at a good niceness is still made to wait while another one that has the processor finishes its slice: 3 ms on
 Linux with two processors, seen between the engine's first note and the session that was asleep waiting for it. A

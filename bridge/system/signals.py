@@ -21,8 +21,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from genaudio_core.command_line import lead_nowhere
 from genaudio_core.processes.deafness import keep_tracker, known_signals
+from genaudio_core.standard_streams import lead_nowhere
 
 _ENDS = ('SIGINT', 'SIGTERM', 'SIGHUP')
 IMPATIENT = 3  # the same wish so many times: something hangs, and the system's own way of ending is given back
@@ -75,7 +75,7 @@ def lasting_output() -> Iterator[None]:
 
 
 class Told:
-    """What the person, or the system, wants of this program. Make and use it in the main thread.
+    """Wishes of the person, or of the system, for this program. Make and use it in the main thread.
 
     Inside its ``with`` block SIGINT, SIGTERM and SIGHUP only set `ended`, Ctrl-Z is kept for `look`, and output that
     nobody takes any more is lost without a fault. SIGHUP stays ignored where it was (``nohup``). The third time that

@@ -26,12 +26,12 @@ class Leader(Protocol):
 
     @property
     def name(self) -> str:
-        """What the person calls it."""
+        """Its name for the person."""
         ...
 
     @property
     def help(self) -> str:
-        """What the person can do if it does not roll."""
+        """Advice for the person if it does not roll."""
         ...
 
     @property
@@ -98,7 +98,7 @@ class InternalLeader:
             self.set_tempo(time, 60 * (len(self._taps) - 1) / max(self._taps[-1] - self._taps[0], 1e-3))
 
     def check(self, time: float) -> list[Change]:
-        """What was done since the last call."""
+        """Starts, stops and jumps since the last call."""
         pending, self._pending = self._pending, []
         return pending
 
@@ -304,7 +304,7 @@ class Transport:
         return not self._jumped and -SLACK <= starts - stopped <= NEXT_BEAT
 
     def _shift_at(self, beat: float) -> float:
-        """What a start at the leader's `beat` is to be shifted by: the fewest whole bars that do not go back.
+        """Beats by which a start at the leader's `beat` is shifted: the fewest whole bars that do not go back.
 
         The line may have overshot a jump by a few milliseconds: that must not cost a whole bar.
         """

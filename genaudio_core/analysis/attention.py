@@ -58,7 +58,7 @@ class FieldAttention:
         return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
 
     def even(self, definition: str = 'paper') -> np.ndarray:
-        """What even attention would give, (differences,)."""
+        """The figures of even attention, (differences,)."""
         return self.pairs[definition] / max(self.pairs[definition].sum(), 1)
 
     def gain(self, definition: str = 'paper') -> np.ndarray:

@@ -200,7 +200,7 @@ def continuations(
     decoder: Decoder, given: Sequence[Excerpt], given_beats: float, beats: float, controls: Controls, seed: int,
     progress: Progress = _no_progress,
 ) -> MusicSet:  # fmt: skip
-    """What the model plays after the first `given_beats` of each excerpt; step 0 is the beginning of the excerpt."""
+    """The model's continuation of the first `given_beats` of each excerpt; step 0 is the beginning of the excerpt."""
     began, tables = time.perf_counter(), []
     for i, excerpt in enumerate(given):
         tracks = table_to_tracks(begun_before(excerpt.table, given_beats))

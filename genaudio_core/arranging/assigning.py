@@ -21,7 +21,7 @@ LEFT_OUT = 60.0  # nats that a note which nobody plays costs
 
 @dataclass(frozen=True)
 class Costs:
-    """What is weighed against the model, in nats; fitted on held-out quartets (docs/training/arranger.md)."""
+    """Weights against the model, in nats; fitted on held-out quartets (docs/training/arranger.md)."""
 
     leap: float = 0.5  # for an octave from a part's last note, up to two, if it was just now
     crossing: float = 0.7  # for each part that sounds on the wrong side of the note
@@ -63,7 +63,7 @@ class Lines:
         self.began: float | None = None
 
     def costs_of(self, pitch: int, onset: float) -> np.ndarray:
-        """What a note costs on each part of each hypothesis, (hypotheses, parts) nats."""
+        """The cost of a note on each part of each hypothesis, (hypotheses, parts) nats."""
         if self.began is None:
             self.began = onset
         sounds = self.end > onset + TOUCH

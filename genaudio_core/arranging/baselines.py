@@ -1,4 +1,4 @@
-"""What the paper compares its models with: rules that tell parts (Dong et al., ISMIR 2021, section 5)."""
+"""The baselines of the paper: rules that tell parts (Dong et al., ISMIR 2021, section 5)."""
 
 from itertools import combinations, permutations
 

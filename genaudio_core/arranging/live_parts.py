@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def part_inputs(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """What a graph of ours is told of its parts, by the names of its inputs: (parts,), (parts,) and (parts, N_PART)."""
+    """The parts as a graph of ours sees them, by the names of its inputs: (parts,), (parts,) and (parts, N_PART)."""
     return dict(zip(('instrument', 'rank', 'numbers'), part_codes(names), strict=True))
 
 

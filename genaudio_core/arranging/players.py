@@ -1,4 +1,4 @@
-"""What players can play, and the score around the notes that are given to them."""
+"""The limits of players, and the score around the notes that are given to them."""
 
 from typing import Any
 

@@ -49,7 +49,7 @@ class Cue:
 
 @dataclass
 class PartRules:
-    """What one part may do in a stretch of steps. Outside of it the part is free.
+    """Limits for one part in a stretch of steps. Outside of it the part is free.
 
     Attributes
     ----------

@@ -98,7 +98,7 @@ _METER = re.compile(r'\b(\d{1,2})/(\d{1,2})\b')
 
 @dataclass(frozen=True)
 class MusicPlan:
-    """What a description asks of the music model."""
+    """The request to the music model that a description makes."""
 
     instruments: tuple[str, ...] = DEFAULT_INSTRUMENTS
     tempo: float = DEFAULT_TEMPO  # quarter notes a minute

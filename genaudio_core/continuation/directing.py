@@ -52,7 +52,7 @@ class _Due:
 
 @dataclass
 class _Take:
-    """What a take has to do and has done."""
+    """The tasks of a take, open and done."""
 
     direction: Direction = field(default_factory=Direction)
     open: list[_Open] = field(default_factory=list)

@@ -48,7 +48,7 @@ MAX_BEATS = 100_000  # of one piece of music that is made
 
 @dataclass
 class Generated:
-    """What was made, and where it begins."""
+    """The music made, and where it begins."""
 
     score: Score
     start: float  # beat of the first new bar or beat

@@ -92,7 +92,7 @@ class Leader:
         return Direction(tuple(cues), rules, others)
 
     def told(self, bar: BarAt) -> np.ndarray:
-        """What a model of the described layout is told of a bar: its chords, events (n, fields) without a time."""
+        """A bar in the described layout: its chords, events (n, fields) without a time."""
         if not self._turns:
             return np.empty((0, len(DESCRIBED.fields)), np.int16)
         first = max(bisect.bisect_right(self._turns, bar.begin) - 1, 0)

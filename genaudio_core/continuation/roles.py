@@ -56,7 +56,7 @@ class BarAt:
 
 @dataclass
 class Role:
-    """What a part is for, where it plays, and what it does by itself in a bar."""
+    """The task of a part, its range, and its own habits in a bar."""
 
     who: Who
     instrument: str
@@ -162,7 +162,7 @@ def _drawn(figures: Sequence[tuple[int, ...]], rng: np.random.Generator) -> tupl
 
 @dataclass(frozen=True)
 class Given:
-    """What stands in the bars of a score: for each of its tracks and bars, the notes that begin there."""
+    """The contents of the bars of a score: for each of its tracks and bars, the notes that begin there."""
 
     bars: list[BarAt]
     struck: list[list[dict[int, list[Hit]]]]  # track -> bar -> place -> notes

@@ -30,7 +30,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 class Wishes(TypedDict, total=False):
-    """What a musician may ask for, whoever plays: `Controls.of` takes it."""
+    """Wishes of a musician, whoever plays: `Controls.of` takes it."""
 
     key: str | None
     chord: str | None
@@ -54,7 +54,7 @@ class Asked(Wishes, total=False):
 
 @dataclass(frozen=True)
 class Controls:
-    """What a musician may ask of the next events. The defaults keep the output playable."""
+    """Wishes for the next events. The defaults keep the output playable."""
 
     temperature: float = 1.0  # 0.001 to 100; below 1 safer, above 1 wilder
     top_p: float = 0.98  # keep the likeliest classes that hold this much probability; 1 keeps all
@@ -238,7 +238,7 @@ class EventSampler:
 
     @property
     def controls(self) -> Controls:
-        """What may be chosen; a change counts from the next event on."""
+        """The choices allowed; a change counts from the next event on."""
         return self._controls
 
     @controls.setter

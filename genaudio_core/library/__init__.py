@@ -1,4 +1,4 @@
-"""What `import genaudio_core as ga` hands out: whole jobs in one call, and a model of music as one object."""
+"""The names of `import genaudio_core as ga`: whole jobs in one call, and a model of music as one object."""
 
 from genaudio_core import lazily
 

@@ -1,4 +1,4 @@
-"""What ``import genaudio_core as ga`` hands out: models by name, and whole jobs in one call.
+"""The functions of ``import genaudio_core as ga``: models by name, and whole jobs in one call.
 
 Over the engines that the commands use: the same input, settings and seed give the same notes and samples as
 ``genaudio continue``, ``genaudio separate`` and so on. All of it may be called from any thread; one model object from

@@ -1,4 +1,4 @@
-"""What is in a score: events that models read, keys and chords, figures on it, its picture."""
+"""The contents of scores: events that models read, keys and chords, figures on it, its picture."""
 
 from genaudio_core import lazily
 

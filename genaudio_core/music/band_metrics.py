@@ -196,7 +196,7 @@ FEWEST = 3  # notes of a bar that can be said to be copied; of two pitches at le
 
 
 def contents(notes: Sequence[Note], bars: Sequence[Bar], *, transposed: bool = False) -> list[Hashable]:
-    """What each bar of a part holds, to be compared: onsets and pitches; None for a bar that is nobody's (`FEWEST`).
+    """Each bar of a part, to be compared: onsets and pitches; None for a bar that is nobody's (`FEWEST`).
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ _CLASS = {'9': '7', 'm9': 'm7', 'maj9': 'maj7', 'add9': '', '7sus4': 'sus4', 'ma
 
 @dataclass(frozen=True)
 class Weights:
-    """What the recogniser weighs; chosen on 60 written pieces (seeds 1,000 on), in nats a slot."""
+    """The weights of the recogniser; chosen on 60 written pieces (seeds 1,000 on), in nats a slot."""
 
     outside: float = -6.3  # all that sounds is foreign to the chord
     missing: float = -1.26  # a tone of the chord that does not sound

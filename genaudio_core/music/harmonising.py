@@ -1,4 +1,4 @@
-"""What a tune could be played with: its keys, bar by bar, and a chord for each bar or half bar.
+"""Harmony for a tune: its keys, bar by bar, and a chord for each bar or half bar.
 
 Both are paths of hidden Markov models (Viterbi). A key explains the notes of a bar by how likely it is to hold them;
 keys change seldom. A chord explains what sounds over it, belongs to its key (the usual chords, sevenths and secondary
@@ -303,7 +303,7 @@ def _chords(
 
 
 def _heard(notes: Sequence[Note], edges: np.ndarray) -> np.ndarray:
-    """What a chord has to explain, (slots, 12): long notes and those on the beat more, passing ones less."""
+    """Pitch classes that a chord explains, (slots, 12): long notes and those on the beat more, passing ones less."""
     weights = np.zeros((len(edges) - 1, 12))
     for note in notes:
         slot = max(int(np.searchsorted(edges, note.beat + 1e-3, side='right')) - 1, 0)

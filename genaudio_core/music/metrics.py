@@ -1,4 +1,4 @@
-"""What the music itself says: the objective metrics of symbolic music, with the conventions of the MMT paper.
+"""The objective metrics of symbolic music, with the conventions of the MMT paper.
 
 The definitions are those of muspy (Dong et al., ISMIR 2020), its quirks included, so that figures compare with
 published ones. They take note tables (``events.NOTE_TYPE``; times in steps, 12 to the quarter note).

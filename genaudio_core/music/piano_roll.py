@@ -24,7 +24,7 @@ _NAMED = 11  # parts; the others are counted
 
 @dataclass
 class Part:
-    """What one part of a picture plays."""
+    """One part of a picture."""
 
     name: str
     given: Sequence[Note] = field(default_factory=list)

@@ -90,12 +90,12 @@ class ChildProcess:
 
     @property
     def exitcode(self) -> int | None:
-        """What it ended with; None while it lives."""
+        """Its exit code; None while it lives."""
         return self._process.exitcode
 
     @property
     def at(self) -> int:
-        """What it is at (`Heartbeat.at`)."""
+        """Its current work (`Heartbeat.at`)."""
         return self._heart.at
 
     def is_alive(self) -> bool:

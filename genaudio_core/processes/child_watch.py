@@ -1,4 +1,4 @@
-"""What looks after a child process that runs code of others: does it live, does it still move, how often may it die?
+"""Care of a child process that runs code of others: does it live, does it still move, how often may it die?
 
 * `Heartbeat`: a few numbers in shared memory. The child counts, and says what it is at; the parent sees it stand still
   even when the child cannot say anything any more, and whom to blame.
@@ -48,7 +48,7 @@ class Heartbeat:
 
     @property
     def at(self) -> int:
-        """What the child is at."""
+        """The child's current work."""
         return self.cells[self._AT]
 
     @at.setter

@@ -1,4 +1,4 @@
-"""What a terminal sends to all of its processes at once is for one of them: the others do not hear it."""
+"""A terminal signals all of its processes at once: all but one of ours must not hear it."""
 
 import contextlib
 import os

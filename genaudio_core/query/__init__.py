@@ -1,4 +1,4 @@
-"""What to listen for: words, an example, a picture, or a mix of them, as one vector."""
+"""Queries: words, an example, a picture, or a mix of them, as one vector."""
 
 from genaudio_core import lazily
 

@@ -1,4 +1,4 @@
-"""What to listen for: words, an audio example, a picture, or a mix of them -> one query vector.
+"""Queries: words, an audio example, a picture, or a mix of them -> one query vector.
 
 A query vector has `QUERY_DIM` = 128 numbers and length one. Both separators, offline and live, are conditioned on it.
 The space is described in ``training/queries/space.py``; here are the encoders that need neither torch nor a download:

@@ -57,7 +57,7 @@ def append_notes(
 
 
 def _channel(track: Track) -> object:
-    """What is equal for two tracks that share a channel: a new track has one of its own."""
+    """The key that two tracks of one channel share: a new track has one of its own."""
     return track.place.channel if track.place is not None else id(track)
 
 

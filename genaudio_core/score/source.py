@@ -1,4 +1,4 @@
-"""What a score remembers of the MIDI file that it was read from, so that nothing of it is lost when it is written."""
+"""The rest of the MIDI file that a score was read from, so that nothing of it is lost when it is written."""
 
 import bisect
 from collections import defaultdict

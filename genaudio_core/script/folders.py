@@ -37,7 +37,7 @@ def check_folder(path: Path) -> Path:
 
 
 def _changed(folder: Path) -> Path | None:
-    """What somebody changed or added in a folder of ours: Ardour saves over its session file, and makes more."""
+    """Files that somebody changed or added in a folder of ours: Ardour saves over its session file, and makes more."""
     try:
         listed = dict(line.rsplit('\t', 1) for line in (folder / MARKER).read_text().splitlines()[1:])
     except (OSError, ValueError):

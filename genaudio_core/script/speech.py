@@ -105,7 +105,7 @@ def cast(
 
 
 class _Program:
-    """What runs a program that reads a text and writes a wav file."""
+    """A speech engine that runs a program, which reads a text and writes a wav file."""
 
     def _run(self, command: list[str], text: str, out: Path) -> np.ndarray:
         done = run_program(command, text=text.encode(), timeout=TIMEOUT)

@@ -103,7 +103,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What to call it in a list: its ID or character, or the first words of its content."""
+        """Its name in a list: its ID or character, or the first words of its content."""
         return self.id or self.character or ' '.join(self.content.split()[:4]) or self.kind
 
 
@@ -127,7 +127,7 @@ class Script:
 
 
 class Faults:
-    """What is wrong, row by row, until it is told all at once."""
+    """Faults, row by row, until they are reported all at once."""
 
     def __init__(self, where: Callable[[int], str] = lambda number: f'row {number}'):
         self._where = where
@@ -337,7 +337,7 @@ def _file(number: int, cells: Mapping[str, Any], content: str, folder: Path, fau
 
 
 def _checked_voices(voices: Any, faults: Faults) -> dict[str, dict[str, Any]]:
-    """What was written of each voice, and nothing of what was not."""
+    """The settings of each voice that were written, and none that were not."""
     try:
         told = Table({}, VOICE, example=VOICE.example).check('voices', voices)
     except GenaudioError as error:
@@ -347,7 +347,7 @@ def _checked_voices(voices: Any, faults: Faults) -> dict[str, dict[str, Any]]:
 
 
 def _check_order(rows: Sequence[Row], vague: set[str], faults: Faults) -> None:
-    """What only the rows together tell: Begin and End, and one music at a time."""
+    """Check what only the rows together show: Begin and End, and one music at a time."""
     if rows and not vague and not any(row.layout == FOREGROUND for row in rows):
         faults.add(0, 'The script has no foreground row, so it has no length.')
     open_rows: dict[str, Row] = {}

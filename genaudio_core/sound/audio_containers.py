@@ -1,4 +1,4 @@
-"""What the bytes of a sound file hold, found before a decoder believes its header.
+"""The contents of a sound file by its bytes, found before a decoder believes its header.
 
 Headers lie: a program that writes into a pipe cannot go back and fill in the length (0, 0xFFFFFFFF, 2,000,000,000),
 a recorder that dies leaves a length of 0, a download breaks off, an MP3 without a Xing header says nothing at all, and
@@ -99,7 +99,7 @@ def links_of(path: str | Path) -> list[Link]:
 
 
 def foreign_kind(path: str | Path) -> str:
-    """What a file is that no decoder here reads, such as ``'MPEG-4 (m4a, mp4)'``; empty if that is not known."""
+    """The format of a file that no decoder here reads, such as ``'MPEG-4 (m4a, mp4)'``; empty if that is not known."""
     with open(path, 'rb') as file:
         head = file.read(64)
     if head[4:8] == b'ftyp':
@@ -359,7 +359,7 @@ def _frame_sizes() -> list[int]:
 
 
 def _like(second: int, third: int) -> tuple[int, int]:
-    """What all frames of a stream have in common: version, layer and rate."""
+    """The properties that all frames of a stream share: version, layer and rate."""
     return second & 0xFE, third & 0x0C
 
 

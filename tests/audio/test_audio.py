@@ -10,7 +10,7 @@ from stream_models import music
 
 from bridge.audio.callback import total_latency
 from bridge.settings.mix import Mix
-from bridge.settings.stem_knobs import port_names, slug
+from bridge.settings.stem_knobs import port_name, port_names
 from bridge.stems.audio_host import first_margin
 from bridge.stems.inference_process import Gauges
 from bridge.stems.line_commands import LineCommands
@@ -153,7 +153,7 @@ def test_words_of_the_card_come_first_and_an_empty_query_is_told():
 
 def test_port_names_are_distinct_and_plain():
     assert port_names(['electric bass', 'drums', 'drums!']) == ['electric_bass', 'drums', 'drums_2', 'rest', 'monitor']
-    assert slug('«»') == 'stem'
+    assert port_name('«»') == 'stem'
 
 
 class FakeHost:

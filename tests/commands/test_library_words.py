@@ -21,7 +21,7 @@ from genaudio_core.sound.audio_files import read_audio, write_audio
 CORE = Path(command_line.__file__).parent
 COMMAND_LINE = {
     'training', 'analysis', 'commands', 'command_line.py', 'completion.py', 'entry.py', 'help_text.py',
-    'progress.py',
+    'interruption.py', 'progress.py', 'standard_streams.py',
 }  # fmt: skip
 OPTION = re.compile(r"(?:^|[\s'\"(])--?[a-z][a-z-]*\b")
 OTHERS = 'genaudio-train|genaudio-export|ffmpeg|espeak-ng|piper|pip|apt|apt-get|jackd'  # have options of their own

@@ -132,7 +132,7 @@ def test_a_signal_that_comes_in_a_callback_of_the_interpreter_is_not_lost(reques
     import time
     import weakref
 
-    from genaudio_core.command_line import Stopped, _signals_clean_up
+    from genaudio_core.interruption import Stopped, signals_clean_up
 
     class Thing:
         pass
@@ -155,7 +155,7 @@ def test_a_signal_that_comes_in_a_callback_of_the_interpreter_is_not_lost(reques
     # A test before may have left the signal ignored, and what is ignored stays so.
     usual = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     request.addfinalizer(lambda: signal.signal(signal.SIGTERM, usual))
-    with pytest.raises(Stopped) as stopped, _signals_clean_up():
+    with pytest.raises(Stopped) as stopped, signals_clean_up():
         del thing
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:

@@ -13,7 +13,6 @@ import small_decoders
 
 from bridge.cli import main
 from genaudio_core import files
-from genaudio_core.command_line import write_anything
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import fitting_name
 from genaudio_core.inference.model_card import read_model
@@ -21,6 +20,7 @@ from genaudio_core.music.piano_roll import draw_made
 from genaudio_core.score.reading import midi_bytes, read_midi, write_midi
 from genaudio_core.script.reading import read_script
 from genaudio_core.sound.audio_files import read_audio, write_audio
+from genaudio_core.standard_streams import write_anything
 
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='names there are text, and pipes have no names')
 

@@ -1,4 +1,4 @@
-"""What `separate` and `synth` share: the options that say what a sound is by other means than words."""
+"""Shared by `separate` and `synth`: options that describe a sound by other means than words."""
 
 import argparse
 from pathlib import Path

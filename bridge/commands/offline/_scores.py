@@ -1,4 +1,4 @@
-"""What `continue`, `generate`, `accompany`, `infill` and `arrange` share: arguments, loading, progress, the result."""
+"""Shared by `continue`, `generate`, `accompany`, `infill` and `arrange`: arguments, loading, progress, the result."""
 
 import argparse
 import sys

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bridge.commands.offline._queries import add_query_options, check_pictures
-from genaudio_core.command_line import notice, number, raise_if_stopped, threads
+from genaudio_core.command_line import notice, number, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import check_targets, fitting_name, free_name, make_folder, slug
+from genaudio_core.interruption import raise_if_stopped
 from genaudio_core.progress import progress_bar
 
 HELP = 'Pull sounds out of recordings, by words, by example or by picture.'

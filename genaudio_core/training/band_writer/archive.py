@@ -51,7 +51,7 @@ def write_archive(path: Path, seeds: range, styles: tuple[str, ...], grooves: tu
 
 
 def read_facts(folder: Path) -> Iterator[dict[str, Any]]:
-    """What is known about each piece of a folder of archives: `WrittenPiece.facts`, and ``file``."""
+    """Facts on each piece of a folder of archives: `WrittenPiece.facts`, and ``file``."""
     for path in sorted(folder.glob('*.zip')):
         with zipfile.ZipFile(path) as archive:
             for line in archive.read(FACTS).decode().splitlines():

@@ -1,4 +1,4 @@
-"""What makes a style: one row each. Everything here is a range or a list to draw from."""
+"""The styles: one row each. Everything here is a range or a list to draw from."""
 
 from dataclasses import dataclass, field
 

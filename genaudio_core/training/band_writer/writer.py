@@ -89,7 +89,7 @@ class WrittenPiece:
         return f'{NOTE_NAMES[self.sections[0].tonic]} {self.mode}'
 
     def facts(self) -> dict:
-        """What is known, as plain data for a JSON line: times in quarter notes."""
+        """Facts on the piece, as plain data for a JSON line: times in quarter notes."""
         return {
             'seed': self.seed,
             'style': self.style,

@@ -54,7 +54,7 @@ WARMUP, FALL = 50, 200  # steps until the learning rate is there, and from which
 
 @dataclass(frozen=True)
 class Plan:
-    """What must stay the same from the first step of a run to its last."""
+    """Settings that must stay the same from the first step of a run to its last."""
 
     ways: tuple[str, ...] = tuple(WAYS)
     batch: int = 16

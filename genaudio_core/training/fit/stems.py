@@ -124,7 +124,7 @@ class _Sound(torch.autograd.Function):
 
 
 class Sounder:
-    """What the loss needs of a network's filter bank: spectra in, sound of masked ones out."""
+    """A network's filter bank for the loss: spectra in, sound of masked ones out."""
 
     def __init__(self, model: StreamSeparator, dtype: torch.dtype):
         c = model.config
@@ -259,7 +259,7 @@ def batches_from(
 
 
 def _fill(out: Any, wanted: tuple, cells: Any, pipe: Any) -> None:
-    """What the process beside training does (`ChildProcess`)."""
+    """Body of the process beside training (`ChildProcess`)."""
     heart = begin(cells, grace=0.0)
     for batch in batches_from(*wanted):
         heart.beat()
@@ -368,7 +368,7 @@ def train(
 
 
 class Batches:
-    """What `batches_from` yields for `wanted`, made in a process beside this one, or here; a context manager."""
+    """The batches of `batches_from` for `wanted`, made in a process beside this one, or here; a context manager."""
 
     def __init__(self, beside: bool, *wanted: Any):
         self._process = None

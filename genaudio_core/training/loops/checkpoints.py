@@ -111,7 +111,7 @@ def begin_with(model: nn.Module, path: Path, without: tuple[str, ...] = ()) -> N
 
 
 def read_checkpoint_info(path: Path) -> dict:
-    """What a checkpoint says on its making, without its weights.
+    """The record of a checkpoint's making, without its weights.
 
     Raises
     ------

@@ -32,7 +32,7 @@ Loss = tuple[Tensor, int | Tensor, Mapping[str, float | Tensor]]
 
 @dataclass
 class Trainee:
-    """What the loop has to know of a network."""
+    """A network and its loss, as the loop needs them."""
 
     model: nn.Module  # whose weights are trained and saved
     config: dict  # rebuilds it from its checkpoint

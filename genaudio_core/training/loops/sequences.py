@@ -18,7 +18,7 @@ from genaudio_core.training.loops.time_limit import TimeLimit
 
 @dataclass
 class Task:
-    """What differs between models of sequences."""
+    """The differences between models of sequences."""
 
     model: nn.Module  # whose weights are trained and saved
     loss: nn.Module  # holds the model; batch -> (loss, events counted), so that DDP sees one forward

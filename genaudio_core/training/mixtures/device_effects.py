@@ -1,4 +1,4 @@
-"""What a room, an amplifier and a limiter do to a batch of sounds, on the device."""
+"""Room, amplifier and limiter for a batch of sounds, on the device."""
 
 import math
 

@@ -345,7 +345,7 @@ class MixturesOnDevice:
 
 
 class BatchSource(Protocol):
-    """What makes batches on a device."""
+    """Maker of batches on a device."""
 
     @property
     def bank(self) -> ClipStore: ...

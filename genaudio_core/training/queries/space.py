@@ -16,9 +16,9 @@ import numpy as np
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, read_arrays
+from genaudio_core.query.vector import QUERY_DIM
 from genaudio_core.training.sounds.lexicon import CONCEPTS, NAMES
 
-QUERY_DIM = 128
 WHITEN = 0.7
 # Ordinary words, so that the space has room beyond music and strangers are recognised as strangers.
 COMMON_WORDS = (  # noqa: SIM905 (a hundred words read better so)

@@ -18,7 +18,7 @@ def _share(rng: np.random.Generator, all_: float, none: float) -> float:
 
 
 def forget(told: Told, rng: np.random.Generator) -> tuple[Told | None, bool]:
-    """What is left of `told`, and whether the notes know their parts.
+    """The rest of `told`, and whether the notes know their parts.
 
     A fifth of the sequences is told nothing. Else chords are left out bar by bar, parts wholly or from some of their
     events on, and fields of both, with shares drawn for each sequence, so that every subset may be unknown.

@@ -36,7 +36,7 @@ MAX_STEP = 2000 * 4 * RESOLUTION  # the published conversion keeps pieces of up 
 
 @dataclass
 class PackedPiece:
-    """What `read_piece` found in one file."""
+    """The contents of one file, as `read_piece` finds them."""
 
     source: str
     name: str

@@ -92,7 +92,7 @@ def only(mixed: Mixture, parts: Sequence[int]) -> Mixture:
 
 
 def features(mixed: Mixture) -> dict[str, np.ndarray]:
-    """What a model reads of the notes of a mixture, and of its parts."""
+    """A model's inputs: the notes of a mixture, and its parts."""
     end = mixed.onset + mixed.length
     instrument, rank, numbers = part_codes(mixed.names)
     return {

@@ -281,7 +281,7 @@ class BandRenderer:
     def _synthesize(
         concept: str, wanted, start: float, seconds: float, semitones: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """What `_play` does, on our own synthesizer."""
+        """As `_play`, on our own synthesizer."""
         notes = BandRenderer._notes(wanted, start, seconds, semitones)
         audio = play(draw_patch(concept, rng), notes, seconds, SAMPLE_RATE, rng)
         return through_effects(concept, audio, SAMPLE_RATE, rng)

@@ -36,7 +36,7 @@ Notify = Callable[[str], None]
 
 @dataclass
 class _Packed:
-    """What was found."""
+    """The sounds that were found."""
 
     clips: int = 0
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""What the synthesis models train on: packed mels of single sounds, each with what the audio encoder hears in it.
+"""Training data of the synthesis models: packed mels of single sounds, each with what the audio encoder hears in it.
 
     genaudio-train prepare-synthesis --sounds data/sounds --recordings shared/data/audio -o data/synthesis.safetensors
 

@@ -74,7 +74,7 @@ def _finish(audio: np.ndarray, concept: str, rng: random.Random, channels: int) 
 
 @dataclass(frozen=True)
 class Rendering:
-    """What the sounds of a split are made of, and where they go."""
+    """The material of a split's sounds, and their destination."""
 
     writer: SoundWriter
     pieces: dict[str, list[Phrase]]  # name of the piece -> its phrases, of every split

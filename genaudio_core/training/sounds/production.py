@@ -1,4 +1,4 @@
-"""What producers do to the parts of a song and SoundFonts do not: pumping, filters that open, a voice above the band.
+"""Effects of producers that SoundFonts lack: pumping, filters that open, a voice above the band.
 
 Everything here works on single stems (2, n), so that a mixture stays the sum of its stems.
 """

@@ -27,7 +27,7 @@ PLUCKED = ('acoustic guitar', 'electric guitar', 'distorted guitar', 'electric b
 
 @dataclass(frozen=True)
 class Patch:
-    """What the knobs say; times in seconds."""
+    """Positions of the knobs; times in seconds."""
 
     partials: np.ndarray  # amplitudes of the oscillator's partials, (PARTIALS,)
     detune: np.ndarray  # cents, of each oscillator
