@@ -10,7 +10,7 @@ from genaudio_core.command_line import seed, whole
 HELP = 'Measure both separators, live and offline, by query: on unseen four-part bands, and on real songs.'
 EXAMPLE = """genaudio-train evaluate-stems --real shared/data/audio/dev-real --report table.md
   genaudio-train evaluate-stems --sounds data/bands --only live"""
-WAYS = ('live', 'offline')
+WAYS = ('live', 'offline', 'fast')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--real', type=Path, nargs='+', help='folders of songs as folders of stems, or such songs')
     parser.add_argument('--model', type=Path, help='.onnx file of the live separator (default: the bundled one)')
     parser.add_argument('--offline-model', type=Path, help='.onnx file of the offline one (default: the bundled one)')
-    parser.add_argument('--only', choices=WAYS, help='one of the two')
+    parser.add_argument('--only', choices=WAYS, help='one of the two, or the offline one as `separate --fast` uses it')
     parser.add_argument('-n', '--number', type=whole('--number', 1, 1_000_000), default=60, help='four-part windows')
     parser.add_argument('--excerpts', type=whole('--excerpts', 1, 100_000), default=6, help='of each song (6)')
     parser.add_argument('--by-instrument', action='store_true',
@@ -43,13 +43,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         song_folders(folder)  # what is wrong with it is said before the long work
     check_outputs(args, 'report')
     network = MaskNetwork.load(args.model or find_model('stems-live'))
-    separator = Separator.load(args.offline_model or find_model('separator'))
-    ways = {'live': stems.live(network), 'offline': stems.offline(separator)}
-    ways = {name: way for name, way in ways.items() if args.only in (None, name)}
-    result: dict[str, Any] = {
-        name: {'model': card.name, 'sha256': card.sha256[:16]}
-        for name, card in (('live', network.card), ('offline', separator.card)) if name in ways
-    }  # fmt: skip
+    separator = Separator.load(args.offline_model or find_model('separator'), fast=args.only == 'fast')
+    ways = {'live': stems.live(network), 'offline': stems.offline(separator), 'fast': stems.offline(separator)}
+    ways = {name: ways[name] for name in ([args.only] if args.only else ['live', 'offline'])}
+    cards = {name: network.card if name == 'live' else separator.card for name in ways}
+    result: dict[str, Any] = {name: {'model': card.name, 'sha256': card.sha256[:16]} for name, card in cards.items()}
     found: dict[str, Any] = {}
     if args.sounds:
         sounds = SoundSet(args.sounds)

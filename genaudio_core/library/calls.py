@@ -160,7 +160,7 @@ class Stems(dict[str, np.ndarray]):
 def separate(
     source: PathOrStr | np.ndarray, queries: str | Path | Query | Sequence[str | Path | Query], *,
     sample_rate: int | None = None, negative: Sequence[str] = (), residual: bool = False,
-    model: 'PathOrStr | Separator | None' = None, sharpness: float = 1.0, threads: int = 2,
+    model: 'PathOrStr | Separator | None' = None, sharpness: float = 1.0, threads: int = 2, fast: bool = False,
 ) -> Stems:  # fmt: skip
     """Pull sounds out of a recording, as ``genaudio separate`` does.
 
@@ -183,6 +183,8 @@ def separate(
         0.1..10; above 1 less of other sounds stays in a stem, and more of its own is lost.
     threads : int
         Windows that are looked at side by side.
+    fast : bool
+        Whether the bundled model listens alone, without the live one: half the time, not as good on whole songs.
 
     Returns
     -------
@@ -200,7 +202,7 @@ def separate(
     if isinstance(model, Separator):
         return _separated(model, source, queries, sample_rate, negative, residual)
     path = None if model is None else find_model(str(model))
-    with Separator.load(path, threads=threads, sharpness=sharpness) as separator:
+    with Separator.load(path, threads=threads, sharpness=sharpness, fast=fast) as separator:
         return _separated(separator, source, queries, sample_rate, negative, residual)
 
 

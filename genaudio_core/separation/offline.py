@@ -8,6 +8,8 @@
 * All channels share a mask, made from their mean power: the stereo image stays.
 * With several queries the masks are brought down where they sum to more than one. The residual is the input minus
   the stems, sample by sample, so that they always add up.
+* The bundled separator listens with the live network, too, where that runs at the sound's rate: a stem is the mean of
+  what both make of it (``live_ear.py``), unless it is to be fast.
 * A complement ('everything but vocals') has one minus the mask of what it lacks, as that is used for its own stem if
   both are asked for: they add up to the mixture. It holds what other stems hold, so it brings none of them down.
 """
@@ -25,11 +27,12 @@ from genaudio_core.files import presets_dir
 from genaudio_core.inference.session import LoadedModel, load_model, reading_card
 from genaudio_core.query.own_encoder import QuerySource
 from genaudio_core.query.vector import Query
+from genaudio_core.separation.live_ear import LiveEar
 from genaudio_core.sound.audio_files import AudioReader, AudioWriter
 from genaudio_core.sound.spectrogram import StreamingISTFT, StreamingSTFT, bands_to_bins, bins_to_bins, good_size
 
 KIND = 'clipsep'
-BUNDLED = 'separator.onnx'
+BUNDLED, LIVE = 'separator.onnx', 'stems-live.onnx'
 OVERLAP = 1 / 6  # of a window, crossfaded with the next
 MIN_RATE, MAX_RATE = 4000, 384000  # Hz
 MAX_QUERIES = 16
@@ -50,9 +53,11 @@ class Separator:
     threads : int
         Windows that are looked at side by side. One window on two threads is no faster than on one: its products are
         many and small.
+    live : MaskNetwork or None
+        Who listens beside it.
     """
 
-    def __init__(self, model: LoadedModel, sharpness: float = 1.0, threads: int = 1):
+    def __init__(self, model: LoadedModel, sharpness: float = 1.0, threads: int = 1, live: Any = None):
         if not 0.1 <= sharpness <= 10:
             raise GenaudioError(f'`sharpness` must be 0.1 (soft) to 10 (hard), not {sharpness:g}; 1 is balanced.')
         details = model.card.details
@@ -69,20 +74,31 @@ class Separator:
         self._power = float(details.get('mask_power') or 1) * sharpness
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, 'separation') if threads > 1 else None
+        self.live = live
+        self._beside = ThreadPoolExecutor(1, 'live ear') if threads > 1 and live is not None else None
 
     @classmethod
     def load(
-        cls, path: str | Path | None = None, *, provider: str = 'auto', threads: int = 1, sharpness: float = 1.0
-    ) -> 'Separator':
-        """Load a model file; the bundled one by default."""
-        model = load_model(path or presets_dir() / 'models' / BUNDLED, KIND, provider=provider)
+        cls, path: str | Path | None = None, *, provider: str = 'auto', threads: int = 1, sharpness: float = 1.0,
+        fast: bool = False,
+    ) -> 'Separator':  # fmt: skip
+        """Load a model file; the bundled one by default, which listens with the live one unless it is to be `fast`."""
+        bundled = presets_dir() / 'models' / BUNDLED
+        path = Path(path or bundled)
+        model = load_model(path, KIND, provider=provider)
+        live = None
+        if not fast and path.resolve() == bundled.resolve() and (beside := bundled.with_name(LIVE)).is_file():
+            from genaudio_core.separation.streaming import MaskNetwork
+
+            live = MaskNetwork.load(beside)
         with reading_card(model.path):
-            return cls(model, sharpness, threads)
+            return cls(model, sharpness, threads, live)
 
     def close(self) -> None:
         """End the threads; what is under way is waited for."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        for pool in (self._pool, self._beside):
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
 
     def __enter__(self) -> 'Separator':
         return self
@@ -100,6 +116,12 @@ class Separator:
         """Several windows, each (height, frames) as `masks` takes it, -> their masks."""
         look = functools.partial(self.masks, query=query)
         return list(map(look, spectra) if self._pool is None else self._pool.map(look, spectra))
+
+    def listen_beside(self, hear: Callable[..., None], *heard: np.ndarray) -> Callable[[], None]:
+        """Begin what the live ear does, beside the windows if there are threads; return what waits for its end."""
+        if self._beside is None:
+            return lambda: hear(*heard)
+        return self._beside.submit(hear, *heard).result
 
     def stream(self, sample_rate: int, channels: int, queries: Sequence[Query]) -> 'SeparationStream':
         """A stream that separates by these queries, block by block."""
@@ -138,6 +160,7 @@ class MaskPlan:
         self._wanted = [None if query.is_complement else row(query.target) for query in queries]
         self._left_out = [[(weight, row(vector)) for weight, vector in query.negative] for query in queries]
         self.vectors = np.stack(vectors)
+        self.n_queries = len(queries)
 
     def stems(self, masks: np.ndarray) -> np.ndarray:
         """Masks (n, ...) of the vectors -> masks (queries, ...) of the stems."""
@@ -174,6 +197,8 @@ class SeparationStream:
                 'it was trained on another encoder (CLIP and CLAP models need `encoder`).'
             )
         self.n_queries = len(queries)
+        live = separator.live if separator.live and sample_rate in separator.live.sample_rates else None
+        self._ear = LiveEar(live, self._plan, channels, separator.sharpness) if live else None
         ratio = sample_rate / separator.sample_rate
         overlap = separator.n_fft // separator.hop_length
         n_fft = separator.n_fft if ratio == 1 else good_size(separator.n_fft * ratio)
@@ -265,15 +290,24 @@ class SeparationStream:
 
     def process(self, block: np.ndarray) -> np.ndarray:
         """Take float32 (channels, any n); return what is finished: (n_queries, channels, m)."""
+        heard = self._separator.listen_beside(self._ear.hear, block) if self._ear else None
         parts = [np.zeros((self.n_queries, block.shape[0], 0), np.float32)]
         # In chunks, so that a whole file given at once does not become one huge spectrum.
         for start in range(0, block.shape[1], 1 << 18):
             self._take(self._stft.process(block[:, start : start + (1 << 18)]))
             parts += self._advance(self._separator.threads)
-        return np.concatenate(parts, axis=2)
+        return self._with_ear(np.concatenate(parts, axis=2), heard)
+
+    def _with_ear(self, stems: np.ndarray, heard: Callable[[], None] | None) -> np.ndarray:
+        """Return the mean of stems (n_queries, channels, n) and what the live ear makes of the same samples."""
+        if self._ear is None or heard is None:
+            return stems
+        heard()
+        return 0.5 * (stems + self._ear.take(stems.shape[-1]))
 
     def finish(self) -> np.ndarray:
         """Return the rest (n_queries, channels, n). It may be longer than what is missing: cut it there."""
+        heard = self._separator.listen_beside(self._ear.end) if self._ear else None
         self._take(self._stft.finish())
         parts = [np.zeros((self.n_queries, self._spectra.shape[0], 0), np.float32), *self._advance(1)]
         total = self._features.shape[1]
@@ -290,7 +324,7 @@ class SeparationStream:
             self._weight[self._kept :] = 1.0
             parts.append(self._put(total))
         parts.append(np.stack([istft.finish() for istft in self._istft]))
-        return np.concatenate(parts, axis=2)
+        return self._with_ear(np.concatenate(parts, axis=2), heard)
 
 
 def separate_file(

@@ -40,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='X',
         help='above 1, stems keep less of other sounds and lose more of their own (0.1 to 10)',
     )
+    parser.add_argument('--fast', action='store_true',
+                        help='listen with one model, not two: half the time, and less clean stems')  # fmt: skip
     parser.add_argument('--residual', action='store_true', help='also write what is in no stem')
     parser.add_argument('-o', '--out', type=Path, default=Path('.'), metavar='DIR', help='folder for the stems')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
@@ -135,7 +137,7 @@ def run(args: argparse.Namespace) -> dict:
         hint = did_you_mean(kind, FORMATS)
         raise GenaudioError(f"Cannot write '{args.format}'.{hint} There are: {', '.join(FORMATS)}.")
     with Separator.load(
-        args.model, provider=args.provider, threads=args.threads, sharpness=args.sharpness
+        args.model, provider=args.provider, threads=args.threads, sharpness=args.sharpness, fast=args.fast
     ) as separator:
         return _run(args, separator, kind)
 
