@@ -7,6 +7,9 @@ from bridge.settings.band_preset import find_target
 from bridge.settings.parameters import COMMANDS, PARAMETERS
 
 PRESSED = 64  # a command fires when its controller rises past this
+PARAMETER_NUMBER = frozenset((6, 38, *range(96, 102)))  # a knob that sends (N)RPN sends these, whichever knob it is
+# The pedal is pressed all the time, a bank is chosen with a sound, and from 120 on stand orders to a channel.
+NEVER_LEARNED = PARAMETER_NUMBER | {0, 32, 64} | frozenset(range(120, 128))
 
 
 class Controllers:
@@ -15,11 +18,12 @@ class Controllers:
     def __init__(self, bound: Mapping[int, str] | None = None) -> None:
         self.bound: dict[int, str] = dict(bound or {})
         self._learning: str | None = None
+        self._told = False  # that what moved while learning cannot be bound
         self._values: dict[tuple[int, int], int] = {}
 
     def learn(self, target: str) -> None:
         """Bind the next controller that moves to `target` (a parameter, short or full, or a command)."""
-        self._learning = self.find(target)
+        self._learning, self._told = self.find(target), False
 
     def find(self, target: str) -> str:
         """Return the full name of what can be moved."""
@@ -37,7 +41,10 @@ class Controllers:
         """Yield (name, value) of what the controller moves; commands come with value None."""
         before = self._values.get((event.channel, event.control), 0)
         self._values[event.channel, event.control] = event.value
-        if self._learning is not None and event.control < 120 and event.control != 64:
+        if self._learning is not None and event.control in PARAMETER_NUMBER and not self._told:
+            self._told = True
+            notify('What moved sends parameter numbers (RPN or NRPN): have it send a plain controller, or move another.')
+        elif self._learning is not None and event.control not in NEVER_LEARNED:
             self.bound[event.control] = self._learning
             notify(f'Controller {event.control} now moves {self._learning}.')
             self._learning = None

@@ -6,7 +6,8 @@ import signal
 from collections.abc import Iterator
 
 _PARENTS = (
-    'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGPIPE',
+    'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGVTALRM',
+    'SIGPROF', 'SIGIO', 'SIGPWR', 'SIGXCPU', 'SIGPIPE',
 )  # fmt: skip
 
 

@@ -45,6 +45,18 @@ def test_learn_binds_the_next_controller():
     assert stage.session.setting('music.density') == 0.0
 
 
+def test_learn_binds_no_part_of_a_longer_message():
+    """Bank select comes with every sound that is chosen, and every knob that sends NRPN sends the same controllers."""
+    stage = Stage()
+    stage.session.apply({'learn': 'density'})
+    parts = (0, 32, 99, 98, 6, 38, 101, 100, 96, 120, 123, 127)
+    stage.play([(0.1 + i / 100, messages.control(0, number, 90)) for i, number in enumerate(parts)], 0.5)
+    assert stage.session.controllers.bound == {} and stage.session.setting('music.density') == 0.5
+    assert len(stage.said) == 2 and 'plain controller' in stage.said[1]
+    stage.play([(0.6, messages.control(0, 1, 127)), (0.6, messages.control(0, 33, 5))], 0.7)  # one of 14 bits
+    assert stage.session.controllers.bound == {1: 'music.density'}
+
+
 def test_a_command_fires_once_when_its_controller_rises():
     stage = answered()
     stage.session.controllers.bound[21] = 'next_take'

@@ -146,7 +146,7 @@ def test_told_again_and_again_it_ends_at_once(start):
     assert process.wait(20) == -signal.SIGINT
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGVTALRM])
 def test_a_child_leaves_it_to_its_parent(start, number):
     child = start(CHILD)
     os.killpg(child.pid, number)
