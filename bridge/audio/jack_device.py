@@ -4,6 +4,7 @@ Ports: ``in_1``, ``in_2``; then a pair per output of `AudioHost.output_names`, s
 A mono source is connected to both inputs, or to one: a silent side is filled from the other when only one is connected.
 """
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -118,9 +119,10 @@ class JackAudio(JackClient):
         """
         try:
             self.client.connect(source, sink)
-        except Exception:
-            ports = '\n  '.join(port.name for port in self.client.get_ports())
-            raise GenaudioError(f"Cannot connect '{source}' to '{sink}'. Ports:\n  {ports}") from None
+        except Exception as error:
+            if getattr(error, 'code', None) != errno.EEXIST:  # a patchbay was there first
+                ports = '\n  '.join(port.name for port in self.client.get_ports())
+                raise GenaudioError(f"Cannot connect '{source}' to '{sink}'. Ports:\n  {ports}") from None
         if (source, sink) not in self.kept:
             self.kept.append((source, sink))
 

@@ -43,7 +43,7 @@ class Controllers:
         self._values[event.channel, event.control] = event.value
         if self._learning is not None and event.control in PARAMETER_NUMBER and not self._told:
             self._told = True
-            notify('What moved sends parameter numbers (RPN or NRPN): have it send a plain controller, or move another.')
+            notify('What moved sends parameter numbers (RPN or NRPN): have it send a plain controller.')
         elif self._learning is not None and event.control not in NEVER_LEARNED:
             self.bound[event.control] = self._learning
             notify(f'Controller {event.control} now moves {self._learning}.')

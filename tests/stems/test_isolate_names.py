@@ -1,10 +1,12 @@
 """A stem that becomes another is called so everywhere; names that JACK takes; who is in a loop with us."""
 
+import errno
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bridge.audio.jack_device import JackAudio
 from bridge.audio.jack_latency import JackLatency, in_loop
 from bridge.settings.stems_preset import parse
 from bridge.stems.knobs import Knobs
@@ -67,6 +69,19 @@ def test_names_fit_what_jack_takes():
     assert client_name('a:b', library) == 'a b' and client_name('\0', library) == 'genaudio'
     assert len(client_name('ü' * 64, library).encode()) == 60
     assert len(port_name('p' * 400, library, 'n' * 60)) == 194 and fitting('abc', 2) == 'ab'
+
+
+def test_a_connection_that_a_patchbay_has_made_already_is_as_good_as_ours():
+    device = object.__new__(JackAudio)
+
+    def connect(source, sink):
+        raise jack.JackErrorCode('already exists', errno.EEXIST if source == 'daw:out' else -1)
+
+    device.kept, device.client = [], SimpleNamespace(connect=connect, get_ports=lambda: [SimpleNamespace(name='a:b')])
+    device.connect('daw:out', 'us:in_1')
+    assert device.kept == [('daw:out', 'us:in_1')]
+    with pytest.raises(GenaudioError, match="Cannot connect 'x:out'"):
+        device.connect('x:out', 'us:in_1')
 
 
 def test_a_loop_is_found_through_other_clients():
