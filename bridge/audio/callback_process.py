@@ -120,12 +120,15 @@ def _wait_for_device(
     spec: AudioSpec, core: AudioCore, midi: deque[bytes], heart: Any, pipe: Connection, ended: list[int]
 ) -> Any:
     """Return the device when it is there; None if the parent wants us to end meanwhile."""
-    from bridge.system.jack_client import NoServer
+    from bridge.system.jack_client import JackClient, NoServer
 
     told = False
     while True:
         try:
-            return _device(spec, core, midi)
+            device = _device(spec, core, midi)
+            if told:
+                send_now(pipe, ('told', JackClient.BACK))
+            return device
         except NoServer as error:
             if not told:
                 told = send_now(pipe, ('told', f'{error} Waiting for it.'))

@@ -78,6 +78,10 @@ class Isolate:
             assert time.monotonic() < end and self.process.poll() is None, f'no {text!r} in {self.lines}'
             time.sleep(0.02)
 
+    def wait_for_loss(self, since):
+        """Of the server. Where libjack holds the audio process up, that is replaced, and its successor waits."""
+        until(lambda: self.heard('went away', since) or self.heard('Waiting for it', since), what=self.lines[since:])
+
     def say(self, line):
         self.process.stdin.write(line + '\n')
         self.process.stdin.flush()

@@ -192,7 +192,7 @@ def test_a_server_that_goes_and_comes_back_again_and_again_leaks_nothing(server)
         for _ in range(4):
             since = len(one.lines)
             server.stop()
-            one.wait_for('went away', since=since)
+            one.wait_for_loss(since)
             server.start()
             one.wait_for('The JACK server is back', since=since)
             until(lambda: 'genaudio-stems:in_1' in ports())
@@ -200,6 +200,24 @@ def test_a_server_that_goes_and_comes_back_again_and_again_leaks_nothing(server)
             seen.append(threads_and_maps(one.audio))
         assert seen[-1][0] <= seen[0][0] and seen[-1][2] <= seen[0][2], seen
         assert seen[-1][1] <= seen[0][1] + 2, seen
+        with Desk() as desk:
+            desk.hears()
+        one.say('quit')
+        one.ends()
+
+
+def test_an_audio_process_that_dies_without_a_server_is_replaced_and_says_when_one_is_back(server):
+    with Isolate('--json') as one:
+        one.plays()
+        audio, since = one.audio, len(one.lines)
+        server.stop()
+        try:
+            kill(audio)
+            one.wait_for('Waiting for it', since=since)
+        finally:
+            server.start()
+        one.wait_for('The JACK server is back', since=since)
+        until(lambda: 'genaudio-stems:in_1' in ports())
         with Desk() as desk:
             desk.hears()
         one.say('quit')
@@ -216,7 +234,7 @@ def test_a_server_that_comes_back_at_another_rate_is_gone_along_with(server):
             for rate, told in ((44100, 'Going on at that rate'), (96000, 'the dry signal plays'), (RATE, 'Going on')):
                 since = len(one.lines)
                 server.stop()
-                one.wait_for('went away', since=since)
+                one.wait_for_loss(since)
                 server.start(rate=rate)
                 one.wait_for(f'came back at {rate} Hz', since=since)
                 assert one.heard(told, since)
