@@ -104,6 +104,7 @@ class Told:
             for number in known_signals(('SIGTSTP',)):
                 if signal.getsignal(number) is signal.SIG_DFL:  # a shell without job control ignores it
                     self._before[number] = signal.signal(number, self._want_pause)
+                    self._before[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._go_on)
             for number in known_signals(('SIGTTIN', 'SIGTTOU')):  # in the background: go without the terminal
                 self._before[number] = signal.signal(number, signal.SIG_IGN)
             keep_tracker()
@@ -124,6 +125,9 @@ class Told:
     def _want_pause(self, number: int, frame: object) -> None:
         self._pause = True
 
+    def _go_on(self, number: int, frame: object) -> None:
+        self._pause = False  # by whoever did not wait until we had stopped: nobody would wake us
+
     def end(self, why: str = 'quit') -> None:
         """End as if a signal had come: the person pressed q, the time is over."""
         self.ended = self.ended or why
@@ -137,7 +141,8 @@ class Told:
         if not self._pause:
             return False
         pause()
-        self._pause = False  # pressed twice until here: once is enough; what comes once we go on counts
-        os.kill(os.getpid(), signal.SIGSTOP)  # not SIGTSTP: that is caught, and the shell cannot tell the difference
+        if self._pause:
+            self._pause = False  # pressed twice until here: once is enough; what comes once we go on counts
+            os.kill(os.getpid(), signal.SIGSTOP)  # not SIGTSTP: that is caught, and the shell sees no difference
         resume()
         return True

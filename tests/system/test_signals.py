@@ -31,6 +31,18 @@ with Told() as told:
     open(sys.argv[1], 'a').write('ended by ' + told.ended)
 print('the result')
 """
+SLOW = """
+import os, sys
+from bridge.system.signals import Told
+def pause():
+    open(sys.argv[1] + 'pauses', 'w').close()
+    while not os.path.exists(sys.argv[1] + 'enough'):
+        pass
+with Told() as told:
+    print('here', flush=True)
+    while not told.look(pause):
+        pass
+"""
 CHILD = """
 import time
 from genaudio_core.processes.deafness import leave_to_parent
@@ -134,6 +146,15 @@ def test_ctrl_z_pauses_first_and_stops_then(start, tmp_path):
     os.killpg(process.pid, signal.SIGCONT)
     assert wait_until(lambda: (tmp_path / 'log').read_text() == 'pause resume ', 20)
     process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_continued_before_it_has_stopped_it_does_not_stop_for_ever(start, tmp_path):
+    process = start(SLOW, f'{tmp_path}/')
+    process.send_signal(signal.SIGTSTP)
+    assert wait_until(lambda: (tmp_path / 'pauses').exists(), 20)
+    process.send_signal(signal.SIGCONT)
+    (tmp_path / 'enough').touch()
     assert process.wait(20) == 0
 
 
