@@ -230,7 +230,12 @@ class Stage:
 
     def start(self) -> None:
         """Wait until the daemon is there and wired."""
-        if not self.wait(60, lambda: self.wire() or self.daemon.process.poll() is not None) or not self.wire():
+
+        def ended() -> bool:
+            return self.daemon.process.poll() is not None
+
+        # Not wired again to be sure: ports of the daemon before this one may have gone just now.
+        if not self.wait(60, lambda: self.wire() or ended()) or ended():
             raise GenaudioError(f'genaudio live does not come up: {self.words()}')
 
     def words(self) -> str:
