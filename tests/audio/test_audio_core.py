@@ -131,6 +131,22 @@ def test_the_output_is_finite_always_and_right_again_soon_after(found, block, fr
     one.close()
 
 
+def test_finite_numbers_that_become_infinite_on_the_way_do_not_leave():
+    """What was heard last minus what comes next, of numbers near the largest there are."""
+    one = Core(block=64, margin=256)
+    x = slow_sine(200 * 64)
+    # The worker makes ten times as much of them.
+    x[:, : 60 * 64] = np.where(np.arange(60 * 64) // 128 % 2, 3e37, -3e37)
+    out = []
+    for k in range(200):
+        one.core.set_timing(64, 256 + 64 * (k % 2 if k < 80 else 0))
+        out.append(one.block_through(x[:, 64 * k : 64 * k + 64]))
+    assert np.isfinite(out).all() and one.core.counts.bad_results > 0 == one.core.counts.bad_input
+    latency, at = one.core.latency, 120 * 64
+    assert_allclose(np.concatenate(out, -1)[2:, at:], -x[:, at - latency : 200 * 64 - latency], atol=1e-6)
+    one.close()
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 600)), min_size=1, max_size=6),
