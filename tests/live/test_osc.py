@@ -178,11 +178,11 @@ def test_a_flood_of_one_kind_costs_few_lines_and_a_count():
     assert said[-1] == 'Another thing.'
 
 
-@given(st.lists(st.text(max_size=8), max_size=300))
-def test_never_more_than_the_limit_whatever_is_said(lines):
+@given(st.lists(st.text(max_size=8)), st.lists(st.text('abcdef', max_size=4), min_size=50, max_size=80, unique=True))
+def test_never_more_than_the_limit_whatever_is_said(anything, of_different_kinds):
     said = []
     sparing = Sparing(said.append, most=20, clock=lambda: 0.0)
-    for line in lines:
+    for line in anything + of_different_kinds:
         sparing(line)
     assert len(said) <= 20
     before = len(said)
