@@ -12,7 +12,7 @@ GROUPS = (
         {
             'welcome': 'ask what you want to do, and start it, as genaudio alone does',
             'demo': 'hear and see what genaudio does, without any set-up',
-            'doctor': 'check ports, clock, model and timing, and say what to fix',
+            'doctor': 'check ports, clock, model, plug-ins and timing, and say what to fix',
             'devices': 'list MIDI and audio ports',
         },
         'genaudio demo --fast',

@@ -10,6 +10,7 @@ from typing import Any
 
 from bridge.bench.live import percentile
 from bridge.commands.devices import audio_devices
+from bridge.daw import installing
 from bridge.midi.messages import note_off
 from bridge.midi.rtmidi_library import describe
 from bridge.midi.rtmidi_ports import HAS_VIRTUAL, list_ports, why_no_virtual
@@ -22,7 +23,7 @@ from bridge.system.jack_client import is_running, jack_ports
 from bridge.system.real_time import REAL_TIME_ADVICE, may_be_real_time
 from genaudio_core.errors import GenaudioError
 
-HELP = 'check ports, clock, model and timing, and say what to fix'
+HELP = 'check ports, clock, model, plug-ins and timing, and say what to fix'
 EXAMPLE = 'genaudio doctor'
 HAND_OVER_MS = 10.0  # what a hand-over may take
 JITTER_MS = 1.0  # what the sender may be off
@@ -143,7 +144,8 @@ def check_extras() -> str:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     checks: dict[str, Callable[[], str]] = {
         'midi': check_midi, 'jack': check_jack, 'audio': check_audio, 'clock': check_clock,
-        'providers': check_providers, 'model': lambda: check_model(args.model), 'extras': check_extras,
+        'providers': check_providers, 'model': lambda: check_model(args.model), 'plug-ins': installing.check,
+        'extras': check_extras,
     }  # fmt: skip
     result: dict[str, Any] = {name: check() for name, check in checks.items()}
     to_fix = [name for name, text in result.items() if text.startswith('FIX')]

@@ -13,11 +13,15 @@ EXAMPLE = 'genaudio plugin install'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'what', choices=('install', 'uninstall', 'status', 'query'),
-        help='install: build (with g++ and DPF) and put them into ~/.vst3, ~/.clap and ~/.lv2; status: what is there; '
-        'query: give a stem of the plug-ins that play words of your own',
+        'what', choices=('install', 'uninstall', 'status', 'query', 'chords', 'preset', 'takes'),
+        help='install: build (with g++ and DPF) and put them into ~/.vst3, ~/.clap and ~/.lv2; status: what is there, '
+        'and whether it loads; of the plug-ins that play: query: give a stem words of your own; chords: give the band '
+        'a chord chart; preset: give it a preset file of your own; takes: write what was kept into a folder',
     )  # fmt: skip
-    parser.add_argument('words', nargs='?', default='', help='for query, such as "0.7 violin + 0.3 flute"')
+    parser.add_argument(
+        'words', nargs='?', default='',
+        help='"0.7 violin + 0.3 flute", "C | Am D7 | G" (empty: none), the preset file, or the folder',
+    )  # fmt: skip
     parser.add_argument('--stem', type=whole('--stem', 1, 4), default=1, metavar='N', help='for query: 1 to 4')
     parser.add_argument('--to', type=Path, metavar='DIR', help='a folder instead of the home folder')
 
@@ -30,14 +34,33 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise GenaudioError('Say what to listen for, such as: genaudio plugin query "hand claps" --stem 2')
         told = server.say_to_plugins({'set_texts': 1, f'text{args.stem}': args.words.strip()})
         return {'plugins': told, f'stem {args.stem}': args.words.strip(), 'heard where': "its query is 'own words'"}
+    if args.what in ('chords', 'preset', 'takes'):
+        return {args.what: args.words, 'plugins': server.say_to_plugins(_for_the_band(args.what, args.words))}
     if args.words:
-        raise GenaudioError(f"'{args.words}': only query takes words.")
+        raise GenaudioError(f"'{args.words}': only query, chords, preset and takes have more to say.")
     if args.what == 'install':
         return {'installed': [str(path) for path in installing.install(args.to)], 'engine': str(installing.record())}
     if args.what == 'uninstall':
         return {'removed': [str(path) for path in installing.uninstall(args.to)]}
     return {
-        'installed': [str(path) for path in installing.installed(args.to)],
+        'installed': {str(path): installing.why_not_loaded(path) or 'ok' for path in installing.installed(args.to)},
         'engine': str(installing.record()) if installing.record().exists() else '',
         'running': meeting_place.discovery(),
     }
+
+
+def _for_the_band(what: str, words: str) -> dict[str, Any]:
+    """What is said to the bands that play; what is wrong is told here, and not to the DAW."""
+    from bridge.settings.band_preset import load_preset
+    from bridge.settings.parameters import PARAMETERS
+    from genaudio_core.files import make_folder
+
+    if what == 'chords':
+        PARAMETERS['music.chords'].check('music.chords', words)
+        return {'set_chords': words}
+    if not words:
+        raise GenaudioError(f'Say which {"preset file" if what == "preset" else "folder"}: genaudio plugin {what} PATH')
+    if what == 'preset':
+        load_preset(words)
+        return {'set_preset': Path(words).read_text(encoding='utf-8')}
+    return {'write_takes': str(make_folder(Path(words)).resolve())}

@@ -12,7 +12,7 @@ is the same notes each time.
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from bridge.system.real_time import SWITCH, keep_what_is_loaded, real_time_or_pr
 from bridge.transport.host_leader import HostLeader
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.processes.child_watch import Heartbeat
+
+if TYPE_CHECKING:
+    from genaudio_core.arranging.part_model import PartModel
 
 LATE = 1.0  # seconds of backlog in real time beyond which the band goes on at what is new
 STEP = 1e-4  # seconds between two steps, at least
@@ -60,6 +63,7 @@ class HostBand:
         self.clock = SimulatedClock()
         self._model = state.preset((4, 4))['music.model']
         self.engine = make_engine(self._model, self.clock)
+        self._arranger: PartModel | None = None
         self.session: Session | None = None
         self.ahead = meeting.latency / meeting.sample_rate  # seconds
         self.leader = HostLeader()
@@ -204,6 +208,10 @@ class HostBand:
         if wanted == before and self.session is not None:
             return
         self._settled = wanted
+        if wanted['player.mode'] == 'arrange' and self._arranger is None:
+            self._arranger = make_arranger(wanted['music.model'])  # what is due meanwhile has left
+            if self.session is not None:
+                self.session.arranger = self._arranger
         if self.session is not None and before is not None and all(wanted[one] == before[one] for one in _FIXED):
             self.session.load(wanted)
             return
@@ -213,10 +221,10 @@ class HostBand:
             self._model = wanted['music.model']
             self.engine.close()
             self.engine = self._make_engine(self._model, self.clock)
-        arranger = make_arranger(wanted['player.mode'], wanted['music.model'])
+            self._arranger = None
         self.session = Session(
             wanted, self.clock, self.sender, self.engine, leader=self.leader, horizon=self.ahead + MAX_SLEEP,
-            notify=self._say, arranger=arranger,
+            notify=self._say, arranger=self._arranger,
         )  # fmt: skip
         if self.leader.rolling and not self.leader.has_news:
             now = self.clock.now()
@@ -287,6 +295,6 @@ def run_band(
                 if any([state.hear(message) for message in lines.receive()]):
                     band.settings_changed()
                 if state.changed:
-                    lines.send({'session': state.as_text()})
+                    lines.send({'version': state.version, 'session': state.as_text()})
     finally:
         band.engine.close()

@@ -53,11 +53,11 @@ class BandState:
             for number, value in enumerate(values if isinstance(values, list) else [])
             if isinstance(value, (int, float))
         }
-        self.model = self.model_hash = ''
-        self.saved_hash = ''
         self.changed = True  # since `as_text` was last called
         self._bad = ''  # the last preset or chords of which the person knows that they are wrong
+        self.version = hello.get('version', 0)  # of what the host loaded last
         self.load(str(hello.get('session') or ''))
+        self.model, self.model_hash = self.saved_model, self.saved_hash  # until one is loaded
 
     def load(self, text: str) -> None:
         """Take what the DAW's session held; what is not there, or wrong, is as in a new one."""
@@ -71,7 +71,7 @@ class BandState:
             return found[name] if isinstance(found.get(name), str) else ''
 
         self.own, self.chords, self._used_name, self._used = word('own'), word('chords'), word('name'), word('used')
-        self.saved_hash = word('hash')
+        self.saved_model, self.saved_hash = word('model'), word('hash')
         takes = found.get('takes')
         self.takes: list[dict[str, str]] = [
             {'name': str(one['name']), 'midi': str(one['midi'])}
@@ -96,6 +96,7 @@ class BandState:
         """Take what the plug-in says, or a person (`genaudio plugin`); whether it concerns the music."""
         if isinstance(text := message.get('session'), str):
             self.load(text)
+            self.version = message.get('version', 0)
             return True
         if isinstance(text := message.get('set_preset'), str):
             self.own = text

@@ -1,8 +1,9 @@
 """The plug-ins, built from `plugin/` with the system's compiler and DPF (Debian's dpf-source), once for each change.
 
 DPF is used as it is but for what it leaves out, which a copy of it is given before it is compiled: VST3's and CLAP's
-word that the host renders, the song's position in CLAP, VST3's outputs after the first, and that a CLAP's latency which
-was told before it was switched on has not changed (hosts were asked to start it again). In LV2 the word
+word that the host renders, the song's position in CLAP, the place in the bar where the bar's line is told, VST3's
+outputs after the first, and that a CLAP's latency which was told before it was switched on has not changed (hosts were
+asked to start it again). LV2's place in the bar is counted in double precision. In LV2 the word that the host renders
 is a port like any other (`lv2:freeWheeling`), named in the description after that is written.
 """
 
@@ -19,7 +20,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.processes.programs import run_program
 
 SOURCES = Path(__file__).parent / 'plugin'
-PLUGINS = ('stems',)
+PLUGINS = ('stems', 'band')
 FORMATS = {'VST3': 'vst3', 'CLAP': 'clap', 'LV2': 'lv2-dsp'}
 """Format -> DPF's list of what a binary of it lets others see."""
 FLAGS = ('-std=gnu++17', '-fPIC', '-DPIC', '-DNDEBUG', '-fvisibility=hidden', '-fno-gnu-unique', '-pipe', '-w')
@@ -46,8 +47,30 @@ _CHANGES = {
                         outputs[i] = to != nullptr ? to : fDummyAudioBuffer;
                     }
 """,
+        """                const double ppqPos    = std::abs(ctx->project_time_quarters);
+                const int    ppqPerBar = ctx->time_sig_numerator * 4 / ctx->time_sig_denom;
+""": """                const bool line = (ctx->state & V3_PROCESS_CTX_BAR_POSITION_VALID) != 0;
+                const double ppqPos    = std::abs(ctx->project_time_quarters - (line ? ctx->bar_position_quarters : 0));
+                const double ppqPerBar = ctx->time_sig_numerator * 4.0 / ctx->time_sig_denom;
+""",
+    },
+    'src/DistrhoPluginLV2.cpp': {
+        '        float    barBeat;\n': '        double   barBeat;\n',
     },
     'src/DistrhoPluginCLAP.cpp': {
+        """                    const int64_t clapPos   = std::abs(transport->song_pos_beats);
+                    const int64_t clapBeats = clapPos >> 31;
+                    const double  clapRest  = static_cast<double>(clapPos & 0x7fffffff) / CLAP_BEATTIME_FACTOR;
+
+                    fTimePosition.bbt.bar  = static_cast<int32_t>(clapBeats) / transport->tsig_num + 1;
+                    fTimePosition.bbt.beat = static_cast<int32_t>(clapBeats % transport->tsig_num) + 1;
+                    fTimePosition.bbt.tick = clapRest * fTimePosition.bbt.ticksPerBeat;
+""": """                    const double place = static_cast<double>(transport->song_pos_beats - transport->bar_start)
+                                       / CLAP_BEATTIME_FACTOR * transport->tsig_denom / 4.0;
+                    fTimePosition.bbt.bar  = transport->bar_number + 1;
+                    fTimePosition.bbt.beat = static_cast<int32_t>(place) + 1;
+                    fTimePosition.bbt.tick = (place - static_cast<int32_t>(place)) * fTimePosition.bbt.ticksPerBeat;
+""",
         '            fTimePosition.frame = process->steady_time >= 0 ? process->steady_time : 0;\n':
             """            fTimePosition.frame = (transport->flags & CLAP_TRANSPORT_HAS_SECONDS_TIMELINE)
                 ? static_cast<int64_t>(static_cast<double>(transport->song_pos_seconds) / CLAP_SECTIME_FACTOR

@@ -10,6 +10,7 @@ from typing import Any
 from bridge.daw import building
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import make_folder
+from genaudio_core.processes.programs import run_program
 
 PLACES = {'.vst3': '.vst3', '.clap': '.clap', '.lv2': '.lv2'}
 """Suffix of a bundle -> folder below the user's home where hosts look."""
@@ -27,6 +28,37 @@ def installed(to: Path | None = None) -> list[Path]:
     """Return the bundles of ours where hosts look, below the user's home or `to`."""
     home = to or Path.home()
     return sorted(path for place in PLACES.values() for path in (home / place).glob('genaudio-*'))
+
+
+def why_not_loaded(bundle: Path) -> str:
+    """Open a bundle as a host does, in a process of its own; return '' or why it cannot be opened."""
+    binary = next((path for path in sorted(bundle.rglob('*.so')) if path.is_file()), bundle)
+    entry = {'.vst3': 'GetPluginFactory', '.clap': 'clap_entry', '.lv2': 'lv2_descriptor'}[bundle.suffix]
+    code = f'import ctypes, sys; ctypes.CDLL(sys.argv[1]).{entry}'
+    try:
+        done = run_program([sys.executable, '-c', code, str(binary)], timeout=30)
+    except GenaudioError as error:
+        return str(error)
+    told = done.stderr.decode(errors='replace').strip()
+    return told.splitlines()[-1] if done.returncode and told else 'it crashes' if done.returncode else ''
+
+
+def check() -> str:
+    """One line on the plug-ins for `genaudio doctor`; it begins with 'ok', 'note' or 'FIX'."""
+    bundles = installed()
+    if not bundles:
+        return 'note: no plug-ins for a DAW; for those: genaudio plugin install'
+    for bundle in bundles:
+        if reason := why_not_loaded(bundle):
+            return f'FIX: {bundle} does not load ({reason}): genaudio plugin install'
+    try:
+        python = json.loads(record().read_text())['python']
+    except (OSError, ValueError, KeyError, TypeError):
+        python = ''
+    if not isinstance(python, str) or not os.access(python, os.X_OK):
+        return 'FIX: the plug-ins do not find their engine: genaudio plugin install'
+    names = sorted({bundle.stem.removeprefix('genaudio-') for bundle in bundles})
+    return f'ok: {" and ".join(names)}: {len(bundles)} bundles load'
 
 
 def install(to: Path | None = None) -> list[Path]:

@@ -1,5 +1,6 @@
 """For all tests of the plug-ins: they are built once, and meet an engine in a folder of the test's own."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -29,22 +30,30 @@ def bundles() -> Path:
     return building.build()
 
 
-@pytest.fixture
-def engine(monkeypatch):
-    """The folder where plug-ins of this test find, or start, an engine; it is ended afterwards."""
+@contextlib.contextmanager
+def an_engine():
+    """The folder where plug-ins find, or start, an engine; it is ended afterwards."""
     folder = Path(tempfile.mkdtemp(prefix='gd'))  # a socket's path is short
     record = folder / 'engine.json'
     record.write_text(json.dumps({'python': sys.executable, 'path': str(ROOT)}) + '\n')
-    monkeypatch.setenv('GENAUDIO_RUNTIME', str(folder))
-    monkeypatch.setenv('GENAUDIO_ENGINE', str(record))
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    yield folder
-    if pid := meeting_place.discovery().get('pid'):
-        os.kill(pid, signal.SIGTERM)
-        until = time.monotonic() + 20
-        while (folder / 'serve.json').exists() and time.monotonic() < until:
-            time.sleep(0.02)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv('GENAUDIO_RUNTIME', str(folder))
+        monkeypatch.setenv('GENAUDIO_ENGINE', str(record))
+        monkeypatch.setenv('OMP_NUM_THREADS', '1')
+        yield folder
+        if pid := meeting_place.discovery().get('pid'):
+            os.kill(pid, signal.SIGTERM)
+            until = time.monotonic() + 20
+            while (folder / 'serve.json').exists() and time.monotonic() < until:
+                time.sleep(0.02)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def engine():
+    """An engine of this test's own."""
+    with an_engine() as folder:
+        yield folder
 
 
 @pytest.fixture(scope='session')
@@ -113,6 +122,28 @@ class ClapHost:
         """Return all channels (c, n) since the last time."""
         n = int(self('output', self.folder / 'out.raw'))
         return np.fromfile(self.folder / 'out.raw', np.float32).reshape(-1, n)
+
+    def wait_for_engine(self, seconds: float = 60) -> None:
+        number, until = self.parameters()['Engine'], time.monotonic() + seconds
+        while float(self('get', number)) == 0 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert float(self('get', number)) == 1, self.said
+
+    def wait_until_said(self, text: str, seconds: float = 20) -> None:
+        until = time.monotonic() + seconds
+        while text not in self.said and time.monotonic() < until:
+            time.sleep(0.02)
+        assert text in self.said
+
+    @property
+    def position(self) -> int:
+        """Frames since the host began."""
+        return int(self('steady'))
+
+    def notes(self) -> list[tuple[int, bytes]]:
+        """What was played since the last time: (frame since the host began, message)."""
+        found = [one.split() for one in self('notes').split(';')[:-1]]
+        return [(int(frame), bytes(map(int, data))) for frame, *data in found]
 
     def close(self) -> None:
         for stream in (self.process.stdin, self.process.stdout):

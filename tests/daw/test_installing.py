@@ -11,17 +11,21 @@ import time
 import pytest
 
 from bridge import cli
-from bridge.daw import building, meeting_place, server
+from bridge.daw import building, installing, meeting_place, server
 from genaudio_core.errors import GenaudioError
 
 
 def test_it_installs_where_hosts_look_and_takes_it_away(bundles, engine, tmp_path, capsys):
     assert cli.main(['plugin', 'install', '--to', str(tmp_path)]) == 0
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob('.*/*')}
-    assert {'.vst3/genaudio-stems.vst3', '.clap/genaudio-stems.clap', '.lv2/genaudio-stems.lv2'} <= there
+    assert {
+        f'.{kind}/genaudio-{name}.{kind}' for kind in ('vst3', 'clap', 'lv2') for name in ('stems', 'band')
+    } <= there
     assert json.loads((engine / 'engine.json').read_text())['python'] == sys.executable
     assert cli.main(['plugin', 'install', '--to', str(tmp_path)]) == 0  # again
     capsys.readouterr()
+    assert cli.main(['plugin', 'status', '--to', str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count('": "ok"') == 6
     assert cli.main(['plugin', 'uninstall', '--to', str(tmp_path)]) == 0
     assert not list(tmp_path.glob('.*/*')) and not (engine / 'engine.json').exists()
     assert 'genaudio-stems.vst3' in capsys.readouterr().out
@@ -40,16 +44,32 @@ def test_without_dpf_it_says_what_to_install(engine, monkeypatch, tmp_path):
         building.build()
 
 
-def test_the_lv2_description_names_its_binary_and_the_hosts_freewheel_port(bundles):
-    (binary,) = re.findall('lv2:binary <(.*)>', (bundles / 'genaudio-stems.lv2' / 'manifest.ttl').read_text())
-    assert (bundles / 'genaudio-stems.lv2' / binary).is_file()
-    text = (bundles / 'genaudio-stems.lv2' / 'genaudio-stems.ttl').read_text()
+def test_doctor_tells_of_plugins_that_are_not_there_do_not_load_or_find_no_engine(engine, monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert installing.check().startswith('note: no plug-ins')
+    (tmp_path / '.clap').mkdir()
+    bundle = tmp_path / '.clap' / 'genaudio-band.clap'
+    bundle.write_bytes(b'no library')
+    assert re.match('FIX: .*genaudio-band.clap does not load .*: genaudio plugin install', installing.check())
+    monkeypatch.setattr(installing, 'why_not_loaded', lambda path: '')
+    assert installing.check() == 'ok: band: 1 bundles load'
+    (engine / 'engine.json').write_text('{"python": "/nowhere/python"}')
+    assert installing.check().startswith('FIX: the plug-ins do not find their engine')
+
+
+@pytest.mark.parametrize('name', building.PLUGINS)
+def test_the_lv2_description_names_its_binary_and_the_hosts_freewheel_port(bundles, name):
+    folder = bundles / f'genaudio-{name}.lv2'
+    (binary,) = re.findall('lv2:binary <(.*)>', (folder / 'manifest.ttl').read_text())
+    assert (folder / binary).is_file()
+    text = (folder / f'genaudio-{name}.ttl').read_text()
     assert 'lv2:symbol "freewheel" ;\n        lv2:designation lv2:freeWheeling' in text
 
 
 @pytest.mark.skipif(not shutil.which('lv2_validate'), reason='needs lv2-dev and sordi')
-def test_the_lv2_description_is_valid(bundles):
-    files = sorted((bundles / 'genaudio-stems.lv2').glob('*.ttl'))
+@pytest.mark.parametrize('name', building.PLUGINS)
+def test_the_lv2_description_is_valid(bundles, name):
+    files = sorted((bundles / f'genaudio-{name}.lv2').glob('*.ttl'))
     done = subprocess.run(['lv2_validate', *files], capture_output=True, text=True, check=False)
     told = done.stdout + done.stderr
     assert done.returncode == 0 and ' 0 errors' in told and 'error:' not in told, told
@@ -100,3 +120,13 @@ def test_words_for_no_plugin_are_one_line(engine, capsys):
     assert 'open it in a DAW' in capsys.readouterr().err
     assert cli.main(['plugin', 'query']) == 2
     assert 'Say what to listen for' in capsys.readouterr().err
+
+
+def test_what_is_wrong_for_the_band_is_one_line(engine, capsys, tmp_path):
+    (tmp_path / 'bad.toml').write_text('[player]\nmode = "respnd"\n')
+    for words, told in (
+        (['chords', 'C | Xyz'], 'Xyz'), (['preset'], 'preset file'), (['takes'], 'folder'),
+        (['preset', str(tmp_path / 'bad.toml')], "'respond'"), (['chords', 'C | G'], 'open it in a DAW'),
+    ):  # fmt: skip
+        assert cli.main(['plugin', *words]) == 2
+        assert told in capsys.readouterr().err

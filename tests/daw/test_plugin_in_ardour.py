@@ -1,6 +1,7 @@
-"""*genaudio stems* (LV2) in Ardour without a sound card: what is exported, twice."""
+"""The plug-ins (LV2) in Ardour without a sound card: what is exported, twice."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from bridge.stems.isolate import model_path
+from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
+from genaudio_core.score.reading import write_midi
 from genaudio_core.script.ardour_session import write_session
 from genaudio_core.script.composition import compose
 from genaudio_core.script.mixing import MixSettings
@@ -25,21 +28,34 @@ pytestmark = [
 ]
 
 
-def test_two_exports_are_alike_and_are_the_streaming_engines_stem(bundles, engine, tmp_path):
+@pytest.fixture
+def ardour_with(bundles, engine, tmp_path):
+    """Runs a program of Ardour's that finds one of the plug-ins, and the system's own."""
+
+    def start(name):
+        shutil.copytree(bundles / f'genaudio-{name}.lv2', tmp_path / 'lv2' / f'genaudio-{name}.lv2')
+        # With AVX-512, Ardour 7.3 mixes the last three samples of a region wrongly or crashes: plain code for it.
+        settings = os.environ | {
+            'HOME': str(tmp_path), 'ARDOUR_FPU_FLAGS': '0', 'LV2_PATH': f'{tmp_path / "lv2"}:/usr/lib/lv2'
+        }  # fmt: skip
+
+        def ardour(*command):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=settings, check=False)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        return ardour
+
+    return start
+
+
+def test_two_exports_are_alike_and_are_the_streaming_engines_stem(ardour_with, tmp_path):
     from script_sounds import noise_makers
 
     row = Row(1, EFFECT, FOREGROUND, 'bang', -10, seconds=2.0)
     made = compose(Script((row,)), noise_makers(), MixSettings(channels=2), seed=3)
     write_session(tmp_path / 'session', 'mix', made)
-    shutil.copytree(bundles / 'genaudio-stems.lv2', tmp_path / 'lv2' / 'genaudio-stems.lv2')
-    # With AVX-512, Ardour 7.3 mixes the last three samples of a region wrongly or crashes: plain code for it.
-    settings = os.environ | {'HOME': str(tmp_path), 'ARDOUR_FPU_FLAGS': '0', 'LV2_PATH': str(tmp_path / 'lv2')}
-
-    def ardour(*command):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=settings, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
+    ardour = ardour_with('stems')
     lua = Path(__file__).with_name('add_plugin.lua')
     told = ardour('ardour7-lua', lua, tmp_path / 'session', 'mix', 'urn:genaudio:stems', 'LV2', 'Stem 1 solo')
     assert 'latency 2048\nset true' in told
@@ -51,3 +67,47 @@ def test_two_exports_are_alike_and_are_the_streaming_engines_stem(bundles, engin
     separator = StreamingSeparator(network, network.words('drums', 'bass', 'vocals', 'guitar'), 44100)
     padded = np.concatenate([sound, np.zeros((2, separator.latency), np.float32)], -1)
     assert np.abs(one - separator.separate(padded)[0][:, separator.latency :]).max() < 1e-6
+
+
+SYNTH = 'https://community.ardour.org/node/7596'  # comes with Ardour: sounds from the frame of its note on
+SECOND = 282240000  # of Ardour's time
+
+
+def put_phrase(session: Path) -> None:
+    """Two bars of quarter notes on the track of a session that has none, at 120 BPM."""
+    file = session / 'interchange' / session.name / 'midifiles' / 'phrase.mid'
+    file.parent.mkdir(parents=True, exist_ok=True)
+    notes = [Note(float(i), 0.9, note, 80) for i, note in enumerate((60, 62, 64, 65, 67, 65, 64, 62))]
+    write_midi(Score([Track.of('piano', notes)], [Tempo(0.0, 120.0)], [Meter(0.0, 4, 4)]), file)
+    path, end = session / 'mix.ardour', round(8.2 * SECOND)
+    region = (
+        '<Region name="phrase" muted="0" opaque="1" locked="0" video-locked="0" automatic="0" whole-file="0" '
+        'import="0" external="0" hidden="0" position-locked="0" valid-transients="0" start="b0" length="b15360@b0" '
+        'sync-position="b0" ancestral-start="b0" ancestral-length="b15360@b0" stretch="1" shift="1" '
+        'layering-index="0" tags="" contents="0" type="midi" first-edit="nothing" id="9002" source-0="9001" '
+        'master-source-0="9001" channels="1"/>'
+    )
+    text = path.read_text().replace(
+        '<Sources/>', '<Sources><Source name="phrase.mid" take-id="" type="midi" flags="" id="9001"/></Sources>'
+    )
+    text = re.sub(r'(<Playlist id="\d+" name="Phrase" type="midi"[^>]*)/>', rf'\1>{region}</Playlist>', text)
+    text = text.replace(
+        '<Locations/>',
+        f'<Locations><Location id="9003" name="session" start="a0" end="a{end}" flags="IsSessionRange" locked="0" '
+        'timestamp="0" cue="0"/></Locations>',
+    )
+    path.write_text(text)
+
+
+def test_the_band_answers_on_ardours_bar_line_in_two_exports_alike(ardour_with, tmp_path):
+    ardour, lua, session = ardour_with('band'), Path(__file__).parent, tmp_path / 'session'
+    ardour('ardour7-lua', lua / 'make_midi_session.lua', session, 'mix')
+    put_phrase(session)
+    for plugin in (SYNTH, 'urn:genaudio:band'):  # the band comes before the synthesizer
+        ardour('ardour7-lua', lua / 'add_plugin.lua', session, 'mix', plugin, 'LV2', '-')
+    for name in ('one', 'two'):
+        ardour('ardour7-export', '-b', 'float', '-o', tmp_path / f'{name}.wav', session, 'mix')
+    one, two = (read_audio(tmp_path / f'{name}.wav') for name in ('one', 'two'))
+    assert np.array_equal(one, two)
+    sounds = np.flatnonzero(np.abs(one).max(0))
+    assert len(sounds) > 24000 and abs(int(sounds[0]) - 8 * 24000) <= 1

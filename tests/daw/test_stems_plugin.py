@@ -34,20 +34,6 @@ def outputs_of(network, sound, rate, latency):
     return np.concatenate([np.pad(pair, ((0, 0), (latency, 0)))[:, : sound.shape[1]] for pair in pairs])
 
 
-def wait_for_engine(host, seconds=60):
-    number, until = host.parameters()['Engine'], time.monotonic() + seconds
-    while float(host('get', number)) == 0 and time.monotonic() < until:
-        time.sleep(0.02)
-    assert float(host('get', number)) == 1
-
-
-def wait_until_said(host, text, seconds=20):
-    until = time.monotonic() + seconds
-    while text not in host.said and time.monotonic() < until:
-        time.sleep(0.02)
-    assert text in host.said
-
-
 @pytest.fixture
 def vst3(bundles, engine):
     pedalboard = pytest.importorskip('pedalboard')
@@ -91,7 +77,7 @@ def test_in_real_time_it_plays_what_a_render_does(clap_host, bundles, network, m
     host = clap_host()
     host('create', bundles / 'genaudio-stems.clap')
     host('activate', 48000, 512)
-    wait_for_engine(host)
+    host.wait_for_engine()
     host.feed(sound)
     want = outputs_of(network, sound, 48000, 2048)
     missed = 0.0
@@ -115,7 +101,7 @@ def test_the_process_call_makes_no_system_call_and_takes_no_lock_or_memory(clap_
     host = clap_host()
     host('create', bundles / 'genaudio-stems.clap')
     host('activate', 48000, 512)
-    wait_for_engine(host)
+    host.wait_for_engine()
     host.feed(music(48000, 1.0))
     host('run', 4800, 512, 1)
     host('rewind')
@@ -136,14 +122,14 @@ def test_without_an_engine_it_plays_the_delayed_input_and_counts(clap_host, bund
     assert (heard[:2, 2048:] == sound[:, : 24000 - 2048]).all()
     assert (heard[2:10] == 0).all() and (heard[10:] == heard[:2]).all()
     assert float(host('get', host.parameters()['Missed blocks'])) >= 24000 // 512 - 5
-    wait_until_said(host, 'genaudio plugin install')
+    host.wait_until_said('genaudio plugin install')
 
 
 def test_a_killed_engine_leaves_the_input_without_a_click_and_comes_back(clap_host, bundles, music, engine):
     host = clap_host()
     host('create', bundles / 'genaudio-stems.clap')
     host('activate', 48000, 512)
-    wait_for_engine(host)
+    host.wait_for_engine()
     os.kill(meeting_place.discovery()['pid'], signal.SIGKILL)
     t = np.arange(48000) / 48000
     sound = np.tile((0.5 * np.sin(2 * np.pi * 100 * t)).astype(np.float32), (2, 1))
@@ -152,7 +138,7 @@ def test_a_killed_engine_leaves_the_input_without_a_click_and_comes_back(clap_ho
     heard = host.heard()[:2, 4096:]
     assert np.abs(np.diff(heard)).max() < 0.02  # the sine's own steps are 0.0065
     assert np.abs(heard[:, -9600:] - sound[:, 48000 - 9600 - 2048 : 48000 - 2048]).max() < 1e-6
-    wait_for_engine(host)
+    host.wait_for_engine()
 
 
 def test_a_session_that_is_saved_and_opened_again_is_the_same(clap_host, bundles, music, tmp_path):
@@ -243,7 +229,7 @@ def test_words_of_ones_own_are_heard_and_kept(clap_host, bundles, network, music
     host('create', bundles / 'genaudio-stems.clap')
     number = host.parameters()['Stem 2 query']
     host('activate', 48000, 512)
-    wait_for_engine(host)
+    host.wait_for_engine()
     assert main(['plugin', 'query', text, '--stem', '2']) == 0
     until = time.monotonic() + 20
     while text.encode() not in (tmp_path / 'state').read_bytes() if host('save', tmp_path / 'state') == 'ok' else True:
@@ -271,7 +257,7 @@ def test_an_engine_of_another_protocol_is_refused_with_a_line(clap_host, bundles
         host = clap_host()
         host('create', bundles / 'genaudio-stems.clap')
         host('activate', 48000, 512)
-        wait_until_said(host, 'protocol 99')
+        host.wait_until_said('protocol 99')
         assert 'genaudio plugin install' in host.said
         host.feed(music(48000, 0.2))
         host('run', 9600, 512)
@@ -294,8 +280,8 @@ def test_two_at_once_and_many_in_turn_leave_nothing(clap_host, bundles, engine):
     for one in (host, other):
         one('create', bundles / 'genaudio-stems.clap')
         one('activate', 48000, 512)
-    wait_for_engine(host)
-    wait_for_engine(other)
+    host.wait_for_engine()
+    other.wait_for_engine()
     other('destroy')
     host('destroy')
     before = counts()

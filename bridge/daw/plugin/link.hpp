@@ -9,6 +9,9 @@
 #include <string>
 #include <thread>
 
+#include "host_time.hpp"
+#include "meeting.hpp"
+
 namespace genaudio {
 
 constexpr int PROTOCOL = 1;  // of discovery file and lines; `PROTOCOL` of bridge/daw/meeting_place.py
@@ -50,5 +53,24 @@ class Link {
   void tell(const std::string& line);
   void run();
 };
+
+// For the process call of a host that renders: waits until the engine has written up to `position`, as long as it is
+// seen to work, or two seconds, and twenty where it only starts. Whether it was there; after a failure nothing is
+// waited for while no engine is ready.
+inline bool wait_for(Meeting& meeting, Link& link, Pace& pace, int64_t position, bool& gave_up) {
+  if (link.refused) return true;
+  const double began = now(), patience = gave_up ? (link.ready ? 2 : 0) : link.starting ? 20 : 2;  // seconds
+  const timespec nap{0, 50000};
+  double seen = began;
+  int64_t alive = meeting.word(W_ALIVE);
+  while (meeting.out.end() < position && now() - seen < patience && now() - began < 20) {
+    if (const int64_t sign = meeting.word(W_ALIVE); sign != alive) alive = sign, seen = now();
+    nanosleep(&nap, nullptr);
+  }
+  pace.took(now() - began);
+  const bool gave_up_before = gave_up;
+  gave_up = meeting.out.end() < position;
+  return !gave_up || gave_up_before;
+}
 
 }  // namespace genaudio

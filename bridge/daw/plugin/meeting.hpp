@@ -7,6 +7,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <new>
 
@@ -26,7 +27,7 @@ static_assert(std::atomic<int64_t>::is_always_lock_free, "words of 8 bytes must 
 using Word = std::atomic<int64_t>;
 
 // Words of the header. The plug-in writes those before STATE, the engine the others.
-enum : uint32_t { W_MAGIC, W_LAYOUT, W_BYTES, W_RATE, W_IN, W_OUT, W_LATENCY, W_OFFLINE, W_VALUES = 16, W_STATE = 48, W_SKIPPED };
+enum : uint32_t { W_MAGIC, W_LAYOUT, W_BYTES, W_RATE, W_IN, W_OUT, W_LATENCY, W_OFFLINE, W_VALUES = 16, W_STATE = 48, W_SKIPPED, W_ALIVE };
 enum : int64_t { NONE = 0, READY = 1, FAILED = 2 };
 
 struct Event {  // 32 bytes
@@ -34,7 +35,7 @@ struct Event {  // 32 bytes
   int32_t kind, index;
   double value, more;
 };
-enum : int32_t { SEGMENT = 1, VALUE = 2 };
+enum : int32_t { SEGMENT = 1, VALUE, START, STOP, TEMPO, METER, MIDI };  // see bridge/daw/meeting_place.py
 
 class Ring {
   Word* header = nullptr;

@@ -2,8 +2,8 @@
 //
 //   create FILE | activate RATE MAX | deactivate | destroy | render 0|1 | latency | parameters | get ID | set ID VALUE
 //   input FILE (float32, both channels one after the other) | rewind | play 0|1 | seek FRAME | tempo BPM NUM DEN
-//   midi FRAME B0 B1 B2 | run FRAMES BLOCK[,BLOCK...] PACE (0: at once, 1: as a sound card) | trap FRAMES BLOCK
-//   cost FRAMES BLOCK | restarts (that were asked for) | output FILE (all channels, since the last time) | notes | save FILE | load FILE | quit
+//   loop FROM TO (frames of the song; 0 0: none) | midi FRAME B0 B1 B2 (of the song, while it plays) | run FRAMES BLOCK[,BLOCK...] PACE (0: at once, 1: as a sound card) | trap FRAMES BLOCK
+//   steady (frames so far) | cost FRAMES BLOCK | restarts (that were asked for) | output FILE (all channels, since the last time) | notes (FRAME so far, bytes) | save FILE | load FILE | quit
 //
 // `trap` runs blocks in a thread in which every system call is refused and counted, and so is every allocation and lock.
 #include "clap/entry.h"
@@ -90,6 +90,8 @@ static std::vector<std::vector<float>> output;   // one for each channel
 static size_t at = 0, written = 0;
 static int64_t song = 0, steady = 0;
 static bool playing = false;
+static int64_t loop_from = 0, loop_to = 0;
+static double quarters = 0;  // of the song
 static double rate = 48000, tempo = 120;
 static int beats = 4, beat_type = 4;
 static uint32_t largest = 512;
@@ -104,7 +106,7 @@ static const clap_event_header_t* events_get(const clap_input_events_t*, uint32_
 static bool events_push(const clap_output_events_t*, const clap_event_header_t* event) {
   if (event->type == CLAP_EVENT_MIDI && played.size() < played.capacity()) {
     const auto* one = reinterpret_cast<const clap_event_midi_t*>(event);
-    played.push_back({song + event->time, {one->data[0], one->data[1], one->data[2]}});
+    played.push_back({steady + event->time, {one->data[0], one->data[1], one->data[2]}});
   }
   return true;
 }
@@ -135,11 +137,13 @@ static void block(uint32_t n) {
                     CLAP_TRANSPORT_HAS_TIME_SIGNATURE | (playing ? CLAP_TRANSPORT_IS_PLAYING : 0u);
   transport.tempo = tempo, transport.tsig_num = uint16_t(beats), transport.tsig_denom = uint16_t(beat_type);
   transport.song_pos_seconds = clap_sectime(std::llround(double(song) / rate * CLAP_SECTIME_FACTOR));
-  transport.song_pos_beats = clap_beattime(std::llround(double(song) / rate * tempo / 60 * CLAP_BEATTIME_FACTOR));
+  const double bar = beats * 4.0 / beat_type, number = std::floor(quarters / bar + 1e-9);
+  transport.song_pos_beats = clap_beattime(std::llround(quarters * CLAP_BEATTIME_FACTOR));
+  transport.bar_start = clap_beattime(std::llround(number * bar * CLAP_BEATTIME_FACTOR)), transport.bar_number = int32_t(number);
   events.clear(), midi.clear();
   for (auto& one : waiting) events.push_back(&one.header);
   for (const Note& note : to_play)
-    if (note.frame >= song && note.frame < song + n && midi.size() < midi.capacity()) {
+    if (playing && note.frame >= song && note.frame < song + n && midi.size() < midi.capacity()) {
       midi.push_back({{sizeof(clap_event_midi_t), uint32_t(note.frame - song), 0, CLAP_EVENT_MIDI, 0}, 0, {note.data[0], note.data[1], note.data[2]}});
       events.push_back(&midi.back().header);
     }
@@ -149,19 +153,21 @@ static void block(uint32_t n) {
   if (took.size() < took.capacity()) took.push_back(float(now() - began));
   waiting.clear();
   at += n, written += n, steady += n;
-  if (playing) song += n;
+  if (playing) song += n, quarters += n / rate * tempo / 60;
+  if (playing && song == loop_to) song = loop_from, quarters = double(song) / rate * tempo / 60;
 }
 
 static void room_for(size_t frames) {
   for (auto& channel : output) channel.resize(written + frames);
-  took.reserve(took.size() + frames + 16), events.reserve(256), midi.reserve(128), played.reserve(1 << 16);
+  took.reserve(took.size() + frames + 16), events.reserve(1024), midi.reserve(512), played.reserve(1 << 16);
 }
 
 static void run(size_t frames, const std::vector<uint32_t>& blocks, double pace) {
   room_for(frames);
   const double began = now();
   for (size_t done = 0, i = 0; done < frames; ++i) {
-    const uint32_t n = uint32_t(std::min<size_t>(blocks[i % blocks.size()], frames - done));
+    uint32_t n = uint32_t(std::min<size_t>(blocks[i % blocks.size()], frames - done));
+    if (playing && song < loop_to) n = uint32_t(std::min<int64_t>(n, loop_to - song));
     if (pace > 0)
       for (double left; (left = began + double(done) / rate / pace - now()) > 0;) {
         timespec nap{time_t(left), long((left - double(time_t(left))) * 1e9)};
@@ -220,7 +226,9 @@ static std::string obey(const std::string& word, std::istringstream& rest) {
   if (word == "destroy") return plugin->destroy(plugin), entry->deinit(), dlclose(library), "ok";
   if (word == "latency") return std::to_string(extension<clap_plugin_latency_t>(CLAP_EXT_LATENCY)->get(plugin));
   if (word == "play") return rest >> playing, "ok";
-  if (word == "seek") return rest >> song, "ok";
+  if (word == "seek") return rest >> song, quarters = double(song) / rate * tempo / 60, "ok";
+  if (word == "loop") return rest >> loop_from >> loop_to, "ok";
+  if (word == "steady") return std::to_string(steady);
   if (word == "tempo") return rest >> tempo >> beats >> beat_type, "ok";
   if (word == "restarts") return std::to_string(restarts);
   if (word == "rewind") return at = 0, "ok";

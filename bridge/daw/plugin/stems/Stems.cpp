@@ -10,9 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "../host_time.hpp"
 #include "../link.hpp"
-#include "../meeting.hpp"
 
 START_NAMESPACE_DISTRHO
 using namespace genaudio;
@@ -348,7 +346,8 @@ class StemsPlugin : public Plugin {
       pace.block(n / rate);
       const bool waits = offline.load(std::memory_order_relaxed) || pace.faster;
       meeting.word(W_OFFLINE).store(waits, std::memory_order_relaxed);
-      if (waits) wait_until(wanted_from + n);
+      if (waits && wanted_from + n > start && !wait_for(meeting, link, pace, wanted_from + n, gave_up))
+        d_stderr("genaudio: the engine did not answer while rendering: dry from here.");
       meeting.out.read(into, wanted_from, n, from, to);
     }
     position += n;
@@ -361,18 +360,6 @@ class StemsPlugin : public Plugin {
     mix(outputs, wanted_from, done, 0, from, false);
     mix(outputs, wanted_from, done, from, to, true);
     mix(outputs, wanted_from, done, to, n, false);
-  }
-
-  void wait_until(int64_t wanted_to) {
-    if (wanted_to <= start || link.refused) return;
-    const double began = now();
-    const timespec nap{0, 50000};
-    const double patience = gave_up ? (link.ready ? 2 : 0) : link.starting ? 20 : 2;  // seconds
-    while (meeting.out.end() < wanted_to && now() - began < patience) nanosleep(&nap, nullptr);
-    pace.took(now() - began);
-    const bool there = meeting.out.end() >= wanted_to;
-    if (!there && !gave_up) d_stderr("genaudio: the engine did not answer while rendering: dry from here.");
-    gave_up = !there;
   }
 
   // Samples [from, to) of the block, with results for all of them or for none.

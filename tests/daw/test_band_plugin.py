@@ -1,0 +1,255 @@
+"""*genaudio band* in a CLAP host: what it hears and plays, on the frames of the host, whatever the host does."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from conftest import an_engine
+
+from bridge.daw import meeting_place
+
+RATE = 48000
+BEAT = RATE // 2  # frames at 120 BPM
+RULES = '[player]\nmode = "{mode}"\nbars_heard = 2\nbars_answered = 2\n[music]\nmodel = "rules"\n{more}'
+
+
+@pytest.fixture(scope='module')
+def engine():
+    """One for all: it takes longer to start than a test to run."""
+    with an_engine() as folder:
+        yield folder
+
+
+def state(own: str = '', **parameters: float) -> bytes:
+    """A session as a host saves it, with a preset of one's own."""
+    parts = ['__dpf_state_begin__', 'session', json.dumps({'format': 1, 'own': own}), '__dpf_state_end__']
+    parts += ['__dpf_parameters_begin__']
+    for name, value in {'preset': 0, **parameters}.items():
+        parts += [name, str(value)]
+    return '\0'.join([*parts, '__dpf_parameters_end__', '\xfe']).encode('latin-1') + b'\0'
+
+
+@pytest.fixture
+def band(clap_host, bundles):
+    """A host with the band in it: rules, no model."""
+
+    def start(mode: str = 'respond', *, offline: bool = True, more: str = '', **parameters: float):
+        host = clap_host()
+        assert host('create', bundles / 'genaudio-band.clap') == 'genaudio.band 1'
+        (host.folder / 'session').write_bytes(state(RULES.format(mode=mode, more=more), **parameters))
+        assert host('load', host.folder / 'session') == 'ok'
+        host('render', int(offline))
+        assert host('activate', RATE, 1024) == 'ok'
+        host.wait_for_engine(150)  # on a busy machine longer than a host that renders would wait
+        return host
+
+    return start
+
+
+def play_phrase(host, beats: int = 8, begin: int = 0):
+    """Quarter notes, a little shorter than a beat, from a frame of the song on."""
+    for i in range(beats):
+        note = (60, 62, 64, 65, 67, 65, 64, 62)[i % 8]
+        host('midi', begin + i * BEAT, 0x90, note, 80)
+        host('midi', begin + i * BEAT + round(0.9 * BEAT), 0x80, note, 0)
+
+
+def turn(host, frames: int, blocks: str = '512', pace: float = 0.0):
+    """From standstill at the song's begin: what is played in so many frames, and at the stop after them."""
+    host('play', 0)
+    host('run', 512, 512)
+    host.notes()
+    host('seek', 0)
+    host('play', 1)
+    begin = host.position
+    host('run', frames, blocks, pace)
+    host('play', 0)
+    host('run', 512, 512)
+    return [(at - begin, data) for at, data in host.notes()]
+
+
+def onsets(notes):
+    return [at for at, data in notes if data[0] >> 4 == 9]
+
+
+def hung(notes):
+    """Keys that are down in the end."""
+    down = set()
+    for _, data in notes:
+        (down.add if data[0] >> 4 == 9 else down.discard)((data[0] & 15, data[1]))
+    return down
+
+
+def test_a_bounce_is_on_the_bar_line_and_the_same_in_blocks_of_any_size(band):
+    host = band()
+    play_phrase(host)
+    first = turn(host, 16 * BEAT)
+    assert onsets(first)[0] == 8 * BEAT and len(onsets(first)) == 8 and not hung(first)
+    for blocks in ('512', '64', '441', '1024', '1,700,64,13,512'):
+        assert turn(host, 16 * BEAT, blocks) == first, blocks
+    other = band()
+    play_phrase(other)
+    assert turn(other, 16 * BEAT) == first
+
+
+def test_tempo_meter_and_loop_are_the_hosts_to_the_sample(band):
+    host = band()
+    play_phrase(host)
+    host('seek', 0), host('play', 1)
+    begin = host.position
+    host('run', 7 * BEAT + 1000, 500)
+    host('tempo', 60, 4, 4)  # a beat less 1000 frames is left of the phrase, which now takes twice as long
+    host('run', 4 * BEAT, 512)
+    assert onsets(host.notes())[0] - begin == 7 * BEAT + 1000 + 2 * (BEAT - 1000)
+    host('tempo', 120, 3, 4)
+    notes = turn(host, 16 * BEAT)
+    assert onsets(notes)[0] == 6 * BEAT
+    host('tempo', 120, 4, 4)
+    host('loop', 0, 8 * BEAT)  # two bars: the answer is that of the next pass
+    notes = turn(host, 16 * BEAT, '500')
+    assert onsets(notes)[0] == 8 * BEAT and not hung(notes)
+    host('loop', 0, 0)
+    host('seek', 0), host('play', 1)
+    host('run', 8 * BEAT - 1000, 500)
+    host('seek', 33333)  # within a bar: the plan is dropped
+    begin = host.position
+    host('run', 2 * BEAT, 512)
+    assert not [at for at in onsets(host.notes()) if at >= begin]
+
+
+def test_what_sounds_ends_at_a_stop_a_jump_bypass_panic_and_mute(band):
+    host = band()
+    numbers = host.parameters()
+    play_phrase(host, 64)
+
+    def sounding():
+        host('play', 0), host('run', 64, 64), host('seek', 0), host('play', 1), host.notes()
+        host('run', round(8.5 * BEAT), 500)
+        keys = hung(host.notes())
+        assert keys
+        return keys
+
+    def ends(keys):
+        begin = host.position
+        host('run', 64, 64)
+        assert {(data[0] & 15, data[1]) for at, data in host.notes() if at == begin and data[0] >> 4 == 8} >= keys
+
+    for what in ('play 0', 'seek 12345', 'seek 0'):
+        keys = sounding()
+        host(*what.split())
+        ends(keys)
+    for name in ('Bypass', 'Panic', 'Part 1 mute'):
+        keys = sounding()
+        host('set', numbers[name], 1)
+        ends(keys)
+        host('run', BEAT, 512)
+        assert not onsets(host.notes()) or name == 'Panic'
+        host('set', numbers[name], 0)
+    keys = sounding()
+    host('deactivate'), host('activate', RATE, 1024)
+    ends(keys)
+
+
+def test_a_session_that_is_saved_and_opened_again_is_the_same(band, clap_host, bundles, tmp_path):
+    one = band(seed=5, key=6)
+    play_phrase(one)
+    first = turn(one, 16 * BEAT)
+    one('set', one.parameters()['Take keep'], 1)
+    one('run', 2048, 512)
+    until = time.monotonic() + 20
+    while b'midi' not in (tmp_path / 'saved').read_bytes() if one('save', tmp_path / 'saved') == 'ok' else True:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    other = clap_host()
+    other('create', bundles / 'genaudio-band.clap')
+    assert other('load', tmp_path / 'saved') == 'ok'
+    other('render', 1), other('activate', RATE, 1024)
+    other.wait_for_engine(150)
+    play_phrase(other)
+    assert turn(other, 16 * BEAT) == first
+    other('save', tmp_path / 'again')
+    assert b'midi' in (tmp_path / 'again').read_bytes()
+
+
+def test_in_real_time_it_plays_what_a_render_does_and_the_process_call_is_free(band):
+    """At half the speed, so that nothing is late on a busy machine; no system call, memory or lock in the call."""
+    host = band(offline=False)
+    play_phrase(host, 64)
+    host('run', 4800, 512, 1)
+    offline = band()
+    play_phrase(offline, 64)
+    want = turn(offline, 12 * BEAT)
+    for _ in range(5):
+        if turn(host, 12 * BEAT, '512,64,441', 0.5) == want:
+            break
+    else:
+        pytest.fail('never the same')
+    host('seek', 0), host('play', 1)
+    host('run', 7 * BEAT, 512, 0.5)
+    host('set', host.parameters()['Temperature'], 0.5)
+    assert host('trap', 3 * BEAT, '512,64,1') == '0 -1 0 0'
+    assert onsets(host.notes()) or float(host('get', host.parameters()['Missed blocks']))
+
+
+def test_an_engine_that_is_killed_leaves_no_note_and_comes_back(band):
+    host = band(offline=False)
+    play_phrase(host, 64)
+    host('play', 1)
+    host('run', round(8.5 * BEAT), 512, 1)
+    keys = hung(host.notes())
+    assert keys
+    os.kill(meeting_place.discovery()['pid'], signal.SIGKILL)
+    killed = time.monotonic()
+    while float(host('get', host.parameters()['Engine'])):
+        assert time.monotonic() < killed + 10
+        host('run', 64, 64, 1)
+    host('run', 64, 64, 1)
+    assert not hung([(0, bytes((0x90 | channel, note, 1))) for channel, note in keys] + host.notes())
+    host.wait_for_engine(150)
+    print('back after', time.monotonic() - killed, 's')
+    host('run', 20 * BEAT, 512, 2)
+    assert onsets(host.notes())
+
+
+def test_a_model_that_is_missing_is_told_and_the_rest_is_restored(clap_host, bundles):
+    host = clap_host()
+    host('create', bundles / 'genaudio-band.clap')
+    own = RULES.format(mode='respond', more='').replace('"rules"', '"/nowhere/band.onnx"')
+    (host.folder / 'session').write_bytes(state(own))
+    host('load', host.folder / 'session')
+    host('render', 1), host('activate', RATE, 512)
+    host.wait_for_engine(150)
+    play_phrase(host)
+    assert onsets(turn(host, 16 * BEAT))[0] == 8 * BEAT
+    assert '/nowhere/band.onnx' in host.said and 'by rules' in host.said
+
+
+def test_two_at_once_and_many_in_turn_leave_nothing(band, bundles, engine):
+    def counts():
+        return (
+            [name for name in os.listdir('/dev/shm') if name.startswith(f'genaudio-{one.process.pid}-')],
+            len(os.listdir(f'/proc/{one.process.pid}/fd')),
+        )
+
+    one, other = band(offline=False), band(offline=False)
+    for host in (one, other):
+        play_phrase(host)
+    notes = [onsets(turn(host, 10 * BEAT, '512', 1)) for host in (one, other)]
+    assert notes[0] and notes[1]
+    other('destroy'), one('destroy')
+    before = counts()
+    for _ in range(100):
+        one('create', bundles / 'genaudio-band.clap')
+        one('activate', RATE, 512)
+        one('destroy')
+    assert counts() == before
+
+
+def test_the_vst3_loads_as_an_instrument_with_its_parameters(bundles, engine):
+    pedalboard = pytest.importorskip('pedalboard')
+    plugin = pedalboard.load_plugin(str(bundles / 'genaudio-band.vst3'))
+    assert plugin.is_instrument and {'temperature', 'density', 'preset', 'part_4_mute'} <= plugin.parameters.keys()
+    sound = plugin([(bytes((0x90, 60, 80)), 0.0), (bytes((0x80, 60, 0)), 0.5)], 1.0, 48000, 2)
+    assert sound.shape == (2, 48000) and not sound.any()
