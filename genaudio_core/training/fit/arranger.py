@@ -192,7 +192,7 @@ def run(args: argparse.Namespace) -> dict:
         lambda: evaluate(model, windows), config.to_dict(), settings,
     )  # fmt: skip
     if args.minutes and args.decay_at is None:  # the rate falls over the time that there is
-        began, planned = time.monotonic(), 60 * args.minutes
+        began, planned = getattr(args, 'began', time.monotonic()), 60 * args.minutes
         task.rate = lambda step: (
             args.rate * min(1.0, (step + 1) / args.warmup) * cosine((time.monotonic() - began) / planned)
         )
