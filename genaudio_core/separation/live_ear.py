@@ -1,7 +1,7 @@
 """What the live network hears beside the offline one: it was trained on more bands, and errs elsewhere.
 
-The mean of both is better than either on real songs (docs/models.md). It takes as long again, so on two threads it
-runs beside the windows of the other.
+A mean of both is better than either on real songs (docs/models.md). It takes as long again, so on two threads it runs
+beside the windows of the other.
 """
 
 from typing import TYPE_CHECKING
@@ -13,6 +13,8 @@ from genaudio_core.sound import low_delay_stft
 if TYPE_CHECKING:
     from genaudio_core.separation.offline import MaskPlan
     from genaudio_core.separation.streaming import MaskNetwork
+
+SHARE = 0.6  # of a stem: more is better for vocals and rendered bands, less for drums and basses of real songs
 
 
 class LiveEar:

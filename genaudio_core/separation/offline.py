@@ -8,7 +8,7 @@
 * All channels share a mask, made from their mean power: the stereo image stays.
 * With several queries the masks are brought down where they sum to more than one. The residual is the input minus
   the stems, sample by sample, so that they always add up.
-* The bundled separator listens with the live network, too, where that runs at the sound's rate: a stem is the mean of
+* The bundled separator listens with the live network, too, where that runs at the sound's rate: a stem is a mean of
   what both make of it (``live_ear.py``), unless it is to be fast.
 * A complement ('everything but vocals') has one minus the mask of what it lacks, as that is used for its own stem if
   both are asked for: they add up to the mixture. It holds what other stems hold, so it brings none of them down.
@@ -27,7 +27,7 @@ from genaudio_core.files import presets_dir
 from genaudio_core.inference.session import LoadedModel, load_model, reading_card
 from genaudio_core.query.own_encoder import QuerySource
 from genaudio_core.query.vector import Query
-from genaudio_core.separation.live_ear import LiveEar
+from genaudio_core.separation.live_ear import SHARE, LiveEar
 from genaudio_core.sound.audio_files import AudioReader, AudioWriter
 from genaudio_core.sound.spectrogram import StreamingISTFT, StreamingSTFT, bands_to_bins, bins_to_bins, good_size
 
@@ -299,11 +299,11 @@ class SeparationStream:
         return self._with_ear(np.concatenate(parts, axis=2), heard)
 
     def _with_ear(self, stems: np.ndarray, heard: Callable[[], None] | None) -> np.ndarray:
-        """Return the mean of stems (n_queries, channels, n) and what the live ear makes of the same samples."""
+        """Return a mean of stems (n_queries, channels, n) and what the live ear makes of the same samples."""
         if self._ear is None or heard is None:
             return stems
         heard()
-        return 0.5 * (stems + self._ear.take(stems.shape[-1]))
+        return (1 - SHARE) * stems + SHARE * self._ear.take(stems.shape[-1])
 
     def finish(self) -> np.ndarray:
         """Return the rest (n_queries, channels, n). It may be longer than what is missing: cut it there."""
