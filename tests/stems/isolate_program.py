@@ -146,8 +146,9 @@ def children_of(pid):
 
 
 def has_jack(pid):
-    with open(f'/proc/{pid}/maps') as maps:
-        return 'libjack' in maps.read()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+        return 'libjack' in Path(f'/proc/{pid}/maps').read_text()
+    return False
 
 
 def runs(pid):
