@@ -66,6 +66,13 @@ class TestInputs:
         stage.play([(1.0, note_on(0, 62, 90)), (1.2, note_off(0, 62))], 2.0)
         assert stage.session.listener.n_held == 0  # the port is back, its pedal up
 
+    def test_a_pedal_that_was_down_when_its_port_went_holds_no_arranged_note_when_it_is_back(self):
+        stage = stage_of(mode='arrange', **STOPPED)
+        stage.play([(0.1, control(0, 64, 127))], 0.5)
+        stage.session.port_lost(0)
+        stage.play([(1.0, note_on(0, 62, 90)), (1.2, note_off(0, 62))], 2.0)
+        assert [note for _, _, _, note in stage.notes()] and not stage.sender.sounding.count()
+
     @pytest.mark.parametrize('number', [120, 123])
     @pytest.mark.parametrize('values', [{'mode': 'arrange'}, {'player__thru': True}])
     def test_all_notes_off_from_the_player_ends_what_its_channel_holds(self, number, values):
