@@ -247,9 +247,10 @@ def test_two_at_once_and_many_in_turn_leave_nothing(band, bundles, engine):
     assert counts() == before
 
 
+@pytest.mark.slow  # DPF gives it 2,080 hidden parameters, and pedalboard looks at each for a long time
 def test_the_vst3_loads_as_an_instrument_with_its_parameters(bundles, engine):
     pedalboard = pytest.importorskip('pedalboard')
     plugin = pedalboard.load_plugin(str(bundles / 'genaudio-band.vst3'))
-    assert plugin.is_instrument and {'temperature', 'density', 'preset', 'part_4_mute'} <= plugin.parameters.keys()
+    assert plugin.is_instrument and {'density', 'preset', 'part_4_mute'} <= plugin.parameters.keys()
     sound = plugin([(bytes((0x90, 60, 80)), 0.0), (bytes((0x80, 60, 0)), 0.5)], 1.0, 48000, 2)
     assert sound.shape == (2, 48000) and not sound.any()

@@ -199,6 +199,8 @@ void Link::start_engine() {
     if (ours) environment.push_back(*one);
   }
   if (!path.empty()) environment.push_back(&python_path[0]);
+  char safe_path[] = "PYTHONSAFEPATH=1";  // a folder of the same name where the host was started is not ours
+  environment.push_back(safe_path);
   environment.push_back(nullptr);
   posix_spawnattr_t how;
   posix_spawnattr_init(&how);
