@@ -150,7 +150,7 @@ def rehearse(preset: Preset, score: Score, musician: Musician, *, plan_seconds: 
         'missed_deadlines': session.missed, 'late_notes': session.scheduler.late,
         'by_rule': round(by_rule / played, 4) if played else 0.0,
         'asked_again': round(asked_again / played, 4) if played else 0.0,
-        'bars_stood_in': session.contract.stood_in,
+        'bars_stood_in': session.deadlines.stood_in,
         'silent_bars': sum(round((1 - share) * len(asked)) for share in present.values())
         if engine.spans
         else 0,

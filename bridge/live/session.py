@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bridge.band.answer import Answer
-from bridge.band.contract import Contract
+from bridge.band.deadlines import Deadlines
 from bridge.band.listener import Feel, Listener
 from bridge.band.mode import Mode
 from bridge.band.modes import MODES
@@ -82,7 +82,7 @@ class Session:
         self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000, self.notes)
         self.listener = Listener(find_instrument(preset['player.instrument']))
         self.feel = Feel(offsets=[0.0] * 4)
-        self.contract = Contract(self)
+        self.deadlines = Deadlines(self)
         self.requests = RequestMaker(self)
         self.controllers = Controllers(preset.controllers)
         self.takes = Takes(self)
@@ -114,12 +114,12 @@ class Session:
     @property
     def units(self) -> int:
         """Deadlines so far."""
-        return self.contract.units
+        return self.deadlines.units
 
     @property
     def missed(self) -> int:
         """Those of them at which the rules had to play."""
-        return self.contract.missed
+        return self.deadlines.missed
 
     def lead(self) -> float:
         """Seconds from a question to the first note that can be on time."""
@@ -297,7 +297,7 @@ class Session:
         self._watch_standstill(now)
         if self.transport.rolling:
             self.mode.step(now, beat)
-            self.contract.keep(now)
+            self.deadlines.keep(now)
             self.answers = [answer for answer in self.answers if not self._is_over(answer, beat)]
         self.scheduler.dispatch(now)
         return self._next_time(now, beat)
@@ -322,7 +322,7 @@ class Session:
         times = [now + MAX_SLEEP, self.scheduler.next_time(), self.engine.next_time()]
         if self.transport.rolling:
             times.append(self.mode.next_time(now, beat))
-            times += [self.contract.deadline(answer) for answer in self.answers if answer.line < answer.end]
+            times += [self.deadlines.deadline(answer) for answer in self.answers if answer.line < answer.end]
         return max(now, min(time for time in times if time is not None))
 
     def _take_in(self, piece: PlannedMusic, now: float) -> None:

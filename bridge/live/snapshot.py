@@ -38,7 +38,7 @@ def snapshot(session: Session) -> dict[str, Any]:
         'sounding': session.sender.sounding.count(),
         'missed': session.missed, 'units': session.units, 'late': session.scheduler.late,
         'asked_again': session.scheduler.asked_again, 'by_rule': session.scheduler.by_rule,
-        'stood_in': session.contract.stood_in, 'silent_bars': session.contract.silent,
+        'stood_in': session.deadlines.stood_in, 'silent_bars': session.deadlines.silent,
         'handover_ms': 1000 * session.handovers[-1] if session.handovers else None,
         'ready_ms': _ready_ms(session, now),
         'engine': 'ready' if session.engine.ready else 'starting', 'restarts': session.engine.restarts,
@@ -82,7 +82,7 @@ class Scenes:
         heard = [note for note in session.heard.between(beat - BEHIND * bar)
                  if not note.held and note.id not in self._known][-MOST_NEW:]  # fmt: skip
         played = list(itertools.islice(self._played, MOST_NEW))
-        margins = [one for one in session.contract.margins if one[0] > self._margin]
+        margins = [one for one in session.deadlines.margins if one[0] > self._margin]
         take = self._changed_take()
         self._sent = (len(played), [note.id for note in heard], margins[-1][0] if margins else self._margin, take)
         scene = {

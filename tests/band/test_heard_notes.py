@@ -59,7 +59,7 @@ class TestOneForTheWholeBand:
         assert [note.note for note in session.heard] == [60, 64, 67, 72]
         memories = (
             session.engine.heard, session.requests.harmony.notes, session.requests.pace.notes,
-            session.contract.fallback.notes,
+            session.deadlines.fallback.notes,
         )  # fmt: skip
         assert all(memory is session.heard for memory in memories)
 

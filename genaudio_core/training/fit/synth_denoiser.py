@@ -20,8 +20,8 @@ from genaudio_core.sound.mel import BANDS, LOG_FLOOR, unpack_mel
 from genaudio_core.synthesis.diffusion import schedule
 from genaudio_core.synthesis.mel_patches import PatchCodec
 from genaudio_core.training.loops.arguments import add_average_arguments
-from genaudio_core.training.loops.averaged import fit
 from genaudio_core.training.loops.checkpoints import begin_with, read_checkpoint, rebuild
+from genaudio_core.training.loops.synthesis import fit
 from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.packed_mels import FRAMES, Balanced, SynthesisData
 

@@ -15,8 +15,8 @@ from genaudio_core.command_line import whole
 from genaudio_core.models.clipsonic import PriorConfig, PriorNetwork
 from genaudio_core.synthesis.diffusion import schedule
 from genaudio_core.training.loops.arguments import add_average_arguments
-from genaudio_core.training.loops.averaged import fit
 from genaudio_core.training.loops.checkpoints import rebuild
+from genaudio_core.training.loops.synthesis import fit
 from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.packed_mels import Balanced, SynthesisData
 

@@ -19,8 +19,8 @@ from genaudio_core.models.vocoder import VocoderConfig, VocoderNetwork
 from genaudio_core.sound.mel import HOP, N_FFT, level_gain, log_mel, mel_magnitude
 from genaudio_core.synthesis.mel_patches import PatchCodec
 from genaudio_core.training.loops.arguments import add_average_arguments
-from genaudio_core.training.loops.averaged import fit
 from genaudio_core.training.loops.checkpoints import begin_with, rebuild
+from genaudio_core.training.loops.synthesis import fit
 from genaudio_core.training.sounds.packed_clips import Clip, SoundSet
 
 HELP = 'the bundled vocoder: mel spectrograms into sound'

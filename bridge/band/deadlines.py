@@ -17,7 +17,7 @@ SHOWN = 64  # deadlines that are remembered for the view
 SOUNDS = 0.2  # beats for which a note must last into a bar to be heard there
 
 
-class Contract:
+class Deadlines:
     """Watches the answers of a session (`bridge.live.session`). Only the session's thread may call it.
 
     Attributes
