@@ -39,7 +39,7 @@ _LAYER = re.compile(r'attn_layers\.layers\.(\d+)\.(.*)')
 
 
 def read_pt(path: Path) -> dict[str, Tensor]:
-    """Load a ``.pt`` file of tensors. Code in it is never run.
+    """Load a ``.pt`` file of tensors of any shape. Code in it is never run.
 
     Raises
     ------

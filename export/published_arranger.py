@@ -25,7 +25,8 @@ ATTENTION = ('query', 'key', 'value', 'out', 'up', 'down')
 
 
 def read_hdf5(path: Path) -> tuple[str, list[np.ndarray]]:
-    """Name of the network in a file of Keras' weights ('lstm_arranger', ...), and its arrays in their order.
+    """Name of the network in a file of Keras' weights ('lstm_arranger', ...), and its arrays in
+    their order, of any shape.
 
     Raises
     ------

@@ -106,7 +106,7 @@ def published_pairs(time: int) -> torch.Tensor:
 
 
 def values(events: np.ndarray, encoding: Encoding) -> dict[str, np.ndarray]:
-    """Value of each field of each event, 0 where it is undefined; beats are absolute in every layout."""
+    """Value (n,) of each field of events (n, fields), 0 where it is undefined; beats are absolute in every layout."""
     found = {name: events[:, encoding.index(name)].astype(np.int64) for name in FIELDS}
     timed = (events[:, 0] == NOTE) | (events[:, 0] == METER)
     found['beat'] = np.where(timed, timeline(events, encoding)[0] // RESOLUTION + 1, 0)
@@ -145,7 +145,7 @@ def study(model: MMT, sequences: Iterable[np.ndarray]) -> dict[str, FieldAttenti
 def study_with_tables(
     model: MMT, sequences: Iterable[np.ndarray]
 ) -> tuple[dict[str, FieldAttention], dict[str, ClassAttention]]:
-    """The same, and the absolute tables of `TABLES`."""
+    """The same of sequences (n, fields), and the absolute tables of `TABLES`."""
     config = model.config
     sizes = {name: config.layout.sizes[config.layout.index(name)] for name in TABLES}
     tables = {name: ClassAttention(np.zeros((config.layers, config.heads, n, n))) for name, n in sizes.items()}

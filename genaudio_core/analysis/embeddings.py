@@ -9,7 +9,7 @@ from genaudio_core.models.mmt import MMT
 
 
 def cosines(model: MMT) -> dict[str, np.ndarray]:
-    """Cosine between any two classes, a square matrix for each of what a model knows them by.
+    """Cosine between any two classes, a matrix (classes, classes) for each of what a model knows them by.
 
     ``in/<field>`` are the embeddings of what it hears, ``out/<field>`` the rows of the layers that choose (one for each
     class); of all fields but type the undefined class 0 is left out, as published. ``position`` are the learned
@@ -33,7 +33,7 @@ def _cosine(rows: np.ndarray) -> np.ndarray:
 
 
 def draw_cosines(matrices: dict[str, np.ndarray], path: Path, *, title: str = '') -> None:
-    """Draw all of them as heat maps in one figure."""
+    """Draw all matrices (classes, classes) as heat maps in one figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

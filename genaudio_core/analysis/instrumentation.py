@@ -140,7 +140,10 @@ def entries(one: Mixture) -> np.ndarray:
 
 
 def figures(mixtures: Sequence[Mixture], found: Iterable[np.ndarray]) -> dict[str, float]:
-    """Notes; accuracy in %, also with the parts of one instrument taken as one; crossings in % of the notes."""
+    """Figures of the parts (n,) found for each mixture.
+
+    Notes; accuracy in %, also with the parts of one instrument taken as one; crossings in % of the notes.
+    """
     right = merged = crossed = notes = 0
     for one, part in zip(mixtures, found, strict=True):
         alike = np.array([one.names.index(name) for name in one.names])
@@ -153,7 +156,7 @@ def figures(mixtures: Sequence[Mixture], found: Iterable[np.ndarray]) -> dict[st
 
 
 def crossings(one: Mixture, part: np.ndarray) -> int:
-    """How many notes begin on the wrong side of what another part of one voice or two sounds."""
+    """How many notes, with parts (n,), begin on the wrong side of what another part of one voice or two sounds."""
     lines = Lines(one.names, Costs(0.0, 1.0, 0.0, 0.0, 0.0), exact=False)
     count = 0
     for i in range(len(part)):

@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 
 def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Return the plain ratio of the reference to the error in dB, as the paper's museval has it."""
+    """Return the plain ratio of the reference to the error, arrays of one shape, in dB, as museval has it."""
     return float(10 * np.log10(np.sum(reference**2) / max(float(np.sum((reference - estimate) ** 2)), 1e-12)))
 
 

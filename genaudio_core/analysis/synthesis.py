@@ -69,6 +69,7 @@ class QueryMatch:
     """Scores of sounds against the texts of all labels."""
 
     def __init__(self, names: Sequence[str], concepts: np.ndarray):
+        """`concepts` (labels, dim) are the texts of the labels `names`."""
         self.names, self.concepts = list(names), concepts
         self._others = np.array([[not related(a, b) for b in names] for a in names])
 
@@ -113,7 +114,7 @@ def evaluate(
     seed: int = 1,
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, dict[str, float]]:
-    """Return row -> figures: yardsticks first, then each way of asking. ``concepts`` are texts, one a label name.
+    """Return row -> figures: yardsticks first, then each way of asking. ``concepts`` (labels, dim) are texts.
 
     Raises
     ------
@@ -189,8 +190,11 @@ def study_sampler(
     seed: int = 1,
     progress: Progress = lambda stage, done, total: None,
 ) -> list[dict]:
-    """Return, for each solver and number of steps, the Frechet distance of the pictures to the held-out ones (mel
-    statistics: no vocoder is involved) and their distance in dB from 100 steps of DDIM on the same noise."""
+    """Compare solvers and numbers of steps; `concepts` (labels, dim) are the texts.
+
+    For each: the Frechet distance of its pictures to the held-out ones (mel statistics: no vocoder is involved), and
+    their distance in dB from 100 steps of DDIM on the same noise.
+    """
     labels = np.array(sorted(_rows_by_label(data, 'test', 2)))
     chosen = np.resize(np.random.default_rng(seed).permutation(labels), sounds)
     reference = mel_statistics(unpack_mel(data.mel[data.rows('test', start=True)]))
@@ -271,7 +275,7 @@ def draw_grid(
     guidance: float = 3.0,
     seed: int = 1,
 ) -> None:
-    """Draw a grid of spectrograms: a row a label; a real sound, then each way of asking."""
+    """Draw a grid of spectrograms: a row a label (concepts (labels, dim)); a real sound, then each way of asking."""
     import matplotlib
 
     matplotlib.use('Agg')

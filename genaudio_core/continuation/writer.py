@@ -41,7 +41,8 @@ class Writer:
         self, decoder: Decoder, events: np.ndarray, controls: Controls, seed: int, told: Told | None = None,
         chords: np.ndarray | None = None, led: Led | None = None,
     ):  # fmt: skip
-        """`told` goes to models that can be told; `chords` (`descriptions.chart_changes`) is what others may play.
+        """Goes on from events (n, fields). `told` goes to models that can be told; `chords` (n, 2), of
+        `descriptions.chart_changes`, is what others may play.
         `led` directs every note instead of both.
         """
         self.encoding, self.led = decoder.encoding, led

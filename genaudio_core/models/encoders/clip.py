@@ -55,13 +55,13 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def text(self, words: str, *, ensemble: bool = False) -> torch.Tensor:
-        """Vector of `words`, as they are or averaged over the templates."""
+        """Vector (dim,) of `words`, as they are or averaged over the templates."""
         phrases = [t.format(words) for t in TEMPLATES] if ensemble else [words]
         return self.model.encode_text(self.tokenizer(phrases)).float().mean(dim=0)
 
     @torch.inference_mode()
     def image(self, path: str | Path) -> torch.Tensor:
-        """Vector of a picture.
+        """Vector (dim,) of a picture.
 
         Raises
         ------

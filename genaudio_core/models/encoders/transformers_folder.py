@@ -70,14 +70,14 @@ class FolderEncoder:
 
     @torch.inference_mode()
     def text(self, words: str) -> torch.Tensor:
-        """Vector of `words`."""
+        """Vector (dim,) of `words`."""
         tokens = self.tokenizer([words], return_tensors='pt', truncation=True)
         wanted = {key: tokens[key] for key in ('input_ids', 'attention_mask') if key in tokens}
         return self._vector(self.model.get_text_features(**wanted))
 
     @torch.inference_mode()
     def image(self, path: str | Path) -> torch.Tensor:
-        """Vector of a picture.
+        """Vector (dim,) of a picture.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class FolderEncoder:
 
     @torch.inference_mode()
     def audio(self, path: str | Path) -> torch.Tensor:
-        """Vector of a recording.
+        """Vector (dim,) of a recording.
 
         Raises
         ------

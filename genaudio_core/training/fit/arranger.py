@@ -56,6 +56,7 @@ class Loss(nn.Module):
         self.model = model
 
     def forward(self, b: dict[str, Tensor]) -> tuple[Tensor, int]:
+        """The loss (), in nats a note, of a batch of `part_batches`, and its number of notes."""
         with torch.autocast(b['causal'].device.type, torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported()):
             found = readings(self.model, b)
         losses = [reading_loss(scores, b['part']) for scores in found.values()]
@@ -124,7 +125,7 @@ def load_arranger(path: Path) -> tuple[Network, dict]:
 
 
 def held_out_works(path: Path | None) -> list[np.ndarray]:
-    """Pitches of the works of an .npz of arrays of notes.
+    """Pitches (n,) of the works of an .npz of arrays of notes.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def _favoured(text: str) -> dict[str, float]:
 def windows_of(
     data: ScoreData, length: int, kept: np.ndarray, per_source: int, names: tuple[str, ...] | None = None
 ) -> dict[str, list[Mixture]]:
-    """The same held-out excerpts for every model, by source; as they are. `names`: see `MixtureSampler`."""
+    """The same held-out excerpts for every model, by source, of the pieces kept (n,). `names`: see `MixtureSampler`."""
     found: dict[str, list[Mixture]] = {}
     for index, source in enumerate(data.sources):
         some = kept & (data.source == index)

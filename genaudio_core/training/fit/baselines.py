@@ -46,7 +46,7 @@ def pad(sequences: list[np.ndarray], length: int) -> dict[str, Tensor]:
 def token_windows(
     data: ScoreData, tokenizer: Tokenizer, length: int, split: str, *, per_source: int, exclude: tuple[str, ...] = ()
 ) -> dict[str, list[np.ndarray]]:
-    """Beginnings of held-out pieces: the pieces of `batches.fixed_windows`, in tokens."""
+    """Beginnings of held-out pieces: the pieces of `batches.fixed_windows`, in tokens (n,)."""
     windows: dict[str, list[np.ndarray]] = {}
     for index in np.random.default_rng(0).permutation(data.indices(split)):
         source = data.sources[data.source[index]]
@@ -65,7 +65,7 @@ def token_windows(
 def evaluate(
     model: TokenModel, windows: dict[str, list[np.ndarray]], starts: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    """Held-out NLL in nats per token and per note, by source; 'mean' weighs every source alike."""
+    """Held-out NLL in nats per token and per note of note tables (n,), by source; 'mean' weighs every source alike."""
     training = model.training
     model.eval()
     device = next(model.parameters()).device

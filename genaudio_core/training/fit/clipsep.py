@@ -117,7 +117,9 @@ class Features:
 class Book(Protocol):
     """Label -> a query vector."""
 
-    def draw(self, label: str, rng: random.Random) -> np.ndarray: ...
+    def draw(self, label: str, rng: random.Random) -> np.ndarray:
+        """A query (dim,) for the sounds of a label."""
+        ...
 
 
 class QueryBook:
@@ -127,6 +129,7 @@ class QueryBook:
         self.space, self.variants, self.spread = space, variants or {}, spread
 
     def draw(self, label: str, rng: random.Random) -> np.ndarray:
+        """A query (dim,); see `Book`."""
         vector = self.space.vector(label)
         variants = self.variants.get(label)
         if variants is not None and rng.random() < 0.6:
@@ -209,7 +212,7 @@ def scaled_error_db(mask: Tensor, energy: Tensor, cross: Tensor, total: Tensor) 
 
 
 def loss_of(model: 'Small', batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the loss and the mean improvement in dB over taking the mixture itself."""
+    """Return the loss () of a batch, and the mean improvement () in dB over taking the mixture itself."""
     energy, cross, total, present = (batch[key] for key in ('energy', 'cross', 'total', 'present'))
     masks = model(energy, batch['query'])
     error = error_db(masks, energy, cross, total)

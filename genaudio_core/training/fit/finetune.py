@@ -81,7 +81,7 @@ def split(pieces: list[PackedPiece]) -> tuple[list[PackedPiece], np.ndarray, str
 
     Returns
     -------
-    pieces, splits (TRAIN or VALID for each), and what was held out, in words
+    pieces, splits (n,) (TRAIN or VALID for each), and what was held out, in words
 
     Raises
     ------

@@ -110,7 +110,7 @@ def evaluate(
     batch: int = 8,
     told: dict[str, list[np.ndarray]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Held-out NLL in nats, per source and over all ('mean' weighs every source alike).
+    """Held-out NLL in nats of windows (n, fields), per source and over all ('mean' weighs every source alike).
 
     Parameters
     ----------
@@ -205,7 +205,8 @@ def real_events(b: dict[str, torch.Tensor]) -> torch.Tensor:
 
 @torch.no_grad()
 def evaluate_as_published(model: MMT, sequences: list[np.ndarray], batch: int = 8) -> dict[str, dict[str, float]]:
-    """The loss that the paper's runs are chosen by: the mean over batches, in order, of the sum of six means.
+    """The loss that the paper's runs are chosen by: the mean over batches of sequences
+    (n, fields), in order, of the sum of six means.
 
     Padding counts, as it does in training, so the figure depends on the batches: eight sequences in the order of the
     list, as published. (The published log of single fields is a quarter of what is returned here.)
@@ -236,6 +237,7 @@ class Loss(torch.nn.Module):
         self.model, self.as_published = model, as_published
 
     def forward(self, b: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss () of a batch of `batches`, and the number () of targets in it."""
         hidden = self.model(b['events'], b['step'], b['phase'], real=real_events(b) if self.as_published else None)
         losses, counts = self.model.field_losses(hidden, b['target'], b['target_phase'], as_published=self.as_published)
         if self.as_published:  # sum of six means

@@ -88,6 +88,7 @@ class OneHotBook:
         self.rows = {name: row for row, name in enumerate(names)}
 
     def draw(self, label: str, rng: random.Random) -> np.ndarray:
+        """A query (labels,); see `Book`."""
         vector = np.zeros(len(self.rows), np.float32)
         vector[self.rows[label]] = 1.0
         return vector
@@ -116,7 +117,7 @@ def pit_loss(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Ten
 
 
 def published_loss(model: CLIPSepSmall, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Loss as the CLIPSep paper has it (section 3), and improvement in dB: is a bin mostly this source's, yes or no?
+    """Loss () as the CLIPSep paper has it (section 3), and improvement () in dB: is a bin mostly this source's?
 
     Weighted binary cross-entropy per bin. With noise heads, each source may be explained by its own mask and one of the
     noise masks, in the better of the two orders; what noise masks fill beyond `GAMMA` of the bins costs.
@@ -213,7 +214,7 @@ class Rows:
             self.average.state |= {f'nit.{name[5:]}': value.clone() for name, value in text.items()}
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """Return the sum of all losses, and way -> improvement in dB (of the training mixtures)."""
+        """Return the sum () of all losses, and way -> improvement in dB (of the training mixtures)."""
         losses, gains = [], {}
         for way, model in self.models.items():
             if way == 'nit' and self.step < self.plan.warmup:

@@ -50,6 +50,7 @@ class MelBatches:
     """Items -> what a step of training needs, all from one seed and the step's number."""
 
     def __init__(self, data: SynthesisData, codec: PatchCodec, concepts: np.ndarray, config: DenoiserConfig, seed: int):
+        """`concepts` (labels, dim) are the texts of the labels."""
         self.data, self.codec, self.concepts, self.config, self.seed = data, codec, concepts, config, seed
 
     def __call__(
@@ -79,6 +80,7 @@ class MelBatches:
 
 
 def denoising_loss(model: torch.nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Mean squared error () of the velocity."""
     v = model(batch['x'], batch['t'], batch['query'], batch['kind'], batch['start'])
     return ((v - batch['v']) ** 2).mean()
 

@@ -31,7 +31,10 @@ TEXT_SPREAD = 0.3  # length of the noise added to a text vector
 def prior_batch(
     data: SynthesisData, concepts: np.ndarray, rows: np.ndarray, rng: np.random.Generator, shift: float
 ) -> dict[str, Tensor]:
-    """Return noisy embeddings z, times t, texts and targets v, at variance one."""
+    """Return noisy embeddings z (rows, dim), times t (rows,), texts and targets v (rows, dim), at variance one.
+
+    `concepts` (labels, dim) are the texts of the labels.
+    """
     size, dim = len(rows), concepts.shape[1]
     text = concepts[data.label[rows]]
     text = text + TEXT_SPREAD * rng.random((size, 1)) * rng.standard_normal(text.shape) / np.sqrt(dim)
@@ -47,6 +50,7 @@ def prior_batch(
 
 
 def prior_loss(model: torch.nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Mean squared error () of the velocity."""
     return ((model(batch['z'], batch['t'], batch['text']) - batch['v']) ** 2).mean()
 
 

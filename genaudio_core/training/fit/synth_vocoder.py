@@ -81,7 +81,7 @@ def sound_of(real: Tensor, imag: Tensor, n_samples: int) -> Tensor:
 
 
 def spectral_distance(audio: Tensor, target: Tensor) -> Tensor:
-    """Mean over resolutions of spectral convergence and log-magnitude distance."""
+    """Mean () over resolutions of spectral convergence and log-magnitude distance; both are (batch, samples)."""
     total = torch.zeros((), device=audio.device)
     for n_fft, hop in RESOLUTIONS:
         made, wanted = spectrum(audio, n_fft, hop), spectrum(target, n_fft, hop)
@@ -93,6 +93,7 @@ def spectral_distance(audio: Tensor, target: Tensor) -> Tensor:
 
 
 def vocoder_loss(model: VocoderNetwork, audio: Tensor, mel: Tensor) -> Tensor:
+    """Loss () of the sound made of mel (batch, bands, frames), beside audio (batch, samples)."""
     log_magnitude, phase = model.magnitude_and_phase(mel)
     wanted = spectrum(audio, N_FFT, HOP).transpose(1, 2)[..., : log_magnitude.shape[-1]]
     magnitude = torch.exp(log_magnitude.clamp_max(3.0))

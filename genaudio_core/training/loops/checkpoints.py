@@ -22,7 +22,7 @@ def save_checkpoint(path: Path, model: nn.Module, config: dict, **info: object) 
 
 
 def write_checkpoint(path: Path, weights: dict[str, Tensor], config: dict, info: dict) -> None:
-    """The same for weights alone."""
+    """The same for weights, of any shape, alone."""
     metadata = {'config': json.dumps(config), 'info': json.dumps(info, default=str)}
     with atomic_write(path) as temporary:
         save_file({name: weight.contiguous() for name, weight in weights.items()}, temporary, metadata)

@@ -84,7 +84,7 @@ class Window:
         self._steps: list[tuple[int | Tensor, dict[str, float | Tensor]]] = []
 
     def add(self, count: int | Tensor, figures: dict[str, float | Tensor]) -> None:
-        """Take in a step; tensors stay on their device until somebody asks."""
+        """Take in a step; tensors () stay on their device until somebody asks."""
         self._steps.append((count, figures))
 
     def sums(self) -> dict[str, list[float]]:

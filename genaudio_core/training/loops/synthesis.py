@@ -27,7 +27,7 @@ def fit(
     validate: Callable[[nn.Module], dict[str, float]],
     watch: str,
 ) -> dict[str, Any]:
-    """Train as `loop.train` does; `loss` takes the number of the step, `args` are those of `add_average_arguments`.
+    """Train as `loop.train` does; `loss` takes a step's number and gives (); `args` are of `add_average_arguments`.
 
     Raises
     ------

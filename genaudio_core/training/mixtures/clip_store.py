@@ -97,7 +97,7 @@ class ClipStore:
         return None
 
     def excerpts(self, clips: Sequence[int], starts: Sequence[int], speeds: Sequence[float], n: int) -> Tensor:
-        """Return float32 (len(clips), channels, n); past the end comes silence, or the clip again if it is short."""
+        """Return float32 (clips, channels, n); past the end comes silence, or the clip again if it is short."""
         if self._table is None:
             self._table = torch.tensor(self.places, dtype=torch.int64, device=self.device)
         rows = torch.index_select(self._table, 0, torch.tensor(clips, device=self.device))

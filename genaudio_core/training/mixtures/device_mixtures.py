@@ -286,7 +286,7 @@ class MixturesOnDevice:
                 return labels, parts
 
     def batch(self, size: int, n_queries: int, share_absent: float, seed: int, step: int) -> dict[str, Tensor]:
-        """Return what `clipsep.loss_of` wants."""
+        """Return mixtures for `clipsep.loss_of`: energies (size, 1, bands, frames) and what goes with them."""
         draw = random.Random(seed * 1_000_003 + step)
         rng = np.random.default_rng((seed, step))
         self.generator.manual_seed(int(rng.integers(1 << 62)))
@@ -356,7 +356,9 @@ class BatchSource(Protocol):
     def refresh(self, most: int = ...) -> int: ...
 
     @property
-    def batch(self) -> Callable[..., tuple[Tensor, ...] | dict[str, Tensor]]: ...
+    def batch(self) -> Callable[..., tuple[Tensor, ...] | dict[str, Tensor]]:
+        """The function that makes a batch, of arrays (size, ...)."""
+        ...
 
 
 class DeviceBatches:

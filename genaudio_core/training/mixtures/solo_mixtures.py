@@ -46,6 +46,7 @@ class SoloMixture:
 
     @property
     def mix(self) -> np.ndarray:
+        """All that sounds, (samples,)."""
         return self.sources.sum(axis=0) + self.noise
 
 

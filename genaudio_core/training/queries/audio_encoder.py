@@ -133,7 +133,7 @@ def train_audio(
 
 
 def audio_accuracy(model: AudioNet, space: QuerySpace, sounds: SoundSet, gather: Tensor, n: int = 384) -> dict:
-    """Return top-1 and top-3 accuracy over all concepts, per split, on single sounds."""
+    """Return top-1 and top-3 accuracy over all concepts, per split, on single sounds; `gather` (bands, bins)."""
     config, result = model.config, {}
     mixing = MixtureConfig(seconds=config.frames * config.hop_length / config.sample_rate)
     for split in ('valid', 'test'):

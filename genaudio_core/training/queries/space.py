@@ -108,6 +108,7 @@ class QuerySpace:
         return unit((teacher_vectors - self.centre) @ self.turn)
 
     def vector(self, name: str) -> np.ndarray:
+        """The vector (dim,) of a concept."""
         return self.concepts[self.names.index(name)]
 
     def save(self, path: str | Path) -> None:

@@ -126,7 +126,7 @@ def train_text(
 
 
 def text_accuracy(model: TextTable, concepts: torch.Tensor, seed: int) -> dict:
-    """Return how often a misspelt phrase of the lexicon still has its concept for nearest."""
+    """Return how often a misspelt phrase of the lexicon still is nearest to its own of `concepts` (n, dim)."""
     rng = random.Random(seed)
     right = total = 0
     with torch.inference_mode():

@@ -16,7 +16,7 @@ _FAMILY_PROGRAMS = {
 
 
 def transpose(table: np.ndarray, semitones: int) -> np.ndarray:
-    """Move all notes but drums; pitches that leave 0..127 are clipped, as in the published code."""
+    """Move all notes of a table (n,) but drums; pitches that leave 0..127 are clipped, as in the published code."""
     table = table.copy()
     moved = np.clip(table['pitch'].astype(int) + semitones, 0, 127)
     table['pitch'] = np.where(table['program'] == DRUM_PROGRAM, table['pitch'], moved)
@@ -24,7 +24,7 @@ def transpose(table: np.ndarray, semitones: int) -> np.ndarray:
 
 
 def substitute(table: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:
-    """Give each program, with `probability`, to another instrument of its family."""
+    """Give each program of a note table (n,), with `probability`, to another instrument of its family."""
     table = table.copy()
     before = table['program'].copy()
     for program in np.unique(before):
@@ -35,7 +35,7 @@ def substitute(table: np.ndarray, rng: np.random.Generator, probability: float) 
 
 
 def drop_tracks(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Leave out a random part of the instruments, never all."""
+    """Leave out a random part of the instruments of a note table (n,), never all."""
     programs = np.unique(table['program'])
     if len(programs) < 2:
         return table
@@ -44,7 +44,7 @@ def drop_tracks(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def rescale_velocity(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Play it all softer or louder, with more or less contrast."""
+    """Play a note table (n,) softer or louder, with more or less contrast."""
     table = table.copy()
     velocity = table['velocity'].astype(float)
     centre = velocity.mean()
@@ -59,7 +59,7 @@ def transposition(rng: np.random.Generator) -> int:
 
 
 def vary(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Other instruments of the family, fewer tracks, other velocities."""
+    """Give a note table (n,) other instruments of the family, fewer tracks, other velocities."""
     table = substitute(table, rng, 0.1)
     if rng.random() < 0.1:
         table = drop_tracks(table, rng)
@@ -67,6 +67,6 @@ def vary(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def augment(table: np.ndarray, rng: np.random.Generator, *, full: bool = True) -> np.ndarray:
-    """Transpose by U{-5..6} (as published); with `full` also substitute, drop tracks and rescale velocities."""
+    """Transpose a note table (n,) by U{-5..6} (as published); with `full` also `vary` it."""
     table = transpose(table, transposition(rng))
     return vary(table, rng) if full else table

@@ -69,7 +69,7 @@ class WindowSampler:
         self.cumulative[-1] = 1.0  # rounding must not leave a draw without a piece
 
     def sequence(self, rng: np.random.Generator) -> np.ndarray:
-        """One event array of at most ``length + 1`` rows (as published: ``length``, and all pieces are as likely)."""
+        """Events (n, fields), n ``length + 1`` at most (as published: ``length``, and all pieces are as likely)."""
         if self.as_published:
             return self._published(int(rng.choice(self.pieces)), rng)
         for _ in range(10):
@@ -142,7 +142,7 @@ class WindowSampler:
         return vary(transpose(table, semitones), rng), meters, begin, ends, chords
 
     def batch(self, size: int, seed: int, step: int, rank: int = 0) -> dict[str, torch.Tensor]:
-        """A padded batch: see `collate`. As published it goes on through the epochs of its rank."""
+        """A padded batch (size, time, fields): see `collate`. As published it goes through the epochs of its rank."""
         rng = np.random.default_rng([seed, step, rank])
         if self.as_published:
             places = [divmod(step * size + i, len(self.pieces)) for i in range(size)]
@@ -154,7 +154,7 @@ class WindowSampler:
 
 
 def published_pieces(data: ScoreData, pieces: np.ndarray) -> np.ndarray:
-    """Those of `pieces` (indices) that the published conversion keeps: of 50 notes in its layout or more.
+    """Those of `pieces` (indices, (n,)) that the published conversion keeps: of 50 notes in its layout or more.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def published_sequence(table: np.ndarray, encoding: Encoding, length: int, begin
 def published_windows(
     data: ScoreData, encoding: Encoding, length: int, split: str, exclude: tuple[str, ...] = ()
 ) -> list[np.ndarray]:
-    """All pieces of a split in the order of the data, their first 256 beats: what is validated on as published.
+    """Events (n, fields) of all pieces of a split in order, their first 256 beats: what is validated on as published.
 
     Raises
     ------
@@ -223,7 +223,8 @@ def fixed_windows(
     data: ScoreData, encoding: Encoding, length: int, split: str, *, per_source: int, exclude: tuple[str, ...] = (),
     told: bool = False,
 ) -> dict[str, list[np.ndarray]]:  # fmt: skip
-    """The beginning of up to `per_source` held-out pieces of each source: the same for every model.
+    """The beginning of up to `per_source` held-out pieces of each source, events (n, fields): the
+    same for every model.
 
     Pieces are taken in the order of a fixed shuffle, so that a small number is a fair sample. With `told`, for the
     described layout, all that can be told of them is: chords, parts, and which part each note belongs to.

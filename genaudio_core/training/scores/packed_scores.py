@@ -79,7 +79,7 @@ def chords_of(score: Score, facts: dict | None = None) -> np.ndarray:
 
 
 def split_by_work(works: list[str]) -> np.ndarray:
-    """0 train, 1 valid, 2 test for each piece, by the name of its work, so that adding data moves no piece.
+    """0 train, 1 valid, 2 test for each piece (n,), by the name of its work, so that adding data moves none.
 
     Small collections, which may get no held-out work that way, lend one for each split.
     """
@@ -94,7 +94,7 @@ def split_by_work(works: list[str]) -> np.ndarray:
 
 
 def fingerprints(pitch: np.ndarray, length: int = 12) -> np.ndarray:
-    """A 64-bit hash for every run of `length` notes, blind to transposition and to rhythm."""
+    """A 64-bit hash for every run of `length` notes of pitches (n,), blind to transposition and to rhythm."""
     interval = np.diff(pitch.astype(np.int64)).astype(np.uint64)
     if len(interval) < length:
         return np.empty(0, np.uint64)
@@ -106,7 +106,7 @@ def fingerprints(pitch: np.ndarray, length: int = 12) -> np.ndarray:
 
 
 def near_duplicates(pieces: list[PackedPiece], splits: np.ndarray) -> list[int]:
-    """Held-out pieces that share over 30% of their note runs with a training piece (another edition of it)."""
+    """Held-out pieces that share over 30% of their note runs with a training piece, by their splits (n,)."""
     train = [fingerprints(piece.notes['pitch']) for piece, split in zip(pieces, splits, strict=True) if split == 0]
     known = np.unique(np.concatenate(train)) if train else np.empty(0, np.uint64)
     found = []
@@ -160,7 +160,7 @@ def prepare(
 
 
 def plain(table: np.ndarray) -> np.ndarray:
-    """A note table without the column of tracks."""
+    """A note table (n,) without the column of tracks."""
     if table.dtype == NOTE_TYPE:
         return table
     result = np.empty(len(table), NOTE_TYPE)
@@ -181,7 +181,7 @@ def _tracks(table: np.ndarray) -> np.ndarray:
 
 
 def pack(pieces: list[PackedPiece], splits: np.ndarray, out: Path, skipped: list[tuple[str, str, str]]) -> dict:
-    """Write pieces with their splits (an index into `SPLITS` for each) as a data file; return the report."""
+    """Write pieces with their splits (n,), indices into `SPLITS`, as a data file; return the report."""
     from safetensors.numpy import save_file
 
     notes = np.concatenate([plain(piece.notes) for piece in pieces])
@@ -302,7 +302,7 @@ class ScoreData:
         return len(self.offset) - 1
 
     def indices(self, split: str) -> np.ndarray:
-        """Pieces of a split, by index."""
+        """The indices (n,) of the pieces of a split."""
         return np.flatnonzero(self.split == SPLITS.index(split))
 
     def n_notes(self, index: int) -> int:
@@ -311,7 +311,7 @@ class ScoreData:
     def notes(
         self, index: int, begin: int = 0, end: int | None = None, *, tracks: bool = False, as_published: bool = False
     ) -> np.ndarray:
-        """Note table of a piece (its notes `begin` to `end`, sorted by step).
+        """Note table (n,) of a piece (its notes `begin` to `end`, sorted by step).
 
         With `tracks` it is of TRACKED_NOTE_TYPE; `as_published` rounds as the published layout does.
 

@@ -54,7 +54,7 @@ class Mixture(NamedTuple):
     names: tuple[str, ...]  # instrument classes; one that plays several parts is named several times
 
     def rows(self, which: np.ndarray | slice) -> 'Mixture':
-        """Some of the notes, all of the parts."""
+        """Some of the notes, by indices (n,), and all of the parts."""
         return Mixture(self.onset[which], self.pitch[which], self.length[which], self.part[which], self.names)
 
 
@@ -92,7 +92,7 @@ def only(mixed: Mixture, parts: Sequence[int]) -> Mixture:
 
 
 def features(mixed: Mixture) -> dict[str, np.ndarray]:
-    """A model's inputs: the notes of a mixture, and its parts."""
+    """A model's inputs: the notes (n,) of a mixture, and its parts (parts,)."""
     end = mixed.onset + mixed.length
     instrument, rank, numbers = part_codes(mixed.names)
     return {
@@ -222,7 +222,7 @@ class MixtureSampler:
         return varied(mixed, rng) if self.augment else mixed
 
     def batch(self, size: int, seed: int, step: int, rank: int = 0) -> dict[str, torch.Tensor]:
-        """A padded batch: see `collate`."""
+        """A padded batch (size, time): see `collate`."""
         rng = np.random.default_rng([seed, step, rank])
         return collate([self.draw(rng) for _ in range(size)])
 

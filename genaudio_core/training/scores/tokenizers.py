@@ -65,7 +65,7 @@ class Tokenizer:
         return np.array([self.begin, *sequence, *([self.end] if end else [])], np.int64)
 
     def window(self, table: np.ndarray, length: int, *, ends: bool) -> np.ndarray:
-        """Tokens of the beginning of `table`, for sequences of `length` tokens.
+        """Tokens (n,) of the beginning of a note table (n,), for sequences of `length` tokens.
 
         MMM writes track after track, so it gets as many notes as fit with all their tracks, and always an end;
         REMI+ is simply cut.
@@ -75,7 +75,7 @@ class Tokenizer:
         return self.encode(table[:length], end=ends and len(table) <= length)
 
     def decode(self, tokens: list[int]) -> np.ndarray:
-        """Note table of tokens, sorted by step; what makes no sense to the tokenizer is left out."""
+        """Note table (n,) of tokens, sorted by step; what makes no sense to the tokenizer is left out."""
         special = {self._tokenizer[f'{word}_None'] for word in _SPECIAL}
         score = self._tokenizer.decode([token for token in tokens if token not in special])
         scale = RESOLUTION / score.ticks_per_quarter

@@ -182,7 +182,7 @@ def add_effects(audio: np.ndarray, sample_rate: int, concept: str, rng: random.R
 
 
 def level(audio: np.ndarray, loudness: float = LOUDNESS, peak: float = 0.95) -> np.ndarray:
-    """Return `audio` at the given RMS over its sounding parts, lowered further if its peak needs it."""
+    """Return `audio` (channels, samples) at the given RMS over its sounding parts, lowered if its peak needs it."""
     power = np.mean(audio**2, axis=0)
     frames = power[: len(power) // 1024 * 1024].reshape(-1, 1024).mean(axis=1) if len(power) >= 1024 else power
     sounding = frames[frames > frames.max() * 1e-4] if frames.size and frames.max() > 0 else frames
