@@ -22,24 +22,25 @@ import functools
 import importlib
 import importlib.util
 import json
-import logging
 import os
 import pkgutil
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from genaudio_core import __version__
 from genaudio_core.entry import Group, names_of
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
-from genaudio_core.files import check_targets, check_writable, leave_no_empty_folder
 from genaudio_core.help_text import example, overview, wrapped
 from genaudio_core.interruption import Stopped, signals_clean_up
 from genaudio_core.standard_streams import close_no_stream, lead_nowhere, write_anything
-from genaudio_core.tables import Setting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from genaudio_core.tables import Setting
 
 MAX_SECONDS = 366 * 24 * 3600  # that anything runs for
 MAX_MINUTES = MAX_SECONDS // 60
@@ -58,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         """As argparse does it, but no number that is typed is NaN or infinite, and what is wrong names the option."""
         if options.get('type') in (int, float):
-            options['type'] = taken(names[-1], Setting(kind=options['type']))
+            options['type'] = taken(names[-1], _setting(kind=options['type']))
         return super().add_argument(*names, **options)
 
     def _print_message(self, message: str, file: Any = None) -> None:
@@ -90,15 +91,21 @@ def number(
     callable
         Raises GenaudioError, in one line that names option and range, for everything else (NaN too).
     """
-    return taken(option, Setting(kind=float, low=low, high=high, above=above, unit=unit))
+    return taken(option, _setting(kind=float, low=low, high=high, above=above, unit=unit))
 
 
 def whole(option: str, low: int = 0, high: int = 2**31 - 1, *, unit: str = '') -> Callable[[str], int]:
     """Return an argparse type for a whole number from `low` to `high`; as `number`."""
-    return taken(option, Setting(kind=int, low=low, high=high, unit=unit))
+    return taken(option, _setting(kind=int, low=low, high=high, unit=unit))
 
 
-def taken(option: str, setting: Setting) -> Callable[[str], Any]:
+def _setting(**limits: Any) -> 'Setting':
+    from genaudio_core.tables import Setting  # not for the help alone, which is to be there at once
+
+    return Setting(**limits)
+
+
+def taken(option: str, setting: 'Setting') -> Callable[[str], Any]:
     """Return an argparse type for what a setting takes, such as a level in dB; as `number`."""
     return functools.partial(setting.check, option)
 
@@ -123,7 +130,7 @@ def threads(option: str = '--threads') -> Callable[[str], int]:
     return whole(option, 1, 1024)
 
 
-def check_outputs(args: argparse.Namespace, *names: str, files: Sequence[Path] | None = None) -> None:
+def check_outputs(args: argparse.Namespace, *names: str, files: 'Sequence[Path] | None' = None) -> None:
     """Check before anything is done that the files in the arguments `names` can be written, and are none of the others.
 
     `files` are those that they come to, where that is not what they say (several takes).
@@ -134,6 +141,10 @@ def check_outputs(args: argparse.Namespace, *names: str, files: Sequence[Path] |
         As `files.check_writable` and `files.check_targets` do.
     """
     files = [path for name in names if (path := getattr(args, name)) is not None] if files is None else files
+    from pathlib import Path
+
+    from genaudio_core.files import check_targets, check_writable
+
     written = [check_writable(path) for path in files]
     others = (value for name, value in vars(args).items() if name not in names)
     read = [one for value in others for one in (value if isinstance(value, list) else [value])]
@@ -192,17 +203,13 @@ def say(line: str) -> None:
         pass
 
 
-class _Notices(logging.Handler):
-    """Shows what the library logs, one line each."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        notice(record.getMessage())
-
-
 @contextlib.contextmanager
 def _notices_shown() -> Iterator[None]:
     """Show what our packages log as lines on stderr, whatever another library has set up; only while a command runs."""
-    handler, before = _Notices(), []
+    import logging  # not for the help alone, as above
+
+    handler, before = logging.Handler(), []
+    handler.emit = lambda record: notice(record.getMessage())
     for package in ('genaudio_core', 'bridge', 'export'):
         logger = logging.getLogger(package)
         before.append((logger, logger.handlers, logger.propagate))
@@ -296,6 +303,8 @@ def main(program: str, about: str, package: str, groups: Sequence[Group], argv: 
         return 141
     finally:
         if not done:
+            from genaudio_core.files import leave_no_empty_folder
+
             leave_no_empty_folder()
 
 

@@ -1,6 +1,5 @@
 """Faults that a person can mend, and how they are told."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -16,6 +15,8 @@ class MissingModel(GenaudioError):
 
 def did_you_mean(word: str, options: Iterable[str], *, limit: int = 3) -> str:
     """Return ``" Did you mean 'x' or 'y'?"`` for the options closest to `word`, or an empty string."""
+    import difflib  # seldom needed
+
     by_lower = {option.lower(): option for option in options}
     close = difflib.get_close_matches(word.lower(), by_lower, n=limit, cutoff=0.6)
     if not close:
