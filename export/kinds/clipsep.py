@@ -56,9 +56,18 @@ class _Masks(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, spectrum: Tensor, query: Tensor) -> Tensor:
-        """(1, 1, height, frames), (n, query_dim) -> (n, height, frames)."""
+    def forward(self, spectrum: Tensor, query: Tensor | None = None) -> Tensor:
+        """(1, 1, height, frames) and queries (n, query_dim), or labels (n,), or none, -> masks (n, height, frames)."""
+        if query is None:
+            return self.model(spectrum, None)[0]
+        if getattr(self.model.config, 'fusion', 'late') != 'late':  # the U-Net hears each query apart
+            return self.model(spectrum.expand(query.shape[0], -1, -1, -1), query[:, None])[:, 0]
         return self.model(spectrum, query[None])[0]
+
+
+def way_of_asking(model: Network) -> str:
+    """One of `models.clipsep.QUERIES`."""
+    return getattr(model.config, 'query', 'embedding')
 
 
 class ClipsepKind(Kind):
@@ -82,21 +91,22 @@ class ClipsepKind(Kind):
         else:
             height, frames = config.n_fft // 2 + 1, config.frames
         spectrum = rng.standard_normal((1, 1, height, frames)) ** 2 * 10 ** rng.uniform(-3, 2)
-        query = rng.standard_normal((2, source.config.query_dim)) / source.config.query_dim**0.5
-        return {'spectrum': torch.from_numpy(spectrum).float(), 'query': torch.from_numpy(query).float()}
+        found = {'spectrum': torch.from_numpy(spectrum).float()}
+        asked = way_of_asking(source)
+        if asked == 'label':
+            found['query'] = torch.from_numpy(rng.integers(0, config.n_labels, 2))
+        elif asked == 'embedding':
+            query = rng.standard_normal((2, config.query_dim)) / config.query_dim**0.5
+            found['query'] = torch.from_numpy(query).float()
+        return found
 
     def build(self, source: Any, options: Options) -> bytes:
-        if isinstance(source, CLIPSep) and (source.config.query != 'embedding' or source.config.fusion != 'late'):
-            raise GenaudioError(
-                'Only late fusion with embedded queries can be exported; the other kinds are for comparison.'
-            )
         if isinstance(source, BandSeparator):
             return build_bands(source, SMALL_FRAMES).SerializeToString()
         n = torch.export.Dim('queries', min=1, max=64)
-        proto = torch_to_onnx(
-            _Masks(source).eval(), self._input(source), ('spectrum', 'query'), ('masks',),
-            {'spectrum': None, 'query': {0: n}}, OPSET,
-        )  # fmt: skip
+        inputs = self._input(source)
+        shapes = {name: {0: n} if name == 'query' else None for name in inputs}
+        proto = torch_to_onnx(_Masks(source).eval(), inputs, list(inputs), ('masks',), shapes, OPSET)
         return proto.SerializeToString()
 
     def card(self, source: Any, options: Options) -> ModelCard:
@@ -132,10 +142,17 @@ class ClipsepKind(Kind):
         model = load_model(path, self.name, provider='cpu')
         d = model.card.details
         rng = np.random.default_rng(1)
-        spectrum = rng.standard_normal((1, 1, d['bands'], d['frames'])).astype(np.float32) ** 2
-        query = rng.standard_normal((3, d['query_dim'])).astype(np.float32)
-        together = np.asarray(model.session.run(None, {'spectrum': spectrum, 'query': query})[0])
-        alone = np.asarray(model.session.run(None, {'spectrum': spectrum, 'query': query[1:2]})[0])
+        asked = d['config'].get('query', 'embedding')
+        feed = {'spectrum': rng.standard_normal((1, 1, d['bands'], d['frames'])).astype(np.float32) ** 2}
+        if asked != 'none':
+            query = rng.standard_normal((3, d['query_dim'])).astype(np.float32)
+            feed['query'] = rng.integers(0, d['config']['n_labels'], 3) if asked == 'label' else query
+        together = np.asarray(model.session.run(None, feed)[0])
+        if asked == 'none':
+            if not np.isfinite(together).all():
+                raise ParityError('it makes NaN or infinite masks')
+            return {}
+        alone = np.asarray(model.session.run(None, feed | {'query': feed['query'][1:2]})[0])
         error = strays(together[1:2], alone)
         if not error <= TOLERANCE or not np.isfinite(together).all():
             raise ParityError(f'a mask depends on the other queries by {error:.2g}')

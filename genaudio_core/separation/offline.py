@@ -61,6 +61,12 @@ class Separator:
         if not 0.1 <= sharpness <= 10:
             raise GenaudioError(f'`sharpness` must be 0.1 (soft) to 10 (hard), not {sharpness:g}; 1 is balanced.')
         details = model.card.details
+        asked = details['config'].get('query', 'embedding')
+        if asked != 'embedding':
+            raise GenaudioError(
+                f'{model.path} separates {"by numbers of labels" if asked == "label" else "without a query"}, and what '
+                'is asked here are words or examples. Run it by itself (docs/onnx.md).'
+            )
         self._session = model.session
         self.card = model.card
         self.sample_rate = int(model.card.sample_rate or 44100)

@@ -331,11 +331,43 @@ def test_silence_is_no_way_out_of_the_loss():
         scaled_error_db(1e3 * silent, energy, cross, total))) < 1e-3  # fmt: skip
 
 
-def test_only_what_can_be_used_is_exported():
-    from export.kinds import Options
+def _spread(model: CLIPSep) -> CLIPSep:
+    """The same with weights large enough that masks differ."""
+    torch.manual_seed(5)
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.eval()
 
-    with pytest.raises(GenaudioError, match='late fusion'):
-        ClipsepKind().build(CLIPSep(CLIPSepConfig(**TINY, fusion='early')), Options())
+
+@pytest.mark.parametrize('settings', [
+    {'fusion': 'early'}, {'fusion': 'middle'}, {'query': 'label', 'n_labels': 5}, {'query': 'none'}, {'noise_heads': 2},
+])  # fmt: skip
+def test_every_published_variant_is_exported(settings, tmp_path, capsys):
+    """Masks of the file are torch's for one query, and for three; what is not asked by words is no `Separator`."""
+    from export.kinds import Options
+    from genaudio_core.inference.model_card import write_model
+    from genaudio_core.inference.session import load_model
+    from genaudio_core.separation.offline import Separator
+
+    model = _spread(CLIPSep(CLIPSepConfig(**TINY | settings)))
+    kind, path, options = ClipsepKind(), tmp_path / 'v.onnx', Options()
+    write_model(path, kind.build(model, options), kind.card(model, options))
+    assert kind.check(model, path, options)['parity'] < 1e-4
+    session = load_model(path, 'clipsep', provider='cpu').session
+    c = model.config
+    spectrum = torch.rand(1, 1, c.n_fft // 2 + 1, c.frames) * 3
+    for n in (1, 3):
+        query = {'label': torch.arange(n), 'none': None, 'embedding': torch.randn(n, c.query_dim)}[c.query]
+        with torch.inference_mode():  # as in training, one query after another
+            expected = model(spectrum, None if query is None else query[None])[0]
+        feed = {'spectrum': spectrum.numpy()} | ({} if query is None else {'query': query.numpy()})
+        assert_allclose(session.run(None, feed)[0], expected, atol=1e-4)
+        assert expected.std() > 1e-3
+    if c.query == 'embedding':
+        assert Separator.load(path).query_dim == c.query_dim
+    else:
+        with pytest.raises(GenaudioError, match=r'onnx\.md'):
+            Separator.load(path)
 
 
 @pytest.mark.slow
