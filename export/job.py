@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from export.explained import reading
 from export.kinds import Options, ParityError, find_kind, strays
 from export.manifest import Job
 from export.up_to_date import note, tool_versions
@@ -23,6 +24,7 @@ from genaudio_core.inference.model_card import (
     write_model,
 )
 
+READING_KEY = 'reading'  # of a card's details: what the graph's inputs and outputs are
 WEIGHT_TOLERANCE = 1e-4  # relative; folding weights together rounds differently from version to version
 RECORDED_FACTOR, RECORDED_FLOOR = 30.0, 2e-5  # inputs are drawn anew, and machines add up in other orders
 
@@ -67,6 +69,7 @@ def export(job: Job, source_hash: str, source: Any = None) -> Result:
     card = kind.card(source, options)
     if training := training_of(job.checkpoint):
         card = replace(card, details={**card.details, 'training': training})
+    card = replace(card, details={**card.details, READING_KEY: reading(card)})
     card = replace(
         card, name=job.name, variant=job.variant, target=job.target, licence=job.licence,
         training_data=job.training_data, source_hash=source_hash, tools=tool_versions(),
@@ -99,7 +102,9 @@ def _as_before(job: Job, new: ModelFile) -> ModelFile | None:
 
     def plain(model: ModelFile) -> tuple[bytes, dict[str, Any]]:
         measured = {name: model.card.metrics.get(name) for name in job.measured}
-        card = replace(model.card, source_hash='', tools={}, metrics=measured)
+        # How the graph is read follows from the graph: it comes into the file when the weights change.
+        details = {name: value for name, value in model.card.details.items() if name != READING_KEY}
+        card = replace(model.card, source_hash='', tools={}, metrics=measured, details=details)
         return without_card(model.data), json.loads(card.to_json())
 
     return old if plain(old) == plain(new) else None
@@ -150,7 +155,7 @@ def verify(path: Path, job: Job | None) -> Result:
         source = kind.load(job.checkpoint)
         metrics = kind.check(source, path, options)
         _check_recorded(metrics, card.metrics, card.variant)
-        metrics['weights'] = _compare_weights(path.read_bytes(), kind.build(source, options))
+        metrics['weights'] = compare_weights(weights_of(path.read_bytes()), weights_of(kind.build(source, options)))
         state = 'verified'
     else:
         metrics, state = kind.check_alone(path), 'not compared'
@@ -180,21 +185,22 @@ def _check_recorded(found: dict[str, Any], recorded: dict[str, Any], variant: st
         )
 
 
-def _compare_weights(data: bytes, built: bytes) -> float:
-    """Largest relative difference of the weights of two serialised graphs, those of one name compared.
+def weights_of(data: bytes) -> dict[str, np.ndarray]:
+    """The weights of a serialised graph by their names."""
+    import onnx
+    from onnx import numpy_helper
+
+    return {w.name: numpy_helper.to_array(w) for w in onnx.load_model_from_string(data).graph.initializer}
+
+
+def compare_weights(ours: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    """Largest relative difference of the weights of two graphs, those of one name compared.
 
     Raises
     ------
     ParityError
         If one differs by more than rounding, or a weight of one is missing in the other.
     """
-    import onnx
-    from onnx import numpy_helper
-
-    ours, expected = (
-        {w.name: numpy_helper.to_array(w) for w in onnx.load_model_from_string(raw).graph.initializer}
-        for raw in (data, built)
-    )
     if ours.keys() != expected.keys():
         name = sorted(ours.keys() ^ expected.keys())[0]
         raise ParityError(f"its weights are not those that its checkpoint gives ('{name}' is in one alone)")

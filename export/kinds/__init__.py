@@ -50,7 +50,7 @@ def strays(got: Any, expected: Any, *, relative: bool = False) -> float:
     if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
         return float('inf')
     worst = float(np.abs(got - expected).max(initial=0.0))
-    return worst / max(float(np.abs(expected).max(initial=0.0)), 1e-6) if relative else worst
+    return worst / max(float(np.abs(expected).max(initial=0.0)), 1e-30) if relative else worst
 
 
 @dataclass(frozen=True)
