@@ -20,15 +20,15 @@ query = InferenceSession(f'{folder}/query-text.onnx').run(None, {'ids': ids})[0]
 with wave.open(source) as file:
     sound = np.frombuffer(file.readframes(file.getnframes()), '<i2').reshape(-1, file.getnchannels()).T / 32768
 window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N) / N)
-padded = np.pad(sound, ((0, 0), (N // 2, N // 2 + FRAMES * HOP)))
+padded = np.pad(sound, ((0, 0), (N // 2, N // 2)))
 spectrum = np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, N, axis=1)[:, ::HOP] * window).swapaxes(1, 2)
-spectrum = spectrum[:, :, : spectrum.shape[2] // FRAMES * FRAMES]  # channels, bins, frames: whole windows of the model
+count = spectrum.shape[2]  # frames; it is channels, bins, frames
 place = np.log(50 * np.linspace(-1, 1, N // 2 + 1) + 51) / np.log(101) * (BANDS - 1)  # of each bin among the bands
 spread = np.maximum(1 - abs(place[:, None] - np.arange(BANDS)), 0)  # bins, bands
-energy = np.float32(spread.T @ (abs(spectrum) ** 2).mean(0))[None, None]
+energy = np.pad(np.float32(spread.T @ (abs(spectrum) ** 2).mean(0)), ((0, 0), (0, -count % FRAMES)))[None, None]
 session = InferenceSession(f'{folder}/separator.onnx')
 feeds = [{'spectrum': energy[..., i : i + FRAMES], 'query': query} for i in range(0, energy.shape[3], FRAMES)]
-mask = np.concatenate([session.run(None, feed)[0][0] for feed in feeds], axis=1) ** 0.9  # the card's mask_power
+mask = np.concatenate([session.run(None, feed)[0][0] for feed in feeds], axis=1)[:, :count] ** 0.9  # mask_power
 frames = np.fft.irfft((spectrum * (spread @ mask)).swapaxes(1, 2)) * window
 out, weight = np.zeros_like(padded), np.full(padded.shape[1], 1e-8)
 for i, place in enumerate(range(0, frames.shape[1] * HOP, HOP)):
