@@ -145,7 +145,7 @@ class Setting:
             try:
                 self.valid(found)
             except GenaudioError as error:
-                raise GenaudioError(f'{name}: {error}') from None
+                raise GenaudioError(f'{name}: {" ".join(str(error).split())}') from None
         return found
 
     def _number(self, value: Any) -> int | float | None:
