@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import check_readable
 from genaudio_core.models.mmt import MMT, MMTConfig
 from genaudio_core.music.layouts import MMT as ENCODING
 
@@ -46,10 +47,9 @@ def read_pt(path: Path) -> dict[str, Tensor]:
     GenaudioError
         If it is missing, damaged, or holds anything but tensors by name.
     """
+    check_readable(path, 'checkpoint')
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError:
-        raise GenaudioError(f'The checkpoint {path} does not exist.') from None
     except Exception as error:  # zip, pickle and torch errors of many types
         line = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise GenaudioError(f'{path} cannot be read as a checkpoint of weights: {line}') from None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import check_readable
 from genaudio_core.models.arranger.published import EMBEDDING, N_DURATIONS, PublishedArranger, PublishedConfig
 
 PARTS = {
@@ -37,8 +38,7 @@ def read_hdf5(path: Path) -> tuple[str, list[np.ndarray]]:
         import h5py
     except ImportError:
         raise GenaudioError('Reading .hdf5 needs h5py: pip install "genaudio[train]".') from None
-    if not path.exists():
-        raise GenaudioError(f'The checkpoint {path} does not exist.')
+    check_readable(path, 'checkpoint')
     try:
         with h5py.File(path) as file:
             names = [_text(name) for name in np.asarray(file.attrs['layer_names'])]

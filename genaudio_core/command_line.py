@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
             file.write(message)
 
     def error(self, message: str):
-        self.exit(2, f'error: {message}. See: {self.prog} --help\n')
+        self.exit(2, f'error: {printable(message)}. See: {self.prog} --help\n')
 
 
 def number(
@@ -130,10 +130,13 @@ def threads(option: str = '--threads') -> Callable[[str], int]:
     return whole(option, 1, 1024)
 
 
-def check_outputs(args: argparse.Namespace, *names: str, files: 'Sequence[Path] | None' = None) -> None:
+def check_outputs(
+    args: argparse.Namespace, *names: str, files: 'Sequence[Path] | None' = None, folders: 'Sequence[str]' = ()
+) -> None:
     """Check before anything is done that the files in the arguments `names` can be written, and are none of the others.
 
-    `files` are those that they come to, where that is not what they say (several takes).
+    `files` are those that they come to, where that is not what they say (several takes). `folders` are the names of
+    arguments that are folders to write into: they are made later.
 
     Raises
     ------
@@ -146,6 +149,8 @@ def check_outputs(args: argparse.Namespace, *names: str, files: 'Sequence[Path] 
     from genaudio_core.files import check_targets, check_writable
 
     written = [check_writable(path) for path in files]
+    written += [path for name in folders if (path := getattr(args, name)) is not None]
+    names += tuple(folders)
     others = (value for name, value in vars(args).items() if name not in names)
     read = [one for value in others for one in (value if isinstance(value, list) else [value])]
     _options.setdefault('targets', _options.get(names[0], names[0].upper()))  # what the library calls them
@@ -188,6 +193,15 @@ def as_options(text: str) -> str:
     return _ARGUMENT.sub(option, text)
 
 
+# In a name they would break the line, or tell the terminal what to do. The lines of a list begin with two spaces.
+_CONTROL = re.compile(r'[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]|\n(?!  )')
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters as ``\\n`` or ``\\x1b``, as they may be in the name of a file."""
+    return _CONTROL.sub(lambda found: found[0].encode('unicode_escape').decode(), text)
+
+
 def notice(text: str) -> None:
     """Tell the person something that is neither a result nor an error (on stderr), in terms of the command line."""
     say(as_options(text))
@@ -196,7 +210,7 @@ def notice(text: str) -> None:
 def say(line: str) -> None:
     """Print `line` on stderr. Where that takes nothing, the line is lost, and nothing else."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
     except BrokenPipeError:  # its reader is gone for good
         lead_nowhere(sys.stderr)
     except OSError:  # a log on a full disk, say, and there may be room again
@@ -258,7 +272,7 @@ _NO_MEMORY = re.compile(r"can't allocate memory|out of memory|failed to allocate
 def _tell_error(text: str) -> None:
     """Show the one line of an error; where a full disk or a terminal that is gone takes it, it is lost."""
     try:
-        print(f'error: {text}', file=sys.stderr, flush=True)
+        print(f'error: {printable(text)}', file=sys.stderr, flush=True)
     except BrokenPipeError:
         raise
     except OSError:

@@ -115,13 +115,17 @@ def check_readable(path: str | Path, what: str = 'file') -> Path:
     Raises
     ------
     GenaudioError
-        If there is none, or it is a folder, or the name is none.
+        If there is none, or it is a folder, a pipe or a device, or the name is none.
     """
     path = Path(path)
     try:
         if path.is_file():
             return path
-        why = f'{path} is a folder, not a {what}.' if path.is_dir() else f'There is no {what} {path}.'
+        why = f'There is no {what} {path}.'
+        if path.is_dir():
+            why = f'{path} is a folder, not a {what}.'
+        elif path.exists():  # a device has no end, and a pipe may never begin
+            why = f'{path} is a pipe or a device, not a {what}; save what it gives to a file first.'
     except (OSError, ValueError) as error:
         why = f'There is no {what} {path}: {getattr(error, "strerror", None) or error}.'
     raise GenaudioError(why)
@@ -188,7 +192,10 @@ def read_arrays(path: str | Path, what: str) -> 'dict[str, np.ndarray]':
     except OSError as error:
         raise GenaudioError(f'Cannot read {path}: {error.strerror or error}.') from error
     except (ValueError, LookupError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise GenaudioError(f'{path} is not a {what} (.npz), or it is damaged ({one_line(error)}).') from error
+        why = one_line(error)
+        if 'pickle' in why:  # what numpy advises then is no advice
+            why = 'it holds something else than arrays'
+        raise GenaudioError(f'{path} is not a {what} (.npz), or it is damaged ({why}).') from error
 
 
 WRITER_SECONDS = 5.0  # for somebody to begin to write into a pipe with a name

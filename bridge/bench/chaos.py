@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from bridge.bench.chaos_run import run_chaos  # not while the command line is built
+    from bridge.musicians.choose import model_path
+    from genaudio_core.inference.model_card import read_card
 
     began = time.monotonic()
+    if (path := model_path(args.model)) is not None:
+        read_card(path)  # a daemon that cannot load it would be one fault after the other
     result = run_chaos(args.minutes, args.seed, args.model, args.server)
     return result | {'seconds': round(time.monotonic() - began, 1)}

@@ -1,6 +1,7 @@
 """The stage of a chaos run: a JACK server, the real daemon in a terminal, keys that play and a witness at the wire."""
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -35,7 +36,7 @@ tempo = {tempo}
 mode = "{mode}"
 thru = {thru}
 [music]
-model = "{model}"
+model = {model}
 density = {density}
 [[parts]]
 instrument = "strings"
@@ -185,7 +186,7 @@ class Stage:
         pick = self.rng.choice
         self.preset.write_text(PRESET.format(
             tempo=pick((70, 120, 180)), mode=pick(('free', 'free', 'arrange', 'accompany', 'respond', 'take_over')),
-            thru=pick(('true', 'false')), model=self.model, density=round(self.rng.random(), 2),
+            thru=pick(('true', 'false')), model=json.dumps(self.model), density=round(self.rng.random(), 2),
         ))  # fmt: skip
 
     def osc(self, address: str, *values: float | str) -> None:

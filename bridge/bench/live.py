@@ -37,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from bridge.musicians.choose import model_path
+    from genaudio_core.inference.model_card import read_card
+
     began = time.monotonic()
+    if (path := model_path(args.model)) is not None:
+        read_card(path)  # the engine's process would not come up
     result = bench_live(
         args.minutes, args.tempo, args.tracks, args.jitter_ms / 1000, args.backend, args.model, args.seed
     )

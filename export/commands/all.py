@@ -8,6 +8,7 @@ from export.batch import export_all, report
 from export.manifest import read_manifest
 from genaudio_core.command_line import whole
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.files import check_targets
 
 HELP = (
     'Export every model of a manifest. Files that are up to date are skipped; one that fails does not stop the others.'
@@ -32,4 +33,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if only:
         jobs = [job for job in jobs if job.name in only]
         faults = [fault for fault in faults if fault.label in only]
+    for job in jobs:
+        check_targets([job.output], [args.manifest, job.checkpoint])
     return report(export_all(jobs, faults, workers=args.workers, force=args.force), as_json=args.json)

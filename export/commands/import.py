@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     weights = output.with_suffix('.safetensors')
     check_writable(output)
     check_writable(weights)
-    check_targets([output], filter(None, [args.checkpoint, args.held_out]))
+    check_readable(args.checkpoint, 'checkpoint')
+    check_targets([output, weights], filter(None, [args.checkpoint, args.held_out]))
     if args.held_out:
         check_readable(args.held_out, 'data file')
     job = Job(

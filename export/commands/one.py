@@ -35,6 +35,8 @@ def add_job_arguments(parser: argparse.ArgumentParser, licence: str = '') -> Non
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     find_kind(args.kind)
+    if args.checkpoint.exists():
+        check_readable(args.checkpoint, 'checkpoint')  # its hash would wait for a pipe, or have no end
     check_targets([args.output], filter(None, [args.checkpoint, args.held_out]))
     if args.held_out:
         check_readable(args.held_out, 'data file')

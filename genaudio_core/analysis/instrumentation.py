@@ -13,6 +13,7 @@ from genaudio_core.arranging.assigning import Costs, Lines, assign
 from genaudio_core.arranging.baselines import closest, commonest, fit_zones, zones
 from genaudio_core.arranging.part_model import PartModel
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import read_arrays
 from genaudio_core.score.notes import Track
 from genaudio_core.training.scores.packed_scores import ScoreData
 from genaudio_core.training.scores.part_batches import Mixture, mixture
@@ -40,13 +41,12 @@ def pieces_of_notes(path: Path) -> dict[str, list[Mixture]]:
     """
     found: dict[str, list[Mixture]] = {}
     try:
-        with np.load(path) as arrays:
-            for name in arrays.files:
-                rows = np.asarray(arrays[name])[:LONGEST].astype(np.int64)
-                ensemble = GROUPS[name.split('/')[0]]
-                one = Mixture(rows[:, 0] / 24, rows[:, 1], rows[:, 2] / 24, rows[:, 3], ENSEMBLES[ensemble])
-                found.setdefault(ensemble, []).append(one)
-    except (OSError, ValueError, KeyError, IndexError) as error:
+        for name, array in read_arrays(path, 'table of notes').items():
+            rows = array[:LONGEST].astype(np.int64)
+            ensemble = GROUPS[name.split('/')[0]]
+            one = Mixture(rows[:, 0] / 24, rows[:, 1], rows[:, 2] / 24, rows[:, 3], ENSEMBLES[ensemble])
+            found.setdefault(ensemble, []).append(one)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
         raise GenaudioError(f'{path} holds no notes of {", ".join(GROUPS)} to judge by ({error}).') from None
     return found
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from genaudio_core.command_line import threads, whole
+from genaudio_core.command_line import check_outputs, threads, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import make_folder
 
@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.training.scores.packed_scores import ScoreData
 
     limit_threads(args.threads)
+    check_outputs(args, folders=['out'])
     model, _ = load_mmt(args.model)
     length = min(args.length, model.config.context)
     windows = fixed_windows(ScoreData(args.data), model.config.layout, length, args.split, per_source=args.pieces)

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> dict:
     from genaudio_core.training.sounds.packed_clips import SoundSet
 
     limit_threads(args.threads)
-    check_outputs(args, 'report')
+    check_outputs(args, 'report', folders=['out'])
     sounds = SoundSet(args.sounds)
     plan = Plan(ways=tuple(args.ways.split(',')), batch=args.batch, frames=args.frames, width=args.width,
                 film=args.film, optimizer=args.optimizer, rate=args.rate, loss=args.loss,

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> dict | None:
 
     if args.save and not args.samples:
         raise GenaudioError('--save keeps what is made, and --samples 0 makes nothing: leave one of them out.')
-    check_outputs(args, 'out')
+    check_outputs(args, 'out', folders=['save'])
     if args.save:
         make_folder(args.save)
     data = ScoreData(args.data)

@@ -27,12 +27,11 @@ def run(args: argparse.Namespace) -> dict:
         pieces_of_notes,
     )
     from genaudio_core.arranging.part_model import PartModel
-    from genaudio_core.command_line import notice
-    from genaudio_core.files import check_writable, find_model
+    from genaudio_core.command_line import check_outputs, notice
+    from genaudio_core.files import atomic_write, find_model
     from genaudio_core.training.scores.packed_scores import ScoreData
 
-    if args.out:
-        check_writable(args.out)
+    check_outputs(args, 'out')
     model, data = PartModel.load(find_model(args.model)), ScoreData(args.data)
     wanted = [name for name, parts in ENSEMBLES.items() if not model.is_published or len(parts) == len(model.own_parts)]
     if args.notes:
@@ -47,6 +46,7 @@ def run(args: argparse.Namespace) -> dict:
             f'crossings {row["crossings"]:5.2f}%  ({row["pieces"]} pieces, {row["notes"]} notes)'
         )
     if args.out:
-        args.out.write_text(json.dumps(rows, indent=1) + '\n')
+        with atomic_write(args.out) as temporary:
+            temporary.write_text(json.dumps(rows, indent=1) + '\n')
     return {'rows': len(rows), 'best': {row['ensemble']: round(max(
         one['accuracy'] for one in rows if one['ensemble'] == row['ensemble']), 2) for row in rows}}  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command_line import notice, threads, whole
+from genaudio_core.command_line import check_outputs, notice, threads, whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import find_model, make_folder
 from genaudio_core.inference.model_card import read_card
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     names = _chosen(args.prompts, [prompt.name for prompt in prompts], 'prompt')
     if args.copies and not args.data:
         raise GenaudioError('--copies searches the music of --data: give its file.')
+    check_outputs(args, folders=['rolls', 'keep'])
     model = str(find_model(args.model).resolve()) if args.model else ''
     if model:
         read_card(model)

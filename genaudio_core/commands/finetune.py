@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from genaudio_core.command_line import number, whole
+from genaudio_core.command_line import check_outputs, number, whole
 from genaudio_core.training.loops.arguments import add_process_arguments, add_run_arguments
 
 HELP = (
@@ -33,4 +33,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict:
     from genaudio_core.training.fit.finetune import finetune
 
+    check_outputs(args, folders=['out'])
     return finetune(args)

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 
+from genaudio_core.command_line import check_outputs
 from genaudio_core.help_text import example, wrapped
 
 HELP = 'Train a model from prepared data; a run that was stopped continues where it was.'
@@ -38,4 +39,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
+    check_outputs(args, folders=['out'])
     return args.trainer.run(args)

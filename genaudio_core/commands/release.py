@@ -1,12 +1,12 @@
 """`genaudio-train release`: the best weights of a run as a compact checkpoint, to be exported and shipped."""
 
 import argparse
-import json
 import platform
 from pathlib import Path
 
 from genaudio_core.command_line import check_outputs
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import check_targets, read_json
 
 HELP = 'Pack the best weights of a run, in half precision, with what a model card needs.'
 EXAMPLE = 'genaudio-train release runs/live -o presets/models/live.safetensors --note "2 cores, 100 minutes"'
@@ -27,10 +27,14 @@ def run(args: argparse.Namespace) -> dict:
     if not args.run.exists():
         raise GenaudioError(f'No run folder at {args.run}.')
     checkpoint = args.run / 'best.safetensors' if args.run.is_dir() else args.run
+    check_targets([args.out], [checkpoint])
     weights, config, info = read_checkpoint(checkpoint)
     settings = checkpoint.parent / 'config.json'
+    told = read_json(settings, 'table of settings') if settings.exists() else {}
+    if not isinstance(told, dict):
+        raise GenaudioError(f'{settings} is not a table of settings.')
     info |= {
-        'settings': json.loads(settings.read_text()) if settings.exists() else {},
+        'settings': told,
         'hardware': args.note or f'{platform.processor() or platform.machine()}, torch {torch.__version__}',
     }
     halved = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}

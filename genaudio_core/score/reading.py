@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mido
+from mido.messages.messages import SysexData
 from mido.midifiles.meta import UnknownMetaMessage, build_meta_message
 
 from genaudio_core.files import atomic_write, read_bytes
@@ -207,7 +208,9 @@ class _Reader:
                 if status == 0xB0 and (data[1] == 120 or data[1] >= 123):
                     self._silence(channel, tick, sounding, close)
             elif data[0] == smf.SYSEX and data[-1] == 0xF7 and data[1:-1].isascii():
-                loose.append((chunk, i, tick, None, mido.Message('sysex', data=data[1:-1])))
+                message = mido.Message('sysex')
+                vars(message)['data'] = SysexData(data[1:-1])  # mido would look at each of a million bytes once more
+                loose.append((chunk, i, tick, None, message))
             elif data[0] == smf.META:
                 beat = (tick + start) / unit
                 if data[1] == smf.PORT:

@@ -74,6 +74,8 @@ class Shown(io.RawIOBase):
 def links_of(path: str | Path) -> list[Link]:
     """Return the streams of a file, in their order; one that is the whole file where it is of another container.
 
+    There are none where it begins like MPEG and is not: a decoder would print what it thinks of that.
+
     Raises
     ------
     OSError
@@ -95,7 +97,7 @@ def links_of(path: str | Path) -> list[Link]:
         # Films and m4a hold what looks like MPEG here and there.
         if magic != b'\x1a\x45\xdf\xa3' and data[begin + 4 : begin + 8] != b'ftyp' and (links := _mpeg(data, begin)):
             return links
-        return [Link(0, len(data))]
+        return [] if data[begin : begin + 2] >= b'\xff\xe0' else [Link(0, len(data))]
 
 
 def foreign_kind(path: str | Path) -> str:
@@ -106,16 +108,19 @@ def foreign_kind(path: str | Path) -> str:
         return 'MPEG-4 (m4a, mp4)'
     if head[:4] in (b'RIFF', b'RIFX', b'RF64') and head[8:12] == b'WAVE':
         return 'a damaged wav, or of a coding'
+    if head[:4] == b'RIFF' and head[8:12] == b'RMID':
+        return MIDI
     if head[:2] in (b'\xff\xf1', b'\xff\xf9'):
         return 'AAC'
     return next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), '')
 
 
+MIDI = 'MIDI (notes, no sound)'
 _FOREIGN = {
     b'\x30\x26\xb2\x75': 'Windows Media (wma)', b'\x1a\x45\xdf\xa3': 'Matroska (mka, webm)', b'wvpk': 'WavPack (wv)',
     b'MAC ': "Monkey's Audio (ape)", b'TTA1': 'True Audio (tta)', b'\x0b\x77': 'AC-3', b'#!AMR': 'AMR', b'DSD ': 'DSD',
     b'FRM8': 'DSD', b'MP+': 'Musepack (mpc)', b'MPCK': 'Musepack (mpc)', b'OggS': 'Ogg of a coding',
-    b'MThd': 'MIDI (notes, no sound)', b'\x00\x00\x01\xba': 'an MPEG film', b'FLV': 'a Flash film',
+    b'MThd': MIDI, b'\x00\x00\x01\xba': 'an MPEG film', b'FLV': 'a Flash film',
     b'RIFF': 'a film or another RIFF file',
 }  # fmt: skip
 
@@ -126,6 +131,17 @@ def _after_id3(data: mmap.mmap, at: int) -> int:
         size = functools.reduce(lambda total, byte: total << 7 | byte & 0x7F, data[at + 6 : at + 10], 0)
         at += 10 + size + (10 if data[at + 5] & 0x10 else 0)
     return min(at, len(data))
+
+
+def _before_tags(data: mmap.mmap) -> int:
+    """The byte where tags of ID3v1 and APE at the end of the file begin; its length where there are none."""
+    stop = len(data)
+    if data[stop - 128 : stop - 125] == b'TAG':
+        stop -= 128
+    if data[stop - 32 : stop - 24] == b'APETAGEX':
+        size, _, flags = struct.unpack_from('<III', data, stop - 20)
+        stop -= size + 32 * (flags >> 31)
+    return max(stop, 0)
 
 
 # --- RIFF and AIFF ---------------------------------------------------------------------------------------------------
@@ -156,7 +172,7 @@ def _wave(data: mmap.mmap, begin: int) -> list[Link]:
     """Every data chunk is a link. What lies before it may have wrong lengths, or lack the byte that makes it even."""
     order = '>' if data[begin : begin + 4] == b'RIFX' else '<'
     at, block, linear, wide, promised, at_most = begin + 12, 1, False, None, None, None
-    layout, fact, odd, adpcm = b'', 0, False, False
+    layout, fact, odd, early, adpcm = b'', 0, False, False, False
     found: list[Link] = []
 
     def head(n: int) -> bytes:
@@ -178,6 +194,8 @@ def _wave(data: mmap.mmap, begin: int) -> list[Link]:
             adpcm = kind in (2, 0x11) and len(layout) >= 20
         elif name == b'fact' and size >= 4 and at + 12 <= len(data):
             (fact,) = struct.unpack_from(order + 'I', data, at + 8)
+        elif name != b'data' and not layout:
+            early = True  # a decoder may not look behind it for what the sound is like
         elif name == b'data':
             there = len(data) - at - 8
             said = wide if wide is not None and size == 0xFFFFFFFF else size
@@ -208,7 +226,7 @@ def _wave(data: mmap.mmap, begin: int) -> list[Link]:
             unpadded = _named(data, at) and (data[at : at + 4] in _CHUNKS or not _named(data, at + 1))
             odd = odd or (unpadded and not found)
             at += 0 if unpadded else 1
-    if len(found) > 1 or (found and odd):
+    if len(found) > 1 or (found and (odd or (linear and early))):
         return found
     return [Link(0, len(data), promised=promised, at_most=at_most)]
 
@@ -322,7 +340,7 @@ def _flac(data: mmap.mmap, begin: int) -> list[Link]:
     while (found := data.find(mark, starts[-1] + 42)) >= 0:
         starts.append(found)
     links = []
-    for start, stop in zip(starts, [*starts[1:], len(data)], strict=True):
+    for start, stop in zip(starts, [*starts[1:], _before_tags(data)], strict=True):
         total = int.from_bytes(data[start + 18 : start + 26], 'big') & ((1 << 36) - 1)
         links.append(Link(start, stop, promised=total))
     return links

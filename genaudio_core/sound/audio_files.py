@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.sound.audio_containers import Link, Shown, foreign_kind, links_of
+from genaudio_core.sound.audio_containers import MIDI, Link, Shown, foreign_kind, links_of
 
 READABLE = (
     '.wav', '.flac', '.ogg', '.mp3', '.aiff', '.aif', '.aifc', '.oga', '.opus', '.w64', '.rf64', '.caf', '.au',
@@ -137,7 +137,7 @@ class AudioReader:
             whole = whole and not path.suffix.lower().startswith('.mp')
             for link in links:
                 self._files.append(_decoder(path, link, whole))
-        except Exception as error:  # libsndfile has an error of its own
+        except Exception as error:  # libsndfile has an error of its own; or there is no link
             if self._files:  # what follows the first stream may be anything
                 self._links = links[: len(self._files)]
                 return
@@ -150,6 +150,8 @@ class AudioReader:
                 'no audio that is understood (wav, flac, ogg, opus, mp3, aiff); if it is sound, convert it first, such '
                 'as by ffmpeg.'
             )
+        if kind == MIDI:
+            return f'it is {kind}. genaudio compose makes it sound: give it a script with one row, Music, {path.name}.'
         name = f'{path.stem}.wav' if path.suffix.lower() != '.wav' else f'{path.stem}-converted.wav'
         how = f'Convert it first: ffmpeg -i {shlex.quote(path.name)} {shlex.quote(name)}'
         return f'it is {kind} that is not read. {how}'
@@ -408,8 +410,12 @@ class AudioWriter:
             over = np.abs(block)
             self._clipped += int(np.count_nonzero(over > 1 + 1e-4))
             self._peak = max(self._peak, float(over.max()))
+        # A first block with as many samples as channels could lie either way round, for all that pedalboard knows.
+        parts = [block] if block.shape[0] != block.shape[1] else [block[:, :1].copy(), block[:, 1:].copy()]
         try:
-            self._file.write(block)
+            for part in parts:
+                if part.size:
+                    self._file.write(part)
         except (OSError, RuntimeError) as error:
             raise GenaudioError(f'{self._fault(error)} Is the disk full?') from error
         self._written += block.shape[1]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import check_readable
 from genaudio_core.score.notes import Score
 
 SAMPLE_RATE = 44100
@@ -78,7 +79,7 @@ def check_font(path: Path) -> Path:
     """
     parts = []
     try:
-        with open(path, 'rb') as file:
+        with open(check_readable(path, 'SoundFont'), 'rb') as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(12)
             while len(chunk := file.read(12)) == 12:

@@ -166,7 +166,7 @@ def test_no_checkpoint_at_all(tmp_path, content):
     (tmp_path / 'x.pt').write_bytes(content)
     with pytest.raises(GenaudioError, match='cannot be read as a checkpoint'):
         load_published_mmt(tmp_path / 'x.pt')
-    with pytest.raises(GenaudioError, match='does not exist'):
+    with pytest.raises(GenaudioError, match='There is no checkpoint'):
         load_published_mmt(tmp_path / 'none.pt')
 
 

@@ -219,13 +219,6 @@ def test_the_file_goes_to_stdout_and_every_word_to_stderr(capsysbinary, tmp_path
     assert json.loads(err)['out'] == '-'
 
 
-def test_the_output_may_be_the_input(capsys, tmp_path, model):
-    path = tmp_path / 'in.mid'
-    path.write_bytes(RICH)
-    assert main(['continue', str(path), '-o', str(path), '--beats', '2', '--model', model]) == 0
-    assert is_within(smf.parse(RICH).tracks[3].events, smf.parse(path.read_bytes()).tracks[3].events)
-
-
 # --- the same in the library: a score that was read is an edit of its file
 
 

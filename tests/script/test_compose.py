@@ -323,7 +323,7 @@ def test_missing_engines_are_faults_of_their_rows(tmp_path):
     assert 'Cannot read' in Recordings(renderer).fault(Row(1, EFFECT, file=tmp_path / 'a.wav'))
     (tmp_path / 'x.sf2').write_text('no font')
     assert 'is not a SoundFont' in FontRenderer(tmp_path / 'x.sf2').fault()
-    assert 'Cannot read the SoundFont' in FontRenderer(tmp_path / 'gone.sf2').fault()
+    assert 'There is no SoundFont' in FontRenderer(tmp_path / 'gone.sf2').fault()
 
 
 # --- what passes --check can be made ---

@@ -170,6 +170,13 @@ def test_a_cut_mp3_is_told(tmp_path, capfd):
     assert capfd.readouterr().err == ''  # the decoder says nothing of its own
 
 
+def test_a_cut_mp3_without_a_header_is_told(tmp_path):
+    data = mp3(3 * RATE)[first_frame(mp3()) :]
+    audio, told, _ = read(tmp_path, data[: len(data) // 2 + 7])
+    assert RATE < audio.shape[1] < 2 * RATE
+    assert len(told) == 1 and 'the rest is missing' in told[0]
+
+
 @pytest.mark.parametrize('pictures', [1, 2])
 def test_what_is_not_sound_in_an_mp3_is_left_out(tmp_path, pictures):
     whole = read(tmp_path, mp3())[0]

@@ -103,3 +103,12 @@ def test_what_is_out_of_phase_is_not_silent_in_mono():
     assert np.array_equal(to_mono(x[None]), x) and np.array_equal(to_mono(x), x)
     assert np.array_equal(to_mono(np.stack([0.5 * x, -x, 0.5 * x])), -x)
     assert_allclose(to_mono(noise(2, 5000)), noise(2, 5000).mean(axis=0), atol=1e-7)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3])
+@pytest.mark.parametrize('n', [1, 2, 3, 4])
+@pytest.mark.parametrize('suffix', ['.wav', '.flac', '.aiff'])
+def test_a_sound_of_a_few_samples_is_written(tmp_path, channels, n, suffix):
+    audio = np.linspace(-0.5, 0.5, channels * n, dtype=np.float32).reshape(channels, n)
+    write_audio(tmp_path / f'x{suffix}', audio, 44100)
+    assert np.abs(read_audio(tmp_path / f'x{suffix}') - audio).max() < 1e-6

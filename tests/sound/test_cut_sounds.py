@@ -22,6 +22,7 @@ KINDS = {
     'rf64': ('RF64', 'PCM_16'), 'aiff': ('AIFF', 'PCM_24'), 'au': ('AU', 'PCM_16'), 'caf': ('CAF', 'PCM_16'),
     'flac': ('FLAC', 'PCM_16'), 'ogg': ('OGG', 'VORBIS'), 'mp3': ('', ''),
 }  # fmt: skip
+PACKED = ('flac', 'ogg', 'mp3')
 SECONDS = 3
 
 
@@ -49,7 +50,8 @@ def test_a_sound_that_is_cut_off_at_any_byte_is_what_is_there_and_says_what_is_m
     try:
         audio = read_audio(path, on_notice=told.append)
     except GenaudioError as error:
-        assert '\n' not in str(error)
+        # Of so few bytes there may be no sound yet; the first block of what is packed may be large.
+        assert '\n' not in str(error) and len(data) < (6000 if kind not in PACKED else len(whole(kind)[0]) * 0.6)
         with pytest.raises(GenaudioError), AudioReader(path, on_notice=told.append) as reader:
             list(reader.blocks(block))
         return

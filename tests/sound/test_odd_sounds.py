@@ -104,6 +104,41 @@ def test_a_kind_that_is_not_read_is_named_with_what_to_do_and_nothing_else_is_pr
     assert capfd.readouterr().err == ''
 
 
+@pytest.mark.parametrize('data', [b'MThd\0\0\0\6\0\0\0\1\0`', b'RIFF\x40\0\0\0RMIDdata'])
+def test_midi_is_told_how_it_becomes_sound(tmp_path, data):
+    (tmp_path / 'tune.wav').write_bytes(data + bytes(100))
+    with pytest.raises(GenaudioError, match=r'it is MIDI .* genaudio compose .* Music, tune\.wav\.') as error:
+        read_audio(tmp_path / 'tune.wav')
+    assert 'ffmpeg' not in str(error.value)
+
+
+def test_what_begins_like_mpeg_and_is_none_is_one_line_and_nothing_else_is_printed(tmp_path, capfd):
+    (tmp_path / 'x.wav').write_bytes(np.random.default_rng(1).bytes(3000))
+    assert (tmp_path / 'x.wav').read_bytes()[:2] == b'\xff\xe4'
+    with pytest.raises(GenaudioError, match='no audio that is understood'):
+        read_audio(tmp_path / 'x.wav')
+    assert capfd.readouterr().err == ''
+
+
+def test_words_in_front_of_a_wav_hide_nothing(tmp_path):
+    data = wav(pcm())
+    words = b'LIST' + struct.pack('<I', 10) + b'INFOISFT\0\0'
+    audio, told, n = read(tmp_path, data[:12] + words + data[12:])
+    assert np.abs(audio - sound()).max() < 1e-4 and n == RATE and not told
+
+
+APE = b'APETAGEX' + struct.pack('<IIII', 2000, 64, 1, 1 << 31)
+TAGS = {'id3v1': b'TAG' + bytes(125), 'ape': APE + bytes(8) + bytes(32) + APE + bytes(8)}
+
+
+@pytest.mark.parametrize(
+    'tags', [b''.join(TAGS[name] for name in names.split()) for names in ('id3v1', 'ape', 'ape id3v1')]
+)
+def test_tags_behind_a_flac_are_no_damage(tmp_path, tags):
+    audio, told, n = read(tmp_path, encoded(tmp_path, 'x.flac') + tags)
+    assert audio.shape[1] == n == RATE and not told
+
+
 @pytest.mark.parametrize('name', ['x.mp3', 'x.wav', 'x.mp2'])
 @pytest.mark.parametrize('data', [b'<!DOCTYPE html><html>404</html>', bytes(9000), b'hello ' * 999])
 def test_what_is_no_sound_is_one_line_by_any_name(tmp_path, capfd, name, data):

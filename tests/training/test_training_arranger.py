@@ -143,7 +143,7 @@ def test_works_to_be_judged_by_are_left_out(data, tmp_path):
     [
         (['--config', 'part'], "'parts'"),
         (['--favour', 'band:3'], '--favour'),
-        (['--apart-from', '{data}'], 'no .npz'),
+        (['--apart-from', '{data}'], 'is not a table of notes (.npz)'),
         (['--exclude', 'band'], 'no piece'),
         (['--config', 'lstm'], 'no piece'),
         (['--config', 'lstm', '--parts', 'violn'], 'violin'),

@@ -1,6 +1,7 @@
 """Shared by `separate` and `synth`: options that describe a sound by other means than words."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from genaudio_core.errors import GenaudioError
@@ -17,6 +18,20 @@ def add_query_options(parser: argparse.ArgumentParser, *, example: str, without:
                         help='your own CLIP or CLAP, for models trained on it (file of open_clip, folder)')  # fmt: skip
     parser.add_argument('--encoder-model', '--clip-model', default='ViT-B-32',
                         help="open_clip's name of the model in that file")  # fmt: skip
+
+
+def check_sounds(paths: Iterable[Path]) -> None:
+    """Say now, before models are loaded, which recording cannot be read.
+
+    Raises
+    ------
+    GenaudioError
+        If one is missing, or no sound.
+    """
+    from genaudio_core.sound.audio_files import AudioReader
+
+    for path in paths:
+        AudioReader(path, on_notice=lambda _: None).close()
 
 
 def check_pictures(args: argparse.Namespace, bundled: bool, words: str) -> None:

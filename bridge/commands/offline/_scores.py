@@ -99,9 +99,7 @@ def check_output(args: argparse.Namespace) -> None:
     check_names(None if args.out == STDOUT else args.out, args.picture)
     outs = [out for out in (args.out, args.picture) if out is not None]
     files = [out if takes == 1 else numbered(out, i) for out in outs for i in range(1, takes + 1) if out != STDOUT]
-    # A MIDI file may take its own place: all of it is read before, and what came in goes out.
-    others = argparse.Namespace(**{name: value for name, value in vars(args).items() if name != 'input'})
-    check_outputs(others, 'out', 'picture', files=files)
+    check_outputs(args, 'out', 'picture', files=files)
 
 
 def read(path: Path) -> Score:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.commands.offline._queries import add_query_options, check_pictures
+from bridge.commands.offline._queries import add_query_options, check_pictures, check_sounds
 from genaudio_core.command_line import notice, number, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import check_targets, fitting_name, free_name, make_folder, slug
@@ -136,6 +136,8 @@ def run(args: argparse.Namespace) -> dict:
     if kind not in FORMATS:
         hint = did_you_mean(kind, FORMATS)
         raise GenaudioError(f"Cannot write '{args.format}'.{hint} There are: {', '.join(FORMATS)}.")
+    # Of many files one that cannot be read is passed over.
+    check_sounds([*(args.files if len(args.files) == 1 else []), *args.example])
     with Separator.load(
         args.model, provider=args.provider, threads=args.threads, sharpness=args.sharpness, fast=args.fast
     ) as separator:

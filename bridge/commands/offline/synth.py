@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bridge.commands.offline._queries import add_query_options, check_pictures
+from bridge.commands.offline._queries import add_query_options, check_pictures, check_sounds
 from genaudio_core.command_line import number, seed, threads, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.progress import progress_bar
@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> dict:
     files = [check_writable(path) for path in outputs(args.out, args.takes)]
     models = [path for path in (args.model, args.vocoder, args.encoder) if path is not None]
     check_targets(files, [*args.example, *args.image, *models])
+    check_sounds(args.example)
     synthesizer = Synthesizer.load(args.model, vocoder=args.vocoder, threads=args.threads)
     query = _query(args, synthesizer.query_dim)
     with progress_bar(query.name, 1.0) as progress:

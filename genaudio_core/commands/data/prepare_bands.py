@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command_line import number, seed, share
+from genaudio_core.command_line import check_outputs, number, seed, share
 
 HELP = 'render windows of MIDI bands as stems, to train the live separator on'
 EXAMPLE = 'genaudio-train prepare-bands data/freedoom data/easyrpg_rtp -o data/bands'
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.sung and args.recordings is None:
         raise GenaudioError('--sung needs voices: give --recordings, the folder with their manifest.csv.')
+    check_outputs(args, folders=['out'])
     fonts = args.fonts or [find_font(file, package) for package, file in TRAIN_FONTS.items()]
     counts = render_bands(
         args.folders, args.out, train_fonts=fonts,

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from genaudio_core.command_line import number, seed
+from genaudio_core.command_line import check_outputs, number, seed
 from genaudio_core.progress import counting
 
 HELP = 'Pack labelled sounds to train separators on: scores rendered and sung, recordings, your own stems.'
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> dict:
         raise GenaudioError('Give --scores, --own or both.')
     if (args.out / 'index.jsonl').exists() and not args.singing:
         raise GenaudioError(f'{args.out} already holds sounds. Give another folder, or remove it first.')
+    check_outputs(args, folders=['out'])
     result: dict = {'folder': str(args.out)}
     if args.singing:
         if args.scores is None or args.recordings is None or args.own or args.vary:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command_line import seed, threads, whole
+from genaudio_core.command_line import check_outputs, seed, threads, whole
 from genaudio_core.progress import progress_bar
 
 HELP = 'Write band music by rule, without end: MIDI files with their chords, to train on.'
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.training.band_writer.archive import write_archives
 
+    check_outputs(args, folders=['out'])
     with progress_bar('writing bands', args.pieces) as progress:
         return write_archives(
             args.out, args.pieces, args.seed, styles=args.styles, grooves=args.grooves, workers=args.workers,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from genaudio_core.command_line import number, whole
 from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.files import read_arrays
 from genaudio_core.models.arranger.part_tagger import PartTagger, PartTaggerConfig
 from genaudio_core.models.arranger.published import CONFIGS as PUBLISHED
 from genaudio_core.models.arranger.published import PublishedArranger, PublishedConfig
@@ -135,9 +136,8 @@ def held_out_works(path: Path | None) -> list[np.ndarray]:
     if path is None:
         return []
     try:
-        with np.load(path) as arrays:
-            return [arrays[name][:, 1] for name in arrays.files]
-    except (OSError, ValueError, IndexError) as error:
+        return [rows[:, 1] for rows in read_arrays(path, 'table of notes').values()]
+    except IndexError as error:
         raise GenaudioError(f'{path} is no .npz of arrays of notes (time, pitch, ...): {error}') from None
 
 

@@ -310,6 +310,8 @@ def run(args: argparse.Namespace) -> dict:
     limit_threads(args.threads)
     torch.set_float32_matmul_precision('high')
     space = QuerySpace.load(args.space)
+    if device.type == 'cpu':
+        SoundSet(*args.sounds)  # what is wrong with them is told before there is a run folder
     model = new_network(args, space.dim).to(device)
     config = model.config
     if args.start_from:
@@ -326,6 +328,10 @@ def run(args: argparse.Namespace) -> dict:
         n_queries, share_absent = 3, 1.0
     n_queries = args.ask or n_queries
     variants = read_arrays(args.queries, 'table of queries') if args.queries else {}
+    if any(array.shape[1:] != (space.dim,) for array in variants.values()):
+        raise GenaudioError(
+            f'{args.queries} is not a table of queries of {space.dim} numbers, as query-space makes it.'
+        )
 
     @contextlib.contextmanager
     def made_here(step: int) -> Iterator[Iterator[dict[str, Tensor]]]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write, no_checkpoint
+from genaudio_core.files import atomic_write, check_readable, no_checkpoint
 
 Network = TypeVar('Network', bound=nn.Module)
 
@@ -124,6 +124,7 @@ def read_checkpoint_info(path: Path) -> dict:
 def _metadata(path: Path) -> dict[str, str]:
     if not path.exists():
         raise no_checkpoint(path)
+    check_readable(path, 'checkpoint')
     try:
         with safe_open(path, 'pt') as file:
             metadata = file.metadata() or {}

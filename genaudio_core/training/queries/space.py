@@ -108,7 +108,15 @@ class QuerySpace:
         return unit((teacher_vectors - self.centre) @ self.turn)
 
     def vector(self, name: str) -> np.ndarray:
-        """The vector (dim,) of a concept."""
+        """The vector (dim,) of a concept.
+
+        Raises
+        ------
+        GenaudioError
+            If the space has none of this name.
+        """
+        if name not in self.names:
+            raise GenaudioError(f"The query space has no '{name}'; make one that has: genaudio-train query-space")
         return self.concepts[self.names.index(name)]
 
     def save(self, path: str | Path) -> None:

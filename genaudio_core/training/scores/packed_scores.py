@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from genaudio_core.errors import GenaudioError, one_line
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, check_readable
 from genaudio_core.music.chord_recognition import Segment, recognise_score
 from genaudio_core.music.descriptions import chord_code
 from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE, TRACKED_NOTE_TYPE, meter_code, note_table
@@ -254,7 +254,7 @@ class ScoreData:
     def __init__(self, path: str | Path):
         path = Path(path)
         try:
-            with path.open('rb') as file:
+            with check_readable(path, 'data file').open('rb') as file:
                 size = int.from_bytes(file.read(8), 'little')
                 if size > 1 << 30:
                     raise ValueError

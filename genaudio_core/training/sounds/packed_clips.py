@@ -174,6 +174,8 @@ class SoundSet:
                 f'The sounds in {folder} are damaged ({one_line(error)}); make them again with: '
                 'genaudio-train prepare-sounds'
             ) from error
+        if not clips:
+            raise GenaudioError(f'The index of {folder} is empty; make it again with: genaudio-train prepare-sounds')
         return clips
 
     def __getstate__(self):

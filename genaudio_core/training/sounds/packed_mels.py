@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, check_readable
 from genaudio_core.query.audio_encoder import AudioEncoder
 from genaudio_core.sound.mel import BANDS, HOP, level_gain, log_mel, mel_magnitude, moment_power, pack_mel
 from genaudio_core.sound.soundfont import SAMPLE_RATE, FontSampler, PlayedNote, find_font
@@ -229,7 +229,7 @@ class SynthesisData:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(str(path), 'numpy') as file:
+            with safe_open(str(check_readable(path, 'synthesis pack')), 'numpy') as file:
                 self.names: list[str] = json.loads(file.metadata()['labels'])
                 self.mel, self.label = file.get_tensor('mel'), file.get_tensor('label')
                 self.query = file.get_tensor('query').astype(np.float32)
