@@ -3,6 +3,7 @@
 import threading
 import time
 import types
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from bridge.settings.mix import Mix
 from bridge.stems.line_commands import LineCommands
 from bridge.stems.words import Words
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, MissingModel
 
 KNOWN = {'drums': [1.0, 0.0], 'bass': [0.0, 1.0]}
 
@@ -81,3 +82,14 @@ def test_what_needs_no_encoder_is_done_at_once(controls):
     controls.hear(['query 1 bass', 'query 9 flute', 'query 1', 'query', 'quit', 'status'], said.append)
     assert said[0] == 'stem 1 is now bass' and "no stem '9'" in said[1] and 'empty' in said[2] and said[-1] == 'ending'
     assert not controls.words.asked and controls.ended
+
+
+@pytest.mark.parametrize('text', ['Die Datei fehlt.', 'There is no model file here.'])
+def test_a_missing_encoder_is_known_by_its_kind_and_not_by_its_words(text):
+    words = Words(KNOWN, 2)
+    words._encoder = types.SimpleNamespace(query=Mock(side_effect=MissingModel(text)))
+    with pytest.raises(GenaudioError, match=r"'cymbals' is not a word of this model, .* It has: bass, drums"):
+        words.vector('cymbals')
+    words._encoder.query.side_effect = GenaudioError(text)
+    with pytest.raises(GenaudioError, match=text):
+        words.vector('cymbals')
