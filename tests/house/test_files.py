@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from genaudio_core.command_line import main
@@ -51,10 +51,13 @@ def test_what_is_read_is_not_written_over(tmp_path):
     check_targets([tmp_path / 'new', tmp_path / 'newer'], [tmp_path / 'a'])
 
 
-NAMES = st.text(st.characters(exclude_categories=['Cs'], exclude_characters='/\0'), min_size=1, max_size=300)
+LETTERS = st.text(st.characters(exclude_categories=['Cs'], exclude_characters='/\0'), min_size=1, max_size=9)
+NAMES = st.builds(lambda text, times, end: text * times + end, LETTERS, st.sampled_from([1, 30, 240, 300]), LETTERS)
 
 
 @given(stem=NAMES, other=NAMES)
+@example(stem='x' * 300 + 'a', other='x' * 300 + 'b')
+@example(stem='ü' * 200, other='ü' * 200 + 'e')
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_names_that_are_shortened_fit_and_stay_apart(stem, other):
     name = fitting_name(stem, '.violin.wav')
