@@ -48,7 +48,7 @@ def test_an_example_is_short_and_says_what_it_does_and_how_to_run_it(name):
 
 def test_there_is_one_for_each_of_the_usual_jobs():
     jobs = {'continue_phrase', 'accompany_melody', 'separate_to_arrays', 'live_in_process', 'own_mode', 'own_model',
-            'preset_from_code', 'batch_folder', 'onnx_music', 'onnx_separate'}  # fmt: skip
+            'own_musician', 'preset_from_code', 'batch_folder', 'onnx_music', 'onnx_separate'}  # fmt: skip
     assert jobs <= set(NAMES)
 
 
@@ -127,6 +127,15 @@ def test_own_mode(phrase, tmp_path):
     run('own_mode', tmp_path, 'phrase.mid', 'answer.mid', 'rules')
     (track,) = ga.read_midi(tmp_path / 'answer.mid').tracks
     assert track.notes and all(16 <= note.beat < 24 for note in track.notes)  # the phrase has 16 beats
+
+
+def test_own_musician(phrase, tmp_path):
+    phrase.save(tmp_path / 'phrase.mid')
+    run('own_musician', tmp_path, 'phrase.mid', 'answer.mid')
+    (track,) = ga.read_midi(tmp_path / 'answer.mid').tracks
+    played = {(note.beat, note.note) for one in phrase.tracks for note in one.notes}
+    echoed = {(round(note.beat - 8, 1), note.note - 12) for note in track.notes}
+    assert echoed and echoed <= {(round(beat, 1), note) for beat, note in played}
 
 
 def test_preset_from_code(tmp_path):
