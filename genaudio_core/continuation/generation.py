@@ -234,7 +234,7 @@ def announce(prompt: np.ndarray, controls: Controls, encoding: Encoding) -> np.n
 OUT_OF_NOTHING: dict[str, tuple[float, float | None]] = {
     'beat': (1.0, 1.0),
     'position': (1.0, 1.0),
-    'pitch': (0.97, None),
+    'pitch': (0.94, None),
 }
 
 

@@ -57,7 +57,7 @@ def test_a_long_piece_is_accompanied_to_its_end(encoding, context):
 
 def test_timing_is_freer_and_pitch_tighter_out_of_nothing_unless_told_otherwise():
     drawn = balanced(Controls(temperature=0.5, per_field={'beat': {'temperature': 2.0}}))
-    assert drawn.per_field['pitch'] == {'temperature': pytest.approx(0.485)}
+    assert drawn.per_field['pitch'] == {'temperature': pytest.approx(0.47)}
     assert drawn.per_field['position'] == {'temperature': pytest.approx(0.5), 'top_p': 1.0}
     assert drawn.per_field['beat'] == {'temperature': 2.0}
     published = Controls(published_top_k=True)
