@@ -19,7 +19,7 @@ for past in range(160):
     row = HEAD[past].copy() if past < len(HEAD) else np.eye(16, dtype=np.int64)[0] * 3  # type 3: a note
     for column in (1, 2, 5, 8, 3, 4, 6) if past >= len(HEAD) else ():  # beat, position, instrument, part, pitch, ...
         fed |= {'field': np.array(column), 'chosen': row[None, None], 'chosen_phase': np.array([[step % 48 // 6]])}
-        logits = session.run(['logits'], fed)[0][0, 0]
+        logits = np.asarray(session.run(['logits'], fed)[0])[0, 0]
         logits[: step % 12 + 1 if column == 2 and row[1] == 1 else 1] = -np.inf  # no way back, and nothing undefined
         logits[[column == 5 and code not in BAND for code in range(len(logits))]] = -np.inf
         share = np.exp((logits - logits.max()) / 0.9)

@@ -164,15 +164,14 @@ class Musician(Protocol):
 
     def rest(self) -> bool:
         """Do some background work (tidy the memory); return whether more waits."""
-        ...
+        return False
 
     def settle(self) -> None:
         """Do now, to the end, whatever work `rest` would do in the background: for a clock that is simulated."""
-        ...
 
     def stats(self) -> dict[str, float]:
         """Counters for the view: context length and the like."""
-        ...
+        return {}
 
     def close(self) -> None:
         """Let go of threads and memory; nothing is asked afterwards."""

@@ -143,7 +143,8 @@ class ClipsepKind(Kind):
         d = model.card.details
         rng = np.random.default_rng(1)
         asked = d['config'].get('query', 'embedding')
-        feed = {'spectrum': rng.standard_normal((1, 1, d['bands'], d['frames'])).astype(np.float32) ** 2}
+        feed: dict[str, np.ndarray] = {}
+        feed['spectrum'] = rng.standard_normal((1, 1, d['bands'], d['frames'])).astype(np.float32) ** 2
         if asked != 'none':
             query = rng.standard_normal((3, d['query_dim'])).astype(np.float32)
             feed['query'] = rng.integers(0, d['config']['n_labels'], 3) if asked == 'label' else query

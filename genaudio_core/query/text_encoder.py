@@ -108,7 +108,8 @@ class TextEncoder:
         for plain in (written, ' '.join(words), ' '.join(word.removesuffix('s') for word in words)):
             if plain in self._same:
                 names = self._same[plain]
-                return WordMatch(unit(sum(self.match(name).vector for name in names)), ' and '.join(names), 1.0, True)
+                mixed = unit(np.sum([self.match(name).vector for name in names], axis=0))
+                return WordMatch(mixed, ' and '.join(names), 1.0, True)
             if plain in self.phrases:
                 index = self.phrases[plain]
                 return WordMatch(self.concepts[index], self.names[index], 1.0, True)

@@ -61,7 +61,7 @@ class Separator:
         if not 0.1 <= sharpness <= 10:
             raise GenaudioError(f'`sharpness` must be 0.1 (soft) to 10 (hard), not {sharpness:g}; 1 is balanced.')
         details = model.card.details
-        asked = details['config'].get('query', 'embedding')
+        asked = details.get('config', {}).get('query', 'embedding')
         if asked != 'embedding':
             raise GenaudioError(
                 f'{model.path} separates {"by numbers of labels" if asked == "label" else "without a query"}, and what '

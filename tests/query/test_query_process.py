@@ -51,7 +51,7 @@ def ask(monkeypatch, tmp_path):
     """`genaudio separate` with a stand-in for the model and for the process of the encoder."""
     write_audio(tmp_path / 'song.wav', np.random.default_rng(0).standard_normal((2, 30_000)) * 0.1, 44100)
     (tmp_path / 'picture.png').write_bytes(b'x')
-    (tmp_path / 'clip.wav').write_bytes(b'x')
+    write_audio(tmp_path / 'clip.wav', np.random.default_rng(1).standard_normal((2, 30_000)) * 0.1, 44100)
 
     def run(source: QuerySource, *arguments: str, family: str = '', vectors=WORDS) -> int:
         separator = fake_separator()

@@ -179,7 +179,8 @@ class BandRenderer:
                 gain = 10 ** (rng.uniform(0, LOUDER_DRUMS) / 20) if vary else 1.0
                 for part in sorted({drum_part(message.note) for _, message, _ in wanted if message.type == 'note_on'}):
                     struck = [one for one in wanted if one[1].type[:4] != 'note' or drum_part(one[1].note) == part]
-                    audio = sum(gain * v.gain * self._play(struck, start, seconds, v, semitones) for v in voices)
+                    played = [v.gain * self._play(struck, start, seconds, v, semitones) for v in voices]
+                    audio = gain * np.sum(played, axis=0)
                     if rms(audio) >= 1e-3:
                         stems[part] = np.asarray(audio, np.float32)
                 continue
