@@ -11,7 +11,7 @@ from typing import Any
 from export.job import Result
 from export.manifest import Fault, Job
 from export.up_to_date import is_up_to_date, source_hash
-from genaudio_core.command_line import notice
+from genaudio_core.command_line import notice, printable
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.processes.worker_pool import WorkerPool
 
@@ -109,6 +109,7 @@ def report(results: Sequence[Result], *, as_json: bool) -> dict[str, Any]:
 def _show_table(results: Sequence[Result]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None)
     for column in ('model', 'state', 'MB', 'of checkpoint', 'seconds', 'measured'):
@@ -116,7 +117,8 @@ def _show_table(results: Sequence[Result]) -> None:
     for r in results:
         measured = ', '.join(f'{k} {v:.3g}' for k, v in r.metrics.items() if isinstance(v, float))
         table.add_row(
-            r.label, r.state, f'{r.megabytes:.1f}' if r.megabytes else '', f'1/{r.ratio:.1f}' if r.ratio else '',
-            f'{r.seconds:.0f}' if r.seconds else '', r.why or measured,
+            Text(printable(r.label)), r.state, f'{r.megabytes:.1f}' if r.megabytes else '',
+            f'1/{r.ratio:.1f}' if r.ratio else '', f'{r.seconds:.0f}' if r.seconds else '',
+            Text(printable(r.why or measured)),
         )  # fmt: skip
     Console(stderr=True).print(table)

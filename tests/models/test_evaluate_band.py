@@ -291,7 +291,7 @@ def test_it_measures_the_program_itself(capsys, tmp_path):
     ('argv', 'said'),
     [(('--prompts', 'popp'), "Did you mean 'pop'"), (('--modes', 'compose'), "Unknown mode 'compose'"),
      (('--copies',), '--data'), (('--seeds', '0'), '--seeds must be'), (('--model', 'liv'), "Did you mean 'live'"),
-     (('--data', 'gone.safetensors'), 'Cannot read gone.safetensors')],
+     (('--data', 'gone.safetensors'), 'no data file gone.safetensors')],
 )  # fmt: skip
 def test_a_wrong_word_is_one_line(capsys, argv, said):
     code, out, err = run(capsys, *argv)

@@ -189,7 +189,7 @@ def test_other_files_are_no_data(tmp_path, content):
     (tmp_path / 'x.safetensors').write_bytes(content)
     with pytest.raises(GenaudioError, match='genaudio-train prepare'):
         ScoreData(tmp_path / 'x.safetensors')
-    with pytest.raises(GenaudioError, match='Cannot read'):
+    with pytest.raises(GenaudioError, match='There is no data file'):
         ScoreData(tmp_path / 'absent.safetensors')
 
 

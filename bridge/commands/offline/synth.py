@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> dict:
     check_sounds(args.example)
     synthesizer = Synthesizer.load(args.model, vocoder=args.vocoder, threads=args.threads)
     query = _query(args, synthesizer.query_dim)
+    if query.is_complement:
+        raise GenaudioError(f"'{query.name}' only says what not to make; name something to make, too.")
     with progress_bar(query.name, 1.0) as progress:
         audio = synthesizer.make(
             query, args.seconds, args.takes, args.seed, args.guidance, args.steps, args.pitch,
