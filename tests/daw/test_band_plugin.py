@@ -203,7 +203,7 @@ def test_an_engine_that_is_killed_leaves_no_note_and_comes_back(band):
     os.kill(meeting_place.discovery()['pid'], signal.SIGKILL)
     killed = time.monotonic()
     while float(host('get', host.parameters()['Engine'])):
-        assert time.monotonic() < killed + 10
+        assert time.monotonic() < killed + 60  # of a busy machine
         host('run', 64, 64, 1)
     host('run', 64, 64, 1)
     assert not hung([(0, bytes((0x90 | channel, note, 1))) for channel, note in keys] + host.notes())

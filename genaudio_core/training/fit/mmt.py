@@ -189,6 +189,7 @@ def run(args: argparse.Namespace) -> dict:
     if not args.as_published:
         return fit(fabric, task, args)
     held_out = published_windows(data, config.layout, args.length, 'valid', exclude)
+    task.exact = True
     task.validate = lambda: evaluate_as_published(model, held_out)
     task.betas = PUBLISHED_BETAS
     if args.decay_at is None:

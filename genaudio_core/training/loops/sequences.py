@@ -29,6 +29,7 @@ class Task:
     settings: dict  # what must not change when a run goes on
     rate: Callable[[int], float] | None = None  # step -> learning rate; None: the one all runs have
     betas: tuple[float, float] = (0.9, 0.95)  # of Adam
+    exact: bool = False  # nothing is rounded that was not rounded where it was published
 
 
 class _Loss(nn.Module):
@@ -117,7 +118,8 @@ def fit(
         Optimizers(task.model, muon=args.optimizer == 'muon', betas=task.betas),
         watch='valid_nll', loss_name='train_nll', counted='events',
     )  # fmt: skip
-    with _rounded_products(HALF and fabric.device.type == 'cpu' and args.bf16 != 'no'):
+    rounded = HALF and fabric.device.type == 'cpu' and args.bf16 != 'no' and not task.exact
+    with _rounded_products(rounded):
         return train(
             trainee, args.out, TimeLimit.of(args), steps=min(args.steps, decay_at + args.decay_steps),
             every_steps=args.validate_every, patience=patience, to_beat=to_beat, fabric=fabric,
