@@ -18,6 +18,7 @@ import numpy as np
 
 from bridge.band.arrange import make_arranger
 from bridge.daw import band_state
+from bridge.daw.attending import attend
 from bridge.daw.band_state import BandState
 from bridge.daw.host_sender import HostSender
 from bridge.daw.meeting_place import METER, MIDI, READY, START, STOP, TEMPO, VALUE, Event, JsonLines, Meeting
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 LATE = 1.0  # seconds of backlog in real time beyond which the band goes on at what is new
 STEP = 1e-4  # seconds between two steps, at least
 FAULTS = 20  # exceptions of the session after which the process ends, and another one is started
-_NAPS = 0.0001, 0.0007, 0.005  # seconds between two looks: while the host renders, plays, is silent
 _FIXED = ('transport.beats_per_bar', 'transport.beat_unit', 'player.instrument', 'music.model', 'ports.outputs')
 """Settings that a session keeps: where one changes, another session goes on."""
 
@@ -269,6 +269,12 @@ def run_band(
 
         return ThreadEngine(load, clock, on_beat=beat, notify=say)
 
+    def hear() -> None:
+        if any([state.hear(message) for message in lines.receive()]):
+            band.settings_changed()
+        if state.changed:
+            lines.send({'version': state.version, 'session': state.as_text()})
+
     band = HostBand(meeting, make_engine, state, say)
     try:
         while not (band.engine.ready or band.engine.failed):
@@ -282,19 +288,6 @@ def run_band(
         real_time_or_preferred()
         meeting.say_state(READY)
         lines.send({'state': 'ready'})
-        worked = looked = time.monotonic()
-        while not told_to_end():
-            heart.beat()
-            now = time.monotonic()
-            if band.work():
-                worked = now
-            else:
-                time.sleep(_NAPS[0 if meeting.offline and now - worked < 1 else 1 if now - worked < 1 else 2])
-            if now - looked > 0.01:
-                looked = now
-                if any([state.hear(message) for message in lines.receive()]):
-                    band.settings_changed()
-                if state.changed:
-                    lines.send({'version': state.version, 'session': state.as_text()})
+        attend(meeting, heart, told_to_end, band.work, hear)
     finally:
         band.engine.close()

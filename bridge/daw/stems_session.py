@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bridge.daw.attending import attend
 from bridge.daw.meeting_place import READY, SEGMENT, VALUE, Event, JsonLines, Meeting
 from bridge.stems.isolate import model_path
 from bridge.stems.lookup import Lookup
@@ -27,7 +28,6 @@ from genaudio_core.separation.streaming import MaskNetwork, StreamingSeparator
 STEMS = 4
 PATIENCE = 0.25  # seconds of backlog in real time beyond which it goes on at the newest hop
 TEXT_WAIT = 10.0  # seconds that a render waits for words to be understood
-_NAPS = 0.0001, 0.0007, 0.005  # seconds between two looks: while the host renders, plays, is silent
 
 
 class Asked:
@@ -311,14 +311,4 @@ def run_stems(
     real_time_or_preferred()
     meeting.say_state(READY)
     hear()
-    worked = looked = time.monotonic()
-    while not told_to_end():
-        heart.beat()
-        now = time.monotonic()
-        if session.work():
-            worked = now
-        else:
-            time.sleep(_NAPS[0 if meeting.offline and now - worked < 1 else 1 if now - worked < 1 else 2])
-        if now - looked > 0.01:
-            looked = now
-            hear()
+    attend(meeting, heart, told_to_end, session.work, hear)

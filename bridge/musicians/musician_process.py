@@ -295,6 +295,25 @@ def run_engine(make: Callable[..., Musician], arguments: tuple, cells: Any, conn
             musician.close()
 
 
+def tell(musician: Musician, kind: str, value: Any) -> None:
+    """Tell a musician what an engine has been told, in the musician's own thread.
+
+    Parameters
+    ----------
+    kind : 'hear', 'expect', 'choose' or 'cancel'
+        A method of `Engine`; `value` is its only argument or all of them.
+    """
+    match kind:
+        case 'hear':
+            musician.hear(value)
+        case 'expect':
+            musician.expect(*value)
+        case 'choose':
+            musician.choose(*value)
+        case 'cancel':
+            musician.forget(*value)
+
+
 def _serve(connection: Connection, musician: Musician, heart: Heartbeat) -> None:
     """Take messages in and answer, in real time until the first note of an answer is out.
 
@@ -314,15 +333,7 @@ def _serve(connection: Connection, musician: Musician, heart: Heartbeat) -> None
         kind, value = waiting.popleft()
         if kind == 'quit':
             return
-        if kind == 'hear':
-            musician.hear(value)
-        elif kind == 'expect':
-            musician.expect(*value)
-        elif kind == 'choose':
-            musician.choose(*value)
-        elif kind == 'cancel':
-            musician.forget(*value)
-        elif kind == 'ask':
+        if kind == 'ask':
             request: Request = value
             for piece in musician.answer(request):
                 connection.send(('piece', piece))
@@ -335,4 +346,6 @@ def _serve(connection: Connection, musician: Musician, heart: Heartbeat) -> None
                 if any(kind == 'quit' for kind, _ in waiting):
                     return
             real_time()
+        else:
+            tell(musician, kind, value)
         connection.send(('stats', musician.stats()))

@@ -13,7 +13,7 @@ from typing import Any
 
 from bridge.musicians.heard_notes import HeardNotes
 from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, Request
-from bridge.musicians.musician_process import Engine
+from bridge.musicians.musician_process import Engine, tell
 from bridge.system.clock import Clock
 from genaudio_core.errors import GenaudioError, one_line
 
@@ -192,17 +192,12 @@ class ThreadEngine(Engine):
                     musician.close()
                     musician = make()
                     self._cancelled.clear()
-                elif kind == 'hear':
-                    musician.hear(value)
-                elif kind == 'expect':
-                    musician.expect(*value)
-                elif kind == 'choose':
-                    musician.choose(*value)
-                elif kind == 'cancel':
-                    musician.forget(*value)
-                    self._cancelled.discard(value[0])
-                else:
+                elif kind == 'ask':
                     self._answer(musician, *value)
+                else:
+                    tell(musician, kind, value)
+                if kind == 'cancel':
+                    self._cancelled.discard(value[0])
         finally:
             musician.close()
 
