@@ -5,13 +5,10 @@
 // Whatever sounds is in a table, and ends when the host stops or jumps, at bypass and panic, and when the engine is
 // gone or stands still. Notes of an earlier turn (a start, stop or jump begins one) are dropped. A loop over whole bars
 // is no turn: what sounds ends there, and the plan goes on, as the bars do.
-#include "DistrhoPlugin.hpp"
-
 #include <cmath>
-#include <mutex>
 #include <string>
 
-#include "../link.hpp"
+#include "../engine_plugin.hpp"
 
 START_NAMESPACE_DISTRHO
 using namespace genaudio;
@@ -25,11 +22,7 @@ const char* const KEYS[] = {"preset's", "auto", "off", "C major", "Db major", "D
     "E minor", "F minor", "F# minor", "G minor", "G# minor", "A minor", "Bb minor", "B minor"};
 enum : uint32_t { P_BYPASS, P_PRESET, P_MODE, P_TEMPERATURE, P_DENSITY, P_KEY, P_SEED, P_MUTE, P_PLAY = P_MUTE + 4,
     P_NEXT, P_KEEP, P_UNDO, P_PANIC, P_ENGINE, P_MISSED, P_FREEWHEEL, P_ALL };
-#ifdef GENAUDIO_LV2  // a port of the host's word; the others are told in their own way (bridge/daw/building.py)
-constexpr uint32_t N_PARAMETERS = P_ALL;
-#else
-constexpr uint32_t N_PARAMETERS = P_FREEWHEEL;
-#endif
+static_assert(P_ALL == P_ENGINE + 3);  // as EnginePlugin counts
 struct Knob { const char *name, *symbol; float low, high, normal; uint32_t hints; };
 constexpr uint32_t BUTTON = kParameterIsAutomatable | kParameterIsBoolean, LIST = kParameterIsAutomatable | kParameterIsInteger;
 const Knob KNOBS[P_ALL] = {
@@ -48,19 +41,12 @@ const Knob KNOBS[P_ALL] = {
     {"Freewheel", "freewheel", 0, 1, 0, kParameterIsBoolean | kParameterIsInteger}};
 constexpr double LATE = 0.06, STILL = 0.5;  // seconds: a note is too late, the engine stands still
 
-class BandPlugin : public Plugin {
-  std::atomic<float> values[P_ALL] = {};
-  std::atomic<bool> offline{false};
-  std::mutex words;  // guards what follows; never taken by the process call
+class BandPlugin : public EnginePlugin<P_ENGINE> {
   std::string session = "{}";
   int version = 1, version_told = 0;  // of the session: one that the host loads is newer than what the engine has
-  Meeting meeting;
-  Pace pace;
-  Playhead playhead;
-  bool gave_up = false, plays = false, ending = false, behind = true;
-  double rate = 0, ahead = 0, tempo = 120, beat = 0;  // beat: quarter notes at the block's begin, counted without jumps
+  bool plays = false, ending = false, behind = true;
+  double ahead = 0, tempo = 120, beat = 0;  // beat: quarter notes at the block's begin, counted without jumps
   int upper = 4, lower = 4, seen_lost = 0;
-  int64_t position = 0;
   uint32_t turn = 0, frame = 0;          // frame: of the last message of the block
   float told[P_ENGINE] = {};
   uint8_t owner[16][128] = {};           // of each key that sounds: number of its part + 1
@@ -69,17 +55,13 @@ class BandPlugin : public Plugin {
 
  public:
   BandPlugin()
-      : Plugin(N_PARAMETERS, 0, 1),
-        link([this] { return hello(); }, [this](const std::string& line) { heard(line); }) {
+      : link([this] { return hello(); }, [this](const std::string& line) { heard(line); }) {
     for (uint32_t i = 0; i < P_ALL; ++i) values[i] = KNOBS[i].normal;
   }
 
  protected:
   const char* getLabel() const override { return "genaudio_band"; }
-  const char* getMaker() const override { return "genaudio"; }
-  const char* getLicense() const override { return "MIT"; }
   const char* getDescription() const override { return "A band that hears what you play and plays with you."; }
-  uint32_t getVersion() const override { return d_version(0, 1, 0); }
   int64_t getUniqueId() const override { return d_cconst('g', 'A', 'b', 'd'); }
 
   void initAudioPort(bool input, uint32_t index, AudioPort& port) override {
@@ -105,21 +87,9 @@ class BandPlugin : public Plugin {
     if (index == P_TEMPERATURE) p.unit = "x";
   }
 
-  float getParameterValue(uint32_t index) const override {
-    return index == P_ENGINE ? float(link.ready.load()) : values[index].load(std::memory_order_relaxed);
-  }
-  void setParameterValue(uint32_t index, float value) override {
-    values[index].store(value, std::memory_order_relaxed);
-    if (index == P_FREEWHEEL) offline = value > 0.5f;
-  }
-  bool on(uint32_t index) const { return values[index].load(std::memory_order_relaxed) > 0.5f; }
+  bool is_ready() const override { return link.ready; }
 
   // --- state: one text, which the engine writes and reads (bridge/daw/band_state.py)
-
-  void initState(uint32_t, State& state) override {
-    state.key = "session", state.label = "Session", state.hints = kStateIsOnlyForDSP;
-    state.defaultValue = "{}";
-  }
 
   String getState(const char*) const override {
     auto* self = const_cast<BandPlugin*>(this);
@@ -127,14 +97,9 @@ class BandPlugin : public Plugin {
     return String(session.c_str());
   }
 
-  void setState(const char* key, const char* value) override {
-    if (std::strcmp(key, "offline") == 0) {  // the host's word, brought by what building.py adds to DPF
-      offline = *value == '1';
-      return;
-    }
-    if (std::strcmp(key, "session") != 0) return;
+  void take_session(const char* text) override {
     std::lock_guard<std::mutex> lock(words);
-    session = value, ++version;
+    session = text, ++version;
     if (link.ready) say_session();
   }
 
@@ -252,13 +217,13 @@ class BandPlugin : public Plugin {
 
   void tell_values(bool all) {
     for (uint32_t i = 0; i < P_ENGINE; ++i) {
-      const float value = values[i].load(std::memory_order_relaxed);
-      if (value == told[i] && !all) continue;
-      const bool rises = value > 0.5f && told[i] <= 0.5f;
+      const float now = value(i);
+      if (now == told[i] && !all) continue;
+      const bool rises = now > 0.5f && told[i] <= 0.5f;
       if (rises && (i == P_BYPASS || i == P_PANIC)) silence();
       if (rises && i >= P_MUTE && i < P_PLAY) silence(int(i - P_MUTE));
-      told[i] = value;
-      tell(VALUE, int32_t(i), value, 0);
+      told[i] = now;
+      tell(VALUE, int32_t(i), now, 0);
     }
   }
 
@@ -303,12 +268,10 @@ class BandPlugin : public Plugin {
       if (const MidiEvent& e = events[i]; e.size && e.size <= 3)
         tell(MIDI, int32_t(e.data[0] | uint32_t(e.data[1]) << 8 | uint32_t(e.data[2]) << 16 | e.size << 24), 0, 0, std::min(e.frame, frames - 1));
     for (uint32_t done = 0; done < frames; done += CAPACITY) meeting.in.write(nullptr, std::min(frames - done, CAPACITY));
-    pace.block(frames / rate);
-    const bool waits = offline.load(std::memory_order_relaxed) || pace.faster;
-    meeting.word(W_OFFLINE).store(waits, std::memory_order_relaxed);
-    if (waits && !wait_for(meeting, link, pace, position + frames, gave_up)) d_stderr("genaudio: the engine did not answer while rendering: without notes from here.");
+    if (waits(frames) && !wait_for(meeting, link, pace, position + frames, gave_up))
+      d_stderr("genaudio: the engine did not answer while rendering: without notes from here.");
     const double has = double(meeting.out.end() - position) + ahead;  // frames for which all notes are there
-    if (plays && has < frames) values[P_MISSED].store(values[P_MISSED].load(std::memory_order_relaxed) + 1);
+    if (plays && has < frames) count_missed();
     if (has < ahead - STILL * rate) silence();
     const double per_beat = 60 * rate / tempo;
     while (const Event* next = meeting.from_engine.peek()) {

@@ -3,14 +3,11 @@
 //
 // The process call takes no lock, makes no system call, allocates nothing and waits for nobody while the host plays.
 // Where the host renders, it waits for the engine: two seconds a block at most, and twenty where it only starts.
-#include "DistrhoPlugin.hpp"
-
 #include <cmath>
-#include <mutex>
 #include <string>
 #include <vector>
 
-#include "../link.hpp"
+#include "../engine_plugin.hpp"
 
 START_NAMESPACE_DISTRHO
 using namespace genaudio;
@@ -28,33 +25,20 @@ constexpr uint32_t N_WORDS = sizeof WORDS / sizeof *WORDS;
 // Numbers of parameters never change: sessions and automation hold them. New ones are added at the end.
 enum : uint32_t { P_BYPASS, P_WET, P_REST_GAIN, P_REST_MUTE, P_REST_SOLO, P_STEM };
 enum : uint32_t { S_QUERY, S_GAIN, S_MUTE, S_SOLO, S_COUNT };
-constexpr uint32_t P_ENGINE = P_STEM + STEMS * S_COUNT, P_MISSED = P_ENGINE + 1, P_FREEWHEEL = P_ENGINE + 2;
-#ifdef GENAUDIO_LV2  // a port of the host's word; the others are told in their own way (bridge/daw/building.py)
-constexpr uint32_t N_PARAMETERS = P_FREEWHEEL + 1;
-#else
-constexpr uint32_t N_PARAMETERS = P_FREEWHEEL;
-#endif
+constexpr uint32_t P_ENGINE = P_STEM + STEMS * S_COUNT;  // and two more: see EnginePlugin
 
 struct Change {  // of levels, at a position of the stream
   int64_t at;
   float weights[WEIGHTS];
 };
 
-class StemsPlugin : public Plugin {
-  std::atomic<float> values[P_FREEWHEEL + 1] = {};
-  std::atomic<bool> offline{false};
+class StemsPlugin : public EnginePlugin<P_ENGINE> {
   std::atomic<int> text_version{1};
-  std::mutex words;  // guards what follows; never taken by the process call
   std::string texts[STEMS], model, hash, wanted;
-  std::string last_state;
-  Meeting meeting;
   Link link;
-  Pace pace;
-  Playhead playhead;
-  bool gave_up = false, begins = true;
+  bool begins = true;
   uint32_t latency = 0;
-  double rate = 0;
-  int64_t position = 0, start = 0;  // of the next sample in; of the first since it was switched on
+  int64_t start = 0;                // position of the first sample since it was switched on
   int64_t onset = -1;               // where sound came after silence before the transport was started
   uint32_t silent = 0;              // samples of nothing until now
   bool stands = false;              // the host has a transport, and it does not run
@@ -70,8 +54,7 @@ class StemsPlugin : public Plugin {
 
  public:
   StemsPlugin()
-      : Plugin(N_PARAMETERS, 0, 1),
-        link([this] { return hello(); }, [this](const std::string& line) { heard(line); }) {
+      : link([this] { return hello(); }, [this](const std::string& line) { heard(line); }) {
     values[P_WET] = 1;
     for (uint32_t i = 0; i < STEMS; ++i) values[P_STEM + S_COUNT * i + S_QUERY] = float(i + 1);
     for (auto& one : history) one.assign(HISTORY, 0.f);
@@ -83,10 +66,7 @@ class StemsPlugin : public Plugin {
 
  protected:
   const char* getLabel() const override { return "genaudio_stems"; }
-  const char* getMaker() const override { return "genaudio"; }
-  const char* getLicense() const override { return "MIT"; }
   const char* getDescription() const override { return "Pulls up to four sounds, asked for by words, out of a track."; }
-  uint32_t getVersion() const override { return d_version(0, 1, 0); }
   int64_t getUniqueId() const override { return d_cconst('g', 'A', 's', 't'); }
 
   void initAudioPort(bool input, uint32_t index, AudioPort& port) override {
@@ -135,7 +115,7 @@ class StemsPlugin : public Plugin {
         p.enumValues.values[i].label = WORDS[i];
         p.enumValues.values[i].value = float(i);
       }
-    } else if (index == P_FREEWHEEL) {
+    } else if (index == FREEWHEEL) {
       p.hints = kParameterIsBoolean | kParameterIsInteger, p.name = "Freewheel", p.symbol = "freewheel";
     } else {
       p.hints = kParameterIsOutput | kParameterIsInteger;
@@ -144,20 +124,9 @@ class StemsPlugin : public Plugin {
     }
   }
 
-  float getParameterValue(uint32_t index) const override {
-    return index == P_ENGINE ? float(link.ready.load()) : values[index].load(std::memory_order_relaxed);
-  }
-  void setParameterValue(uint32_t index, float value) override {
-    values[index].store(value, std::memory_order_relaxed);
-    if (index == P_FREEWHEEL) offline = value > 0.5f;
-  }
+  bool is_ready() const override { return link.ready; }
 
   // --- state: what parameters cannot hold
-
-  void initState(uint32_t, State& state) override {
-    state.key = "session", state.label = "Session", state.hints = kStateIsOnlyForDSP;
-    state.defaultValue = "{}";
-  }
 
   String getState(const char*) const override {
     auto* self = const_cast<StemsPlugin*>(this);
@@ -166,16 +135,11 @@ class StemsPlugin : public Plugin {
     return String((out + texts_as_json() + "}").c_str());
   }
 
-  void setState(const char* key, const char* value) override {
-    if (std::strcmp(key, "offline") == 0) {  // the host's word, brought by what building.py adds to DPF
-      offline = *value == '1';
-      return;
-    }
-    if (std::strcmp(key, "session") != 0) return;
+  void take_session(const char* session) override {
     {
       std::lock_guard<std::mutex> lock(words);
-      for (uint32_t i = 0; i < STEMS; ++i) texts[i] = json_text(value, "text" + std::to_string(i + 1));
-      wanted = json_text(value, "hash");
+      for (uint32_t i = 0; i < STEMS; ++i) texts[i] = json_text(session, "text" + std::to_string(i + 1));
+      wanted = json_text(session, "hash");
       ++text_version;
     }
     say_texts();
@@ -264,7 +228,7 @@ class StemsPlugin : public Plugin {
   void ask(int64_t at) {
     const int version = text_version.load(std::memory_order_relaxed);
     for (uint32_t i = 0; i < STEMS; ++i) {
-      const float query = values[P_STEM + S_COUNT * i + S_QUERY].load(std::memory_order_relaxed);
+      const float query = value(P_STEM + S_COUNT * i + S_QUERY);
       if (query == told[i] && version == told_version) continue;
       told[i] = query;
       meeting.word(W_VALUES + i).store(int64_t(query + 0.5f), std::memory_order_relaxed);
@@ -277,17 +241,16 @@ class StemsPlugin : public Plugin {
   static float factor(float db) { return db <= SILENT_DB ? 0.f : std::pow(10.f, db / 20.f); }
 
   void wish(float* to) const {  // the levels that the parameters ask for
-    const auto on = [this](uint32_t i) { return values[i].load(std::memory_order_relaxed) > 0.5f; };
     const auto knob = [](uint32_t stem, uint32_t what) { return P_STEM + S_COUNT * stem + what; };
     bool solo = on(P_REST_SOLO);
     for (uint32_t i = 0; i < STEMS; ++i) solo = solo || on(knob(i, S_SOLO));
-    const float wet = values[P_WET].load(std::memory_order_relaxed);
+    const float wet = value(P_WET);
     for (uint32_t i = 0; i < STEMS; ++i) {
       const bool heard = !on(knob(i, S_MUTE)) && (!solo || on(knob(i, S_SOLO)));
-      to[i] = heard ? wet * factor(values[knob(i, S_GAIN)].load(std::memory_order_relaxed)) : 0.f;
+      to[i] = heard ? wet * factor(value(knob(i, S_GAIN))) : 0.f;
     }
     const bool heard = !on(P_REST_MUTE) && (!solo || on(P_REST_SOLO));
-    to[STEMS] = heard ? wet * factor(values[P_REST_GAIN].load(std::memory_order_relaxed)) : 0.f;
+    to[STEMS] = heard ? wet * factor(value(P_REST_GAIN)) : 0.f;
     to[STEMS + 1] = 1 - wet;
     to[STEMS + 2] = on(P_BYPASS) ? 0.f : 1.f;
   }
@@ -343,10 +306,7 @@ class StemsPlugin : public Plugin {
       if (comes > 0) segment(comes);
       const float* in[2] = {clean[0].data(), clean[1].data()};
       meeting.in.write(in, n);
-      pace.block(n / rate);
-      const bool waits = offline.load(std::memory_order_relaxed) || pace.faster;
-      meeting.word(W_OFFLINE).store(waits, std::memory_order_relaxed);
-      if (waits && wanted_from + n > start && !wait_for(meeting, link, pace, wanted_from + n, gave_up))
+      if (waits(n) && wanted_from + n > start && !wait_for(meeting, link, pace, wanted_from + n, gave_up))
         d_stderr("genaudio: the engine did not answer while rendering: dry from here.");
       meeting.out.read(into, wanted_from, n, from, to);
     }
@@ -356,7 +316,7 @@ class StemsPlugin : public Plugin {
     for (uint32_t c = 0; c < 2 * STEMS; ++c) std::fill(into[c], into[c] + before, 0.f);
     if (from <= before) from = 0;
     if (to < before) from = 0, to = before;
-    if (to - from < n) values[P_MISSED].store(values[P_MISSED].load(std::memory_order_relaxed) + 1);
+    if (to - from < n) count_missed();
     mix(outputs, wanted_from, done, 0, from, false);
     mix(outputs, wanted_from, done, from, to, true);
     mix(outputs, wanted_from, done, to, n, false);
