@@ -382,9 +382,10 @@ def _told_in_one_line(work: Callable[[], int], *, debug: bool) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        # Libraries have errors of their own for a full disk; torch speaks of an unexpected position.
-        if not debug and any(sign in str(error) for sign in (os.strerror(errno.ENOSPC), ' unexpected pos ')):
-            told = 'the disk is full. Make room and run the command again; files made before are whole.'
+        from genaudio_core.files import no_room
+
+        if not debug and (why := no_room(error)):
+            told = f'{why}. Make room and run the command again; files made before are whole.'
         elif not debug and isinstance(error, FileNotFoundError) and not _is_here():
             told = GONE
         elif not debug and isinstance(error, OSError) and error.strerror:

@@ -1,6 +1,7 @@
 """Where the bundled files are, and writing files so that nothing half-written is ever left."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -370,9 +371,22 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         raise GenaudioError(f'Cannot write {path}: {error.strerror or error}.') from error
+    except Exception as error:
+        if isinstance(error, GenaudioError) or not (why := no_room(error)):
+            raise
+        raise GenaudioError(f'Cannot write {path}: {why}.') from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def no_room(error: Exception) -> str | None:
+    """Return what a library's own error says of a disk that takes no more; None where it speaks of something else."""
+    text = str(error)
+    if os.strerror(errno.EFBIG) in text:  # a quota, or a disk for small files (FAT)
+        return 'the file is too large for this disk'
+    full = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), ' unexpected pos ')  # the last is torch's
+    return 'the disk is full' if any(sign in text for sign in full) else None
 
 
 def hidden_beside(path: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 from bridge.live.kept_takes import KeptTake
 from bridge.settings.band_preset import Preset, available, find_preset, parse_preset
 from genaudio_core.errors import GenaudioError, one_line
+from genaudio_core.files import atomic_write
 from genaudio_core.score.reading import midi_bytes
 
 BYPASS, PRESET, MODE, TEMPERATURE, DENSITY, KEY, SEED, MUTE = range(8)  # numbers of parameters; four mutes
@@ -121,9 +122,10 @@ class BandState:
     def _write(self, folder: Path, takes: Sequence[dict[str, str]]) -> None:
         for take in takes:
             try:
-                (folder / Path(take['name']).name).write_bytes(base64.b64decode(take['midi']))
-            except (OSError, ValueError) as error:
-                self._say(f'{take["name"]} is not written to {folder}: {error}.')
+                with atomic_write(folder / Path(take['name']).name) as unfinished:
+                    unfinished.write_bytes(base64.b64decode(take['midi']))
+            except (GenaudioError, ValueError) as error:
+                self._say(f'{take["name"]} is not written to {folder}: {error}')
                 return
 
     # --- what is played

@@ -1,5 +1,6 @@
 """Putting the plug-ins where hosts look for them, and taking them away again."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from typing import Any
 
 from bridge.daw import building
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import make_folder
+from genaudio_core.files import atomic_write, make_folder, no_room
 from genaudio_core.processes.programs import run_program
 
 PLACES = {'.vst3': '.vst3', '.clap': '.clap', '.lv2': '.lv2'}
@@ -79,7 +80,9 @@ def install(to: Path | None = None) -> list[Path]:
             _remove(target)  # a host that has it open keeps the old file
             beside.rename(target)
         except OSError as error:
-            raise GenaudioError(f'{target} cannot be written: {error.strerror}.') from None
+            with contextlib.suppress(OSError):
+                _remove(beside)
+            raise GenaudioError(f'{target} cannot be written: {no_room(error) or error.strerror or error}.') from None
         done.append(target)
     write_record(record())
     return done
@@ -98,10 +101,8 @@ def write_record(path: Path) -> None:
     if root.name != 'site-packages':  # from a source tree
         found['path'] = str(root)
     make_folder(path.parent)
-    try:
-        path.write_text(json.dumps(found) + '\n')
-    except OSError as error:
-        raise GenaudioError(f'{path} cannot be written: {error.strerror}.') from None
+    with atomic_write(path) as temporary:  # a host may be about to read it
+        temporary.write_text(json.dumps(found) + '\n')
 
 
 def uninstall(to: Path | None = None) -> list[Path]:

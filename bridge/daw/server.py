@@ -17,6 +17,7 @@ from bridge.daw.sessions import KINDS, Spare
 from bridge.system.notices import notice
 from bridge.system.signals import Told
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
 from genaudio_core.processes.child_process import ChildProcess
 from genaudio_core.processes.child_watch import RestartLimit
 
@@ -102,9 +103,8 @@ class Server:
         self.sessions: list[ChildProcess] = []
         self.idle_since = time.monotonic()
         told = {'protocol': PROTOCOL, 'version': _version(), 'pid': os.getpid(), 'socket': str(self._path)}
-        beside = self.folder / 'serve.json.new'
-        beside.write_text(json.dumps(told) + '\n')
-        beside.replace(self.folder / 'serve.json')
+        with atomic_write(self.folder / 'serve.json') as unfinished:
+            unfinished.write_text(json.dumps(told) + '\n')
 
     def turn(self, seconds: float) -> None:
         """Wait so long for something to happen, and see to it."""

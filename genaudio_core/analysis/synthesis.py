@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import atomic_write
 from genaudio_core.query.audio_encoder import AudioEncoder
 from genaudio_core.query.vector import Query
 from genaudio_core.sound.mel import HOP, SAMPLE_RATE, log_mel, mel_magnitude, moment_power, unpack_mel
@@ -302,5 +303,6 @@ def draw_grid(
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(name, fontsize=9)
     figure.supxlabel('seconds', fontsize=8)
-    figure.savefig(path, dpi=80)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=80)
     plt.close(figure)

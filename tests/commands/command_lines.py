@@ -126,7 +126,7 @@ class Goods:
         for name in ('good.wav', 'fiddle/A4.wav', 'own/violin/a.wav'):
             write_audio(folder / name, (rng.standard_normal((1, 22050)) * 0.1).astype(np.float32), 44100)
         (folder / 'recordings' / 'manifest.csv').write_text('file,label,need,source,seconds\n')
-        (folder / 'script.csv').write_text('Audio Type,Content,Duration\nsilence,,1\n')
+        (folder / 'script.csv').write_text('Audio Type,Content\nSound effect,good.wav\n')
         (folder / 'manifest.toml').write_text('')
         for name in ('plugin.vst3', 'picture.png', 'font.sf2', 'weights.pt'):
             (folder / name).write_bytes(b'x')
@@ -163,3 +163,14 @@ class Goods:
         if (MODELS / value).exists():
             return str(MODELS / value)
         return str(self.folder / value) if (self.folder / value).exists() else value
+
+
+def good_line(words: Words, goods: Goods, tmp_path: Path) -> dict[str, str]:
+    """What the command needs, all of it good."""
+    given = {}
+    for argument in arguments(words):
+        if argument.is_required:
+            suffix = {'synth': 'wav', 'compose': 'wav', 'prepare-font': 'sf2'}.get(words[1], 'mid')
+            made = str(tmp_path / ('made' if argument.is_folder else f'made.{suffix}'))
+            given[argument.dest] = made if argument.is_written else goods.of(words, argument.dest)
+    return given

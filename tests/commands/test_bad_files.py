@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_lines import PROGRAMS, Argument, Goods, Words, arguments, commands, line
+from command_lines import PROGRAMS, Argument, Goods, Words, arguments, commands, good_line, line
 
 from genaudio_core import files
 
@@ -59,17 +59,6 @@ class Hangs(BaseException):
 
 def _hang(*_: object) -> None:
     raise Hangs
-
-
-def good_line(words: Words, goods: Goods, tmp_path: Path) -> dict[str, str]:
-    """What the command needs, all of it good."""
-    given = {}
-    for argument in arguments(words):
-        if argument.is_required:
-            suffix = {'synth': 'wav', 'compose': 'wav', 'prepare-font': 'sf2'}.get(words[1], 'mid')
-            made = str(tmp_path / ('made' if argument.is_folder else f'made.{suffix}'))
-            given[argument.dest] = made if argument.is_written else goods.of(words, argument.dest)
-    return given
 
 
 def refused(words: Words, given: dict[str, str], capfd, *folders: Path) -> str:

@@ -27,7 +27,6 @@ from genaudio_core.training.loops.optimizers import Optimizers
 from genaudio_core.training.loops.time_limit import TimeLimit
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
 from genaudio_core.training.queries.space import QuerySpace
-from genaudio_core.training.sounds.lexicon import NAMES
 from genaudio_core.training.sounds.packed_clips import SoundSet, at_speed
 
 WARMUP, FALL = 50, 300  # steps until the peak learning rate is there, and from which it falls
@@ -43,8 +42,8 @@ def audio_batch(
     *,
     vary: bool = False,
     only: Sequence[str] = (),
-) -> tuple[Tensor, Tensor]:
-    """Return (energies (B, 1, bands, frames), concept numbers (B,)): single sounds, sometimes with a little else.
+) -> tuple[Tensor, list[str]]:
+    """Return (energies (B, 1, bands, frames), their labels): single sounds, sometimes with a little else.
 
     With `vary` they are heard at other speeds, through other rooms and microphones, and with holes in time and band;
     `only` are the labels to draw from (default: all).
@@ -67,7 +66,7 @@ def audio_batch(
             clip = at_speed(clip, 2 ** rng.uniform(-SPEED, SPEED))
         clip = clip[:n_samples]
         audio.append(np.pad(clip, (0, n_samples - len(clip))))
-        labels.append(NAMES.index(label))
+        labels.append(label)
     spectra = torch.stft(torch.from_numpy(np.stack(audio).astype(np.float32)), config.n_fft, config.hop_length,
                          window=window, return_complex=True, pad_mode='constant')[..., : config.frames]  # fmt: skip
     energy = torch.matmul(gather, spectra.real**2 + spectra.imag**2)
@@ -85,7 +84,7 @@ def audio_batch(
             if rng.random() < 0.5:
                 width, first = rng.randrange(1, config.frames // 3), rng.randrange(config.frames)
                 one[:, first : first + width] *= 1e-3
-    return energy[:, None], torch.tensor(labels)
+    return energy[:, None], labels
 
 
 def train_audio(
@@ -111,15 +110,17 @@ def train_audio(
     mixer = MixtureMaker(SoundSet(sounds), 'train', mixing)
     if not mixer.labels:
         raise GenaudioError(f'{sounds} contains no sound to train on; make some with: genaudio-train prepare-sounds')
+    for label in mixer.labels:
+        space.number(label)  # says so where there is none
     if start_from is not None:
         begin_with(model, start_from)
 
-    def draw(step: int, _: int) -> tuple[Tensor, Tensor]:
+    def draw(step: int, _: int) -> tuple[Tensor, list[str]]:
         torch.manual_seed(seed * 7919 + step)  # of the dropout
         return audio_batch(mixer, gather, config, random.Random(seed * 7919 + step), batch, vary=True)
 
-    def loss(drawn: tuple[Tensor, Tensor]) -> tuple[Tensor, int, dict]:
-        energy, labels = drawn
+    def loss(drawn: tuple[Tensor, list[str]]) -> tuple[Tensor, int, dict]:
+        energy, labels = drawn[0], _numbers(space, drawn[1])
         return F.cross_entropy(model(energy) @ concepts.T * 12, labels, label_smoothing=0.05), batch, {}
 
     trainee = Trainee(
@@ -145,10 +146,14 @@ def audio_accuracy(model: AudioNet, space: QuerySpace, sounds: SoundSet, gather:
             for _ in range(n // 48):
                 energy, labels = audio_batch(mixer, gather, config, rng, 48)
                 scores = model(energy) @ torch.from_numpy(space.concepts).T
-                ranks += (scores > scores.gather(1, labels[:, None])).sum(dim=1).tolist()
+                ranks += (scores > scores.gather(1, _numbers(space, labels)[:, None])).sum(dim=1).tolist()
         result[f'{split}_top1'] = round(float(np.mean([r == 0 for r in ranks])), 3)
         result[f'{split}_top3'] = round(float(np.mean([r < 3 for r in ranks])), 3)
     return result
+
+
+def _numbers(space: QuerySpace, labels: Sequence[str]) -> Tensor:
+    return torch.tensor([space.number(label) for label in labels])
 
 
 def audio_vectors(

@@ -107,8 +107,8 @@ class QuerySpace:
         """Return unit vectors (n, QUERY_DIM) of the teacher's (n, 384)."""
         return unit((teacher_vectors - self.centre) @ self.turn)
 
-    def vector(self, name: str) -> np.ndarray:
-        """The vector (dim,) of a concept.
+    def number(self, name: str) -> int:
+        """The place of a concept in `names`.
 
         Raises
         ------
@@ -117,7 +117,11 @@ class QuerySpace:
         """
         if name not in self.names:
             raise GenaudioError(f"The query space has no '{name}'; make one that has: genaudio-train query-space")
-        return self.concepts[self.names.index(name)]
+        return self.names.index(name)
+
+    def vector(self, name: str) -> np.ndarray:
+        """The vector (dim,) of a concept; raises as `number` does."""
+        return self.concepts[self.number(name)]
 
     def save(self, path: str | Path) -> None:
         with atomic_write(path) as temporary, open(temporary, 'wb') as file:

@@ -22,7 +22,9 @@ Read this first (the streaming separator and the synthesis models use it too)::
 """
 
 import contextlib
+import io
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -75,8 +77,8 @@ class SoundWriter:
     def __init__(self, folder: str | Path):
         self.folder = make_folder(folder)
         self._n_shards = len(list(self.folder.glob('shard-*.pcm')))
-        self._shard = None
-        self._index = open(self.folder / 'index.jsonl', 'a', encoding='utf-8')  # noqa: SIM115
+        self._shard: io.FileIO | None = None
+        self._index = io.FileIO(self.folder / 'index.jsonl', 'a')
 
     def __enter__(self):
         return self
@@ -85,11 +87,10 @@ class SoundWriter:
         if self._shard is not None:
             self._shard.close()
         self._index.close()
-        if self._shard is None:  # nothing came: leave no empty set behind
-            index = self.folder / 'index.jsonl'
+        for file in (self._shard, self._index):  # where nothing came, leave no empty set behind
             with contextlib.suppress(OSError):
-                if not index.stat().st_size:
-                    index.unlink()
+                if file is not None and not (path := Path(str(file.name))).stat().st_size:
+                    path.unlink()
 
     def add(
         self,
@@ -103,7 +104,13 @@ class SoundWriter:
         group: str = '',
         role: str = '',
     ) -> Clip:
-        """Store `audio`, float (channels, n_samples) in -1..1, and return where it went."""
+        """Store `audio`, float (channels, n_samples) in -1..1, and return where it went.
+
+        Raises
+        ------
+        GenaudioError
+            If the disk takes no more; what was stored before is whole.
+        """
         audio = np.atleast_2d(audio)
         if split not in SPLITS:
             raise ValueError(f'split must be one of {SPLITS}, not {split!r}')
@@ -112,15 +119,15 @@ class SoundWriter:
             if self._shard is not None:
                 self._shard.close()
             # A new shard for each writer run: an interrupted run can leave a tail that no index line names.
-            self._shard = open(self.folder / f'shard-{self._n_shards:03d}.pcm', 'wb')  # noqa: SIM115
+            self._shard = io.FileIO(self.folder / f'shard-{self._n_shards:03d}.pcm', 'w')
             self._n_shards += 1
         offset = self._shard.tell() // 2
-        self._shard.write(data)
+        _append(self._shard, data)
         clip = Clip(
             label,
             kind,
             split,
-            Path(self._shard.name).name,
+            Path(str(self._shard.name)).name,
             offset,
             audio.shape[1],
             audio.shape[0],
@@ -130,10 +137,19 @@ class SoundWriter:
             role,
         )
         # The samples reach the file before the line that names them: readers may look while we write.
-        self._shard.flush()
-        self._index.write(json.dumps(asdict(clip)) + '\n')
-        self._index.flush()
+        _append(self._index, f'{json.dumps(asdict(clip))}\n'.encode())
         return clip
+
+
+def _append(file: io.FileIO, data: bytes) -> None:
+    """Write all of `data` at the end of an unbuffered file, or nothing."""
+    end, rest = file.tell(), data
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        file.truncate(end)
+        raise GenaudioError(f'Cannot write {os.fspath(file.name)}: {error.strerror}.') from error
 
 
 class SoundSet:
