@@ -171,7 +171,7 @@ _CHUNKS = (
 def _wave(data: mmap.mmap, begin: int) -> list[Link]:
     """Every data chunk is a link. What lies before it may have wrong lengths, or lack the byte that makes it even."""
     order = '>' if data[begin : begin + 4] == b'RIFX' else '<'
-    at, block, linear, wide, promised, at_most = begin + 12, 1, False, None, None, None
+    at, block, channels, linear, wide, promised, at_most = begin + 12, 1, 1, False, None, None, None
     layout, fact, odd, early, adpcm = b'', 0, False, False, False
     found: list[Link] = []
 
@@ -185,7 +185,7 @@ def _wave(data: mmap.mmap, begin: int) -> list[Link]:
         if name == b'ds64' and at + 24 <= len(data):
             (wide,) = struct.unpack_from('<Q', data, at + 16)
         elif name == b'fmt ' and at + 24 <= len(data) and not layout:
-            kind, _, _, _, block = struct.unpack_from(order + 'HHIIH', data, at + 8)
+            kind, channels, _, _, block = struct.unpack_from(order + 'HHIIH', data, at + 8)
             layout = data[at + 8 : at + 8 + size]
             if kind == 0xFFFE and size >= 26 and at + 34 <= len(data):
                 (kind,) = struct.unpack_from(order + 'H', data, at + 32)
@@ -209,9 +209,11 @@ def _wave(data: mmap.mmap, begin: int) -> list[Link]:
                     whole, said = head(n), said // block if linear and short else promised
                     return [*found, Link(at + 8, len(data), whole, said, cut_short=short)]
                 return [Link(0, len(data), promised=said // block if linear and short else promised, cut_short=short)]
-            # The last blocks of ADPCM are filled up; `fact` counts the samples that are sound.
+            # The last blocks of ADPCM are filled up; `fact` counts the samples that are sound. Where they are
+            # stereo, libsndfile writes half of their number.
             per_block = struct.unpack_from(order + 'H', layout, 18)[0] if adpcm else 0
-            if 0 < -(-said // block) * per_block - fact < 2 * per_block and not found:
+            there = -(-said // block) * per_block
+            if 0 < there - fact < 2 * per_block and fact != there // max(1, channels) and not found:
                 at_most = fact
             if said and said < 0xFFFFFFFF and layout and wide is None:
                 found.append(Link(at + 8, at + 8 + said, head(said), promised, at_most=at_most))
