@@ -4,8 +4,8 @@
 takes no lock, logs nothing, and allocates nothing but once when the blocks become larger.
 
 Nothing is asked of it inside samples. What is set from outside is a word of a `Panel`, each with one writer, and is
-read once a block: the margin (host), the block size (device), bypass, plug-ins, the end. That a jump must be smoothed
-is a plain switch that only the callback sees.
+read once a block: margin and hop (host), the block size (device), bypass, plug-ins, the end. That a jump must be
+smoothed is a plain switch that only the callback sees.
 
 Samples are finite on the way in and on the way out, whatever device, model and plug-ins do (`FiniteGuard`).
 """
@@ -55,7 +55,7 @@ class Panel:
     """
 
     # Written by the host, and read by the callback once a block.
-    MARGIN, BYPASS, PLUGINS, ENDING, RESTARTS = range(5)
+    MARGIN, BYPASS, PLUGINS, ENDING, RESTARTS, HOP = range(6)
     # Written by the process of the callback.
     BLOCK, BLOCKS, UNDERRUNS, FADES, XRUNS, LOSSES, BAD_IN, BAD_RESULTS, FAULTS, NEEDED = range(8, 18)
     _SIZE = NEEDED + MARGINS + 1
@@ -129,9 +129,10 @@ class AudioCore:
         wake: Callable[[], None], panel: Panel | None = None, finished: Ring | None = None,
     ):  # fmt: skip
         self.inbox, self.outbox, self.wake = inbox, outbox, wake
-        self.sample_rate, self.hop = sample_rate, hop
+        self.sample_rate = sample_rate
         self._panel = panel or Panel(shared=False)
         self.panel = self._panel
+        self.hop = hop
         self.set_timing(block, margin_samples)
         self.counts = Counts(self._panel)
         self._finished = finished
@@ -146,7 +147,7 @@ class AudioCore:
         self._fall_at = n
         self._level = 1.0  # 0 once it has ended
         self._jump_wanted = False  # set and cleared by `process` and what it calls, nowhere else
-        self._timing = (block, margin_samples)  # as the last block had it
+        self._timing = (block, hop, margin_samples)  # as the last block had it
         self._latency = total_latency(block, hop, margin_samples)
         self._step = np.zeros((outbox.n_channels, 1), np.float32)
         self._last = np.zeros((outbox.n_channels, 1), np.float32)
@@ -157,6 +158,7 @@ class AudioCore:
 
     block = _word(Panel.BLOCK, 'Samples per callback.')
     margin_samples = _word(Panel.MARGIN, 'Samples of delay for safety.')
+    hop = _word(Panel.HOP, 'Samples that the worker takes at once.')
     bypass = property(
         lambda self: bool(self._panel.words[Panel.BYPASS]),
         lambda self, on: self._panel.words.__setitem__(Panel.BYPASS, int(on)),
@@ -218,11 +220,12 @@ class AudioCore:
             words[Panel.BLOCK] = n
         if n > self._dry.shape[1]:
             self._make_room(n)
-        timing, bypass = (int(words[Panel.BLOCK]), int(words[Panel.MARGIN])), bool(words[Panel.BYPASS])
+        timing = (int(words[Panel.BLOCK]), int(words[Panel.HOP]), int(words[Panel.MARGIN]))
+        bypass = bool(words[Panel.BYPASS])
         finished = self.finished
         if timing != self._timing:
             before, self._timing = self._latency, timing
-            self._latency = total_latency(timing[0], self.hop, timing[1])
+            self._latency = total_latency(*timing)
             if self._latency != before:
                 self._jump()
         latency = self._latency
@@ -233,7 +236,7 @@ class AudioCore:
         position = self.inbox.end - latency
         self.inbox.write(given)
         self.wake()
-        behind = self.inbox.end - self.outbox.end - latency + timing[1]
+        behind = self.inbox.end - self.outbox.end - latency + timing[2]
         if position + n <= 0 or not self.inbox.read_into(dry, position):
             self._read_start(dry, position)
         # Plug-ins first; without their result the stems as they are; without those the dry signal.
@@ -250,7 +253,7 @@ class AudioCore:
             counts.underruns += 1
         self._begun |= ready
         if self._begun:
-            words[Panel.NEEDED + min(max(-(-behind // self.hop), 0), MARGINS)] += 1
+            words[Panel.NEEDED + min(max(-(-behind // timing[1]), 0), MARGINS)] += 1
         self._blend(dry, results, ready and not bypass, outdata)
 
     def _read(self, ring: Ring, results: np.ndarray, position: int) -> bool:

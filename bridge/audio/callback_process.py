@@ -40,7 +40,6 @@ class AudioSpec:
 
     sample_rate: int  # Hz
     block: int  # samples
-    hop: int  # samples
     n_channels: int  # that the core fills
     inbox: str  # names of shared memory
     outbox: str
@@ -91,7 +90,7 @@ def _core(spec: AudioSpec, wake: Any) -> AudioCore:
     finished = Ring(spec.n_channels, spec.finished) if spec.finished else None
     return AudioCore(
         Ring(2, spec.inbox), Ring(spec.n_channels, spec.outbox), sample_rate=spec.sample_rate, block=spec.block,
-        hop=spec.hop, margin_samples=int(panel.words[Panel.MARGIN]), wake=wake.release, panel=panel,
+        hop=int(panel.words[Panel.HOP]), margin_samples=int(panel.words[Panel.MARGIN]), wake=wake.release, panel=panel,
         finished=finished,
     )  # fmt: skip
 
@@ -216,7 +215,7 @@ class AudioProcess:
     def spec_for(cls, host: Any, plugins: Any = None, **what: Any) -> AudioSpec:
         """Return what to open, `what`, with what the host knows."""
         return AudioSpec(
-            sample_rate=host.core.sample_rate, block=host.core.block, hop=host.hop, n_channels=host.outbox.n_channels,
+            sample_rate=host.core.sample_rate, block=host.core.block, n_channels=host.outbox.n_channels,
             inbox=host.inbox.name, outbox=host.outbox.name, panel=host.panel.name,
             finished=plugins.finished.name if plugins else '', **what,
         )  # fmt: skip

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from bridge.panel.panel import add_panel_arguments, panel_address
 from bridge.settings.stem_knobs import OF_MONITOR, OF_REST, OF_STEM, number_or_text
 from genaudio_core.command_line import MAX_SECONDS, number, taken, whole
 from genaudio_core.errors import GenaudioError
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='gain.drums=-6, mute.bass=on, wet=0.5, effect.drums.1.room_size=0.4; the same names as for [cc]',
     )
     parser.add_argument('--midi', metavar='PORT', help='MIDI controllers: part of a port name')
+    add_panel_arguments(parser)
     parser.add_argument('--state', metavar='FILE', help='restore what was set last time, and save it at the end')
     parser.add_argument('--connect', action='append', default=[], metavar='FROM=TO', help='JACK ports to connect')
     parser.add_argument('--name', default='genaudio-stems', help='JACK client name (default: genaudio-stems)')
@@ -142,6 +144,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return isolate.run(
         preset=preset_of(args), model=args.model, device=args.device, input_channels=args.input_channels,
         sample_rate=args.sample_rate, block=args.block_size, margin_ms=args.margin, connect=pairs(args.connect),
-        name=args.name, midi=args.midi, state=args.state, seconds=args.seconds,
+        name=args.name, midi=args.midi, state=args.state, seconds=args.seconds, panel=panel_address(args),
         lines=sys.stdin if sys.stdin is not None and not sys.stdin.closed else None,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 from bridge.panel.notes import unpacked
 
 REMEMBERED = 1200  # notes of a kind, for a page that is opened later
-LINES, MARGINS = 50, 64
+LINES, MARGINS, SPECTRA = 50, 64, 64
 STREAMS = ('heard', 'played')  # notes that are told once; the others are told as a whole each time
 
 
@@ -75,7 +75,9 @@ class Page:
 
 
 def _streams() -> dict[str, deque[Any]]:
-    lengths = {'heard': REMEMBERED, 'played': REMEMBERED, 'margins': MARGINS, 'lines': LINES}
+    lengths = {
+        'heard': REMEMBERED, 'played': REMEMBERED, 'margins': MARGINS, 'lines': LINES, 'levels': 1, 'spectra': SPECTRA,
+    }  # fmt: skip
     return {name: deque(maxlen=length) for name, length in lengths.items()}
 
 
@@ -124,6 +126,10 @@ class Board:
     def line(self, line: str) -> None:
         """A line for the person."""
         self._new({'lines': [line]})
+
+    def sound(self, levels: list[list[float]], spectra: list[str]) -> None:
+        """How loud stems are, and pictures of them (`bridge.panel.meters`)."""
+        self._new({'levels': [levels], 'spectra': spectra})
 
     def scene(self, scene: dict[str, Any]) -> None:
         """The notes that sound now (`bridge.live.snapshot.Scenes`)."""

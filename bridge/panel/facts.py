@@ -1,10 +1,11 @@
-"""Facts for a page that do not change: parameters with range and unit, commands, presets; in plain data."""
+"""Facts for a page that do not change: parameters with range and unit, commands, presets, words; in plain data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge.settings.band_preset import available, load_preset
 from bridge.settings.parameters import COMMANDS, PARAMETERS, Parameter
+from bridge.settings.stem_knobs import EFFECT_SPANS, OF_MONITOR, OF_REST, OF_STEM
 
 _KINDS = {bool: 'switch', int: 'whole', float: 'number', str: 'text', tuple: 'text'}
 
@@ -18,13 +19,21 @@ def band_facts() -> dict[str, Any]:
     }
 
 
+def stems_facts(words: Sequence[str]) -> dict[str, Any]:
+    """Facts of stems, whose model was trained with these words."""
+    return {
+        'knobs': {'stem': told_of(OF_STEM), 'rest': told_of(OF_REST), 'monitor': told_of(OF_MONITOR)},
+        'spans': {name: list(span) for name, span in EFFECT_SPANS.items()}, 'words': list(words),
+    }  # fmt: skip
+
+
 def told_of(parameters: Mapping[str, Parameter]) -> dict[str, dict[str, Any]]:
     """Those parameters that can be turned while it plays: name -> what they are."""
     return {
         name: {
             'help': one.help, 'kind': 'choice' if one.choices else _KINDS[one.kind], 'choices': list(one.choices),
             'low': one.low, 'high': one.high, 'unit': one.unit, 'default': one.default, 'right': one.right,
-            'learns': one.movable,
+            'learns': one.movable, 'fader': one.fader and list(one.fader),
         }
         for name, one in parameters.items() if one.live
     }  # fmt: skip

@@ -21,6 +21,7 @@ from genaudio_core.processes.child_process import ChildProcess
 from genaudio_core.processes.child_watch import RestartLimit
 
 LOOPBACK = '127.0.0.1'
+STUCK = 10.0  # seconds; whoever plays comes first, and on a busy machine it may wait as long
 NEEDS = ('starlette', 'uvicorn', 'websockets')
 
 
@@ -105,7 +106,7 @@ class Panel:
 
     def _start(self) -> None:
         self._told = {}
-        self._process = ChildProcess(run_panel, (self._setup, self._door), name='genaudio panel')
+        self._process = ChildProcess(run_panel, (self._setup, self._door), name='genaudio panel', stuck=STUCK)
         self._channel = Channel(self._process.pipe)
 
     @property
@@ -147,7 +148,7 @@ class Panel:
             ended = True
         self._wrong.look()
         if ended or self._process.is_hung():
-            self._revive()
+            self._revive('has ended' if ended else 'hangs')
 
     def _obey(self, message: Any) -> None:
         try:
@@ -155,13 +156,13 @@ class Panel:
         except GenaudioError as error:
             self._wrong(f'Panel: {error}')
 
-    def _revive(self) -> None:
+    def _revive(self, why: str) -> None:
         self._end(0.0)
         if not self._limit.allows():
             self._over = True
             self._notify('The panel keeps ending; it is left away, and the music goes on.')
             return
-        self._notify('The panel has ended; it starts again, and the music goes on.')
+        self._notify(f'The panel {why}; it starts again, and the music goes on.')
         self._setup.opens = False
         self._start()
 

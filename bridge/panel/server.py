@@ -172,12 +172,15 @@ def run_panel(setup: Setup, door: socket.socket, cells: Any, connection: Connect
 async def _serve(setup: Setup, door: socket.socket, connection: Connection, heart: Heartbeat) -> None:
     import uvicorn
 
+    if setup.kind == 'stems':  # numpy, which a band's pages do without
+        import bridge.panel.meters  # noqa: F401
+
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield  # the parent decides when we end
 
-    board = Board(setup.kind, setup.facts)
+    board, ear = Board(setup.kind, setup.facts), Ear()
     app = make_app(setup, board, lambda kind, value: send_now(connection, (kind, value)))
     server = Server(
         uvicorn.Config(
@@ -192,6 +195,7 @@ async def _serve(setup: Setup, door: socket.socket, connection: Connection, hear
 
     def take(kind: str, value: Any) -> None:
         if kind == 'state':
+            ear.listen(value.pop('sound', None))
             board.state(value)
         elif kind == 'scene':
             board.scene(value)
@@ -216,9 +220,38 @@ async def _serve(setup: Setup, door: socket.socket, connection: Connection, hear
             heart.beat()
             await asyncio.sleep(BEAT)
 
-    beating = asyncio.ensure_future(beat())
+    beside = [asyncio.ensure_future(beat()), asyncio.ensure_future(ear.follow(board))]
     await server.serve(sockets=[door])
-    beating.cancel()
+    for job in beside:
+        job.cancel()
+
+
+class Ear:
+    """Tells a board what stems sound like."""
+
+    def __init__(self) -> None:
+        self._meters: Any = None
+
+    def listen(self, sound: Any) -> None:
+        """Listen to another `meters.Sound`; None: go on."""
+        if sound is None:
+            return
+        from bridge.panel.meters import Meters
+
+        if self._meters is not None:
+            self._meters.close()
+            self._meters = None
+        with contextlib.suppress(OSError, ValueError):  # it has ended already
+            self._meters = Meters(sound)
+
+    async def follow(self, board: Board) -> None:
+        """Read as long as somebody looks."""
+        while True:
+            await asyncio.sleep(BETWEEN)
+            if self._meters is not None and board.pages:
+                levels, spectra = self._meters.read()
+                if levels:
+                    board.sound(levels, spectra)
 
 
 def _open(setup: Setup) -> None:

@@ -1,4 +1,4 @@
-"""Messages to a band from outside, in one form for all senders.
+"""Messages to a band, or to stems, from outside, in one form for all senders.
 
 OSC, the panel and keys all make such a mapping, with one verb and what belongs to it::
 
@@ -8,6 +8,7 @@ OSC, the panel and keys all make such a mapping, with one verb and what belongs 
     {'take': 2}                               go to this take of the last answer, counted from 1
     {'preset': 'duet'}                        play on with a bundled preset
     {'pad': 36, 'file': 'takes/snare.wav'}    a sound file onto a pad
+    {'query': 'violin', 'stem': 1}            stems: what the first one is to be, from now on
 
 `checked` is the guard where they come in: a wrong one is one line for the person. Whether a name means anything is
 for who takes it to say.
@@ -30,6 +31,7 @@ VERBS: dict[str, dict[str, str]] = {
     'take': {'take': _COUNT},
     'preset': {'preset': _TEXT},
     'pad': {'pad': _COUNT, 'file': _TEXT},
+    'query': {'query': _TEXT, 'stem': _COUNT},
 }
 """verb -> its fields and what they hold."""
 

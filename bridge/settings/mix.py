@@ -52,7 +52,7 @@ class Mix:
         names
             Of the output pairs, from `port_names`.
         target
-            One of `mix_knobs(names)`, but not 'bypass'.
+            One of `mix_knobs(names)` that is of the mix: not 'bypass', nor 'low_latency'.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class Mix:
         return replace(self, **{knob: before | {which} if value else before - {which}})
 
     def knobs(self, names: Sequence[str]) -> dict[str, float | bool]:
-        """Return how each knob stands: one of `mix_knobs(names)` -> number or switch. All but 'bypass'."""
+        """Return how each knob stands: one of `mix_knobs(names)` -> number or switch. All of the mix."""
         *stems, rest, _ = names
         found: dict[str, float | bool] = {f'gain.{n}': gain for n, gain in zip(stems, self.gains_db, strict=True)}
         found |= {f'{knob}.{n}': i in getattr(self, knob) for knob in ('mute', 'solo') for i, n in enumerate(stems)}

@@ -2,7 +2,7 @@
 
 Presets, ``--set``, typed lines, MIDI controllers and the file of the state use these names::
 
-    gain.drums   gain.rest   mute.drums   solo.drums   wet   bypass   effect.drums.1.threshold_db
+    gain.drums   gain.rest   mute.drums   solo.drums   wet   bypass   low_latency   effect.drums.1.threshold_db
 
 A stem is called as its output port: 'electric bass' is ``electric_bass``. Effects count from 1. In a preset the tables
 [[stems]], [rest] and [isolate] hold the same knobs, without the name of the stem.
@@ -31,9 +31,10 @@ OF_REST = {'gain': replace(OF_STEM['gain'], default=-math.inf)}
 OF_MONITOR = {
     'wet': Parameter(1.0, '0 is the delayed input, 1 the mix', 0, 1),
     'bypass': Parameter(False, 'every output plays the delayed input'),
+    'low_latency': Parameter(False, 'half the delay for a little less quality'),
 }
 """Knobs of what is heard as a whole."""
-_EFFECT_SPANS: dict[str, tuple[float, float]] = {
+EFFECT_SPANS: dict[str, tuple[float, float]] = {
     'threshold_db': (-60, 0), 'gain_db': (-40, 12), 'ratio': (1, 20), 'attack_ms': (0.1, 200), 'drive_db': (0, 40),
     'release_ms': (10, 1000), 'room_size': (0, 1), 'damping': (0, 1), 'wet_level': (0, 1), 'dry_level': (0, 1),
     'width': (0, 1), 'freeze_mode': (0, 1), 'mix': (0, 1), 'feedback': (0, 0.95), 'depth': (0, 1),
@@ -128,7 +129,7 @@ def from_controller(target: str, names: Sequence[str], value: int, span: tuple[f
     if knob is not None:
         return knob.from_controller(value, span)
     parameter, share = target.split('.')[-1], value / 127
-    low, high = span or _EFFECT_SPANS.get(parameter, (0.0, 1.0))
+    low, high = span or EFFECT_SPANS.get(parameter, (0.0, 1.0))
     if low > 0 and parameter.endswith('_hz'):
         return low * (high / low) ** share  # as the ear counts
     return low + share * (high - low)

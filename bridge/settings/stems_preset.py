@@ -46,7 +46,7 @@ from genaudio_core.tables import Numbered, Rows, Setting, Table, read_checked
 PREFIX = 'isolate-'  # of the bundled files, which lie beside those of the band
 MAX_STEMS = 8
 SETTINGS = {
-    'low_latency': Setting(False, 'half the delay for a little less quality'),
+    'low_latency': OF_MONITOR['low_latency'],
     'model': Setting('', 'live separator; empty: the bundled one'),
     'state': Setting('', 'file of what was turned, read at the start and written at the end'),
 }

@@ -168,6 +168,8 @@ class AudioHost:
             self._standby, self._standby_ready = self._spawn(standby=True), False
 
     def _launch(self, loading: float = 60.0) -> None:
+        if self.spec.hop != self.hop:
+            self._take_up_hop()
         self.gauges.counters[Gauges.STATE] = 0
         self._why = ''
         while self._wake.acquire(block=False):
@@ -195,12 +197,16 @@ class AudioHost:
         said = self._standby.receive()
         if any(kind == 'standby' for kind, _ in said):
             self._standby_ready = True
+            if self.spec.hop != self.hop:
+                self._restart()
+                self.on_notice(f'The latency is now {self.latency_ms:.1f} ms ({self.latency} samples).')
         elif not self._standby.is_alive() or (not self._standby_ready and self._standby.is_hung()):
             # One that cannot start is not tried for ever.
             why = next((f': {value}' for kind, value in said if kind == 'failed'), '')
             self.on_notice(f'The spare inference process could not be started{why}.')
             self._standby.close(0.0)
             self._standby, self._with_standby = None, False
+            self.spec = replace(self.spec, hop=self.hop)  # to which it was to lead, perhaps
 
     @property
     def worker_pid(self) -> int | None:
@@ -256,9 +262,7 @@ class AudioHost:
         self._again_at = 0.0
         self._failures += 1
         self.core.counts.restarts += 1
-        self._process.kill()
-        self._process.close(0.0)
-        self._launch()
+        self._restart()
 
     def _hear(self) -> None:
         assert self._process is not None
@@ -342,6 +346,46 @@ class AudioHost:
     def set_mix(self, mix: Mix) -> None:
         """Use other levels for the monitor."""
         self._tell('mix', mix)
+
+    @property
+    def low_latency(self) -> bool:
+        """Whether the network runs at half its own hop, or soon will."""
+        return self.spec.hop is not None and self.spec.hop < self.network.hop
+
+    @low_latency.setter
+    def low_latency(self, on: bool) -> None:
+        """Go over to half the network's own hop, or back: when another worker is ready for it. The dry signal plays
+        while that takes over."""
+        from genaudio_core.separation.streaming import check_hop
+
+        hop = check_hop(self.network.hop // 2 if on else self.network.hop, self.network)
+        if hop == self.spec.hop:
+            return
+        self.spec = replace(self.spec, hop=hop)
+        if self._process is None:  # it has not started, or there is nothing to separate
+            self._take_up_hop()
+            return
+        if self._standby is not None:  # its hop is the other
+            self._standby.close(0.0)
+            self._standby = None
+        if not self._with_standby:
+            self._restart()
+        elif hop != self.hop:
+            self._standby, self._standby_ready = self._spawn(standby=True), False
+
+    def _take_up_hop(self) -> None:
+        before, core, self.hop = self.hop, self.core, self.spec.hop or self.network.hop
+        if not self.pinned and core.margin_samples - self.plugin_delay == before:
+            core.margin_samples += self.hop - before
+        core.hop = self.hop
+        self.gauges.forget()  # these counts were of the other
+        core.needed[:] = 0
+
+    def _restart(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.close(0.0)
+        self._launch()
 
     def set_model(self, path: str) -> None:
         """Cross-fade to another model file; if that cannot be, a line says so and the old one plays on.

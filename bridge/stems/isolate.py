@@ -1,6 +1,7 @@
 """Live stem isolation as one call: ``run(queries=['drums'], ...)``. `genaudio isolate` and `genaudio live isolate`
 come here."""
 
+import contextlib
 import math
 import signal
 import tempfile
@@ -15,12 +16,14 @@ import numpy as np
 
 from bridge.audio.callback_process import AudioProcess
 from bridge.audio.jack_device import OtherRate
+from bridge.panel.panel import PanelAddress
 from bridge.settings.learned_controllers import Learned
 from bridge.settings.stem_knobs import port_names
 from bridge.settings.stems_preset import StemsPreset
 from bridge.stems.audio_host import AudioHost
 from bridge.stems.knobs import Knobs, MidiIn
 from bridge.stems.line_commands import LineCommands, obey_lines
+from bridge.stems.panel_link import StemsPanel
 from bridge.stems.state_file import restore, save_state
 from bridge.stems.words import Words
 from bridge.system.cpu_wakeup import awake
@@ -55,6 +58,7 @@ def run(
     seconds: float | None = None,
     bypass: bool = False,
     lines: Any = None,
+    panel: PanelAddress | None = None,
     on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
     """Isolate sounds from a live input until Ctrl-C, 'quit' or `seconds`; return the final figures.
@@ -79,6 +83,8 @@ def run(
         JACK ports to connect, as (source, sink); own ports may be written without the client's name.
     lines
         A text stream of commands (`LineCommands.obey`), such as ``sys.stdin``.
+    panel
+        Show it in a browser, and be turned from there.
 
     Raises
     ------
@@ -124,7 +130,12 @@ def run(
             )
     again, until, restarts = False, None, 0
     outputs, restored = tuple(port_names(queries)), ()
-    with Told() as told_to:
+    with contextlib.ExitStack() as last, Told() as told_to:
+        shown = None
+        if panel is not None:
+            shown = StemsPanel(panel, words.known, on_notice)
+            last.callback(shown.close)
+            on_notice = shown.notify
         while True:
             host, audio, plugins, knobs, midi_in, began = None, None, None, None, MidiIn(), False
             try:
@@ -173,6 +184,8 @@ def run(
                     f'{", ".join(queries)} from {where}: {sample_rate} Hz, blocks of {host.core.block}, '
                     f'hop {host.hop}, latency {host.latency_ms:.1f} ms ({host.latency} samples). Ctrl-C ends.'
                 )
+                if shown is not None:
+                    shown.use(controls)
                 began = True
                 if until is None:
                     until = time.monotonic() + seconds if seconds else math.inf
@@ -195,6 +208,8 @@ def run(
                         knobs.take(midi_in.drain(), on_notice)
                         if knobs.bound != before:
                             learned.remember(own, knobs.bound_at_start())
+                        if shown is not None:
+                            shown.look()
                         obey_lines(lines, controls, on_notice)
                 if state and (told := save_state(state, knobs)):
                     on_notice(told)
@@ -210,6 +225,7 @@ def run(
                 on_notice(f'{other} {_at_rate(other.sample_rate, network)}')
                 preset = _as_turned(preset, knobs, on_notice)
                 queries, vectors, path, bypass = preset.queries, host.spec.queries, host.spec.model, host.core.bypass
+                hop = host.hop
                 sample_rate, block, restored = other.sample_rate, other.block, audio.spec.restore
                 again, restarts = True, restarts + audio.restarts
             except GenaudioError:
@@ -217,6 +233,8 @@ def run(
                     raise Stopped(signal.Signals[told_to.ended]) from None
                 raise
             finally:
+                if shown is not None:
+                    shown.use(None)
                 if audio is not None:
                     audio.close()
                 midi_in.close()

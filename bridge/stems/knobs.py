@@ -94,6 +94,8 @@ class Knobs(Controllers):
             self.plugins.set_parameter(*self._effect(name), number_or_text(value))
         elif name == 'bypass':
             host.core.bypass = OF_MONITOR[name].check(name, value)
+        elif name == 'low_latency':
+            host.low_latency = OF_MONITOR[name].check(name, value)
         else:
             self.controls.mix = self.controls.mix.with_knob(self.names, name, value)
             host.set_mix(self.controls.mix)

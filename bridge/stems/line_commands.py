@@ -1,14 +1,15 @@
 """Lines that a person types while stems play."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from bridge.settings.control_messages import shown
 from bridge.settings.mix import Mix
-from bridge.settings.stem_knobs import port_names
+from bridge.settings.stem_knobs import OF_MONITOR, port_names
 from bridge.stems.audio_host import AudioHost
 from bridge.stems.knobs import Knobs
 from bridge.stems.lookup import Lookup
@@ -18,9 +19,12 @@ from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 
 HELP_LINE = (
     'Lines that change what is heard: NAME VALUE (gain.drums -6, gain.rest -12, mute.drums on, solo.drums on, wet 0.5, '
-    'bypass on), query N WORDS, model FILE, learn NAME, status, quit. Short: gain N DB, rest DB, and mute N, solo N '
-    'or bypass to switch over.'
+    'bypass on, low_latency on), query N WORDS, model FILE, learn NAME, status, quit. Short: gain N DB, rest DB, and '
+    'mute N, solo N or bypass to switch over.'
 )  # fmt: skip
+
+LINES = {'set': 'set {set} {value}', 'learn': 'learn {learn}', 'query': 'query {stem} {query}'}
+"""Verb of a message -> the line that it is."""
 
 
 @dataclass
@@ -36,24 +40,40 @@ class LineCommands:
 
     def __post_init__(self) -> None:
         self.knobs = Knobs(port_names(self.names), self)
-        self._lines: deque[str] = deque()  # that are still to be done, in order
+        self._lines: deque[tuple[str, bool]] = deque()  # that are still to be done, in order; whether they are answered
         self._lookup: Lookup | None = None
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Take a message of `control_messages`, checked: it is the line that a person would type.
+
+        Raises
+        ------
+        GenaudioError
+            If stems know nothing of its kind.
+        """
+        verb = next(iter(message.keys() & LINES.keys()), None)
+        if verb is None:
+            raise GenaudioError(f'{shown(dict(message))} is for a band; stems take {", ".join(LINES)}.')
+        self._lines.append((LINES[verb].format(**message), verb != 'set'))  # a fader says the same 20 times a second
 
     def hear(self, lines: Iterable[str], on_notice: Callable[[str], None]) -> None:
         """Do what lines say, and answer, in their order. Never waits: where words must be looked up, that line and all
         behind it are done in a later call."""
-        self._lines.extend(lines)
+        self._lines.extend((line, True) for line in lines)
         while self._lines and not self.ended:
-            if self._looks_up(self._lines[0]):
+            line, answered = self._lines[0]
+            if self._looks_up(line):
                 return
+            self._lines.popleft()
             try:
-                told = self.obey(self._lines.popleft())
+                told = self.obey(line)
             except GenaudioError as error:
-                told = str(error)
+                told, answered = str(error), True
             except Exception as error:  # of an encoder: it is anybody's, and the music goes on
-                told = f'That did not work: {one_line(error)}'
+                told, answered = f'That did not work: {one_line(error)}', True
             self._lookup = None
-            on_notice(told)
+            if answered:
+                on_notice(told)
 
     def _looks_up(self, line: str) -> bool:
         """Whether the words of a line are being looked up; begins that where it is needed."""
@@ -134,7 +154,7 @@ class LineCommands:
         if verb == 'bypass' and not rest:
             return verb, 'off' if self.host.core.bypass else 'on'
         name, _, value = rest.partition(' ') if verb == 'set' else (verb, '', rest)
-        if verb != 'set' and name not in ('wet', 'bypass') and '.' not in name:
+        if verb != 'set' and name not in OF_MONITOR and '.' not in name:
             raise GenaudioError(f"unknown command '{verb}'. {HELP_LINE}")
         return name, value.strip()
 

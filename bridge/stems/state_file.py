@@ -23,7 +23,7 @@ def save_state(path: str | Path, knobs: Knobs) -> str | None:
         If the file cannot be written.
     """
     names, words = knobs.names, getattr(knobs.controls, 'names', None)
-    turned = knobs.controls.mix.knobs(names)
+    turned = knobs.controls.mix.knobs(names) | {'low_latency': knobs.controls.host.low_latency}
     settings = {name: str(value) if name.startswith('gain.') else value for name, value in turned.items()}  # -inf
     effects: dict[str, list[dict[str, Any]]] = {}
     told, chains, states = None, knobs.plugins.chains if knobs.plugins else {}, {}

@@ -36,6 +36,20 @@ class Words:
     def _vector(self, word: str) -> np.ndarray:
         return np.asarray(self._known[word], np.float32)
 
+    def near(self, row: np.ndarray, n: int = 4) -> list[tuple[str, float]]:
+        """Return the model's own words that lie nearest to a query (D + 1,), with their cosines, best first."""
+        names = list(self._known)
+        if not names or not (length := float(np.linalg.norm(row[:-1]))):
+            return []
+        own = np.array([self._known[name] for name in names], np.float32)
+        cosines = own @ row[:-1] / np.maximum(np.linalg.norm(own, axis=1) * length, 1e-9)
+        return [(names[i], float(cosines[i])) for i in np.argsort(-cosines)[:n]]
+
+    @property
+    def known(self) -> list[str]:
+        """The words that the model was trained with."""
+        return sorted(self._known)
+
     def vector(self, text: str) -> np.ndarray:
         """Return the row (D + 1,) of a query. From any thread, from one at a time.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 BLOCK, STEP = 0.4, 0.1  # seconds
 ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LUFS, LU
-_OFFSET = -0.691  # dB, so that a 997 Hz sine at full scale in one channel reads -3.01 LUFS
+OFFSET = -0.691  # dB, so that a 997 Hz sine at full scale in one channel reads -3.01 LUFS
 _PAD = 0.25  # seconds; the high-pass at 38 Hz has died away by then
 _CHUNK = 1 << 16  # samples weighted at a time
 _OVERSAMPLING, _TAPS = 4, 16  # true peak: phases, and taps on each side of a sample
@@ -23,8 +23,8 @@ def rms(audio: np.ndarray) -> float:
 
 
 @functools.lru_cache(maxsize=8)
-def _k_weighting(n_fft: int, sample_rate: int) -> np.ndarray:
-    """Response of the pre-filter and the RLB high-pass at the bins of a real FFT, for any sample rate (Hz).
+def k_weighting(n_fft: int, sample_rate: int) -> np.ndarray:
+    """Response (n_fft // 2 + 1,) of the pre-filter and the RLB high-pass at the bins of a real FFT, for any rate (Hz).
 
     The analogue prototypes are those that give the standard's coefficients at 48 kHz (De Man 2014).
     """
@@ -49,7 +49,7 @@ def _weighted_power(audio: np.ndarray, sample_rate: int) -> np.ndarray:
         begin = max(0, start - pad)  # what sounded before still rings in the filter
         part = audio[:, begin : start + _CHUNK].astype(np.float64)
         n = 1 << (part.shape[1] + pad - 1).bit_length()
-        spectrum = np.fft.rfft(part, n) * _k_weighting(n, sample_rate)
+        spectrum = np.fft.rfft(part, n) * k_weighting(n, sample_rate)
         wave = np.fft.irfft(spectrum, n)[:, start - begin : part.shape[1]]
         power[start : start + wave.shape[1]] = (wave**2).sum(axis=0)
     return power
@@ -66,13 +66,13 @@ def integrated_loudness(audio: np.ndarray, sample_rate: int) -> float:
     block, step = min(round(BLOCK * sample_rate), audio.shape[1]), round(STEP * sample_rate)
     starts = np.arange(0, audio.shape[1] - block + 1, step)
     means = np.maximum((sums[starts + block] - sums[starts]) / block, 1e-30)
-    levels = _OFFSET + 10 * np.log10(means)
+    levels = OFFSET + 10 * np.log10(means)
     means = means[levels > ABSOLUTE_GATE]
     if not len(means):
         return float('-inf')
-    gate = _OFFSET + 10 * np.log10(means.mean()) + RELATIVE_GATE
-    kept = means[_OFFSET + 10 * np.log10(means) > gate]
-    return float(_OFFSET + 10 * np.log10(kept.mean()))
+    gate = OFFSET + 10 * np.log10(means.mean()) + RELATIVE_GATE
+    kept = means[OFFSET + 10 * np.log10(means) > gate]
+    return float(OFFSET + 10 * np.log10(kept.mean()))
 
 
 def _interpolators() -> np.ndarray:

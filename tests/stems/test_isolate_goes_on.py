@@ -14,7 +14,7 @@ from bridge.stems.audio_host import AudioHost
 from bridge.stems.isolate import model_path
 from genaudio_core.errors import GenaudioError
 
-SPEC = AudioSpec(48000, 256, 512, 4, 'in', 'out', 'panel', client='c', restore=(('a:1', 'c:in_1'),))
+SPEC = AudioSpec(48000, 256, 4, 'in', 'out', 'panel', client='c', restore=(('a:1', 'c:in_1'),))
 
 
 class Child:

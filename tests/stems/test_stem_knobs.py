@@ -31,7 +31,7 @@ TURNS = st.one_of(
 
 
 def commands():
-    host = types.SimpleNamespace(core=types.SimpleNamespace(bypass=False), set_mix=lambda mix: None)
+    host = types.SimpleNamespace(core=types.SimpleNamespace(bypass=False), set_mix=lambda mix: None, low_latency=False)
     return LineCommands(host, Words({}, 2), list(QUERIES), Mix.of(2))  # type: ignore[arg-type]
 
 
@@ -53,8 +53,12 @@ def test_a_knob_turned_by_preset_option_or_line_gives_the_same_mix(turns):
         text = {True: 'on', False: 'off'}[value] if isinstance(value, bool) else repr(value)
         by_option = by_option.with_setting(name, text)
         lines.obey(f'{name} {text}')
-    assert lines.mix == by_option.mix == as_preset(turned).mix
-    assert {name: by_option.mix.knobs(NAMES)[name] for name in turned} == turned
+    by_preset = as_preset(turned)
+    assert lines.mix == by_option.mix == by_preset.mix
+    assert lines.host.low_latency == by_option.low_latency == by_preset.low_latency
+    assert {
+        name: (by_option.mix.knobs(NAMES) | {'low_latency': by_option.low_latency})[name] for name in turned
+    } == turned
 
 
 @given(st.lists(TURNS, max_size=8))
@@ -65,7 +69,8 @@ def test_the_state_brings_every_knob_back(tmp_path_factory, turns):
         lines.knobs.set(name, value)
     save_state(file, lines.knobs)
     told = []
-    assert restore(StemsPreset().with_queries(QUERIES), file, told.append).mix == lines.mix and told == []
+    again = restore(StemsPreset().with_queries(QUERIES), file, told.append)
+    assert again.mix == lines.mix and again.low_latency == lines.host.low_latency and told == []
 
 
 @pytest.mark.parametrize('name', [*KNOBS, 'effect.drums.1.room_size'])

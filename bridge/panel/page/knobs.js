@@ -3,7 +3,7 @@
 import { h, sparing, write } from './dom.js';
 
 const GROUPS = { music: 'Music', player: 'You and the band', transport: 'Transport', engine: 'Engine' };
-const HELD = 400; // ms for which what was just turned is left alone
+export const HELD = 400; // ms for which what was just turned is left alone
 const WIDEST = 10000; // a slider is of no use for more
 
 /** 'beats_per_bar' -> 'beats per bar' */
@@ -68,11 +68,11 @@ export class SettingKnob extends HTMLElement {
 
   show() {
     const { name, fact, store } = this;
-    const value = store.values[name];
+    const value = store.valueOf(name);
     const bound = Object.entries(store.state.controllers ?? {}).find(([, target]) => target === name);
     if (this.learn) write(this.learn, bound ? `CC ${bound[0]}` : 'Learn');
     // What is being turned is not pulled out of the hand by an older value on its way back.
-    if (value === undefined) return;
+    if (value === undefined || value === null) return; // as the effect has it
     const since = performance.now() - (this.touched ?? -1e9);
     if (since < HELD) {
       clearTimeout(this.later);

@@ -5,13 +5,14 @@ import { Store } from './store.js';
 import './roll.js';
 import './band.js';
 import './knobs.js';
+import './stems.js';
 
 const store = new Store();
 const page = document.getElementById('page');
 const trouble = document.getElementById('trouble');
 
-function make(tag) {
-  return Object.assign(document.createElement(tag), { store });
+function make(tag, more = {}) {
+  return Object.assign(document.createElement(tag), { store, ...more });
 }
 
 function panic() {
@@ -31,9 +32,31 @@ function band() {
   ];
 }
 
-store.addEventListener('hello', () => {
-  page.replaceChildren(...band());
+function knob(name, fact) {
+  return make('setting-knob', { name, fact });
+}
+
+function stems() {
+  const { wet, low_latency: low } = store.facts.knobs.monitor;
+  const strips = store.state.outputs.map((_, index) => make('stem-strip', { index }));
+  return [
+    h('header', {}, make('stems-state')),
+    h('main', {},
+      h('section', { 'aria-label': 'Stems', class: 'strips' }, ...strips, make('stem-strip', { index: strips.length })),
+      h('section', { 'aria-label': 'Settings, messages', class: 'side' },
+        h('div', { class: 'knobs' }, knob('wet', wet), knob('low_latency', low)), make('stems-certificate'), make('person-lines'))),
+    h('datalist', { id: 'words' }, ...store.facts.words.map((word) => h('option', { value: word }))),
+  ];
+}
+
+let shown = '';
+store.addEventListener('state', () => {
+  // Stems are known when the sound is there; their number stays.
+  const what = store.kind === 'stems' ? `stems ${store.state.outputs?.length ?? ''}` : store.kind;
+  if (what === shown || what === 'stems ') return;
+  shown = what;
   document.body.className = store.kind;
+  page.replaceChildren(...(store.kind === 'stems' ? stems() : band()));
 });
 store.addEventListener('state', () => {
   document.title = `genaudio · ${store.state.preset ?? store.kind}`;

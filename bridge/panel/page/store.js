@@ -14,6 +14,8 @@ export class Store extends EventTarget {
     this.played = [];
     this.margins = [];
     this.lines = [];
+    this.levels = [];
+    this.spectra = []; // columns that just came
     this.takes = new Map();
     this.connected = false;
     this._at = 0; // page time in ms at which it was beat `scene.beat`
@@ -80,6 +82,11 @@ export class Store extends EventTarget {
       this.lines = this.lines.concat(message.lines).slice(-LINES);
       this.tell('lines');
     }
+    if (message.levels?.length) {
+      this.levels = message.levels.at(-1);
+      this.spectra = (message.spectra ?? []).map(atob);
+      this.tell('levels');
+    }
     if (message.takes?.length) {
       for (const take of message.takes) {
         if ([...this.takes.values()].some((one) => one.answer !== take.answer)) this.takes.clear();
@@ -109,6 +116,12 @@ export class Store extends EventTarget {
 
   get values() {
     return this.state.values ?? {};
+  }
+
+  /** A setting, or a parameter of an effect: effect.drums.1.room_size */
+  valueOf(name) {
+    const [kind, pair, number, parameter] = name.split('.');
+    return kind === 'effect' ? this.state.effects?.[pair]?.[number - 1]?.parameters[parameter] : this.values[name];
   }
 
   get parts() {
