@@ -54,6 +54,7 @@ FLOORS = {
     'bridge': 2,
     'bridge/system': 2,
     'genaudio_core/inference': 2,
+    'genaudio_core/jobs': 2,
     'genaudio_core/score': 2,
     'genaudio_core/training/loops': 2,
     'genaudio_core/processes': 1,

@@ -3,8 +3,6 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +11,7 @@ from export.manifest import Fault, Job
 from export.up_to_date import is_up_to_date, source_hash
 from genaudio_core.command_line import notice, printable
 from genaudio_core.errors import GenaudioError, one_line
-from genaudio_core.processes.worker_pool import WorkerPool
+from genaudio_core.jobs.pool import each
 
 
 def export_all(
@@ -52,35 +50,18 @@ def export_all(
 
 def _run(todo: Sequence[tuple[Job, str]], workers: int) -> Iterator[Result]:
     """Yield a result for each job as it is done."""
-    left, n_done, alone = list(todo), 0, False
-    while left:
-        now, left = (left[:1], left[1:]) if alone else (left, [])
-        with WorkerPool(min(workers, len(now)), _begin_worker) as pool:
-            futures = {pool.submit(_work, job, wanted): (job, wanted) for job, wanted in now}
-            for future in as_completed(futures):
-                job = futures[future][0]
-                try:
-                    result = future.result()
-                except BrokenProcessPool:
-                    if not alone:  # one worker takes all with it, and nobody knows whose job it was: now one by one
-                        left.append(futures[future])
-                        continue
-                    result = Result(job.label, str(job.output), 'failed', 'its process ended (too little memory?)')
-                except Exception as error:
-                    result = Result(job.label, str(job.output), 'failed', f'its process ended ({one_line(error)})')
-                n_done += 1
-                notice(f'[{n_done}/{len(todo)}] {result.label}: {result.why or result.state}')
-                yield result
-        alone = True
+    for n_done, ((job, _), result) in enumerate(each(_work, todo, workers), 1):
+        if isinstance(result, Exception):
+            why = str(result) if isinstance(result, GenaudioError) else f'its process ended ({one_line(result)})'
+            result = Result(job.label, str(job.output), 'failed', why)
+        notice(f'[{n_done}/{len(todo)}] {result.label}: {result.why or result.state}')
+        yield result
 
 
-def _begin_worker() -> None:
-    os.environ.setdefault('OMP_NUM_THREADS', '1')
-
-
-def _work(job: Job, wanted: str) -> Result:
+def _work(task: tuple[Job, str]) -> Result:
     from export.job import export
 
+    job, wanted = task
     try:
         return export(job, wanted)
     except GenaudioError as error:

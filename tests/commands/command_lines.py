@@ -35,7 +35,7 @@ OUT_IS_A_FOLDER = {
     'separate', 'prepare-sounds', 'prepare-bands', 'write-bands', 'attention', 'finetune', 'compare-separation', 'fit',
 }  # fmt: skip
 # What names something that is read although its type is not a path.
-UNTYPED = {'model', 'music_model', 'sound_model', 'preset', 'plugin', 'what'}
+UNTYPED = {'model', 'music_model', 'sound_model', 'preset', 'plugin', 'what', 'files', 'input', 'script', 'out'}
 MORE = {  # what else a line needs, and what keeps short the work of a line that should not have been taken
     'separate': ['-q', 'violin'], 'synth': ['rain'], 'continue': ['--beats', '1'], 'generate': ['--beats', '1'],
     'accompany': ['--instruments', 'flute'], 'arrange': ['--instruments', 'violin,cello'],

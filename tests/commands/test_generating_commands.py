@@ -119,6 +119,53 @@ def test_several_takes_in_one_call(capsys, model, phrase_file, tmp_path):
     assert len({Path(path).read_bytes() for path in outs}) == 3
 
 
+@pytest.mark.parametrize(('command', 'more'), [
+    ('continue', ['--beats', '4', '--takes', '2']), ('accompany', ['--instruments', 'flute']),
+])  # fmt: skip
+def test_many_files_are_a_job_and_each_is_what_it_is_alone(capsys, model, phrase_file, tmp_path, command, more):
+    songs = tmp_path / 'songs'
+    (songs / 'live').mkdir(parents=True)
+    phrase_file.rename(songs / 'live' / 'a.mid')
+    (songs / 'bad.mid').write_bytes(b'hello')
+    words = [command, str(songs), '-o', str(tmp_path / 'o'), '--model', model, '--seed', '3', *more, '--json']
+    code, text, err = run(capsys, *words)
+    assert code == 1 and err.count('\n') == 2 and 'skipped: ' in err and '1 of 2' in err
+    told = json.loads(text)
+    assert (told['done'], told['already_done'], told['skipped']) == (1, 0, [str(songs / 'bad.mid')])
+    outs = told['files'][0]['out'] if '--takes' in more else [told['files'][0]['out']]
+    assert [Path(out).parent for out in outs] == [tmp_path / 'o' / 'live'] * len(outs)
+    (songs / 'bad.mid').unlink()
+    code, text, _ = run(capsys, *words, '--workers', '1')
+    assert code == 0 and json.loads(text)['already_done'] == 1
+    assert json.loads(text)['files'][0]['out'] == told['files'][0]['out']
+    run(
+        capsys,
+        command,
+        str(songs / 'live' / 'a.mid'),
+        '-o',
+        str(tmp_path / 'a.mid'),
+        '--model',
+        model,
+        '--seed',
+        '3',
+        *more,
+    )
+    alone = sorted(path for path in tmp_path.glob('a*.mid'))
+    assert [path.read_bytes() for path in alone] == [Path(out).read_bytes() for out in outs]
+
+
+def test_takes_that_workers_make_are_those_of_one_process(capsys, model, tmp_path):
+    words = ['generate', '--beats', '4', '--takes', '3', '--model', model, '--seed', '5', '--json']
+    assert run(capsys, *words, '-o', str(tmp_path / 'a' / 'x.mid'))[0] == 2
+    (tmp_path / 'a').mkdir()
+    assert run(capsys, *words, '-o', str(tmp_path / 'a' / 'x.mid'))[0] == 0
+    code, text, err = run(capsys, *words, '-o', str(tmp_path / 'b' / 'x.mid'), '--workers', '2')
+    assert code == 0, err
+    assert json.loads(text)['done'] == 3
+    for name in ('x-1.mid', 'x-2.mid', 'x-3.mid'):
+        assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ('arguments', 'told'),
     [

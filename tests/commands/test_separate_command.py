@@ -28,6 +28,11 @@ def song(path, n=60_000, channels=2, rate=44100, seed=0):
     return audio
 
 
+def made(folder):
+    """The stems in a folder; side-cars lie in a hidden one."""
+    return sorted(path for path in folder.iterdir() if path.name != '.genaudio')
+
+
 def test_stems_and_residual(tmp_path, capsys):
     x = song(tmp_path / 'song.wav')
     out = tmp_path / 'stems'
@@ -58,7 +63,7 @@ def test_many_files_of_one_name_and_a_broken_one(tmp_path, capsys):
     captured = capsys.readouterr()
     assert 'skipped: Cannot read' in captured.err
     assert len(json.loads(captured.out)['skipped']) == 1
-    assert sorted(p.name for p in (tmp_path / 'o').iterdir()) == ['take-2.x.wav', 'take.x.wav']
+    assert [p.name for p in made(tmp_path / 'o')] == ['take-2.x.wav', 'take.x.wav']
 
 
 def test_two_stems_of_one_name(tmp_path):
@@ -131,7 +136,7 @@ def test_inputs_whose_names_differ_only_in_case_keep_their_stems_apart(tmp_path)
         song(tmp_path / name, n=9000)
     files = [str(tmp_path / name) for name in ('Take.wav', 'take.wav', 'take-2.wav', 'TAKE.flac')]
     assert main(['separate', *files, '-q', 'x', '-o', str(tmp_path / 'o')]) == 0
-    assert len({path.name.casefold() for path in (tmp_path / 'o').iterdir()}) == 4
+    assert len({path.name.casefold() for path in made(tmp_path / 'o')}) == 4
 
 
 @pytest.mark.parametrize('letters', ['a', '\u4ea4'])
@@ -177,7 +182,7 @@ def test_a_file_that_a_library_cannot_stand_costs_no_other(tmp_path, capsys, mon
     assert main(['separate', *files, '-q', 'x', '-o', str(tmp_path / 'o')]) == 1
     told = capsys.readouterr().err
     assert 'skipped: ' in told and 'Not sure how to convert data' in told and '1 of 3 files' in told
-    assert sorted(p.name for p in (tmp_path / 'o').iterdir()) == ['a.x.wav', 'c.x.wav']
+    assert [p.name for p in made(tmp_path / 'o')] == ['a.x.wav', 'c.x.wav']
 
 
 def test_stems_that_are_no_numbers_are_not_written(tmp_path, capsys, monkeypatch):

@@ -133,7 +133,8 @@ def test_batch_skips_fails_and_goes_on(tmp_path, capsys):
     assert main(['all', str(path), '--only', 'b', '--json']) == 2
 
 
-def killed_at_b(job, wanted):
+def killed_at_b(task):
+    job, _ = task
     if job.name == 'b':
         os.kill(os.getpid(), signal.SIGKILL)  # as the system does where memory ends
     return Result(job.label, str(job.output), 'exported')

@@ -108,7 +108,9 @@ def test_live_code_reads_no_wall_clock():
     found = [
         f'{path.relative_to(ROOT)}:{number}'
         for path in LIVE_SIDE
-        if not path.is_relative_to(ROOT / 'bridge' / 'commands') and not path.is_relative_to(ROOT / 'bridge' / 'bench')
+        if not any(
+            path.is_relative_to(ROOT / room) for room in ('bridge/commands', 'bridge/bench', 'genaudio_core/jobs')
+        )
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if wall.search(line)
     ]

@@ -1,30 +1,37 @@
 """Shared by `continue`, `generate`, `accompany`, `infill` and `arrange`: arguments, loading, progress, the result."""
 
 import argparse
+import logging
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bridge.commands._midi_outputs import check_names
+from bridge.commands._midi_outputs import SUFFIXES, check_names
+from bridge.commands.offline._many import over_files
 from genaudio_core.arranging.part_model import PartModel
-from genaudio_core.command_line import check_outputs, notice, number, seed, show, threads, whole
+from genaudio_core.command_line import check_outputs, number, seed, show, threads, whole
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.generation import MAX_BEATS, Generated
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import find_model
+from genaudio_core.jobs.options import place
 from genaudio_core.score.notes import Score
 from genaudio_core.score.reading import midi_bytes, read_midi, write_midi
 
 DEFAULT_MODEL = 'live'
 STDOUT = Path('-')
+INPUT = 'MIDI files, folders or addresses of them, patterns, @LIST.txt'
+_log = logging.getLogger(__name__)
 
 
-def add_output(parser: argparse.ArgumentParser, model: str = DEFAULT_MODEL) -> None:
+def add_output(parser: argparse.ArgumentParser, model: str = DEFAULT_MODEL, *, many: bool = False) -> None:
     """Add the options of whatever writes a score."""
-    parser.add_argument('-o', '--out', type=Path, required=True, help='MIDI file to write; - writes it to stdout')
+    for_many = '; for many a folder, or its address' if many else ''
+    parser.add_argument('-o', '--out', type=place if many else Path, required=True,
+                        help=f'MIDI file to write; - writes it to stdout{for_many}')  # fmt: skip
     parser.add_argument('--picture', type=Path, help='also draw a piano roll (.png, .svg or .pdf)')
     parser.add_argument('--model', default=model, help=f'bundled name or .onnx file (default: {model})')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
@@ -102,11 +109,28 @@ def check_output(args: argparse.Namespace) -> None:
     check_outputs(args, 'out', 'picture', files=files)
 
 
+def files(command: str, args: argparse.Namespace, *, doing: str) -> dict:
+    """Run a command with many MIDI files."""
+    if args.picture:
+        raise GenaudioError('--picture draws the roll of a single file.')
+    takes = getattr(args, 'takes', 1)
+
+    def outputs(name: str) -> list[str]:
+        return [f'{name}.mid'] if takes == 1 else [f'{name}-{i}.mid' for i in range(1, takes + 1)]
+
+    return over_files(command, args, [suffix for suffix in SUFFIXES if suffix], outputs, doing=doing)
+
+
+def read_by(args: argparse.Namespace) -> dict[str, Path | None]:
+    """What is read for all files."""
+    return {'model': find_model(args.model)}
+
+
 def read(path: Path) -> Score:
     """Read a MIDI file, and tell the person what of it could not be read."""
     score = read_midi(path)
     for text in (*score.warnings, *score.remarks):
-        notice(text)
+        _log.warning('%s', text)
     return score
 
 
@@ -125,7 +149,7 @@ def finish(
     for i, (take, out) in enumerate(zip(takes, outs, strict=True), 1):
         shown = take if i == 1 else replace(take, dropped=(), remarks=())  # what holds for all is said once
         for line in shown.told(decoder.model.path.stem, f' in take {i}' if len(takes) > 1 else ''):
-            notice(line)
+            _log.warning('%s', line)
         write(out, take.score)
         if args.picture:
             from genaudio_core.music.piano_roll import draw_made

@@ -1,8 +1,10 @@
 """`genaudio separate`: see HELP."""
 
 import argparse
+import hashlib
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,23 @@ from bridge.commands.offline._queries import add_query_options, check_pictures, 
 from genaudio_core.command_line import notice, number, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import check_targets, fitting_name, free_name, make_folder, slug
-from genaudio_core.interruption import raise_if_stopped
+from genaudio_core.jobs.inputs import Found, find_inputs, is_many
+from genaudio_core.jobs.items import Item, Task
+from genaudio_core.jobs.job import Report, run_job
+from genaudio_core.jobs.options import add_job_options, is_asked_for, job_options, threads_of
+from genaudio_core.jobs.places import is_address, join
 from genaudio_core.progress import progress_bar
 
 HELP = 'Pull sounds out of recordings, by words, by example or by picture.'
 EXAMPLE = 'genaudio separate song.flac -q violin -q "drums, not cymbals" --residual -o stems'
 ARGUMENTS = {'queries': '-q', 'targets': '-o'}
 FORMATS = ('wav', 'flac', 'mp3')
+_log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('files', nargs='+', type=Path, metavar='IN', help='audio files (wav, flac, mp3, ogg, aiff)')
+    parser.add_argument('files', nargs='+', metavar='IN', help='audio files (wav, flac, mp3, ogg, aiff), folders or '
+                        'addresses of them, patterns, @LIST.txt')  # fmt: skip
     parser.add_argument(
         '-q',
         '--query',
@@ -43,35 +51,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--fast', action='store_true',
                         help='listen with one model, not two: half the time, and less clean stems')  # fmt: skip
     parser.add_argument('--residual', action='store_true', help='also write what is in no stem')
-    parser.add_argument('-o', '--out', type=Path, default=Path('.'), metavar='DIR', help='folder for the stems')
+    parser.add_argument('-o', '--out', default='.', metavar='DIR', help='folder for the stems, or its address')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
     parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
-    parser.add_argument('--threads', type=threads(), default=2)
+    parser.add_argument('--threads', type=threads(), help='for each worker (default: as many as help)')
+    add_job_options(parser)
 
 
-def _targets(args: argparse.Namespace, names: Sequence[str], kind: str) -> list[list[Path]]:
-    """The files to write for each input: its stems, and what is left at the end.
+def _items(args: argparse.Namespace, found: Sequence[Found], names: Sequence[str], kind: str) -> list[Item]:
+    """What to write for each input: its stems, and what is left at the end.
 
     Raises
     ------
     GenaudioError
         If one of them is an input, of this file or of any other.
     """
-    taken: set[str] = set()
-    found = []
-    for path in args.files:
-        # Two inputs of one name ('a/take.wav', 'b/take.wav') must not overwrite each other's stems.
-        stem = free_name(path.stem, taken)
-        taken.add(stem)
-        stems = [*names, *(['residual'] if args.residual else [])]
-        targets = [args.out / fitting_name(stem, f'.{name}.{kind}') for name in stems]
-        if not all(target.name.startswith(f'{stem}.') for target in targets):
-            notice(f'{path.name}: the name is too long for its stems; it is shortened to {targets[0].name}.')
-        found.append(targets)
-    sources = [*args.files, *args.example, *args.image, *([args.model] if args.model else [])]
-    check_targets([target for targets in found for target in targets], sources)
-    return found
+    stems = [*names, *(['residual'] if args.residual else [])]
+    items = []
+    for one in found:
+        folder, slash, name = one.name.rpartition('/')
+        outputs = [fitting_name(name, f'.{stem}.{kind}') for stem in stems]
+        if not all(output.startswith(f'{name}.') for output in outputs):
+            notice(f'{name}: the name is too long for its stems; it is shortened to {outputs[0]}.')
+        items.append(Item(tuple(folder + slash + output for output in outputs), (one.place,)))
+    if not is_address(args.out):
+        sources = [*(one.place for one in found if not is_address(one.place)), *args.example, *args.image]
+        check_targets(
+            [Path(args.out, output) for item in items for output in item.outputs],
+            [*map(Path, sources), *([args.model] if args.model else [])],
+        )
+    return items
 
 
 def _queries(args: argparse.Namespace, separator: Any) -> list:
@@ -131,62 +141,122 @@ def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
 
 def run(args: argparse.Namespace) -> dict:
     from genaudio_core.separation.offline import Separator
+    from genaudio_core.sound.audio_files import READABLE
 
     kind = args.format.lower().lstrip('.')
     if kind not in FORMATS:
         hint = did_you_mean(kind, FORMATS)
         raise GenaudioError(f"Cannot write '{args.format}'.{hint} There are: {', '.join(FORMATS)}.")
+    many = is_many(args.files) or is_asked_for(args) or is_address(args.out)
     # Of many files one that cannot be read is passed over.
-    check_sounds([*(args.files if len(args.files) == 1 else []), *args.example])
-    with Separator.load(
-        args.model, provider=args.provider, threads=args.threads, sharpness=args.sharpness, fast=args.fast
-    ) as separator:
-        return _run(args, separator, kind)
-
-
-def _run(args: argparse.Namespace, separator: Any, kind: str) -> dict:
-    queries = _queries(args, separator)
-    names: list[str] = []
-    for query in queries:
-        names.append(free_name(slug(query.name, 'stem'), ['residual', *names]))
-    all_targets = _targets(args, names, kind)
-    make_folder(args.out)
-    results, failed = [], []
-    for path, targets in zip(args.files, all_targets, strict=True):
-        try:
-            results.append(_separated(separator, path, targets, names, queries, args.residual))
-        except Exception as error:
-            raise_if_stopped()
-            # A file that no library can stand is told too, and the others are still worth having.
-            if len(args.files) == 1 or args.debug:
-                raise
-            line = str(error) if isinstance(error, GenaudioError) else f'{path}: {type(error).__name__}: {error}'
-            notice(f'skipped: {" ".join(line.split())}')
-            failed.append(str(path))
-    if not results:
-        raise GenaudioError(f'None of the {len(args.files)} files could be separated.')
-    if failed:
-        notice(f'{len(failed)} of {len(args.files)} files could not be separated; the others are done.')
-    return {'files': results, 'skipped': failed, 'exit_code': 1 if failed else 0}
-
-
-def _separated(
-    separator: Any, path: Path, targets: Sequence[Path], names: Sequence[str], queries: Sequence, residual: bool
-) -> dict[str, Any]:
-    """Separate one file, and say how it went."""
-    from genaudio_core.separation.offline import separate_file
-
-    outputs, left = targets[: len(names)], targets[-1] if residual else None
-    began = time.monotonic()
-    with progress_bar(path.name, 1.0) as progress:
-        told = separate_file(separator, path, outputs, queries, residual=left, on_progress=progress)
-    seconds = time.monotonic() - began
-    levels = dict(zip([*names, *(['residual'] if residual else [])], told['level_db'], strict=True))
-    for name, db in levels.items():
-        if not db >= -50 and name != 'residual':
-            notice(f"'{name}' is probably not in {path.name}: its stem is {-db:.0f} dB below the input.")
-    return {
-        'input': str(path), 'stems': [str(o) for o in outputs], 'residual': str(left) if left else None,
-        'seconds': round(told['seconds'], 3), 'sample_rate': told['sample_rate'], 'channels': told['channels'],
-        'level_db': levels, 'times_real_time': round(told['seconds'] / max(seconds, 1e-6), 1),
+    check_sounds([*([] if many else map(Path, args.files)), *args.example])
+    found = find_inputs(args.files, READABLE, args.out)
+    settings = {
+        'path': args.model, 'provider': args.provider, 'threads': threads_of(args), 'sharpness': args.sharpness,
+        'fast': args.fast,
     }  # fmt: skip
+    with Separator.load(**settings) as separator:
+        queries = _queries(args, separator)
+        names: list[str] = []
+        for query in queries:
+            names.append(free_name(slug(query.name, 'stem'), ['residual', *names]))
+        items = _items(args, found, names, kind)
+        step = Separating(settings, queries, names, args.residual)
+        if many:
+            step.separator = separator
+            return _done(args, run_job(args.out, step, items, step.asked(separator), job_options(args),
+                                       doing='separating'), len(items))  # fmt: skip
+        make_folder(args.out)
+        with progress_bar(Path(args.files[0]).name, 1.0) as progress:
+            outputs = [Path(args.out, name) for name in items[0].outputs]
+            told = step.do(separator, Task(items[0], [Path(args.files[0])], outputs, [], progress))
+    return {'files': [_placed(told, args.out)], 'skipped': [], 'exit_code': 0}
+
+
+def _placed(told: Mapping[str, Any], out: str) -> dict[str, Any]:
+    """What is told of a file, with its stems where they lie."""
+    residual = told['residual'] and join(out, told['residual'])
+    return {**told, 'stems': [join(out, name) for name in told['stems']], 'residual': residual}
+
+
+def _done(args: argparse.Namespace, report: Report, n_files: int) -> dict:
+    if report.to_do:
+        return report.as_dict()
+    if report.failed and not report.done and not report.already:
+        raise GenaudioError(f'None of the {n_files} files could be separated.')
+    if report.failed:
+        notice(f'{len(report.failed)} of {n_files} files could not be separated; the others are done.')
+    return {
+        'files': [_placed(one, args.out) for one in report.told], 'skipped': list(report.failed),
+        'already_done': report.already, 'exit_code': report.exit_code,
+    }  # fmt: skip
+
+
+class Separating:
+    """The step of a job: one file into its stems.
+
+    Parameters
+    ----------
+    settings
+        Of `Separator.load`.
+    queries, names
+        What to listen for, and what the stems are called; `residual`: what is left is the last output.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], queries: Sequence, names: Sequence[str], residual: bool) -> None:
+        self.settings, self.queries, self.residual = dict(settings), list(queries), residual
+        self.names = [*names, *(['residual'] if residual else [])]
+        self.separator: Any = None  # one that is loaded already, for this process
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {'separator': None}
+
+    def asked(self, separator: Any) -> dict[str, Any]:
+        """What decides the stems, for side-cars."""
+        networks = [network for network in (separator, separator.live) if network is not None]
+        return {
+            'command': 'separate', 'models': [network.card.sha256 for network in networks],
+            'sharpness': self.settings['sharpness'],
+            'queries': [[name, _fingerprint(query)] for name, query in zip(self.names, self.queries, strict=False)],
+        }  # fmt: skip
+
+    def open(self) -> Any:
+        """Load the model, unless there is one."""
+        from genaudio_core.separation.offline import Separator
+
+        return self.separator or Separator.load(**self.settings)
+
+    def close(self, separator: Any) -> None:
+        """End its threads."""
+        separator.close()
+
+    def do(self, separator: Any, task: Task) -> dict[str, Any]:
+        """Separate one file, and say how it went."""
+        from genaudio_core.separation.offline import separate_file
+
+        n, label = len(self.queries), task.item.label
+        began = time.monotonic()
+        told = separate_file(separator, task.inputs[0], task.outputs[:n], self.queries,
+                             residual=task.outputs[n] if self.residual else None, on_progress=task.share)  # fmt: skip
+        seconds = time.monotonic() - began
+        levels = dict(zip(self.names, told['level_db'], strict=True))
+        for name, db in levels.items():
+            if not db >= -50 and name != 'residual':
+                _log.warning("'%s' is probably not in %s: its stem is %.0f dB below the input.", name, Path(label).name,
+                             -db)  # fmt: skip
+        return {
+            'input': label, 'stems': list(task.item.outputs[:n]),
+            'residual': task.item.outputs[n] if self.residual else None, 'seconds': round(told['seconds'], 3),
+            'sample_rate': told['sample_rate'], 'channels': told['channels'], 'level_db': levels,
+            'times_real_time': round(told['seconds'] / max(seconds, 1e-6), 1),
+        }  # fmt: skip
+
+
+def _fingerprint(query: Any) -> str:
+    """A hash of all that a query asks for."""
+    digest = hashlib.sha256(f'{query.normalise} {query.n_words}'.encode())
+    for parts in (query.positive, query.negative):
+        digest.update(b'|')
+        for weight, vector in parts:
+            digest.update(f'{weight} '.encode() + vector.tobytes())
+    return digest.hexdigest()

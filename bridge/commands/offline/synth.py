@@ -1,11 +1,20 @@
 """`genaudio synth`: see HELP."""
 
 import argparse
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from bridge.commands.offline._many import Bar, run_items, told_of
 from bridge.commands.offline._queries import add_query_options, check_pictures, check_sounds
 from genaudio_core.command_line import number, seed, threads, whole
 from genaudio_core.errors import GenaudioError
+from genaudio_core.files import check_readable, presets_dir, slug
+from genaudio_core.jobs.inputs import names_apart
+from genaudio_core.jobs.items import Item
+from genaudio_core.jobs.options import add_job_options, place, threads_of
+from genaudio_core.jobs.places import is_address
 from genaudio_core.progress import progress_bar
 
 HELP = 'Make a sound from words, from an example or from a picture: 44.1 kHz, as many takes as you like.'
@@ -34,14 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '-o',
         '--out',
-        type=Path,
+        type=place,
         required=True,
         metavar='FILE',
-        help='wav, flac, aiff, ogg or mp3; several takes are numbered FILE-1, FILE-2, ...',
+        help='wav, flac, aiff, ogg or mp3; several takes are numbered FILE-1, FILE-2, ...; of a list a folder',
     )
     parser.add_argument('--model', type=Path, help='.onnx file of a denoiser (default: the bundled one)')
     parser.add_argument('--vocoder', type=Path, help='.onnx file of a vocoder (default: the bundled one)')
-    parser.add_argument('--threads', type=threads(), default=2)
+    parser.add_argument('--threads', type=threads(), help='for each worker (default: 2, or one with --workers)')
+    parser.add_argument('--list', type=Path, metavar='FILE', help='many sounds: the words of one on each line')
+    parser.add_argument('-f', '--format', default='wav', help='of the sounds of a list (default: wav)')
+    add_job_options(parser)
 
 
 def outputs(path: Path, takes: int) -> list[Path]:
@@ -76,26 +88,77 @@ def _query(args: argparse.Namespace, query_dim: int):
 
 
 def run(args: argparse.Namespace) -> dict:
-    import time
-
     from genaudio_core.files import check_targets, check_writable
-    from genaudio_core.sound.audio_files import WRITABLE, write_audio
-    from genaudio_core.synthesis.synthesizer import MAX_TAKES, Synthesizer
+    from genaudio_core.sound.audio_files import WRITABLE
+    from genaudio_core.synthesis.synthesizer import MAX_TAKES
 
-    began = time.monotonic()
-    if args.out.suffix.lower() not in WRITABLE:
-        raise GenaudioError(f"Cannot write '{args.out.suffix}' files; use one of {', '.join(WRITABLE)}.")
+    args.threads = threads_of(args)
     if not 1 <= args.takes <= MAX_TAKES:
         raise GenaudioError(f'{args.takes} takes are too many to make at once (1 to {MAX_TAKES}).')
+    if args.list is not None:
+        return _of_list(args)
+    if is_address(args.out):
+        raise GenaudioError('A single sound is written on this machine; --list writes many into a folder.')
+    if args.out.suffix.lower() not in WRITABLE:
+        raise GenaudioError(f"Cannot write '{args.out.suffix}' files; use one of {', '.join(WRITABLE)}.")
     files = [check_writable(path) for path in outputs(args.out, args.takes)]
     models = [path for path in (args.model, args.vocoder, args.encoder) if path is not None]
     check_targets(files, [*args.example, *args.image, *models])
     check_sounds(args.example)
-    synthesizer = Synthesizer.load(args.model, vocoder=args.vocoder, threads=args.threads)
+    return make(args, lambda: load(args), progress_bar)
+
+
+def _of_list(args: argparse.Namespace) -> dict:
+    """Each line is an item of a job."""
+    from genaudio_core.sound.audio_files import WRITABLE
+
+    if args.words.strip():
+        raise GenaudioError('Either words or a --list of them.')
+    suffix = '.' + args.format.lower().lstrip('.')
+    if suffix not in WRITABLE:
+        raise GenaudioError(f"Cannot write '{args.format}'; use one of {', '.join(WRITABLE)}.")
+    check_sounds(args.example)
+    try:
+        text = check_readable(args.list, 'list').read_text(encoding='utf-8-sig')
+    except (OSError, ValueError) as error:
+        raise GenaudioError(f'Cannot read {args.list}: {getattr(error, "strerror", None) or error}.') from error
+    lines = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+    items = []
+    for words, name in zip(lines, names_apart(slug(words, 'sound') for words in lines), strict=True):
+        files = outputs(Path(name + suffix), args.takes)
+        items.append(Item(tuple(file.name for file in files), asked={'words': words}))
+    del args.words, args.format
+    return told_of(run_items(__name__, args, items, doing='making'), len(items))
+
+
+def load(args: argparse.Namespace) -> Any:
+    """Load the models."""
+    from genaudio_core.synthesis.synthesizer import Synthesizer
+
+    return Synthesizer.load(args.model, vocoder=args.vocoder, threads=args.threads)
+
+
+def read_by(args: argparse.Namespace) -> dict[str, Path | None]:
+    """What is read for all sounds of a list."""
+    models = presets_dir() / 'models'
+    return {
+        'model': args.model or models / 'synth-denoiser.onnx', 'vocoder': args.vocoder or models / 'synth-vocoder.onnx',
+        'prior_model': models / 'synth-prior.onnx' if args.prior else None, 'encoder': args.encoder,
+        'text_encoder': models / 'query-text.onnx',
+    }  # fmt: skip
+
+
+def make(args: argparse.Namespace, loaded: Callable[[], Any], bar: Bar) -> dict:
+    """Make one sound, in one or several takes."""
+    from genaudio_core.sound.audio_files import write_audio
+
+    began = time.monotonic()
+    files = outputs(args.out, args.takes)
+    synthesizer = loaded()
     query = _query(args, synthesizer.query_dim)
     if query.is_complement:
         raise GenaudioError(f"'{query.name}' only says what not to make; name something to make, too.")
-    with progress_bar(query.name, 1.0) as progress:
+    with bar(query.name, 1.0) as progress:
         audio = synthesizer.make(
             query, args.seconds, args.takes, args.seed, args.guidance, args.steps, args.pitch,
             way='prior' if args.prior else 'words', on_progress=progress,

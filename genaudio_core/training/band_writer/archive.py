@@ -12,7 +12,7 @@ from typing import Any
 
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import atomic_write, make_folder
-from genaudio_core.processes.worker_pool import WorkerPool
+from genaudio_core.jobs.pool import each
 from genaudio_core.score.reading import write_midi
 from genaudio_core.training.band_writer.performances import Performances
 from genaudio_core.training.band_writer.styles import STYLES
@@ -48,6 +48,10 @@ def write_archive(path: Path, seeds: range, styles: tuple[str, ...], grooves: tu
             counts[style] += 1
         archive.writestr(FACTS, '\n'.join(lines) + '\n')
     return counts
+
+
+def _write(job: tuple[Path, range, tuple[str, ...], tuple[Path, ...]]) -> Counter[str]:
+    return write_archive(*job)
 
 
 def read_facts(folder: Path) -> Iterator[dict[str, Any]]:
@@ -93,12 +97,12 @@ def write_archives(
     done = n_pieces - sum(len(seeds) for _, seeds, *_ in jobs)
     counts: Counter[str] = Counter()
     progress(done)
-    with WorkerPool(min(workers, len(jobs))) as pool:
-        results = [pool.submit(write_archive, *job) for job in jobs]
-        for (_, seeds, *_), result in zip(jobs, results, strict=True):
-            counts += result.result()
-            done += len(seeds)
-            progress(done)
+    for (_, seeds, *_), result in each(_write, jobs, min(workers, len(jobs))):
+        if isinstance(result, Exception):
+            raise result
+        counts += result
+        done += len(seeds)
+        progress(done)
     return {
         'folder': str(folder),
         'pieces': n_pieces,

@@ -16,12 +16,12 @@ import numpy as np
 
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import atomic_write, check_readable
+from genaudio_core.jobs.pool import each
 from genaudio_core.music.chord_recognition import Segment, recognise_score
 from genaudio_core.music.descriptions import chord_code
 from genaudio_core.music.events import DRUM_PROGRAM, NOTE_TYPE, TRACKED_NOTE_TYPE, meter_code, note_table
 from genaudio_core.music.keys import parse_chord
 from genaudio_core.music.layouts import RESOLUTION
-from genaudio_core.processes.worker_pool import WorkerPool
 from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, PROGRAM_TO_LIVE_CODE, instrument_name
 from genaudio_core.score.notes import Score
 from genaudio_core.training.scores.score_files import ScoreFile, find_scores, read_score, work_of
@@ -66,6 +66,10 @@ def read_piece(file: ScoreFile, min_notes: int = MIN_NOTES) -> PackedPiece | tup
     meters = [(round(m.beat * RESOLUTION), meter_code(m.numerator, m.denominator)) for m in score.meters]
     chords = chords_of(score, file.facts)
     return PackedPiece(file.source, file.name, table, np.array(meters, np.int32).reshape(-1, 2), chords, published)
+
+
+def _read_numbered(numbered: tuple[int, ScoreFile]) -> PackedPiece | tuple[str, str, str]:
+    return read_piece(numbered[1])
 
 
 def chords_of(score: Score, facts: dict | None = None) -> np.ndarray:
@@ -133,18 +137,24 @@ def prepare(
     pieces: list[PackedPiece] = []
     skipped: list[tuple[str, str, str]] = []
     seen: set[bytes] = set()
-    with WorkerPool(workers) as pool:
-        for done, result in enumerate(pool.map(read_piece, find_scores(folders), chunksize=4), 1):
-            if isinstance(result, PackedPiece):
-                digest = hashlib.sha256(plain(result.notes).tobytes()).digest()
-                if digest in seen:
-                    skipped.append((result.source, result.name, 'the same notes as another file'))
-                else:
-                    seen.add(digest)
-                    pieces.append(result)
-            else:
-                skipped.append(result)
-            progress(done)
+    found: dict[int, PackedPiece | tuple[str, str, str]] = {}
+    for (place, file), result in each(_read_numbered, enumerate(find_scores(folders)), workers):
+        if isinstance(result, GenaudioError):  # its process ended
+            result = (file.source, file.name, str(result))
+        elif isinstance(result, Exception):
+            raise result
+        found[place] = result
+        progress(len(found))
+    for _, result in sorted(found.items(), key=lambda pair: pair[0]):  # of files that are alike the first one counts
+        if not isinstance(result, PackedPiece):
+            skipped.append(result)
+            continue
+        digest = hashlib.sha256(plain(result.notes).tobytes()).digest()
+        if digest in seen:
+            skipped.append((result.source, result.name, 'the same notes as another file'))
+        else:
+            seen.add(digest)
+            pieces.append(result)
     if not pieces:
         why = f' First reason: {skipped[0][1]}: {skipped[0][2]}.' if skipped else ''
         raise GenaudioError(f'No usable score in {", ".join(map(str, folders))}.{why}')

@@ -1,0 +1,72 @@
+"""What a job consists of: items, and the step that does one of them."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One independent piece of a job.
+
+    Parameters
+    ----------
+    outputs
+        Names of what it makes, at least one, in the job's folder; parts of a path are joined by ``/``.
+    inputs
+        Places that are read (`places`).
+    asked
+        What decides the outputs besides inputs and what is asked of the whole job; JSON can say it.
+    """
+
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What it is called: its first output."""
+        return self.outputs[0]
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: its first input, where there is one."""
+        return self.inputs[0] if self.inputs else self.name
+
+
+class Task(NamedTuple):
+    """An item as a step gets it: files of this machine."""
+
+    item: Item
+    inputs: list[Path]  # that may be copies
+    outputs: list[Path]  # to write; they are put in their places when all are there
+    places: list[str]  # which these are
+    share: Callable[[float], None]  # to be told how much of it is done, 0..1
+
+
+class Step(Protocol):
+    """What is done with each item. It travels to other processes by pickle; what it opens stays there."""
+
+    def open(self) -> Any:
+        """Return the tools (a loaded model, say), once in each process. A fault here is one of the whole job."""
+        ...
+
+    def do(self, tools: Any, task: Task) -> Mapping[str, Any] | None:
+        """Write the outputs; return what is to be told of the item, as JSON can say it."""
+        ...
+
+    def close(self, tools: Any) -> None:
+        """Let go of the tools."""
+        ...
+
+
+def in_shard(name: str, shard: tuple[int, int]) -> bool:
+    """Whether an item of this name is in the first, second ... of so many shards. A longer list moves none."""
+    number, count = shard
+    if count == 1:
+        return True
+    place = int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], 'big')
+    return place % count == number - 1

@@ -1,0 +1,202 @@
+"""Where inputs and outputs lie: a path, or an address such as ``s3://bucket/song.flac`` (fsspec, extra `cloud`).
+
+A place is a text. A file that is written appears under its name whole or not at all: by renaming where there is such a
+thing, and in one piece on object stores, which know nothing else.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from genaudio_core.errors import GenaudioError, one_line
+from genaudio_core.files import hidden_beside
+
+_ADDRESS = re.compile(r'[a-z][a-z0-9+.-]+://', re.IGNORECASE)  # not C:\
+_RENAMING = {'sftp', 'ssh', 'ftp', 'smb', 'hdfs', 'file', 'local'}  # others make a file whole by themselves
+_STAMPS = ('ETag', 'etag', 'md5Hash', 'generation', 'mtime', 'LastModified', 'last_modified')
+
+
+class State(NamedTuple):
+    """What tells cheaply that a file has changed."""
+
+    bytes: int
+    stamp: str  # of the system it lies on: time of its last change, or a hash of its content
+
+
+def is_address(place: str | Path) -> bool:
+    """Whether a place is not of this machine's files."""
+    return _ADDRESS.match(str(place)) is not None
+
+
+def join(root: str, name: str) -> str:
+    """The place called `name` (parts joined by ``/``) in the folder `root`."""
+    return f'{root.rstrip("/")}/{name}' if is_address(root) else str(Path(root, name))
+
+
+def reached(place: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it.
+
+    Raises
+    ------
+    GenaudioError
+        If fsspec or what it needs for this kind of address is not installed, or it cannot be reached.
+    """
+    try:
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(place)
+    except ImportError as error:
+        raise GenaudioError(f"{place} needs more packages: pip install 'genaudio[cloud]' ({one_line(error)})") from None
+    except Exception as error:
+        raise GenaudioError(f'{place} cannot be reached: {one_line(error)}') from error
+
+
+def state(place: str) -> State | None:
+    """Size and stamp of the file there; None if there is none."""
+    if not is_address(place):
+        try:
+            found = os.stat(place)
+        except (OSError, ValueError):
+            return None
+        return State(found.st_size, str(found.st_mtime_ns))
+    system, path = reached(place)
+    try:
+        return state_of(system.info(path))
+    except FileNotFoundError:
+        return None
+
+
+def state_of(info: dict[str, Any]) -> State:
+    """The state that fsspec's `info` of a file tells."""
+    return State(int(info.get('size') or 0), next((f'{name} {info[name]}' for name in _STAMPS if info.get(name)), ''))
+
+
+def read_each(places: Sequence[str]) -> list[bytes | None]:
+    """The contents of small files, None for one that cannot be read; of a store many are asked for at once."""
+    if not places or not is_address(places[0]):
+        return [_read(place) for place in places]
+    system, _ = reached(places[0])
+    paths = [system._strip_protocol(place) for place in places]
+    found = system.cat(paths, on_error='return')
+    found = found if isinstance(found, dict) else {paths[0]: found}
+    return [data if isinstance(data := found.get(path), bytes) else None for path in paths]
+
+
+def _read(place: str) -> bytes | None:
+    try:
+        return Path(place).read_bytes()
+    except (OSError, ValueError):
+        return None
+
+
+def fetch(place: str, folder: Path) -> Path:
+    """The file at a place as one of this machine: itself, or a copy in `folder`.
+
+    Raises
+    ------
+    OSError, GenaudioError
+        If it does not come whole.
+    """
+    if not is_address(place):
+        return Path(place)
+    system, path = reached(place)
+    copy = folder / (path.rstrip('/').rpartition('/')[2] or 'file')
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = system.info(path).get('size')
+    system.get_file(path, str(copy))
+    if wanted is not None and copy.stat().st_size != wanted:  # https may not say how long it is
+        raise GenaudioError(f'{place} came short: {copy.stat().st_size} of {wanted} bytes.')
+    return copy
+
+
+def give(path: Path, place: str) -> None:
+    """Let a finished file, or folder, of this machine take its place; whoever looks finds the old one or the new.
+
+    Raises
+    ------
+    OSError, GenaudioError
+        If it cannot be written there.
+    """
+    if is_address(place):
+        _send(path, place)
+        return
+    target = Path(place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_symlink():  # what it points to is written, and the link stays one
+        target = Path(os.path.realpath(target))
+    if path.is_dir() and target.is_dir():
+        shutil.rmtree(target)
+    try:
+        os.replace(path, target)
+    except OSError as error:
+        if error.errno != 18:  # EXDEV: it lies on another disk
+            raise
+        beside = hidden_beside(target)
+        try:
+            shutil.copy(path, beside)
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _send(path: Path, place: str) -> None:
+    system, there = reached(place)
+    if path.is_dir():
+        raise GenaudioError(f'{place} is to be a folder, and folders are written only on this machine.')
+    protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
+    if not protocols & _RENAMING:
+        system.put_file(str(path), there)
+        return
+    folder, _, name = there.rpartition('/')
+    system.makedirs(folder, exist_ok=True)
+    half = f'{folder}/.{name}.part'
+    try:
+        system.put_file(str(path), half)
+        system.mv(half, there)
+    except BaseException:
+        with suppress(Exception):  # the same fault may be in the way; the next try writes over it
+            system.rm_file(half)
+        raise
+
+
+def list_files(folder: str) -> dict[str, State]:
+    """Every file under an address, by its name in there, from as few questions as its system takes."""
+    system, path = reached(folder)
+    above = f'{path.rstrip("/")}/'
+    try:
+        return {name.removeprefix(above): state_of(info) for name, info in system.find(path, detail=True).items()}
+    except FileNotFoundError:
+        return {}
+
+
+def in_portions(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size` items each, the last one of what is left."""
+    portion: list[Any] = []
+    for item in items:
+        portion.append(item)
+        if len(portion) == size:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+@contextmanager
+def lock_of(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file in the block; whether it was free. On Windows nobody holds any, and none is free."""
+    try:
+        import fcntl
+    except ImportError:
+        yield False
+        return
+    with open(path, 'a') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True

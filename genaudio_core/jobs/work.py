@@ -1,0 +1,170 @@
+"""One item done, in whatever process: inputs fetched, outputs made aside and put in their places, its side-car last."""
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from genaudio_core.errors import GenaudioError, one_line
+from genaudio_core.interruption import raise_if_stopped
+from genaudio_core.jobs.items import Item, Step, Task
+from genaudio_core.jobs.places import fetch, give, join, state
+from genaudio_core.jobs.records import record, side_car, size_of
+
+PACKAGES = ('genaudio_core', 'bridge', 'export')  # whose notices travel back to the person
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a process needs to know of a job."""
+
+    run: str  # what this run is called; the tools of a process are its
+    root: str
+    stage: str | None  # a folder of this run for what is not finished; None: one of the machine that works
+    step: Step
+    asked: Mapping[str, Any]
+    debug: bool = False
+
+
+class Outcome(NamedTuple):
+    """What became of an item."""
+
+    told: dict[str, Any] | None
+    lines: list[str]  # notices
+    why: str | None  # it failed
+    seconds: float
+    peak_mb: float
+    where: str  # host:pid
+
+
+class NotReady(GenaudioError):
+    """The tools of the job could not be made: no item can be done."""
+
+
+_tools: dict[str, tuple[Step, Any]] = {}  # of this process, by the run they are for
+
+
+def tools_of(card: Card) -> Any:
+    """The tools of a job in this process; those of the job before are let go."""
+    if card.run not in _tools:
+        close_tools()
+        try:
+            _tools[card.run] = card.step, card.step.open()
+        except GenaudioError as error:
+            raise NotReady(str(error)) from error
+    return _tools[card.run][1]
+
+
+def close_tools() -> None:
+    """Let go of what this process works with."""
+    while _tools:
+        step, tools = _tools.popitem()[1]
+        step.close(tools)
+
+
+def do_item(card: Card, item: Item, share: Callable[[float], None] = lambda done: None) -> Outcome:
+    """Do one item; what goes wrong with it is told in its outcome.
+
+    Raises
+    ------
+    NotReady
+        If nothing can be done in this process.
+    """
+    began, told, why = time.monotonic(), None, None
+    _forget_peak()
+    with _notices() as lines:
+        tools = tools_of(card)
+        try:
+            told = _do(card, item, tools, share, began)
+        except Exception as error:
+            raise_if_stopped()
+            if card.debug:
+                raise
+            why = _why(error, item)
+    return Outcome(told, lines, why, time.monotonic() - began, _peak_mb(), f'{socket.gethostname()}:{os.getpid()}')
+
+
+def _why(error: Exception, item: Item) -> str:
+    if isinstance(error, GenaudioError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f'{item.label}: {error.strerror}' + (f' ({error.filename})' if error.filename else '')
+    return f'{item.label}: {type(error).__name__}: {one_line(error)}'
+
+
+def _do(card: Card, item: Item, tools: Any, share: Callable[[float], None], began: float) -> dict[str, Any]:
+    stage = Path(tempfile.mkdtemp(prefix='item-', dir=card.stage))
+    try:
+        before = [state(place) for place in item.inputs]
+        inputs = [fetch(place, stage / f'input-{i}') for i, place in enumerate(item.inputs)]
+        places = [join(card.root, name) for name in item.outputs]
+        outputs = [stage / 'outputs' / name for name in item.outputs]
+        for folder in {output.parent for output in outputs}:
+            folder.mkdir(parents=True)
+        try:
+            told = card.step.do(tools, Task(item, inputs, outputs, places, share))
+        except Exception as error:
+            raise _of_its_place(error, stage / 'outputs', card.root) from error
+        sizes = {name: size_of(output) for name, output in zip(item.outputs, outputs, strict=True)}
+        side = stage / 'side-car.json'
+        side.write_bytes(record(
+            item, card.asked, inputs, before, sizes, seconds=round(time.monotonic() - began, 3),
+            peak_mb=_peak_mb(), where=socket.gethostname(), told=told,
+        ))  # fmt: skip
+        if [state(place) for place in item.inputs] != before:
+            raise GenaudioError(f'{item.label} changed while it was read; the next run does it again.')
+        for output, place in zip(outputs, places, strict=True):
+            give(output, place)
+        give(side, side_car(card.root, item.name))
+        return dict(told or {})
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _of_its_place(error: Exception, stage: Path, root: str) -> Exception:
+    """The error as it would be told if the file had been written in its place."""
+    if isinstance(error, GenaudioError) and str(stage) in str(error):
+        return GenaudioError(str(error).replace(str(stage), root.rstrip('/')))
+    return error
+
+
+@contextlib.contextmanager
+def _notices() -> Iterator[list[str]]:
+    """Keep what our packages log in the block: it is told where the job was begun, with the name of the item."""
+    lines: list[str] = []
+    handler, before = logging.Handler(logging.WARNING), []
+    handler.emit = lambda record: lines.append(record.getMessage())
+    for logger in map(logging.getLogger, PACKAGES):
+        before.append((logger, logger.handlers, logger.propagate))
+        logger.handlers, logger.propagate = [handler], False
+    try:
+        yield lines
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+
+
+def _forget_peak() -> None:
+    """Let the most memory that this process has held be counted from now on (Linux)."""
+    with contextlib.suppress(OSError):
+        Path('/proc/self/clear_refs').write_text('5')
+
+
+def _peak_mb() -> float:
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path('/proc/self/status').read_text().splitlines()
+        return round(int(next(line for line in lines if line.startswith('VmHWM')).split()[1]) / 1024, 1)
+    with contextlib.suppress(ImportError):
+        import resource
+        import sys
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(most / (1 << 20 if sys.platform == 'darwin' else 1 << 10), 1)
+    return 0.0
