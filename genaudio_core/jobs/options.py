@@ -1,8 +1,10 @@
 """The options of commands that do many things."""
 
 import argparse
+import functools
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from genaudio_core.command_line import threads
@@ -16,7 +18,7 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('many files', 'A second run does only what is missing; docs/scale.md tells more.')
     group.add_argument('--workers', type=threads('--workers'), metavar='N',
                        help='processes, each with a model of its own (default: this one)')  # fmt: skip
-    group.add_argument('--shard', type=shard, default=(1, 1), metavar='I/N',
+    group.add_argument('--shard', type=shard('--shard'), default=(1, 1), metavar='I/N',
                        help='only the files of part I of N: for N machines, each with another I')  # fmt: skip
     group.add_argument('--retry-failed', action='store_true', help='only what failed when it was last tried')
     group.add_argument('--dry-run', action='store_true', help='only say what there is to do')
@@ -45,9 +47,13 @@ def place(text: str) -> str | Path:
     return text if is_address(text) else Path(text)
 
 
-def shard(text: str) -> tuple[int, int]:
-    """Return 2/5 as (2, 5); raises GenaudioError."""
+def shard(option: str) -> Callable[[str], tuple[int, int]]:
+    """Return an argparse type for a part of so many, such as 2/5; it raises GenaudioError for what is none."""
+    return functools.partial(_shard, option)
+
+
+def _shard(option: str, text: str) -> tuple[int, int]:
     found = re.fullmatch(r'(\d{1,9})/(\d{1,9})', text.strip())
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise GenaudioError(f"`shard` must be a part of so many, such as 2/5, not '{text}'.")
+        raise GenaudioError(f"{option} must be a part of so many, such as 2/5, not '{text}'.")
     return int(found[1]), int(found[2])
