@@ -5,9 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # JACK with its dummy driver for ports and audio, and a synthesiser with a small SoundFont (GPL-2, for tests only), a voice,
-# plug-ins and what they are built with (needs g++ and make), files of other programs, a DAW, and a browser.
+# plug-ins and what they are built with (needs g++ and make), files of other programs, a DAW, a browser, and an SFTP server.
 packages=(jackd2 libportaudio2 libfluidsynth3 timgm6mb-soundfont espeak-ng dpf-source lv2-dev sordi zam-plugins ffmpeg ardour)
-packages+=(chromium)
+packages+=(chromium openssh-server)
 missing=()
 for package in "${packages[@]}"; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")

@@ -4,19 +4,23 @@ A place is a text. A file that is written appears under its name whole or not at
 thing, and in one piece on object stores, which know nothing else.
 """
 
+import functools
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import hidden_beside
 
 _ADDRESS = re.compile(r'[a-z][a-z0-9+.-]+://', re.IGNORECASE)  # not C:\
 _RENAMING = {'sftp', 'ssh', 'ftp', 'smb', 'hdfs', 'file', 'local'}  # others make a file whole by themselves
+PAUSES = (0.5, 3.0)  # seconds after which a connection that failed is tried again
+T = TypeVar('T')
 _STAMPS = ('ETag', 'etag', 'md5Hash', 'generation', 'mtime', 'LastModified', 'last_modified')
 
 
@@ -55,15 +59,39 @@ def reached(place: str) -> tuple[Any, str]:
         raise GenaudioError(f'{place} cannot be reached: {one_line(error)}') from error
 
 
+def _again(work: Callable[[str], T]) -> Callable[[str], T]:
+    """The same, tried again where a connection fails: it may be one that was kept and is no more."""
+
+    def tried(place: str) -> T:
+        for pause in PAUSES:
+            try:
+                return work(place)
+            except (FileNotFoundError, PermissionError, GenaudioError):
+                raise
+            except Exception:
+                with suppress(Exception):
+                    type(reached(place)[0]).clear_instance_cache()
+                time.sleep(pause)
+        return work(place)
+
+    return tried
+
+
 def state(place: str) -> State | None:
     """Size and stamp of the file there; None if there is none."""
-    if not is_address(place):
-        try:
-            found = os.stat(place)
-        except (OSError, ValueError):
-            return None
-        return State(found.st_size, str(found.st_mtime_ns))
+    if is_address(place):
+        return _state(place)
+    try:
+        found = os.stat(place)
+    except (OSError, ValueError):
+        return None
+    return State(found.st_size, str(found.st_mtime_ns))
+
+
+@_again
+def _state(place: str) -> State | None:
     system, path = reached(place)
+    system.invalidate_cache()  # of what others may have written since
     try:
         return state_of(system.info(path))
     except FileNotFoundError:
@@ -103,14 +131,19 @@ def fetch(place: str, folder: Path) -> Path:
     """
     if not is_address(place):
         return Path(place)
-    system, path = reached(place)
-    copy = folder / (path.rstrip('/').rpartition('/')[2] or 'file')
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = system.info(path).get('size')
-    system.get_file(path, str(copy))
-    if wanted is not None and copy.stat().st_size != wanted:  # https may not say how long it is
-        raise GenaudioError(f'{place} came short: {copy.stat().st_size} of {wanted} bytes.')
-    return copy
+
+    @_again
+    def get(place: str) -> Path:
+        system, path = reached(place)
+        copy = folder / (path.rstrip('/').rpartition('/')[2] or 'file')
+        wanted = system.info(path).get('size')
+        system.get_file(path, str(copy))
+        if wanted is not None and copy.stat().st_size != wanted:  # https may not say how long it is
+            raise GenaudioError(f'{place} came short: {copy.stat().st_size} of {wanted} bytes.')
+        return copy
+
+    return get(place)
 
 
 def give(path: Path, place: str) -> None:
@@ -122,7 +155,7 @@ def give(path: Path, place: str) -> None:
         If it cannot be written there.
     """
     if is_address(place):
-        _send(path, place)
+        _again(functools.partial(_send, path))(place)
         return
     target = Path(place)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +199,7 @@ def _send(path: Path, place: str) -> None:
 def list_files(folder: str) -> dict[str, State]:
     """Every file under an address, by its name in there, from as few questions as its system takes."""
     system, path = reached(folder)
+    system.invalidate_cache()
     above = f'{path.rstrip("/")}/'
     try:
         return {name.removeprefix(above): state_of(info) for name, info in system.find(path, detail=True).items()}

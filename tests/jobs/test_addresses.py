@@ -1,0 +1,224 @@
+"""Jobs whose inputs and outputs lie elsewhere: an S3 server, a real sshd, a web server, all on this machine."""
+
+import contextlib
+import getpass
+import http.server
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from toy_job import Toy, done_by, run
+
+from bridge.system.waiting import wait_until
+from genaudio_core.errors import GenaudioError
+from genaudio_core.jobs import places
+from genaudio_core.jobs.inputs import find_inputs
+from genaudio_core.jobs.items import Item
+from genaudio_core.jobs.journal import entries, failed_last, journals_of
+
+SSHD = shutil.which('sshd', path=f'{os.environ.get("PATH", "")}:/usr/sbin')
+pytestmark = pytest.mark.filterwarnings('ignore')  # of the libraries of these protocols
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(places, 'PAUSES', (0.0,))
+
+
+class S3:
+    """An S3 server that can be away for a while; it forgets nothing."""
+
+    def __init__(self):
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer(port=free_port(), verbose=False)
+        self._server.start()
+        self.port = self._server.get_host_and_port()[1]
+
+    def away(self):
+        self._server.stop()
+
+    def back(self):
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer(port=self.port, verbose=False)
+        self._server.start()
+
+
+def free_port():
+    with socket.socket() as bound:
+        bound.bind(('127.0.0.1', 0))
+        return bound.getsockname()[1]
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    import fsspec
+
+    server = S3()
+    for name, value in (('AWS_ENDPOINT_URL', f'http://127.0.0.1:{server.port}'), ('AWS_ACCESS_KEY_ID', 'x'),
+                        ('AWS_SECRET_ACCESS_KEY', 'x'), ('AWS_DEFAULT_REGION', 'us-east-1'),
+                        ('AWS_MAX_ATTEMPTS', '1')):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem('s3').clear_instance_cache()
+    fsspec.filesystem('s3').mkdir('bucket')
+    yield server
+    server.away()
+
+
+class Sshd:
+    """A real sshd of our own on a port of its own, with a key for us."""
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        (folder / 'home' / '.ssh').mkdir(parents=True)
+        for key in (folder / 'host', folder / 'home' / '.ssh' / 'id_ed25519'):
+            subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key], check=True)
+        shutil.copy(folder / 'home' / '.ssh' / 'id_ed25519.pub', folder / 'authorized')
+        (folder / 'config').write_text(
+            f'Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n'
+            f'AuthorizedKeysFile {folder}/authorized\nPidFile {folder}/pid\n'
+            'StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n'
+            'Subsystem sftp internal-sftp\n'
+        )
+        self.back()
+
+    def back(self):
+        if os.getuid() == 0:
+            Path('/run/sshd').mkdir(exist_ok=True)  # where it locks itself in before anybody has logged in
+        command = [SSHD, '-D', '-e', '-f', self.folder / 'config']
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+        assert wait_until(self._answers, 30)
+
+    def _answers(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(('127.0.0.1', self.port)) == 0
+
+    def away(self):
+        """With every connection."""
+        children = subprocess.run(['ps', '-e', '-o', 'pid=,sid=,ppid='], capture_output=True, text=True, check=True)
+        table = [tuple(map(int, line.split())) for line in children.stdout.splitlines()]
+        ours = {self._process.pid}
+        while more := {pid for pid, _, parent in table if parent in ours} - ours:
+            ours |= more
+        for pid in ours:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(30)
+
+
+@pytest.fixture
+def sftp(tmp_path, monkeypatch):
+    if SSHD is None:
+        pytest.skip('needs sshd (apt-get install openssh-server)')
+    monkeypatch.setenv('HOME', str(tmp_path / 'ssh' / 'home'))
+    server = Sshd(tmp_path / 'ssh')
+    yield server
+    server.away()
+
+
+class Away(Toy):
+    """The server goes away in the middle: while the second item is made."""
+
+    def __init__(self, server, **options):
+        super().__init__(**options)
+        self.server, self.begun = server, 0
+
+    def do(self, tools, task):
+        self.begun += 1
+        if self.begun == 2:
+            self.server.away()
+        return super().do(tools, task)
+
+
+def read(place):
+    (data,) = places.read_each([place])
+    return data.decode() if data is not None else None
+
+
+def job_over(server, root, tmp_path):
+    """Six files there and back, the server away after the first; then again."""
+    for i in range(6):
+        (tmp_path / 'x').write_text(f'heard {i}')
+        places.give(tmp_path / 'x', f'{root}/in/sub {i % 2}/{i}.txt')
+    found = find_inputs([f'{root}/in/'], ['.txt'], f'{root}/out')
+    assert [one.name for one in found] == ['sub 0/0', 'sub 0/2', 'sub 0/4', 'sub 1/1', 'sub 1/3', 'sub 1/5']
+    what = [Item((f'{one.name}.out',), (one.place,)) for one in found]
+    report = run(f'{root}/out', what, Away(server))
+    assert report.done == 1 and len(report.failed) == 5
+    server.back()
+    assert read(f'{root}/out/sub 0/2.out') is None
+    log = tmp_path / 'log'
+    report = run(f'{root}/out', what, Toy(log=log))
+    assert (report.done, report.already, report.failed) == (5, 1, {}) and 'sub 0/0.out' not in done_by(log)
+    for item in what:
+        number = item.name.rpartition('/')[2][0]
+        assert read(f'{root}/out/{item.name}') == f'{item.name}heard {number}'
+    assert run(f'{root}/out', what).already == 6
+    (tmp_path / 'x').write_text('other 4')
+    places.give(tmp_path / 'x', what[2].inputs[0])
+    report = run(f'{root}/out', what, workers=2)
+    assert (report.done, report.already) == (1, 5)
+    assert read(f'{root}/out/{what[2].name}').endswith('other 4')
+    assert failed_last(journals_of(f'{root}/out')) == set()
+    names = places.list_files(f'{root}/out')
+    assert {name for name in names if not name.startswith('.genaudio/')} == {item.name for item in what}
+    states = [entry['state'] for data in journals_of(f'{root}/out') for entry in entries(data)]
+    assert states.count('done') >= 6
+
+
+def test_a_job_in_an_s3_bucket(s3, tmp_path):
+    job_over(s3, 's3://bucket/deep', tmp_path)
+
+
+def test_a_job_over_sftp(sftp, tmp_path):
+    root = f'sftp://{getpass.getuser()}@127.0.0.1:{sftp.port}{tmp_path}/there'
+    (tmp_path / 'there').mkdir()
+    job_over(sftp, root, tmp_path)
+
+
+def test_from_the_web_into_a_folder(tmp_path):
+    (tmp_path / 'web').mkdir()
+    (tmp_path / 'web' / 'a.txt').write_text('heard')
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(tmp_path / 'web'))
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f'http://127.0.0.1:{server.server_port}'
+        what = [Item((f'{name}.out',), (f'{url}/{name}.txt',)) for name in 'ab']
+        report = run(tmp_path / 'o', what)
+        assert report.done == 1 and list(report.failed) == [f'{url}/b.txt']
+        assert run(tmp_path / 'o', what).already == 1
+        server.shutdown()
+        thread.join()
+    assert (tmp_path / 'o' / 'a.out').read_text() == 'a.outheard'
+
+
+def test_an_address_of_an_unknown_kind_is_one_line():
+    with pytest.raises(GenaudioError, match=r'cannot be reached|needs more packages'):
+        find_inputs(['nosuch://x/*'], ['.wav'])
+    with pytest.raises(GenaudioError, match=r'nosuch://x/a\.wav'):
+        places.state('nosuch://x/a.wav')
+
+
+def test_a_list_in_parquet(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({'path': ['a.wav', 's3://b/c.wav'], 'other': [1, 2]}), tmp_path / 'l.parquet')
+    assert [one.place for one in find_inputs([f'@{tmp_path}/l.parquet'], ['.wav'])] == ['a.wav', 's3://b/c.wav']
+    (tmp_path / 'bad.parquet').write_text('x')
+    with pytest.raises(GenaudioError, match="no column 'path'"):
+        find_inputs([f'@{tmp_path}/bad.parquet'], ['.wav'])
