@@ -3,10 +3,9 @@
 from typing import Any
 
 from genaudio_core.inference.model_card import ModelCard
-from genaudio_core.music.layouts import DURATIONS, METERS
+from genaudio_core.music.layouts import DURATIONS, METERS, TYPES, VELOCITY_BIN
 from genaudio_core.score.instruments import CODE_TO_PROGRAM, INSTRUMENTS
 
-TYPES = ['start of song', 'instrument', 'start of notes', 'note', 'end of song', 'meter', 'chord', 'part']
 READING: dict[str, dict[str, str]] = {
     'decoder': {
         'field': '-1: take events in; 0, 1, ..: logits of that column of the next event',
@@ -36,6 +35,13 @@ READING: dict[str, dict[str, str]] = {
         'live_scores': 'of each note on each part, by what came before; not normalised',
         'whole_scores': 'the same by the whole piece',
         'state_out': 'to go on with',
+    },
+    'arranger, published': {
+        'time': 'onset in 24ths of a beat from the beginning of the piece, rising',
+        'pitch': 'MIDI notes and 1',
+        'duration': 'in 24ths of a beat; of no matter to networks without lengths',
+        'hint': 'of each part of `config`: -1 before its first note, 0 at it, 1 after it; 0 if unknown',
+        'scores': 'of each note on no part and on each part; not normalised',
     },
     'clipsep': {
         'spectrum': "energies of `bands` bands (front 'bands') or magnitudes of bins (front 'magnitude') of one window",
@@ -77,20 +83,22 @@ READING: dict[str, dict[str, str]] = {
         'imaginary': 'the same',
     },
 }  # fmt: skip
-"""Kind -> name of an input or output of its graph -> what it is."""
+"""Kind of graph -> name of an input or output -> what it is."""
 
 
 def reading(card: ModelCard) -> dict[str, Any]:
-    """For a card: what the inputs and outputs of its graph are, and the tables that its codes mean.
-
-    Empty for the published networks of another kind than ours, whose papers tell.
-    """
-    if card.details.get('config', {}).get('network') == 'published':
-        return {}
-    found: dict[str, Any] = {'inputs_and_outputs': READING.get(card.kind, {})}
+    """For a card: what the inputs and outputs of its graph are, and the tables that its codes mean."""
+    published = card.details.get('config', {}).get('network') == 'published'
+    found: dict[str, Any] = {'inputs_and_outputs': READING[f'{card.kind}, published' if published else card.kind]}
+    if published:
+        return found
     if card.kind in ('decoder', 'arranger'):
         found['instruments'] = [[name, CODE_TO_PROGRAM[code]] for code, name in enumerate(INSTRUMENTS, 1)]
     if card.kind == 'decoder':
-        found |= {'durations': DURATIONS.tolist(), 'meters': [list(meter) for meter in METERS], 'types': TYPES,
-                  'velocity': '4 (code - 1) + 2'}  # fmt: skip
+        sizes = dict(zip(card.layout['fields'], card.layout['sizes'], strict=True))
+        found |= {'types': list(TYPES[: sizes['type']]), 'durations': DURATIONS.tolist()}
+        if 'meter' in sizes:
+            found['meters'] = [list(meter) for meter in METERS]
+        if 'velocity' in sizes:
+            found['velocity'] = f'{VELOCITY_BIN} (code - 1) + {VELOCITY_BIN // 2}'
     return found

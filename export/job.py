@@ -99,10 +99,12 @@ def _as_before(job: Job, new: ModelFile) -> ModelFile | None:
         old = read_model(job.output, job.kind)
     except GenaudioError:
         return None
+    if READING_KEY not in old.card.details:  # made before files explained themselves
+        return None
 
     def plain(model: ModelFile) -> tuple[bytes, dict[str, Any]]:
         measured = {name: model.card.metrics.get(name) for name in job.measured}
-        # How the graph is read follows from the graph: it comes into the file when the weights change.
+        # How the graph is read follows from the graph: other words for it come into the file when the weights change.
         details = {name: value for name, value in model.card.details.items() if name != READING_KEY}
         card = replace(model.card, source_hash='', tools={}, metrics=measured, details=details)
         return without_card(model.data), json.loads(card.to_json())

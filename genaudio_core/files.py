@@ -189,7 +189,10 @@ def read_arrays(path: str | Path, what: str) -> 'dict[str, np.ndarray]':
     try:
         # numpy leaves a damaged file open that it has opened itself.
         with open(check_readable(path, what), 'rb') as file, np.load(file, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
+            found = {name: data[name] for name in data.files}
+        if not all(isinstance(array, np.ndarray) for array in found.values()):  # torch's files are zipped, too
+            raise ValueError('it holds something else than arrays')
+        return found
     except OSError as error:
         raise GenaudioError(f'Cannot read {path}: {error.strerror or error}.') from error
     except (ValueError, LookupError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:

@@ -50,7 +50,8 @@ if (($#)); then
 fi
 if [ -n "${oldest_job:-}" ]; then
     wait "$oldest_job"
-    PYTHONPATH=. .venv-oldest/bin/python -m pytest tests/inference/test_decoder_memory.py tests/house/test_bundled.py
+    PYTHONPATH=. .venv-oldest/bin/python -m pytest tests/inference/test_decoder_memory.py tests/house/test_bundled.py \
+        tests/library/test_onnx_examples.py
 fi
 # What plays in real time waits for most of its time. What needs no server fills that time, at the lowest priority, on all
 # cores, and tells what it found when both are done. In a process group of its own (-m): what is started with & is deaf to

@@ -174,7 +174,7 @@ def read_model(path: str | Path, kind: str | None = None) -> ModelFile:
         raise GenaudioError(f'{path} is a folder; give the name of an .onnx file.')
     if path.exists() and not path.is_file():  # a device has no end, and a pipe may never begin
         raise GenaudioError(f'{path} is a pipe or a device; give the name of an .onnx file.')
-    if path.suffix.lower() in ('.pt', '.pth', '.ckpt', '.pkl', '.safetensors'):
+    if path.suffix.lower() in ('.pt', '.pth', '.ckpt', '.pkl', '.hdf5', '.h5', '.safetensors'):
         raise GenaudioError(f'{path} is a checkpoint. Convert it first: genaudio-export one or genaudio-export import.')
     try:
         data = path.read_bytes()

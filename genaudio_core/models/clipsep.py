@@ -256,7 +256,9 @@ def from_published(weights: dict[str, Tensor]) -> CLIPSep:
     levels = sum(1 for k, v in weights.items() if v.ndim == 4 and v.shape[-1] == 4 and k.startswith('sound_net'))
     query = next((v for k, v in weights.items() if k in ('frame_net.weight', 'frame_net.fc.weight')), None)
     labels = next((v for k, v in weights.items() if k in ('label_net.weight',)), None)
-    maps = query.shape[0] if query is not None else 32
+    if query is None and 'synth_net.weight' not in weights:
+        raise GenaudioError('These weights are not of CLIPSep: there is neither frame_net nor the synth_net of PIT.')
+    maps = query.shape[0] if query is not None else weights['synth_net.weight'].shape[1]
     config = CLIPSepConfig(
         width=weights[first].shape[0], levels=levels, maps=maps, query_dim=query.shape[1] if query is not None else 512,
         fusion='middle' if middle else 'early' if weights[first].shape[1] > 1 else 'late',

@@ -35,7 +35,9 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.score.instruments import N_INSTRUMENTS, PROGRAM_TO_CODE, PROGRAM_TO_LIVE_CODE
 
 RESOLUTION = 12  # steps to the quarter note
-START_OF_SONG, INSTRUMENT, START_OF_NOTES, NOTE, END_OF_SONG, METER, CHORD, PART = range(8)
+TYPES = ('start of song', 'instrument', 'start of notes', 'note', 'end of song', 'meter', 'chord', 'part')
+"""Of an event, by their codes; a layout has the first of them, as many as its field `type` has classes."""
+START_OF_SONG, INSTRUMENT, START_OF_NOTES, NOTE, END_OF_SONG, METER, CHORD, PART = range(len(TYPES))
 TIMED = (NOTE, METER, CHORD, PART)  # types of events that have a beat and a position
 
 DURATIONS = np.array(

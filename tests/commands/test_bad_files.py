@@ -11,8 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import torch
 from command_lines import PROGRAMS, Argument, Goods, Words, arguments, commands, good_line, line
 
 from genaudio_core import files
@@ -101,6 +103,13 @@ def wrong(folder: Path, good: Path | None) -> Iterator[str]:
     np.savez(folder / 'arrays', x=np.zeros(3))
     os.replace(folder / 'arrays.npz', folder / f'arrays{suffix}')
     yield str(folder / f'arrays{suffix}')
+    for name in {f'theirs{suffix}', 'theirs.pt', 'theirs.hdf5'}:  # models as their authors publish them
+        if name.endswith('.hdf5'):
+            with h5py.File(folder / name, 'w') as file:
+                file.create_group('lstm_arranger')['kernel'] = np.zeros(3)
+        else:
+            torch.save({'decoder.net.norm.weight': torch.zeros(3)}, folder / name)
+        yield str(folder / name)
     (folder / f'folder{suffix}').mkdir()
     yield str(folder / f'folder{suffix}')
     (folder / f'loop{suffix}').symlink_to(f'loop{suffix}')

@@ -3,10 +3,15 @@
 import h5py
 import numpy as np
 import pytest
+from tiny_data import make_data
 
+from bridge.cli import main as genaudio
 from export.cli import main
+from genaudio_core.commands.cli import main as train
 from genaudio_core.inference.model_card import read_card
 from genaudio_core.inference.session import load_model
+from genaudio_core.score.notes import Note, Score, Track
+from genaudio_core.score.reading import write_midi
 from genaudio_core.training.fit.arranger import load_arranger
 
 K = 4
@@ -129,7 +134,9 @@ def test_a_published_file_gives_what_its_formulas_give(tmp_path, capsys, family,
     expected = by_formula(family, arrays, time, pitch, length, hint, embedding=embedding, has_duration=duration,
                           hints=hints)  # fmt: skip
     assert np.abs(found - expected).max() < 1e-4 * max(np.abs(expected).max(), 1)
-    config = read_card(tmp_path / 'them.onnx').details['config']
+    config, told = (read_card(tmp_path / 'them.onnx').details[name] for name in ('config', 'reading'))
+    graph = (*model.session.get_inputs(), *model.session.get_outputs())
+    assert {value.name for value in graph} == told['inputs_and_outputs'].keys()
     assert (config['family'], config['duration'], config['hints']) == (family, duration, hints)
     again, info = load_arranger(tmp_path / 'them.safetensors')
     assert again.config.to_dict() == config and info['published'] == file.name
@@ -148,3 +155,19 @@ def test_what_is_no_such_file_is_refused_in_one_line(tmp_path, capsys, damage):
     told = capsys.readouterr().err.strip()
     assert len(told.splitlines()) == 1 and 'x.hdf5' in told
     assert not (tmp_path / 'them.onnx').exists()
+
+
+@pytest.mark.parametrize('command', ['fit', 'evaluate', 'arrange'])
+def test_the_authors_file_given_to_a_wrong_command_is_told_what_to_do(command, tmp_path, capsys):
+    file, out = tmp_path / 'bach_lstm.hdf5', str(tmp_path / 'out')
+    write(file, 'lstm', arrays_of('lstm', embedding=True, duration=False, hints=False))
+    data = str(make_data(tmp_path / 'data.safetensors'))
+    if command == 'fit':
+        code = train(['fit', 'arranger', '--init', str(file), '--data', data, '--out', out])
+    elif command == 'evaluate':
+        code = train(['evaluate-arranger', str(file), '--data', data])
+    else:
+        write_midi(Score([Track(0, notes=[Note(0, 1, 60)])]), tmp_path / 'in.mid')
+        code = genaudio(['arrange', str(tmp_path / 'in.mid'), '--instruments', 'flute', '--model', str(file)])
+    told = capsys.readouterr().err
+    assert code == 2 and 'genaudio-export import' in told and len(told.strip().splitlines()) == 1

@@ -14,6 +14,7 @@ from small_decoders import checkpoint, file
 from export import batch
 from export.batch import export_all
 from export.cli import main
+from export.commands.verify import _job
 from export.job import Result, _check_recorded, compare_weights, verify, weights_of
 from export.kinds import KINDS, SOURCES
 from export.manifest import Fault, Job, read_manifest
@@ -208,6 +209,20 @@ def test_a_parity_far_above_the_recorded_one_is_noticed():
         _check_recorded({'parity': 9.3e-4}, {'parity': 5.4e-7}, 'fp32')
     _check_recorded({'parity': 9.3e-4}, {'parity': 7e-4}, 'fp32')
     _check_recorded({'parity': 0.5}, {}, 'fp32')
+
+
+@pytest.mark.parametrize('name', BUNDLED)
+def test_every_bundled_model_has_a_checkpoint_to_be_compared_with(name, tmp_path):
+    """In its place, and a copy without a manifest beside it, changed or not: what scales a tensor leaves the card."""
+    bundled = presets_dir() / 'models' / name
+    scaled(bundled, tmp_path / 'other.onnx', 0)
+    for path, rows in (
+        (bundled, None),
+        (bundled, bundled.parent / 'manifest.toml'),
+        (tmp_path / 'other.onnx', None),
+    ):
+        job = _job(path, rows)
+        assert job is not None and job.output.name == name and job.checkpoint.is_file()
 
 
 def test_a_copy_of_a_bundled_model_is_compared_wherever_it_lies(tmp_path, capsys):

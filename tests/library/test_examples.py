@@ -4,7 +4,6 @@ import ast
 import os
 import subprocess
 import sys
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +12,19 @@ from small_decoders import file as small_decoder
 from stream_models import music
 
 import genaudio_core as ga
-from genaudio_core.files import presets_dir
-from genaudio_core.query.text_encoder import TextEncoder, text_features
-from genaudio_core.query.vector import Query
-from genaudio_core.separation.offline import Separator
 
 EXAMPLES = Path(__file__).resolve().parents[1]
 while not (EXAMPLES / 'examples').is_dir():
     EXAMPLES = EXAMPLES.parent
 ROOT, EXAMPLES = EXAMPLES, EXAMPLES / 'examples'
 NAMES = sorted(path.stem for path in EXAMPLES.glob('*.py'))
+TESTS = ''.join(path.read_text() for path in Path(__file__).parent.glob('test_*examples.py'))
 
 
-def run(name: str, folder: Path, *arguments: object, code: int = 0, python: object = sys.executable) -> str:
+def run(name: str, folder: Path, *arguments: object, code: int = 0) -> str:
     environment = os.environ | {'PYTHONPATH': str(ROOT)}
     done = subprocess.run(
-        [str(python), str(EXAMPLES / f'{name}.py'), *map(str, arguments)], cwd=folder, env=environment, text=True,
+        [sys.executable, str(EXAMPLES / f'{name}.py'), *map(str, arguments)], cwd=folder, env=environment, text=True,
         capture_output=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
@@ -43,7 +39,7 @@ def test_an_example_is_short_and_says_what_it_does_and_how_to_run_it(name):
     assert 15 <= len(text.splitlines()) <= 40
     told = (ast.get_docstring(ast.parse(text)) or '').splitlines()
     assert len(told) == 2 and told[1].startswith(f'Run: python examples/{name}.py ')
-    assert f'test_{name}' in Path(__file__).read_text()
+    assert f'def test_{name}(' in TESTS
 
 
 def test_there_is_one_for_each_of_the_usual_jobs():
@@ -76,32 +72,6 @@ def test_separate_to_arrays(tmp_path):
     assert set(stems) == {'drums', 'a-flute', 'residual'}
     mix = ga.read_audio(tmp_path / 'new-mix.wav')
     np.testing.assert_allclose(mix, ga.read_audio(tmp_path / 'song.wav') - 0.5 * stems['drums'], atol=1e-6)
-
-
-PYTHONS = [sys.executable, *filter(Path.exists, [ROOT / '.venv-oldest/bin/python'])]  # newest and oldest onnxruntime
-
-
-@pytest.mark.parametrize('python', PYTHONS, ids=['newest', 'oldest'][: len(PYTHONS)])
-def test_onnx_music(tmp_path, python):
-    run('onnx_music', tmp_path, presets_dir() / 'models/live.onnx', 'song.mid', python=python)
-    song = ga.read_midi(tmp_path / 'song.mid')
-    assert song.n_notes > 50 and {'piano', 'drums'} <= set(song.instruments) <= {'piano', 'electric-bass', 'drums'}
-
-
-@pytest.mark.parametrize('python', PYTHONS, ids=['newest', 'oldest'][: len(PYTHONS)])
-def test_onnx_separate(tmp_path, python):
-    """By the page's rules alone, words and spectra included, it is the stem that we make: here of one window."""
-    sound = np.int16(np.clip(music(5.0, 44100)[:, : 191 * 1024], -1, 1) * 32767)
-    with wave.open(str(tmp_path / 'song.wav'), 'wb') as file:
-        file.setparams((len(sound), 2, 44100, 0, 'NONE', ''))
-        file.writeframes(sound.T.tobytes())
-    run('onnx_separate', tmp_path, presets_dir() / 'models', 'song.wav', 'snare drums', 'drums.wav', python=python)
-    words = TextEncoder.load()
-    vector = words._session.run(None, {'ids': np.array(text_features('snare drums', words.buckets))})[0]
-    query = Query('drums', ((1.0, vector),), normalise=False)
-    (ours,) = Separator.load(fast=True).separate(sound / np.float32(32768), 44100, [query])
-    assert np.abs(ours).max() > 0.01
-    np.testing.assert_allclose(ga.read_audio(tmp_path / 'drums.wav'), ours, atol=2e-4)
 
 
 def test_batch_folder(phrase, tmp_path):

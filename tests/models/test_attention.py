@@ -11,6 +11,7 @@ from tiny_data import make_data, make_piece
 from genaudio_core.analysis.attention import (
     DEFINITIONS,
     FIELDS,
+    ClassAttention,
     FieldAttention,
     accumulate,
     draw,
@@ -76,6 +77,56 @@ def test_sums_agree_with_pair_by_pair():
                 with np.errstate(invalid='ignore'):
                     ratio = weight / weight.sum() / (pairs / pairs.sum())
                 np.testing.assert_allclose(attention.ratio(name)[layer, head], ratio, rtol=1e-5)
+
+
+# Four events, each looking at itself and those before it. Worked out by hand below.
+LOOKS = torch.tensor([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.2, 0.3, 0.5, 0], [0.1, 0.2, 0.3, 0.4]])
+
+
+def by_difference(numbers: np.ndarray) -> dict[int, float]:
+    """What is there, by the difference (reach 4)."""
+    return {k - 4: float(number) for k, number in enumerate(numbers) if number}
+
+
+def test_by_hand_pairs_and_the_scripts_own_edges():
+    attention = FieldAttention(4, 1, 1)
+    accumulate(attention, np.array([1, 2, 2, 4]), LOOKS[None, None])
+    # Paper: six pairs of an event and one before it, whose attention is 0.5, 0.2, 0.3, 0.1, 0.2, 0.3.
+    assert by_difference(attention.pairs['paper']) == {-3: 1, -2: 2, -1: 2, 0: 1}
+    assert by_difference(attention.weight['paper'][0, 0]) == pytest.approx({-3: 0.1, -2: 0.5, -1: 0.7, 0: 0.3})
+    gain = {-3: 0.1 / 1.6 - 1 / 6, -2: 0.5 / 1.6 - 2 / 6, -1: 0.7 / 1.6 - 2 / 6, 0: 0.3 / 1.6 - 1 / 6}
+    assert by_difference(attention.gain('paper')[0, 0]) == pytest.approx(gain)
+    # Script: the first event never looks, the last is never looked at; of what is left all nine pairs are even, and
+    # events look at themselves, too.
+    assert by_difference(attention.pairs['code']) == {-3: 1, -2: 2, -1: 2, 0: 4}
+    assert by_difference(attention.weight['code'][0, 0]) == pytest.approx({-3: 0.1, -2: 0.5, -1: 0.7, 0: 1.3})
+    gain = {-3: 0.1 / 2.6 - 1 / 9, -2: 0.5 / 2.6 - 2 / 9, -1: 0.7 / 2.6 - 2 / 9, 0: 1.3 / 2.6 - 4 / 9}
+    assert by_difference(attention.gain('code')[0, 0]) == pytest.approx(gain)
+
+
+def test_by_hand_the_ratio_to_even_attention():
+    attention = FieldAttention(4, 1, 1)
+    accumulate(attention, np.array([1, 2, 2, 4]), LOOKS[None, None])
+    for definition, ratio in (
+        ('paper', {-3: 0.375, -2: 0.9375, -1: 1.3125, 0: 1.125}),
+        ('code', {-3: 9 / 26, -2: 45 / 52, -1: 63 / 52, 0: 1.125}),
+    ):
+        found = attention.ratio(definition)[0, 0]
+        assert by_difference(np.nan_to_num(found)) == pytest.approx(ratio)
+        assert np.isnan(found).sum() == 5  # no pair has these differences: there is nothing to be even
+
+
+def test_by_hand_absolute_tables():
+    for with_zero, weight in (
+        (False, [[0, 0, 0], [0, 0.5, 0], [0, 0.5, 0.8]]),
+        (True, [[0, 0, 0], [0.5, 0.5, 0], [0.3, 0.5, 0.8]]),
+    ):
+        table = ClassAttention(np.zeros((1, 1, 3, 3)))
+        table.add(np.array([0, 1, 2, 2]), LOOKS[None, None], with_zero=with_zero)
+        np.testing.assert_allclose(table.weight[0, 0], weight, atol=1e-7)
+        shares = [0.3, 0.5, 0.8] if with_zero else [0, 0.5, 0.8]
+        np.testing.assert_allclose(table.share()[0, 0, 2], np.array(shares) / sum(shares), atol=1e-7)
+        assert not table.share()[0, 0, 0].any()  # the first event never looks
 
 
 def test_even_attention_gains_nothing_by_the_paper_but_does_by_the_script():
@@ -162,10 +213,18 @@ def test_cosines_of_embeddings_leave_out_the_undefined_class_as_the_script_does(
     assert set(found) == {'position', *(f'{side}/{name}' for side in ('in', 'out') for name in MMT.fields)}
     assert found['in/type'].shape == (5, 5) and found['out/pitch'].shape == (128, 128)
     assert found['position'].shape == (24, 24)
-    for name, rows in (('in/pitch', model.embed[3].weight), ('out/beat', model.heads.linear[1].weight)):
-        rows = rows.detach()[1:]
-        expected = torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=-1)
-        np.testing.assert_allclose(found[name], expected.numpy(), atol=1e-5)
+    # By hand: (3, 4), (4, 3) and (0, 5) have cosines of 24, 20 and 15 to 25; the undefined class before is left out.
+    for name, weight in (('in/pitch', model.embed[3].weight), ('out/beat', model.heads.linear[1].weight)):
+        with torch.no_grad():
+            weight.zero_()
+            weight[:4, :2] = torch.tensor([[1.0, 0], [3, 4], [4, 3], [0, 5]])
+        expected = [[1, 0.96, 0.8], [0.96, 1, 0.6], [0.8, 0.6, 1]]
+        np.testing.assert_allclose(cosines(model)[name][:3, :3], expected, atol=1e-6)
+        assert not cosines(model)[name][3:].any()  # of no length: like nothing
+    with torch.no_grad():
+        model.embed[0].weight[:2] = 0
+        model.embed[0].weight[:2, :2] = torch.tensor([[3.0, 4], [4, 3]])
+    assert cosines(model)['in/type'][0, 1] == pytest.approx(0.96)  # a type is never undefined
 
 
 def test_the_command_draws_the_tables_and_the_cosines_too(tmp_path, capsys):

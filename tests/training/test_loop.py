@@ -61,7 +61,8 @@ class Clock:
 def test_the_last_validation_and_save_are_within_the_minutes(tmp_path, monkeypatch):
     """A step takes a second and the end ten: of 60 s, 50 are trained at most, however long the loading took."""
     clock = Clock()
-    monkeypatch.setattr(time_limit, 'time', clock)
+    for module in (time_limit, loop):
+        monkeypatch.setattr(module, 'time', clock)
     limit = TimeLimit(1, began=92.0)  # eight seconds were spent on loading
 
     def seen(step):
@@ -75,6 +76,32 @@ def test_the_last_validation_and_save_are_within_the_minutes(tmp_path, monkeypat
     # One validation at half of the time, to learn how long it takes, and the last.
     assert clock.now == 92 + 60 and done['step'] == 60 - 8 - 2 * 10
     assert len((tmp_path / 'log.csv').read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ('a_step', 'a_validation', 'after', 'ends', 'validations'),
+    [
+        (1, 10, 0, 60, 2),
+        (25, 10, 0, 60, 1),  # a third step would end in time, its validation would not
+        (1, 10, 20, 40, 1),  # somebody measures something when training is over
+        (1, 40, 0, 70, 1),  # too long for the time: it is not done twice
+    ],
+)
+def test_a_run_ends_when_it_says(tmp_path, monkeypatch, a_step, a_validation, after, ends, validations):
+    clock, done = Clock(), []
+    for module in (time_limit, loop):
+        monkeypatch.setattr(module, 'time', clock)
+
+    def seen(step):
+        clock.now += a_step
+
+    def validate(network):
+        clock.now += a_validation
+        done.append(clock.now)
+        return {}
+
+    train(trainee(seen=seen, validate=validate), tmp_path, TimeLimit(1, after=after))
+    assert (clock.now - 100, len(done)) == (ends, validations)
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])

@@ -11,6 +11,7 @@ Notable choices
 
 import argparse
 import hashlib
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,7 @@ def finetune(args: argparse.Namespace) -> dict[str, Any]:
         return collate(sequences, layout)
 
     fabric = launch(args)
+    began = time.monotonic()
     before = evaluate(model, windows)['mean']['nll']
     general_before = evaluate(model, general)['mean']['nll'] if general else None
     held_out_notes = _held_out_notes(pieces, splits)
@@ -207,7 +209,8 @@ def finetune(args: argparse.Namespace) -> dict[str, Any]:
     task = Task(
         model.train(), Loss(model), batch, lambda: evaluate(model, windows), model.config.to_dict(), settings
     )  # fmt: skip
-    report = fit(fabric, task, args, patience=args.patience, to_beat=before)
+    measuring = time.monotonic() - began  # which comes once more, afterwards
+    report = fit(fabric, task, args, patience=args.patience, to_beat=before, after=measuring)
     best = args.out / 'best.safetensors'
     result: dict[str, Any] = {
         'improved': best.exists(), 'nll_before': before, 'nll_after': report['best_valid_nll'],

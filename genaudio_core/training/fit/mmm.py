@@ -1,10 +1,10 @@
-"""`genaudio-train fit mmm`: the MMM baseline of the MMT paper (training/fit/baselines.py does the work)."""
+"""`genaudio-train fit mmm`: a model of the kind of MMM (training/fit/baselines.py does the work)."""
 
 import argparse
 
 from genaudio_core.training.fit.baselines import add_token_arguments, train
 
-HELP = 'the MMM baseline of the MMT paper (words by MidiTok)'
+HELP = "a model of the kind of MMM, beside MMT (MidiTok's words, not those of the paper's baseline)"
 EXAMPLE = 'genaudio-train fit mmm --data data/scores.safetensors --out runs/mmm --minutes 60'
 
 

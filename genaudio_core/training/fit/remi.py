@@ -1,10 +1,10 @@
-"""`genaudio-train fit remi`: the REMI+ baseline of the MMT paper (training/fit/baselines.py does the work)."""
+"""`genaudio-train fit remi`: a model of the kind of REMI+ (training/fit/baselines.py does the work)."""
 
 import argparse
 
 from genaudio_core.training.fit.baselines import add_token_arguments, train
 
-HELP = 'the REMI+ baseline of the MMT paper (words by MidiTok)'
+HELP = "a model of the kind of REMI+, beside MMT (MidiTok's words, not those of the paper's baseline)"
 EXAMPLE = 'genaudio-train fit remi --data data/scores.safetensors --out runs/remi --minutes 60'
 
 

@@ -129,6 +129,11 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, 'pt') as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
+        if path.suffix.lower() in ('.hdf5', '.h5'):
+            raise GenaudioError(
+                f"{path} is a file of Keras' own, as the arranger's authors publish theirs. Convert it first: "
+                f'genaudio-export import arranger {path}, and give the .safetensors that this writes.'
+            ) from None
         if path.suffix.lower() in ('.pt', '.pth', '.ckpt', '.bin'):
             raise GenaudioError(
                 f"{path} is a file of torch's own, as authors publish their models. Convert it first: genaudio-export "

@@ -161,6 +161,7 @@ def train(
         parameters = sum(parameter.numel() for parameter in model.parameters())
         notice(f'{parameters:,} parameters, from step {step}, log in {out}/log.csv')
     began, first, seen, stale = time.monotonic(), step, 0, 0
+    stepping = 0.0  # seconds
     validated = saved = began
     planned = trainee.total_minutes or before + limit.seconds / 60
     row: dict[str, Any] = {'step': step}
@@ -198,6 +199,7 @@ def train(
     with limit:
         while step < steps:
             model.train()
+            step_began = time.monotonic()
             batch = trainee.batch(step, rank)
             trainee.before_step(step)
             losses, counts, also = [], 0, {}
@@ -217,6 +219,8 @@ def train(
             window.add(counts, {trainee.loss_name: whole, **also})
             seen, step = seen + counts, step + 1
             now = time.monotonic()
+            stepping += now - step_began
+            limit.step = stepping / (step - first)
             stop, due = limit.is_up, limit.must_learn_its_end or now - validated >= every_minutes * 60
             if fabric and ranks > 1:
                 stop, due = fabric.broadcast((stop, due))
@@ -226,10 +230,11 @@ def train(
                 if main:
                     with limit.ending():
                         check()
-                    # Seen by all ranks with the next step, as the end of the time is.
-                    limit.stopped = limit.stopped or (patience is not None and stale >= patience)
+                    # What was just validated and saved is not validated again where no step fits in between.
+                    stop = stop or limit.is_up or (patience is not None and stale >= patience)
                 if fabric:
                     fabric.barrier()
+                    stop = fabric.broadcast(stop)
                 validated = saved = time.monotonic()
             elif main and now - saved > SAVE_S:
                 save()

@@ -74,8 +74,9 @@ def launch(args: argparse.Namespace) -> Fabric:
 
 
 def fit(
-    fabric: Fabric, task: Task, args: argparse.Namespace, *, patience: int | None = None, to_beat: float = float('inf')
-) -> dict[str, Any]:
+    fabric: Fabric, task: Task, args: argparse.Namespace, *, patience: int | None = None,
+    to_beat: float = float('inf'), after: float = 0.0,
+) -> dict[str, Any]:  # fmt: skip
     """Train as `loop.train` does.
 
     Parameters
@@ -84,6 +85,8 @@ def fit(
         Stop after this many validations in a row that found no better weights.
     to_beat : float
         Held-out NLL that weights must be below to be kept at all.
+    after : float
+        Seconds of the minutes that are needed when this is over.
 
     Returns
     -------
@@ -121,6 +124,6 @@ def fit(
     rounded = HALF and fabric.device.type == 'cpu' and args.bf16 != 'no' and not task.exact
     with _rounded_products(rounded):
         return train(
-            trainee, args.out, TimeLimit.of(args), steps=min(args.steps, decay_at + args.decay_steps),
+            trainee, args.out, TimeLimit.of(args, after), steps=min(args.steps, decay_at + args.decay_steps),
             every_steps=args.validate_every, patience=patience, to_beat=to_beat, fabric=fabric,
         )  # fmt: skip

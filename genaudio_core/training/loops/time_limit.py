@@ -13,21 +13,24 @@ class TimeLimit:
     """The minutes that a command may take, from where it `began` (on the monotonic clock) or where this is made.
 
     Loading, the last validation and the last save are among them: what a run does at its end is timed (`ending`), and
-    that much is kept back. As a context manager it turns SIGTERM and Ctrl-C into `is_up`, so that the step is finished
+    that much is kept back, as is the time of a step, and `after` seconds for what comes when training is over. As a
+    context manager it turns SIGTERM and Ctrl-C into `is_up`, so that the step is finished
     and saved; a second Ctrl-C ends it at once.
     """
 
-    def __init__(self, minutes: float | None = None, began: float | None = None):
+    def __init__(self, minutes: float | None = None, began: float | None = None, after: float = 0.0):
         self.seconds = math.inf if minutes is None else minutes * 60
+        self.after = after
+        self.step = 0.0  # seconds that a step takes
         self.stopped = False
         self.kept_back = 0.0  # seconds for the end; 0: not known yet
         self._began = time.monotonic() if began is None else began
         self._before: dict[int, object] = {}
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> 'TimeLimit':
-        """Return the limit that --minutes sets, from where the command began."""
-        return cls(args.minutes, getattr(args, 'began', None))
+    def of(cls, args: argparse.Namespace, after: float = 0.0) -> 'TimeLimit':
+        """Return the limit that --minutes sets, from where the command began, `after` seconds less."""
+        return cls(args.minutes, getattr(args, 'began', None), after)
 
     def __enter__(self) -> 'TimeLimit':
         if threading.current_thread() is threading.main_thread():
@@ -51,8 +54,8 @@ class TimeLimit:
 
     @property
     def is_up(self) -> bool:
-        """Whether the step that is going on is the last one."""
-        return self.stopped or self.spent * 60 + self.kept_back >= self.seconds
+        """Whether no other step can be taken."""
+        return self.stopped or self.spent * 60 + self.kept_back + self.after + self.step > self.seconds
 
     @property
     def must_learn_its_end(self) -> bool:
