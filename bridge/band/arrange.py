@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bridge.band.mode import Band, BaseMode
+from bridge.band.note_output import TOGETHER
 from bridge.midi.messages import NoteOff, NoteOn
 from bridge.musicians.harmony import fold
 from bridge.settings.voice import PartVoice
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from genaudio_core.arranging.part_model import PartModel
 
 BUNDLED = 'arranger.onnx'
-TOGETHER = 0.03  # seconds within which keys count as one chord
 DEADLINE = 0.005  # seconds that a note may wait for the model; on a simulated clock none does
 LATE = 3  # notes in a row that did, after which the rules play on
 OCTAVE = 3.0  # nats that a note in another octave costs
@@ -55,7 +55,8 @@ class Arrange(BaseMode):
     """Gives each note to the part that a learned model wants it on, as far as the part can play it.
 
     The model hears what is known when a key goes down: the notes before it and which of them still sound. No two notes
-    of a chord go to one solo part, as long as there are parts enough; a note outside every range is moved by octaves.
+    of a chord go to one solo part, as long as there are parts enough; what a solo part still holds makes way for its
+    next note (`NoteOutput.make_way`); a note outside every range is moved by octaves.
     Without a model, or with one that is late, rules decide: the part whose range and last note lie nearest.
     """
 
@@ -119,6 +120,7 @@ class _Learned:
         if not np.isfinite(total).any():  # more keys than there are hands: the likeliest takes one more
             total = nats + np.abs(np.array(notes) - event.note)
         part = int(total.argmin())
+        lines.make_way(part, onset)
         lines.take(np.zeros(1, np.int64), np.array([part]), notes[part], onset, np.inf)
         self._playing.setdefault((event.channel, event.note), []).append((part, notes[part]))
         return self._voices[part], notes[part]

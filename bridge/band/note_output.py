@@ -16,6 +16,7 @@ from bridge.midi.sender import Key, Sender
 from bridge.settings.voice import PartVoice
 
 GAP = 0.004  # seconds between a note-off and the next note-on of the same key; the least length of a note
+TOGETHER = 0.03  # seconds within which keys count as one chord
 _SETTLED = 1.0  # seconds after its note-off at which a strike is surely over at the wire
 
 Kind = Literal['plan', 'thru', 'arrange']
@@ -101,6 +102,18 @@ class NoteOutput:
             self._newest[key] = strike
         self.sender.send_at(time, voice.output, messages.note_on(voice.channel, key[2], velocity), strike.number)
         return strike
+
+    def make_way(self, voice: PartVoice, note: int, most: int, time: float) -> None:
+        """End what is arranged for a voice and held the longest, so that `note` at `time` makes no more than `most`.
+
+        Notes of the same chord stay: no key is lost. Another key on the very same note is no other note.
+        """
+        place = (voice.output, voice.channel)
+        sounding = [one for one in self._live.values()
+                    if one.owner.kind == 'arrange' and one.key[:2] == place and one.key[2] != note]  # fmt: skip
+        for strike in sounding[: max(len(sounding) + 1 - most, 0)]:
+            if strike.time < time - TOGETHER:
+                self.let_go(strike, time)
 
     def let_go(self, strike: Strike, time: float) -> None:
         """End one note at `time`, though not before it has begun. One that is over already stays as it is."""

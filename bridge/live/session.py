@@ -37,7 +37,7 @@ from bridge.transport.leader_choice import LeaderChoice
 from bridge.transport.midi_clock import Change
 from bridge.transport.transport import Leader
 from genaudio_core.errors import GenaudioError
-from genaudio_core.score.instruments import find_instrument
+from genaudio_core.score.instruments import find_instrument, voices_of
 
 if TYPE_CHECKING:
     from genaudio_core.arranging.part_model import PartModel
@@ -176,6 +176,9 @@ class Session:
             self.notes.press(Owner('thru', source), slot, event.time, self.voices[0], event.note, event.velocity)
         if (placed := self.mode.place(self.listener.marked(source, event))) is not None:
             voice, note = placed
+            place = (voice.output, voice.channel)
+            hands = sum(voices_of(one.instrument) for one in self.voices if (one.output, one.channel) == place)
+            self.notes.make_way(voice, note, hands, event.time)
             self.notes.press(Owner('arrange', source), slot, event.time, voice, note, event.velocity)
 
     def _pass_control(self, source: int, event: Control) -> None:

@@ -101,6 +101,17 @@ class Lines:
         self.last[rows, plays], self.last_onset[rows, plays] = pitch, onset
         self.pitch[rows, plays, slot], self.onset[rows, plays, slot], self.end[rows, plays, slot] = pitch, onset, end
 
+    def make_way(self, part: int, onset: float) -> None:
+        """What the part (of one hypothesis) has held the longest ends, so that it has a hand free for a new note.
+
+        Notes that begin at this very onset stay.
+        """
+        sounding = np.flatnonzero(self.end[0, part] > onset + TOUCH)
+        many = len(sounding) + 1 - int(self.voices[part])
+        for slot in sounding[np.argsort(self.onset[0, part, sounding], kind='stable')][: max(many, 0)]:
+            if self.onset[0, part, slot] < onset:
+                self.end[0, part, slot] = onset
+
     def release(self, part: int, pitch: int, onset: float) -> None:
         """The note of this pitch ends, in every hypothesis."""
         where = (self.pitch[:, part] == pitch) & (self.end[:, part] == np.inf)

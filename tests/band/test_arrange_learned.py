@@ -3,7 +3,7 @@ where the model is late.
 """
 
 import pytest
-from live_band import Stage, preset
+from live_band import Stage, check_no_hanging, preset
 
 from bridge.band import arrange
 from bridge.live.in_process import InProcessBand
@@ -71,6 +71,28 @@ def test_no_key_is_lost_where_there_are_more_than_hands_or_none_has_the_note(mod
                 (1.003, note_on(0, 71, 80)), (2.0, note_on(0, 20, 80))], 3.0)  # fmt: skip
     notes = [note for *_, note in stage.notes()]
     assert notes[:4] == [60, 64, 67, 71] and notes[4] % 12 == 20 % 12 and notes[4] >= 55
+
+
+def most_at_once(stage: Stage, channel: int) -> int:
+    sounding, most = set(), 0
+    for _, _, message in stage.sender.sent:
+        if message[0] & 15 == channel and message[0] & 0xF0 in (0x80, 0x90):
+            down = message[0] & 0xF0 == 0x90 and message[2]
+            sounding = sounding | {message[1]} if down else sounding - {message[1]}
+            most = max(most, len(sounding))
+    return most
+
+
+@pytest.mark.parametrize('rules', [False, True])
+def test_what_a_player_holds_makes_way_for_the_next_note(model, rules):
+    """Keys that are held on: a flute plays one note at a time, a violin two, and what their keys end later is over."""
+    held = [(1.0 + i / 4, note_on(0, 62 + i, 80)) for i in range(12)] + [(8.0, note_off(0, 62 + i)) for i in range(12)]
+    for name, hands in (('flute', 1), ('violin', 2)):
+        stage = Stage(preset('arrange', [{'instrument': name}]), arranger=None if rules else model)
+        stage.play(held, 9.0)
+        assert [note for *_, note in stage.notes()] == list(range(62, 74))
+        assert most_at_once(stage, stage.notes()[0][2]) == hands
+        check_no_hanging(stage.sender.sent)
 
 
 def test_the_rules_play_on_where_the_model_is_late(model, monkeypatch):

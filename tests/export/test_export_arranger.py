@@ -167,7 +167,8 @@ def test_the_authors_file_given_to_a_wrong_command_is_told_what_to_do(command, t
     elif command == 'evaluate':
         code = train(['evaluate-arranger', str(file), '--data', data])
     else:
+        midi = str(tmp_path / 'in.mid')
         write_midi(Score([Track(0, notes=[Note(0, 1, 60)])]), tmp_path / 'in.mid')
-        code = genaudio(['arrange', str(tmp_path / 'in.mid'), '--instruments', 'flute', '--model', str(file)])
+        code = genaudio(['arrange', midi, '--instruments', 'flute', '--model', str(file), '-o', out])
     told = capsys.readouterr().err
     assert code == 2 and 'genaudio-export import' in told and len(told.strip().splitlines()) == 1
