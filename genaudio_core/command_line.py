@@ -154,7 +154,9 @@ def check_outputs(
     others = (value for name, value in vars(args).items() if name not in names)
     read = [one for value in others for one in (value if isinstance(value, list) else [value])]
     _options.setdefault('targets', _options.get(names[0], names[0].upper()))  # what the library calls them
-    check_targets(written, [Path(one) for one in read if isinstance(one, (str, Path)) and str(one)])
+    # A word such as in `fit mmt --out mmt` is a file only where there is one of its name.
+    read = [one for one in read if isinstance(one, Path) or (isinstance(one, str) and os.path.isfile(one))]
+    check_targets(written, [Path(one) for one in read])
 
 
 _ARGUMENT = re.compile(r'`([^`\n]+)`')

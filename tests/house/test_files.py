@@ -3,12 +3,14 @@
 import os
 import sys
 import time
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from genaudio_core.command_line import main
+from genaudio_core.command_line import check_outputs, main
 from genaudio_core.entry import Group
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import (
@@ -49,6 +51,16 @@ def test_what_is_read_is_not_written_over(tmp_path):
     with pytest.raises(GenaudioError, match='written twice'):
         check_targets([tmp_path / 'new', tmp_path / '.' / 'new'], [])
     check_targets([tmp_path / 'new', tmp_path / 'newer'], [tmp_path / 'a'])
+
+
+def test_a_folder_may_be_called_like_a_word_of_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_outputs(Namespace(kind='mmt', out=Path('mmt')), folders=['out'])
+    (tmp_path / 'mmt').mkdir()  # and the run goes on
+    check_outputs(Namespace(kind='mmt', out=Path('mmt')), folders=['out'])
+    (tmp_path / 'live.onnx').write_text('')
+    with pytest.raises(GenaudioError, match='input itself'):
+        check_outputs(Namespace(model='live.onnx', out=Path('live.onnx')), 'out')
 
 
 LETTERS = st.text(st.characters(exclude_categories=['Cs'], exclude_characters='/\0'), min_size=1, max_size=9)
