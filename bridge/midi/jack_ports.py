@@ -22,7 +22,7 @@ from bridge.system.notices import notice
 
 MAX_UNSENT = 2000  # messages that wait for room in the buffers; more than that no port takes any more
 LATELY = 0.5  # seconds before an xrun whose note-offs are sent again
-TOLD_LATE = 2.0  # seconds by which JACK, on a busy machine, tells that a cable was pulled
+TOLD_LATE = 2.0  # seconds by which JACK, on a busy machine, tells late of cables, and by which they work late
 SAFETY = 0.060  # seconds after a note-off at which it is sent again
 FRAME_WRAP = 1 << 32  # JACK counts frames in 32 bits
 
@@ -76,6 +76,7 @@ class JackMidi(JackClient, Sender, Clock):
         self._ended: deque[tuple[float, int, bytes]] = deque()  # (time, output, note-off) of those that left lately
         self._away: dict[int, set[str]] = {}  # output -> who heard it and is gone
         self._missed: dict[int, set[bytes]] = {}  # output -> note-offs that those who are away did not get
+        self._doubted: dict[int, float] = {}  # output -> until when it may not reach those who are back
         self._back: set[int] = set()
         super().__init__(name)
         self.start()
@@ -304,7 +305,7 @@ class JackMidi(JackClient, Sender, Clock):
         return []
 
     def _watch(self, sinks: Sequence[set[str]]) -> None:
-        """Notice who no longer hears an output, and who hears it again: note-offs that it missed are sent anew."""
+        """Notice who no longer hears an output, and who hears it again: what it missed is sent anew, and again."""
         cut = {self._cut.popleft() for _ in range(len(self._cut))}
         now = self.now()
         self._ended += [(now, *self.outbox.ended.popleft()) for _ in range(len(self.outbox.ended))]
@@ -315,17 +316,20 @@ class JackMidi(JackClient, Sender, Clock):
             away |= self._sinks.get(output, set()) - present
             away |= {sink for source, sink in cut if source == self._outputs[output].name}
             self._sinks[output] = present
-            if not away:
-                continue
-            missed = self._missed.setdefault(output, set())
-            missed |= {message for _, number, message in self._ended if number == output}
             if away & present:
                 away -= present
                 self._back.add(output)
+                # On a busy machine JACK shows a cable before anything goes through it, and one that is cut already.
+                self._doubted[output] = now + TOLD_LATE
+            is_doubted = now < self._doubted.get(output, 0.0)
+            missed = self._missed.setdefault(output, set())
+            if not away and not is_doubted:
+                missed.clear()
+                continue
+            missed |= {message for _, number, message in self._ended if number == output}
+            if is_doubted:
                 for message in missed:  # of nobody: where the key is held again, it stays down
                     self.send_at(now, output, message)
-                if not away:
-                    missed.clear()
 
     def outputs_back(self) -> list[int]:
         """Outputs that are heard again, since the last call, by somebody who was away."""

@@ -15,7 +15,7 @@ from bridge.panel.facts import band_facts
 from bridge.panel.panel import Panel, PanelAddress
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-PATIENCE = 60_000  # ms, on a machine that is busy
+PATIENCE = 180_000  # ms, on a machine that is busy
 LOOP = ((48, 60, 64, 67), (45, 57, 60, 64), (41, 57, 60, 65), (43, 55, 59, 62))  # C Am F G, a bar each
 
 
