@@ -51,6 +51,10 @@ def test_what_is_read_is_not_written_over(tmp_path):
     with pytest.raises(GenaudioError, match='written twice'):
         check_targets([tmp_path / 'new', tmp_path / '.' / 'new'], [])
     check_targets([tmp_path / 'new', tmp_path / 'newer'], [tmp_path / 'a'])
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'way').symlink_to('folder')  # two ways to a file that is not there yet
+    with pytest.raises(GenaudioError, match='written twice'):
+        check_targets([tmp_path / 'folder' / 'new', tmp_path / 'way' / 'new'], [])
 
 
 def test_a_folder_may_be_called_like_a_word_of_the_command(tmp_path, monkeypatch):
