@@ -67,6 +67,7 @@ class Scheduler:
         self.played = 0  # notes handed over
         self.by_rule = 0  # those of them that stood in for the musician's
         self.asked_again = 0  # those for which the musician was asked again
+        self._silent: frozenset[PartVoice] = frozenset()
         self.on_play: Callable[[float, Due], None] | None = None  # (time, note) as a note is handed over
         self._order = itertools.count()
         self._plan: list[tuple[float, int, int, Due]] = []  # (beat, order, owner, note)
@@ -107,6 +108,15 @@ class Scheduler:
             (beat, *item[1:]) if item[3].place < beat - 1e-9 and item[0] > beat else item for item in self._offs
         ]
         heapq.heapify(self._offs)
+
+    def silence(self, voices: Iterable[PartVoice]) -> None:
+        """Let these voices, and no others, not be heard from now on; their notes of the plan that have begun end."""
+        self._silent = frozenset(voices)
+        begun = [item for item in self._offs if item[3].voice in self._silent]
+        if begun:
+            self._offs = [item for item in self._offs if item[3].voice not in self._silent]
+            heapq.heapify(self._offs)
+            self.notes.end_strikes(item[2] for item in begun)
 
     def planned(self, owner: int | None = None) -> list[Due]:
         """The notes that wait, in order."""
@@ -175,6 +185,8 @@ class Scheduler:
 
     def _send_on(self, now: float) -> None:
         beat, _, owner, due = heapq.heappop(self._plan)
+        if due.voice in self._silent:
+            return
         time = self._time_at(beat)
         if now - time > LATE:
             self.late += 1

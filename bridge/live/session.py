@@ -15,6 +15,7 @@ from bridge.band.listener import Feel, Listener
 from bridge.band.mode import Mode
 from bridge.band.modes import MODES
 from bridge.band.note_output import InputKey, NoteOutput, Owner
+from bridge.band.part_switches import PartSwitches
 from bridge.band.scheduler import Due, Scheduler
 from bridge.band.take_over import start_soon
 from bridge.live.request_maker import RequestMaker
@@ -80,6 +81,7 @@ class Session:
         self.transport = self.leaders.transport
         self.notes = NoteOutput(sender)  # everything that sounds leaves through it
         self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000, self.notes)
+        self.switches = PartSwitches(self.scheduler)
         self.listener = Listener(find_instrument(preset['player.instrument']))
         self.feel = Feel(offsets=[0.0] * 4)
         self.deadlines = Deadlines(self)
@@ -99,6 +101,7 @@ class Session:
     # --- set-up
 
     def _tell_instruments(self) -> None:
+        self.switches.use(self.voices)
         own = find_instrument(self.preset['player.instrument'])
         self.engine.expect([own, *(voice.instrument for voice in self.voices)], self.transport.bar)
 
@@ -424,7 +427,8 @@ class Session:
         GenaudioError
             If the setting is unknown, cannot change while the music plays, or the value is wrong.
         """
-        self._use(self.preset.with_live_values({name: value}))
+        if not self.switches.set(name, value):
+            self._use(self.preset.with_live_values({name: value}))
 
     def learn(self, target: str) -> None:
         """Bind the next controller that moves to `target`."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from bridge.live.session import Session
 
 BEHIND, AHEAD = 4, 4  # bars: what the panel is told of what was heard, and of the chords to come
-MOST_NEW, MOST_PLANNED = 40, 160  # notes of a kind in one message: with 12 bytes each, a pipe takes it at once
+# Notes of a kind in one message: with 12 bytes each, a pipe takes it at once.
+MOST_NEW, MOST_PLANNED, MOST_OF_A_TAKE = 40, 160, 300
 MOST_KEPT = 1000  # notes that wait to be told
 
 
@@ -32,7 +33,8 @@ def snapshot(session: Session) -> dict[str, Any]:
         'bar': math.floor(beat / bar) + 1, 'beat': beat % bar + 1, 'tempo': transport.tempo,
         'mode': session.preset['player.mode'], 'state': session.mode.state, 'preset': session.preset.name,
         'parts': [voice.instrument for voice in session.voices],
-        'values': dict(session.preset.values), 'controllers': dict(session.controllers.bound),
+        'values': dict(session.preset.values), 'switches': dict(session.switches.values),
+        'controllers': dict(session.controllers.bound),
         'heard': session.listener.n_heard, 'held': session.listener.n_held,
         'planned': len(session.scheduler.planned()), 'played': session.scheduler.played,
         'sounding': session.sender.sounding.count(),
@@ -136,7 +138,7 @@ class Scenes:
             if self._takes.get(take) != state:
                 drawn = packed(
                     (note.beat, note.duration, note.note, note.velocity, note.part, BY_RULE if note.by_rule else 0)
-                    for note in notes[:MOST_PLANNED]
+                    for note in notes[:MOST_OF_A_TAKE]
                 )
                 return state, {
                     'answer': answer.request.id, 'number': take, 'of': answer.request.takes, 'chosen': answer.take,

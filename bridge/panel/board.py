@@ -15,6 +15,7 @@ from bridge.panel.notes import unpacked
 
 REMEMBERED = 1200  # notes of a kind, for a page that is opened later
 LINES, MARGINS, SPECTRA = 50, 64, 64
+ANSWERS = 50  # whose takes are remembered
 STREAMS = ('heard', 'played')  # notes that are told once; the others are told as a whole each time
 
 
@@ -38,7 +39,7 @@ class Page:
         self._state: dict[str, Any] = {}
         self._streams = _streams()
         self._scene: dict[str, Any] = {}
-        self._takes: dict[int, dict[str, Any]] = {}
+        self._takes: dict[tuple[int, int], dict[str, Any]] = {}
         self.fresh.set()
 
     def add(self, *, state: Mapping[str, Any] = {}, scene: Mapping[str, Any] = {}, streams: Mapping[str, Any] = {},
@@ -49,7 +50,7 @@ class Page:
         for name, items in streams.items():
             self._streams[name].extend(items)
         if take is not None:
-            self._takes[take['number']] = take
+            remember(self._takes, take)
         self.fresh.set()
 
     def news(self) -> dict[str, Any]:
@@ -72,6 +73,15 @@ class Page:
         if self._takes:
             told['takes'], self._takes = list(self._takes.values()), {}
         return told
+
+
+def remember(takes: dict[tuple[int, int], dict[str, Any]], take: dict[str, Any]) -> None:
+    """Keep a take among those of the last `ANSWERS` answers."""
+    takes.pop((take['answer'], take['number']), None)
+    takes[take['answer'], take['number']] = take
+    answers = list(dict.fromkeys(answer for answer, _ in takes))
+    for key in [key for key in takes if key[0] in answers[:-ANSWERS]]:
+        del takes[key]
 
 
 def _streams() -> dict[str, deque[Any]]:
@@ -98,7 +108,7 @@ class Board:
         self._state: dict[str, Any] = {}
         self._scene: dict[str, Any] = {}
         self._streams = _streams()
-        self._takes: dict[int, dict[str, Any]] = {}
+        self._takes: dict[tuple[int, int], dict[str, Any]] = {}
 
     def open(self) -> Page:
         """A page is there: it gets everything first."""
@@ -111,6 +121,10 @@ class Board:
         )
         self.pages.append(page)
         return page
+
+    def take(self, answer: int, number: int) -> dict[str, Any] | None:
+        """A take of one of the last answers."""
+        return self._takes.get((answer, number))
 
     def close(self, page: Page) -> None:
         """A page is gone."""
@@ -138,9 +152,12 @@ class Board:
         take = scene.pop('take', None)
         if take is not None:
             take['notes'] = unpacked(take['notes'])
-            if any(one['answer'] != take['answer'] for one in self._takes.values()):
-                self._takes.clear()
-            self._takes[take['number']] = take
+            values = self._state.get('values', {})
+            take |= {
+                'parts': self._state.get('parts', []), 'tempo': round(scene['tempo'], 3), 'bar': scene['bar'],
+                'meter': [values.get(f'transport.{name}', 4) for name in ('beats_per_bar', 'beat_unit')],
+            }  # fmt: skip
+            remember(self._takes, take)
         for name in ('held', 'planned'):
             scene[name] = unpacked(scene[name])
         self._scene = scene

@@ -11,9 +11,10 @@ import hmac
 import ipaddress
 import json
 import os
+import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -105,6 +106,19 @@ def make_app(setup: Setup, board: Board, tell: Any) -> Any:
             return file('index.html') if may(request) else refused('The link that genaudio has printed has a token.')
         return file(name) if name in names else refused('There is no such page.', 404)
 
+    def midi(request: Request) -> Response:  # in a thread of Starlette's
+        if not is_us(request.headers.get('host'), setup):
+            return refused('Use the link that genaudio has printed.')
+        if not may(request):
+            return refused('The link that genaudio has printed has a token.')
+        asked = [request.query_params.get(name, '') for name in ('answer', 'take')]
+        take = board.take(int(asked[0]), int(asked[1])) if all(re.fullmatch(r'\d{1,9}', one) for one in asked) else None
+        if take is None:
+            return refused('There is no such take.', 404)
+        name = f'genaudio-{take["answer"]}-take{take["number"] + 1}.mid'
+        more = {'Content-Disposition': f'attachment; filename="{name}"'}
+        return Response(midi_of(take), media_type='audio/midi', headers=HEADERS | more)
+
     names = {path.name for path in PAGE.iterdir() if path.suffix in TYPES}
 
     async def talk(socket: WebSocket) -> None:
@@ -128,8 +142,24 @@ def make_app(setup: Setup, board: Board, tell: Any) -> Any:
                     tell('line', f'Panel: a page was let go ({type(result).__name__}: {result}).')
 
     return Starlette(
-        routes=[Route('/', page), Route('/{name}', page), WebSocketRoute('/socket', talk)]
+        routes=[Route('/', page), Route('/take.mid', midi), Route('/{name}', page), WebSocketRoute('/socket', talk)]
     )  # fmt: skip
+
+
+def midi_of(take: Mapping[str, Any]) -> bytes:
+    """A take of a board as a MIDI file, a track for each part, from its first bar line on."""
+    from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
+    from genaudio_core.score.reading import midi_bytes
+
+    origin = take['start'] // take['bar'] * take['bar']
+    tracks = []
+    for part, instrument in enumerate(take['parts']):
+        notes = [
+            Note(max(beat - origin, 0.0), duration, note, velocity)
+            for beat, duration, note, velocity, of, _ in take['notes'] if of % len(take['parts']) == part
+        ]  # fmt: skip
+        tracks.append(Track.of(instrument, sorted(notes)))
+    return midi_bytes(Score(tracks, [Tempo(0.0, take['tempo'])], [Meter(0.0, *take['meter'])]))
 
 
 async def _send(socket: Any, page: Any) -> None:

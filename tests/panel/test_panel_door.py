@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import urllib.parse
+import urllib.request
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from bridge.panel.panel import Panel, PanelAddress
 from bridge.settings.control_messages import checked
 from bridge.system.waiting import wait_until
 from genaudio_core.errors import GenaudioError
+from genaudio_core.score.reading import read_midi
 
 SCHEMA = json.loads((server.PAGE.parent / 'socket.schema.json').read_text())
 
@@ -165,6 +167,41 @@ def test_no_more_pages_than_there_is_room_for(band, place):
         assert wait_until(one_more, 60)
         with pytest.raises(InvalidStatus), socket(place):
             pass
+
+
+def test_a_take_is_a_midi_file_for_who_has_the_token(band, place):
+    with socket(place) as ours:
+        hello = json.loads(ours.recv(60))
+    take = hello['takes'][-1]
+    path = f'/take.mid?answer={take["answer"]}&take={take["number"]}'
+    address = f'http://{place.netloc}{path}&{place.query}'
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        assert answer.headers['Content-Type'] == 'audio/midi' and 'attachment' in answer.headers['Content-Disposition']
+        score = read_midi(answer.read())
+    found = sorted((note.note, note.velocity) for track in score.tracks for note in track.notes)
+    assert found == sorted((note[2], note[3]) for note in take['notes'])
+    assert score.tempos[0].tempo == pytest.approx(120) and [track.is_drum for track in score.tracks].count(True) == 1
+    first = min(note[0] for note in take['notes']) - take['start'] // 4 * 4
+    assert min(note.beat for track in score.tracks for note in track.notes) == pytest.approx(max(first, 0), abs=0.01)
+    for wrong in (path, f'{path}&token=x', f'/take.mid?{place.query}', f'/take.mid?answer=-1&take=x&{place.query}',
+                  f'/take.mid?answer=99999999&take=0&{place.query}'):  # fmt: skip
+        assert get(place, wrong).status in (403, 404)
+    assert get(place, f'{path}&{place.query}', Host=f'evil.example:{place.port}').status == 403
+
+
+def test_takes_of_the_last_fifty_answers_are_remembered_and_no_more():
+    board = Board('band', {})
+    page = board.open()
+    page.news()
+    for answer in range(200):
+        for number in (0, 1):
+            take = {'answer': answer, 'number': number, 'of': 2, 'chosen': 0, 'start': 0.0, 'end': 4.0,
+                    'notes': packed([(0.0, 1.0, 60, 90, 0, 0)])}  # fmt: skip
+            board.scene({'at': 0.0, 'beat': 0.0, 'tempo': 120.0, 'bar': 4.0, 'heard': b'', 'held': b'', 'played': b'',
+                         'planned': b'', 'chords': [], 'margins': [], 'take': take})  # fmt: skip
+    assert {take['answer'] for take in board.open().news()['takes']} == set(range(150, 200))
+    assert len(page.news()['takes']) == 100
+    assert board.take(0, 0) is None and board.take(199, 1)['tempo'] == 120
 
 
 def test_a_panel_that_hangs_is_ended_and_nobody_waits_for_it(band):

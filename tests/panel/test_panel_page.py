@@ -118,6 +118,34 @@ def test_a_take_is_chosen(band, page):
     shows(band, page, '() => [...panel.takes.values()].some((take) => take.chosen === 1)')
 
 
+def test_a_part_is_muted_and_a_take_is_taken_along(band, page):
+    page.get_by_role('button', name='mute bass').click()
+    assert said(band, page, {'set': 'mute.bass', 'value': True})
+    band.draw()
+    shows(band, page, "() => panel.state.switches['mute.bass']")
+    assert page.get_by_role('button', name='mute bass').get_attribute('aria-pressed') == 'true'
+    page.get_by_role('button', name='mute bass').click()
+    assert said(band, page, {'set': 'mute.bass', 'value': False})
+    page.get_by_text('The last fifty answers').click()
+    assert page.locator('answer-list li').count() == page.evaluate('() => panel.answers.size') > 1
+    link = page.locator('answer-list .midi').first
+    answer = page.evaluate('() => [...panel.answers.keys()].at(-1)')
+    link.focus()
+    assert f'answer={answer}&' in link.get_attribute('href')
+    told = page.evaluate(
+        """() => {
+            const carried = new DataTransfer();
+            const link = document.querySelector('take-list .midi');
+            link.dispatchEvent(new DragEvent('dragstart', {dataTransfer: carried}));
+            return carried.getData('DownloadURL');
+        }"""
+    )
+    assert told.startswith(f'audio/midi:genaudio-{answer}-take1.mid:http://')
+    with page.expect_download() as file:
+        link.click()
+    assert file.value.suggested_filename.endswith('.mid')
+
+
 def test_two_pages_and_two_hundred_clicks(band, page, browser):
     other = new_page(browser)
     other.goto(band.panel.link)

@@ -62,8 +62,9 @@ class Desk:
 
 
 @pytest.fixture(scope='module')
-def stems():
-    with running():
+def stems(tmp_path_factory):
+    with running(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CONFIG_HOME', str(tmp_path_factory.mktemp('config')))  # what is learned here stays here
         desk = Desk()
         with Isolate('--panel', '--effect', 'drums=Gain,gain_db=0', '--connect', 'desk:out_1=in_1',
                      '--connect', 'desk:out_2=in_2', '--connect', 'desk:keys=midi_in') as one:  # fmt: skip

@@ -124,36 +124,123 @@ class TakeList extends HTMLElement {
     if (takes.length !== this.cards.length) {
       this.cards = takes.map((take) => {
         const canvas = h('canvas', { 'aria-hidden': 'true' });
+        const file = midiFile(this.store);
         const button = h('button', { type: 'button', onclick: () => this.store.send({ take: take.number + 1 }) },
           canvas, h('span', {}, `Take ${take.number + 1}`));
-        return { canvas, button };
+        return { canvas, button, file };
       });
-      this.list.replaceChildren(...this.cards.map(({ button }) => h('li', {}, button)));
+      this.list.replaceChildren(...this.cards.map(({ button, file }) => h('li', {}, button, file)));
     }
     takes.forEach((take, i) => {
-      const { canvas, button } = this.cards[i];
+      const { canvas, button, file } = this.cards[i];
+      file.point(take);
       button.setAttribute('aria-pressed', String(take.chosen === take.number));
       button.setAttribute('aria-label', `Take ${take.number + 1}, ${take.notes.length} notes: hear it`);
-      this.draw(canvas, take);
+      drawTake(canvas, take);
     });
-  }
-
-  draw(canvas, take) {
-    const { context: c, width, height } = sharp(canvas);
-    c.fillStyle = colours.ground;
-    c.fillRect(0, 0, width, height);
-    const length = Math.max(take.end - take.start, 1);
-    const drum = (note) => this.store.parts[note[4]] === 'drums';
-    const tones = take.notes.filter((note) => !drum(note)).map((note) => note[2]);
-    const low = Math.min(...tones, 60) - 1, high = Math.max(...tones, 67) + 1;
-    for (const note of take.notes) {
-      const x = ((note[0] - take.start) / length) * width, wide = (note[1] / length) * width;
-      if (drum(note)) drawNote(c, x, height * 0.76 + laneOf(note[2]) * height * 0.048, 3, 3, partColour(note[4]), false, false);
-      else drawNote(c, x, ((high - note[2]) / (high - low)) * height * 0.72, wide, 4, partColour(note[4]), false, false);
-    }
   }
 }
 customElements.define('take-list', TakeList);
+
+/** A small roll. */
+function drawTake(canvas, take) {
+  const { context: c, width, height } = sharp(canvas);
+  c.fillStyle = colours.ground;
+  c.fillRect(0, 0, width, height);
+  const length = Math.max(take.end - take.start, 1);
+  const drum = (note) => take.parts[note[4]] === 'drums';
+  const tones = take.notes.filter((note) => !drum(note)).map((note) => note[2]);
+  const low = Math.min(...tones, 60) - 1, high = Math.max(...tones, 67) + 1;
+  for (const note of take.notes) {
+    const x = ((note[0] - take.start) / length) * width, wide = (note[1] / length) * width;
+    if (drum(note)) drawNote(c, x, height * 0.76 + laneOf(note[2]) * height * 0.048, 3, 3, partColour(note[4]), false, false);
+    else drawNote(c, x, ((high - note[2]) / (high - low)) * height * 0.72, wide, 4, partColour(note[4]), false, false);
+  }
+}
+
+/** A link to a take as a MIDI file, which can be dragged onto a track. `link.point(take)` says which. */
+function midiFile(store) {
+  const link = h('a', { class: 'midi', draggable: 'true', download: '', title: 'Save it, or drag it onto a track' }, 'MIDI');
+  link.point = ({ answer, number }) => {
+    link.href = store.midi({ answer, number });
+    link.name = `genaudio-${answer}-take${number + 1}.mid`;
+  };
+  link.addEventListener('dragstart', (event) => event.dataTransfer.setData('DownloadURL', `audio/midi:${link.name}:${link.href}`));
+  return link;
+}
+
+/** The answers before: what was played, to look at and to take along. */
+class AnswerList extends HTMLElement {
+  connectedCallback() {
+    this.list = h('ol', { class: 'answers', reversed: true, tabindex: '0', 'aria-label': 'The last answers' });
+    this.append(h('details', {}, h('summary', {}, 'The last fifty answers'), this.list));
+    this.rows = new Map();
+    this.store.addEventListener('takes', () => this.show());
+    this.querySelector('details').addEventListener('toggle', () => this.show());
+    this.show();
+  }
+
+  show() {
+    if (!this.querySelector('details').open) return;
+    const { answers } = this.store;
+    for (const [answer, row] of this.rows) {
+      if (!answers.has(answer)) {
+        row.item.remove();
+        this.rows.delete(answer);
+      }
+    }
+    for (const [answer, takes] of answers) {
+      const one = [...takes.values()], take = takes.get(one[0].chosen) ?? one[0];
+      let row = this.rows.get(answer);
+      if (!row) {
+        row = { canvas: h('canvas', { 'aria-hidden': 'true' }), text: h('span'), file: midiFile(this.store), notes: -1 };
+        row.item = h('li', {}, row.canvas, row.text, row.file);
+        this.list.prepend(row.item);
+        this.rows.set(answer, row);
+      }
+      if (row.notes === take.notes.length && row.chosen === take.number) continue;
+      Object.assign(row, { notes: take.notes.length, chosen: take.number });
+      row.file.point(take);
+      write(row.text, `bar ${Math.floor(take.start / take.bar) + 1}, ${take.notes.length} notes`);
+      drawTake(row.canvas, take);
+    }
+  }
+}
+customElements.define('answer-list', AnswerList);
+
+/** Mute and solo for each part. */
+class PartBoard extends HTMLElement {
+  connectedCallback() {
+    this.setAttribute('role', 'group');
+    this.setAttribute('aria-label', 'Parts');
+    this.store.addEventListener('state', () => this.show());
+    this.show();
+  }
+
+  show() {
+    const { store } = this;
+    const switches = store.state.switches ?? {};
+    const names = Object.keys(switches).filter((name) => name.startsWith('mute.')).map((name) => name.slice(5));
+    if (names.join() !== this.named) {
+      this.named = names.join();
+      this.buttons = [];
+      this.replaceChildren(...names.map((name, i) => {
+        const box = h('span', { class: 'box', 'aria-hidden': 'true' });
+        box.style.background = partColour(i);
+        const button = (knob, text) => {
+          const full = `${knob}.${name}`;
+          const made = h('button', { type: 'button', class: knob, 'aria-label': `${knob} ${name.replaceAll('_', ' ')}`,
+            onclick: () => store.send({ set: full, value: !store.state.switches[full] }) }, text);
+          this.buttons.push([full, made]);
+          return made;
+        };
+        return h('span', { class: 'part' }, box, h('span', { class: 'name' }, name.replaceAll('_', ' ')), button('mute', 'Mute'), button('solo', 'Solo'));
+      }));
+    }
+    for (const [full, button] of this.buttons ?? []) button.setAttribute('aria-pressed', String(Boolean(switches[full])));
+  }
+}
+customElements.define('part-board', PartBoard);
 
 /** The chords to play over, typed. */
 class ChordChart extends HTMLElement {

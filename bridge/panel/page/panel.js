@@ -25,9 +25,9 @@ function band() {
   return [
     h('header', {}, make('band-transport'), make('chord-now'), panic()),
     h('main', {},
-      h('section', { 'aria-label': 'Music', class: 'music' }, make('piano-roll'), make('deadline-strip'), make('band-commands')),
+      h('section', { 'aria-label': 'Music', class: 'music' }, make('piano-roll'), make('part-board'), make('deadline-strip'), make('band-commands')),
       h('section', { 'aria-label': 'Takes, chords, presets', class: 'side' },
-        make('take-list'), make('chord-chart'), make('preset-list'), make('person-lines')),
+        make('take-list'), make('answer-list'), make('chord-chart'), make('preset-list'), make('person-lines')),
       h('section', { 'aria-label': 'Settings', class: 'settings' }, h('h2', {}, 'Settings'), make('knob-board'))),
   ];
 }

@@ -61,7 +61,7 @@ class StemStrip extends HTMLElement {
       event.preventDefault();
       const query = this.query.value.trim();
       if (query) this.store.send({ query, stem: this.index + 1 });
-    } }, h('label', { for: id }, `Stem ${this.index + 1}`), this.query, h('button', { type: 'submit' }, 'Hear it'), this.near);
+    } }, h('label', { for: id }, `Stem ${this.index + 1}`), this.query, h('button', { type: 'submit' }, 'Hear'), this.near);
   }
 
   fader() {

@@ -2,6 +2,7 @@
 
 const KEEP = 1500; // notes of a kind
 const LINES = 30;
+const ANSWERS = 50;
 
 export class Store extends EventTarget {
   constructor() {
@@ -16,7 +17,7 @@ export class Store extends EventTarget {
     this.lines = [];
     this.levels = [];
     this.spectra = []; // columns that just came
-    this.takes = new Map();
+    this.answers = new Map(); // answer -> its takes by number
     this.connected = false;
     this._at = 0; // page time in ms at which it was beat `scene.beat`
     this._wait = 250;
@@ -63,7 +64,7 @@ export class Store extends EventTarget {
       }
       this.margins = [];
       this.lines = [];
-      this.takes.clear();
+      this.answers.clear();
       if (!again) this.tell('hello');
     }
     if (message.state) {
@@ -89,8 +90,9 @@ export class Store extends EventTarget {
     }
     if (message.takes?.length) {
       for (const take of message.takes) {
-        if ([...this.takes.values()].some((one) => one.answer !== take.answer)) this.takes.clear();
-        this.takes.set(take.number, take);
+        const takes = this.answers.get(take.answer) ?? new Map();
+        this.answers.set(take.answer, takes.set(take.number, take));
+        if (this.answers.size > ANSWERS) this.answers.delete(this.answers.keys().next().value);
       }
       this.tell('takes');
     }
@@ -112,6 +114,17 @@ export class Store extends EventTarget {
   beat(now = performance.now()) {
     const { beat, tempo, rolling } = this.scene;
     return rolling ? beat + ((now - this._at) * tempo) / 60000 : beat;
+  }
+
+  /** The takes of the last answer. */
+  get takes() {
+    return [...this.answers.values()].at(-1) ?? new Map();
+  }
+
+  /** Where a take is as a MIDI file. */
+  midi({ answer, number }) {
+    const token = new URLSearchParams(location.search).get('token') ?? '';
+    return new URL(`take.mid?token=${encodeURIComponent(token)}&answer=${answer}&take=${number}`, location.href).href;
   }
 
   get values() {
