@@ -23,6 +23,7 @@ class Host:
     def __init__(self):
         self.spec = type('Spec', (), {'queries': np.zeros((2, 3), np.float32)})()
         self.core = type('Core', (), {'bypass': False})()
+        self.low_latency = False
         self.set_mix = self.set_queries = self.set_model = lambda value: None
 
 
