@@ -15,8 +15,7 @@ from bridge.band.listener import Feel, Listener
 from bridge.band.mode import Mode
 from bridge.band.modes import MODES
 from bridge.band.note_output import InputKey, NoteOutput, Owner
-from bridge.band.part_switches import PartSwitches
-from bridge.band.scheduler import Due, Scheduler
+from bridge.band.scheduler import Due, PartSwitches, Scheduler
 from bridge.band.take_over import start_soon
 from bridge.live.request_maker import RequestMaker
 from bridge.live.snapshot import snapshot

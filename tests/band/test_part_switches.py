@@ -3,7 +3,7 @@
 import pytest
 from live_band import Stage, check_no_hanging, preset
 
-from bridge.band.part_switches import PartSwitches
+from bridge.band.scheduler import PartSwitches
 from bridge.midi.messages import note_off, note_on
 from bridge.settings.voice import PartVoice
 from genaudio_core.errors import GenaudioError
