@@ -1,8 +1,8 @@
 """The cues and rules under which the model plays the parts of a live band in the bars of a request.
 
 The harmony is what the request expects; `genaudio_core.continuation.leading` says who does what with it. Where a chord
-can only be guessed, pitched parts wait until it is heard; one who solos (the first part of an answer) is only kept from
-silence. Times are session steps, 12 to the quarter note.
+can only be guessed, pitched parts wait until it is heard; one who solos (the first part of an answer) takes up the
+phrase that was played. Times are session steps, 12 to the quarter note.
 """
 
 import itertools
@@ -14,6 +14,7 @@ import numpy as np
 
 from bridge.musicians.harmony import heard_key
 from bridge.musicians.musician import Request
+from bridge.musicians.phrase import read_phrase
 from bridge.settings.key import wanted_key
 from genaudio_core.continuation.cues import Cue, Direction, PartRules, Who
 from genaudio_core.continuation.directing import DirectedSampler
@@ -58,14 +59,20 @@ class Directions:
         self, request: Request, heard: Sequence[Note], past: Iterable[Played], others: Iterable[int], seed: int,
         who: Sequence[Who] = (),
     ) -> None:  # fmt: skip
-        self.request = request
         self._who = list(who) or [(instrument_code(name), 1) for name in request.instruments]
         self.bar, self._meter = round(request.bar * RESOLUTION), request.meter
         self.start, self.end = round(request.start * RESOLUTION), round(request.end * RESOLUTION)
         self.others = frozenset(others)
-        pitched = [name for name in request.instruments if name != DRUMS]
+        pitched = [number for number, name in enumerate(request.instruments) if name != DRUMS]
         self._lead = pitched[0] if request.role == 'continue' and pitched else None
         notes = sorted(heard)
+        phrase = None
+        if self._lead is not None:
+            phrase = read_phrase(notes, request, request.instruments[self._lead], self._who[self._lead])
+        self._soloist = None if phrase is None else phrase.role
+        if phrase is not None and not any(each.source == 'chart' for each in request.chords):
+            request = replace(request, chords=phrase.chords)
+        self.request = request
         rng = np.random.default_rng(seed)
         roles = self._roles(notes, rng)
         strokes = [(round(stroke.beat * RESOLUTION), stroke.kind) for stroke in request.groove.strokes]
@@ -75,13 +82,14 @@ class Directions:
         n_more = min(1 + 2 * (request.controls.density > DENSE), len(free))
         self._more_kicks = [] if request.controls.density < SPARSE else rng.permutation(free)[:n_more].tolist()
         heard_in = self._key(notes)
+        named = wanted_key(request.controls.key)
+        key = None if named is None else classes_of(*named)
         # One who answers alone stays in the key of what was played, and may have all that was played in it.
         recent = Counter(note.note % 12 for note in notes[-RECENT:])
         own = {each for each, times in recent.items() if times >= OFTEN * recent.total()}
         scale = frozenset[int]() if heard_in is None else heard_in.classes | own
+        self._played = own if key is None else own & key
         harmony = Harmony(tuple(self._segments()), () if heard_in is None else ((0.0, heard_in),))
-        named = wanted_key(request.controls.key)
-        key = None if named is None else classes_of(*named)
         self._allowed = scale if key is None else scale & key or key
         self._charted = self._chart_tones(key)
         self.leaders = [
@@ -163,18 +171,29 @@ class Directions:
         drums.may_begin[: self.bar, KICK] &= places
 
     def _with_lead(self, direction: Direction, begin: int) -> Direction:
-        """With the one who solos: free, but in every bar a note begins."""
+        """With the one who solos, free where no phrase was heard. A phrase may have tones that are in no key, and then
+        so may he. In every bar a note begins.
+        """
         if self._lead is None:
             return direction
-        code = instrument_code(self._lead)
-        bar = self._bar_at(begin)
+        who, bar = self._who[self._lead], self._bar_at(begin)
+        rules, cues = dict(direction.rules), direction.cues
+        if self._soloist is not None:
+            own, heads = rules[who], grooves.strong_places(self._meter)
+            for row in np.flatnonzero(own.may_begin[: bar.length].any(axis=1)).tolist():
+                low, high = np.flatnonzero(own.may_begin[row])[[0, -1]].tolist()
+                if row not in heads:
+                    own.may_begin[row, [note for note in range(low, high + 1) if note % 12 in self._played]] = True
+        else:
+            own = rules[who] = PartRules.free(self.request.instruments[self._lead], bar.begin, bar.length)
+            for at, until, classes in self._charted or [(bar.begin, bar.end, self._allowed)]:
+                if classes:
+                    own.only(at, until, classes)
         latest = max(begin, bar.begin + bar.length // 2)
-        own = PartRules.free(self._lead, bar.begin, bar.length)
-        for at, until, classes in self._charted or [(bar.begin, bar.end, self._allowed)]:
-            if classes:
-                own.only(at, until, classes)
-        rules = {**direction.rules, (code, 1): own}
-        cues = (*direction.cues, Cue(code, latest, begin)) if latest < min(bar.end, self.end) else direction.cues
+        if latest < min(bar.end, self.end) and not any(cue.who == who for cue in cues):
+            if self._soloist is not None:  # the phrase had nothing there
+                own.may_begin[latest - bar.begin] |= own.may_begin[: bar.length].any(axis=0)
+            cues = (*cues, Cue(who[0], latest, begin, who[1]))
         return replace(direction, cues=cues, rules=rules)
 
     def _heard_first(self, direction: Direction) -> Direction:
@@ -227,10 +246,9 @@ class Directions:
                 role.figure = figures[min(int(request.controls.density * len(figures)), len(figures) - 1)]
             if role.kind in (BASS, CHORDS) and (figure := FIGURES.get((request.groove.style, role.kind))):
                 role.figure = figure
-        lead = None if self._lead is None else request.instruments.index(self._lead)
-        each: dict[Who, Role] = {}
+        each: dict[Who, Role] = {} if self._soloist is None else {self._soloist.who: self._soloist}
         for number, role in enumerate(roles):
-            if number == lead:
+            if number == self._lead:
                 continue
             if role.who in each:  # two violins that the model does not tell apart are one part of two notes
                 other = each[role.who]

@@ -88,7 +88,7 @@ def told_chords(request: Request, line: int) -> list[Told]:
 
     One who goes on by himself is not bound to the chord that was last played.
     """
-    known = ('chart', 'heard', 'loop') if request.role == 'continue' else ('chart', 'heard', 'loop', 'last')
+    known = ('chart', 'heard', 'loop', 'phrase' if request.role == 'continue' else 'last')
     changes = [
         (round(each.beat * RESOLUTION), chord_code(each.chord) if each.source in known else 0)
         for each in request.chords

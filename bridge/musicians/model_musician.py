@@ -374,6 +374,7 @@ class ModelMusician(Musician):
         who = parts_of(request.instruments, told=self.encoding.has_descriptions)
         sampler = Sampler(work, sampling(request), rngs, origin=self._origin, parts=who)
         directions = self._directions(request, who)
+        request = directions.request  # it may know more of the harmony
         own: list[list[Event]] = [[] for _ in range(request.takes)]
         self._chosen[request.id] = 0  # until another one is chosen
         for take in range(request.takes):

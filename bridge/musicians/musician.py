@@ -66,8 +66,8 @@ class MusicControls:
 class ChordAt:
     """A chord to play over from a beat on, and why.
 
-    It stands in the 'chart', is 'heard', comes from a 'loop' that repeats, is the 'last' one and goes on, or is a
-    'guess': the last one, where another is to be expected.
+    It stands in the 'chart', is 'heard', comes from a 'loop' that repeats or from the 'phrase' that is answered, is
+    the 'last' one and goes on, or is a 'guess': the last one, where another is to be expected.
     """
 
     beat: float

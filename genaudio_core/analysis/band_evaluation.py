@@ -38,10 +38,11 @@ from genaudio_core.score.notes import Note, Score, Track
 from genaudio_core.score.reading import read_midi, write_midi
 
 COPIES = ('copied', 'copied from training')  # figures in bars: the others are shares
-MODES = ('accompany', 'continue', 'arrange', 'rehearse')
+MODES = ('accompany', 'continue', 'arrange', 'rehearse', 'answer')
 COMMAND_SECONDS = 3600.0  # that one command may take
 WRITTEN = 'written'  # the mode of takes that nobody was asked for
-PRESET = 'band'  # the one that is rehearsed
+PRESETS = {'rehearse': 'band', 'answer': 'trading-fours'}  # those that are rehearsed
+PHRASE = 4  # bars that the one is told, and that it answers
 BARS = 8  # of a window, given and new
 COUNT_IN = 2  # bars of a rehearsal before it is measured: the band has to hear something first
 BACKBEAT = (1.0, 3.0)  # quarter notes from the line of a 4/4
@@ -195,12 +196,14 @@ def make_take(
     chords: Sequence[Segment] = ()
     if mode == 'rehearse':
         given, chords = prompt.loop()
+    elif mode == 'answer':
+        given = prompt.phrase(PHRASE)
     else:
         given = prompt.score([prompt.tune] if mode == 'accompany' else None)
     write_midi(given, given_path)
     words = [str(given_path), '-o', str(out), '--seed', str(seed)]
-    if mode == 'rehearse':
-        words = ['rehearse', PRESET, *words, *(['--set', f'music.model={model}'] if model else [])]
+    if mode in PRESETS:
+        words = ['rehearse', PRESETS[mode], *words, *(['--set', f'music.model={model}'] if model else [])]
     else:
         more = {
             'accompany': ['--instruments', ','.join(prompt.accompanists)],
@@ -210,9 +213,11 @@ def make_take(
         words = [mode, *words, *more, *(['--model', model] if model and mode != 'arrange' else [])]
     told = run(words)
     by_rule = float(told.get('by_rule') or 0.0)
-    return {'accompany': _accompanied, 'continue': _continued, 'arrange': _arranged, 'rehearse': _rehearsed}[mode](
-        prompt, seed, read_midi(given_path), read_midi(out), by_rule, chords
-    )
+    taken = {
+        'accompany': _accompanied, 'continue': _continued, 'arrange': _arranged, 'rehearse': _rehearsed,
+        'answer': _answered,
+    }  # fmt: skip
+    return taken[mode](prompt, seed, read_midi(given_path), read_midi(out), by_rule, chords)
 
 
 def _new_notes(track: Track, given: Score) -> list[Note]:
@@ -267,6 +272,21 @@ def _arranged(prompt: Prompt, seed: int, given: Score, made: Score, by_rule: flo
     return Take(
         'arrange', prompt.name, seed, parts, {name: name for name in prompt.arranged},
         metrics.bars_of(given, 0.0, prompt.end), by_rule=by_rule,
+    )  # fmt: skip
+
+
+def _answered(prompt: Prompt, seed: int, given: Score, made: Score, by_rule: float, _: object) -> Take:
+    phrase, line, end = given.tracks[0].notes, PHRASE * prompt.bar, 2 * PHRASE * prompt.bar
+    parts, instruments = [], {}
+    for track in made.tracks[len(given.tracks) :]:
+        said = not parts and not track.is_drum  # the first of them takes up the phrase
+        new = [note for note in track.notes if line - metrics.NEAR <= note.beat < end - metrics.NEAR]
+        parts.append(Part(track.name, phrase if said else [], new, track.is_drum))
+        instruments[track.name] = track.instrument
+    return Take(
+        'answer', prompt.name, seed, parts, instruments, metrics.bars_of(made, line, end),
+        metrics.bars_of(made, 0.0, line), tune=parts[0], chords=recognise_score(made), strong=slots_of(made, end),
+        scale=prompt.scale, by_rule=by_rule, beside=[Part('phrase', phrase)],
     )  # fmt: skip
 
 

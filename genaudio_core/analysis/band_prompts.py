@@ -68,6 +68,12 @@ class Prompt:
             tracks.append(track)
         return Score(tracks, [Tempo(0.0, self.tempo)], [Meter(0.0, *self.meter)])
 
+    def phrase(self, bars: int) -> Score:
+        """The first bars of its tune, on a piano."""
+        track = Track.of('piano', [note for note in sorted(self.parts[self.tune]) if note.beat < bars * self.bar - 0.1])
+        track.name = self.tune
+        return Score([track], [Tempo(0.0, self.tempo)], [Meter(0.0, *self.meter)])
+
     def loop(self, times: int = 4, bars: int = 4) -> tuple[Score, tuple[Segment, ...]]:
         """Its first bars on a piano, chords on every quarter, again and again; and the chords of that."""
         length = bars * self.bar

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='', help='bundled name or .onnx file (default: what the commands use)')
     parser.add_argument('--seeds', type=whole('--seeds', 1, 1000), default=3, help='takes of each prompt (default: 3)')
     parser.add_argument(
-        '--modes', default='accompany,continue,arrange,rehearse', help='which of these, comma-separated'
+        '--modes', default='accompany,continue,arrange,rehearse,answer', help='which of these, comma-separated'
     )
     parser.add_argument('--prompts', default='', help='only these, comma-separated (default: all)')
     parser.add_argument('--data', type=Path, help='file made by genaudio-train prepare: real music to compare with')

@@ -61,12 +61,15 @@ class PartRules:
         Notes that may go on sounding: a note ends, at the latest, where it may sound no longer.
     voices : int
         Notes that it plays at a time.
+    moves : frozenset of int
+        Steps at which it does not strike again what it struck last, as far as there is another note.
     """
 
     begin: int
     may_begin: np.ndarray
     may_sound: np.ndarray
     voices: int = N_PITCHES
+    moves: frozenset[int] = frozenset()
 
     @classmethod
     def free(cls, instrument: str, begin: int, steps: int) -> 'PartRules':

@@ -58,6 +58,8 @@ class _Take:
     open: list[_Open] = field(default_factory=list)
     busy: dict[Who, list[tuple[int, int, int]]] = field(default_factory=lambda: defaultdict(list))
     """Of the notes that may still sound: begin, end, pitch."""
+    struck: dict[Who, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Of the notes that begin at the newest two steps: step, pitch."""
 
 
 def may_listen(decoder: Decoder, controls: Controls) -> bool:
@@ -289,12 +291,24 @@ class DirectedSampler(EventSampler):
         rules = state.direction.rules.get(who)
         if rules is not None:
             now = step + self.origin
-            allowed = rules.pitches(now)
+            allowed = self._may_begin(state, who, now)
             if allowed is not None:
                 notes &= allowed
             if self._hands(state, who, now) <= 0:
                 notes[:] = False
         return self._above(notes, who, step, place)
+
+    def _may_begin(self, state: _Take, who: Who, now: int) -> np.ndarray | None:
+        """Notes that the rules let a part begin at a step of the direction, (128,) bool; None: any."""
+        rules = state.direction.rules.get(who)
+        allowed = None if rules is None else rules.pitches(now)
+        if rules is None or allowed is None or now not in rules.moves:
+            return allowed
+        before = [(step, pitch) for step, pitch in state.struck[who] if step < now]
+        newest = max(before, default=(0, 0))[0]
+        others = allowed.copy()
+        others[[pitch for step, pitch in before if step == newest]] = False
+        return others if others.any() else allowed
 
     def _hands(self, state: _Take, who: Who, now: int) -> int:
         """Notes that a part can begin at a step of the direction."""
@@ -360,8 +374,7 @@ class DirectedSampler(EventSampler):
             return None
         step, who = first
         playable = self._above(self._pitches[who[0], 1:].copy(), who, step, place)
-        rules = state.direction.rules.get(who)
-        allowed = None if rules is None else rules.pitches(step + self.origin)
+        allowed = self._may_begin(state, who, step + self.origin)
         allowed = playable if allowed is None else playable & allowed
         found = [(each, _wanted(each.cue, allowed, playable)) for each in group]
         # From the highest down each leaves room for those above it: within a moment pitches rise.
@@ -435,6 +448,8 @@ class DirectedSampler(EventSampler):
         # Struck again, a note takes no second hand.
         lying = [note for note in state.busy[who] if note[0] == step or (note[1] > step and note[2] != pitch)]
         state.busy[who] = [*lying, (step, end, pitch)]
+        newest = sorted({at for at, _ in state.struck[who]} | {step})[-2:]
+        state.struck[who] = [one for one in (*state.struck[who], (step, pitch)) if one[0] in newest]
         return who
 
     def _does(self, state: _Take, each: _Open, who: Who, step: int, pitch: int) -> bool:

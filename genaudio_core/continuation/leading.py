@@ -164,6 +164,9 @@ class Leader:
                 if role.kind == BASS:
                     rules.may_begin[at - bar.begin] &= notes_of(frozenset({self._bass(chord)}))
                     rules.may_sound[at - bar.begin] = False
+        if role.near and source:
+            _keep_near(role.near, source, rules.may_begin[: bar.length], rules.may_sound[: bar.length])
+            rules.moves = frozenset(bar.begin + at for at in _moving(source))
         for at, length, pitch in self._sounding(bar.begin, bar.begin + ahead):
             beside = _beside(pitch)
             rules.may_begin[rules.rows(at - _TOUCHES, at + length)] &= ~beside
@@ -266,6 +269,9 @@ class Leader:
                     wanted[at - bar.begin] = alone
             late = max(since - bar.begin, 0)
             wanted = {at: hits for at, hits in wanted.items() if at >= late} or {late: alone}
+        if role.near:  # each note has its own neighbourhood
+            wanted_alone = [(at, [hit]) for at, hits in sorted(wanted.items()) for hit in sorted(hits)]
+            return [self._cue(role, bar, at, hit, sorted(wanted), rules) for at, hit in wanted_alone]
         return [self._cue(role, bar, at, hits, sorted(wanted), rules) for at, hits in sorted(wanted.items())]
 
     def _cue(
@@ -281,6 +287,8 @@ class Leader:
         lasts = 0
         if role.kind == PAD:
             lasts = min(following, bar.end) - step
+        elif role.near:
+            lasts = min(3 * hits[0].length // 4, following - step)
         elif role.kind == CHORDS and role.given:
             lasts = min(3 * min((hit.length for hit in hits), default=0) // 4, following - step)
             lasts = lasts if lasts >= RESOLUTION else 0
@@ -288,6 +296,8 @@ class Leader:
         if not there and chord is not None:  # the tune rubs against all of it: the chord all the same
             tones = self._tones(chord)
             there = [note for note in range(role.low, role.high + 1) if note % 12 in tones]
+        if role.near:
+            there = [note for note in there if abs(note - hits[0].pitch) <= role.near] or there
         if role.kind == BASS and chord is not None:
             # The first note over a chord, and what has been its root.
             first = not any(turn <= bar.begin + at < step for at in places) and (
@@ -339,6 +349,35 @@ class Roll(Leader):
             mine = rules[role.who] = PartRules.free(role.instrument, bar.begin, bar.length + 1)
             mine.may_sound[-1] = mine.voices > FEW
         return Direction(tuple(cues), rules, others)
+
+
+def _keep_near(near: int, source: Struck, may_begin: np.ndarray, may_sound: np.ndarray) -> None:
+    """New notes lie around the given ones of the bar, and last about as long as they, until the next one there.
+
+    Parameters
+    ----------
+    may_begin, may_sound : (steps, 128) bool, of the bar; changed in place
+    """
+    window = np.ones(N_PITCHES, bool)
+    for at in range(len(may_begin)):
+        if hits := source.get(at):
+            window = np.zeros(N_PITCHES, bool)
+            for hit in hits:
+                around = slice(max(hit.pitch - near, 0), hit.pitch + near + 1)
+                window[around] = True
+                may_sound[at, around] = False
+                end = at + max(2 * hit.length, _SHORTEST)
+                if end < len(may_sound) and not any(later in source for later in range(at + 1, end + 1)):
+                    may_sound[end, around] = False
+        may_begin[at] &= window
+
+
+def _moving(source: Struck) -> list[int]:
+    """Places of a bar at which none of the notes is struck that were struck just before; the first is one."""
+    places = sorted(source)
+    pitches = [{hit.pitch for hit in source[at]} for at in places]
+    before = [set[int](), *pitches[:-1]]
+    return [at for at, last, now in zip(places, before, pitches, strict=True) if not last & now]
 
 
 def _first(one: tuple[int, frozenset[int]]) -> tuple[int, int]:

@@ -67,6 +67,7 @@ class Role:
     struck: tuple[tuple[int, frozenset[int]], ...] = ()  # of drums
     notes: int = 1  # of a chord
     given: list[Struck] = field(default_factory=list)  # what it played in the given bars, by their number
+    near: int = 0  # semitones around the given notes in which the new ones lie; 0: anywhere in its range
 
 
 def bars_between(score: Score, begin: float, end: float) -> list[BarAt]:

@@ -1,0 +1,77 @@
+"""The phrase that an answer takes up: its chords come round, its rhythm returns, and its line is kept near.
+
+The phrase is what was played in the bars right before the answer, back to the first one that is silent. It is read as a
+score whose one track plays on (`genaudio_core.continuation.roles.going_on`), as `genaudio continue` reads a file; so
+whoever answers says something else in the same manner of speaking. Times are session beats.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from bridge.musicians.harmony import fold
+from bridge.musicians.musician import ChordAt, Request
+from genaudio_core.continuation.cues import Who
+from genaudio_core.continuation.roles import Role, Struck, going_on
+from genaudio_core.music.harmonising import harmonise
+from genaudio_core.score.instruments import RANGE
+from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
+
+LONGEST = 8  # bars that a phrase has at most
+LEGATO = 0.2  # quarter notes
+NEAR = 7  # semitones around a note of the phrase in which the answer has one
+
+
+class Phrase(NamedTuple):
+    """What an answer goes on with."""
+
+    role: Role  # of the one who answers; `Role.given` by the number of the bar in the session
+    chords: tuple[ChordAt, ...]  # from the first bar line of the answer on
+
+
+def read_phrase(notes: Sequence[Note], request: Request, instrument: str, who: Who) -> Phrase | None:
+    """The phrase before a request, for the one who answers; None if there was silence.
+
+    Parameters
+    ----------
+    notes : pitched ones of the player that begin before the request, in order of onset
+    instrument : class of the one who answers; notes that it has not got are moved by octaves
+    """
+    bar = request.bar
+    number = int(request.start // bar)
+    ends = [(note.beat // bar, (note.beat + note.duration - 1e-6) // bar) for note in notes]
+    sounding = {each for begin, end in ends for each in range(int(begin), int(end) + 1)}
+    last = max((each for each in sounding if number - LONGEST <= each < number), default=None)
+    first = number if last is None else last
+    while first - 1 in sounding and first > number - LONGEST:
+        first -= 1
+    # What was played in the bar in which the answer begins is only taken up if there is nothing else.
+    origin, begin = first * bar, max(number - first, 1) * bar
+    low, high = RANGE[instrument]
+    mine = [
+        note._replace(beat=note.beat - origin, note=fold(note.note, low, high)) for note in notes if note.beat >= origin
+    ]
+    if not mine:
+        return None
+    score = Score([Track.of(instrument, mine)], [Tempo(0.0, request.tempo)], [Meter(0.0, *request.meter)])
+    heard = harmonise(score, begin, seed=request.seed)
+    roles, harmony, _ = going_on(score, heard, begin, begin + request.end - number * bar, [instrument], parts=False)
+    if not roles:
+        return None
+    role = replace(roles[0], who=who, near=NEAR, notes=_together(mine))
+    role.given = _by_number(role.given, number)
+    chords = tuple(ChordAt(one.beat + number * bar - begin, one.chord, 'phrase') for one in harmony.chords)
+    return Phrase(role, chords)
+
+
+def _by_number(bars: list[Struck], number: int) -> list[Struck]:
+    """Bars, the first for the one of this number, each where its number leads; a silent one is as the one before."""
+    filled: list[Struck] = []
+    for struck in bars:
+        filled.append(struck or (filled[-1] if filled else next((one for one in bars if one), struck)))
+    return [filled[(place - number) % len(filled)] for place in range(len(filled))]
+
+
+def _together(notes: Sequence[Note]) -> int:
+    """How many of the notes sound at a time, at most; one that runs into the next as legato does is not counted."""
+    return max(sum(other.beat <= note.beat < other.beat + other.duration - LEGATO for other in notes) for note in notes)
