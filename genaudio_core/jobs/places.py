@@ -158,13 +158,16 @@ def give(path: Path, place: str) -> None:
         _again(functools.partial(_send, path))(place)
         return
     target = Path(place)
-    target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_symlink():  # what it points to is written, and the link stays one
         target = Path(os.path.realpath(target))
     if path.is_dir() and target.is_dir():
         shutil.rmtree(target)
     try:
-        os.replace(path, target)
+        try:
+            os.replace(path, target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
     except OSError as error:
         if error.errno != 18:  # EXDEV: it lies on another disk
             raise

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.interruption import raise_if_stopped
 from genaudio_core.jobs.items import Item, Step, Task
-from genaudio_core.jobs.places import fetch, give, join, state
+from genaudio_core.jobs.places import fetch, give, is_address, join, state
 from genaudio_core.jobs.records import record, side_car, size_of
 
 PACKAGES = ('genaudio_core', 'bridge', 'export')  # whose notices travel back to the person
@@ -100,20 +100,25 @@ def _why(error: Exception, item: Item) -> str:
 
 
 def _do(card: Card, item: Item, tools: Any, share: Callable[[float], None], began: float) -> dict[str, Any]:
-    stage = Path(tempfile.mkdtemp(prefix='item-', dir=card.stage))
+    spent = True
+    if card.stage is None:
+        stage = Path(tempfile.mkdtemp(prefix='genaudio-'))
+    else:  # of this process, for item after item: to take away a folder is what takes longest of an item of nothing
+        stage = Path(card.stage, f'{socket.gethostname()}-{os.getpid()}')
+        stage.mkdir(exist_ok=True)
     try:
         before = [state(place) for place in item.inputs]
-        inputs = [fetch(place, stage / f'input-{i}') for i, place in enumerate(item.inputs)]
+        inputs = [fetch(place, stage / f'.input-{i}') for i, place in enumerate(item.inputs)]
         places = [join(card.root, name) for name in item.outputs]
-        outputs = [stage / 'outputs' / name for name in item.outputs]
-        for folder in {output.parent for output in outputs}:
-            folder.mkdir(parents=True)
+        outputs = [stage / name for name in item.outputs]
+        for folder in {output.parent for output in outputs} - {stage}:
+            folder.mkdir(parents=True, exist_ok=True)
         try:
             told = card.step.do(tools, Task(item, inputs, outputs, places, share))
         except Exception as error:
-            raise _of_its_place(error, stage / 'outputs', card.root) from error
+            raise _of_its_place(error, stage, card.root) from error
         sizes = {name: size_of(output) for name, output in zip(item.outputs, outputs, strict=True)}
-        side = stage / 'side-car.json'
+        side = stage / '.side-car'
         side.write_bytes(record(
             item, card.asked, inputs, before, sizes, seconds=round(time.monotonic() - began, 3),
             peak_mb=_peak_mb(), where=socket.gethostname(), told=told,
@@ -123,9 +128,11 @@ def _do(card: Card, item: Item, tools: Any, share: Callable[[float], None], bega
         for output, place in zip(outputs, places, strict=True):
             give(output, place)
         give(side, side_car(card.root, item.name))
+        spent = card.stage is None or any(map(is_address, item.inputs))  # else nothing is left in it
         return dict(told or {})
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        if spent:
+            shutil.rmtree(stage, ignore_errors=True)
 
 
 def _of_its_place(error: Exception, stage: Path, root: str) -> Exception:
@@ -153,14 +160,13 @@ def _notices() -> Iterator[list[str]]:
 
 def _forget_peak() -> None:
     """Let the most memory that this process has held be counted from now on (Linux)."""
-    with contextlib.suppress(OSError):
-        Path('/proc/self/clear_refs').write_text('5')
+    with contextlib.suppress(OSError), open('/proc/self/clear_refs', 'wb') as file:
+        file.write(b'5')
 
 
 def _peak_mb() -> float:
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path('/proc/self/status').read_text().splitlines()
-        return round(int(next(line for line in lines if line.startswith('VmHWM')).split()[1]) / 1024, 1)
+    with contextlib.suppress(OSError, ValueError, IndexError), open('/proc/self/status', 'rb') as file:
+        return round(int(file.read().partition(b'VmHWM:')[2].split(None, 1)[0]) / 1024, 1)
     with contextlib.suppress(ImportError):
         import resource
         import sys
