@@ -77,7 +77,8 @@ def _begin(on_start: Callable[[], None] | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(1)  # through every `finally`: what is half-written is taken away
 
-    signal.signal(signal.SIGTERM, end)
     end_with_parent(GRACE, lambda: os.kill(os.getpid(), signal.SIGTERM))
     if on_start is not None:
         on_start()
+    # Last: an exception out of here would be shown with its traceback, and until now nothing is written.
+    signal.signal(signal.SIGTERM, end)
