@@ -81,8 +81,9 @@ def test_other_settings_models_or_versions_are_another_job(tmp_path, monkeypatch
 
 def test_an_input_that_was_only_touched_or_moved_is_the_same(tmp_path):
     (tmp_path / 'in').write_text('heard')
-    run(tmp_path / 'o', [Item(('a',), (str(tmp_path / 'in'),))])
     os.utime(tmp_path / 'in', (1, 1))
+    run(tmp_path / 'o', [Item(('a',), (str(tmp_path / 'in'),))])
+    os.utime(tmp_path / 'in', (2, 2))
     assert run(tmp_path / 'o', [Item(('a',), (str(tmp_path / 'in'),))]).already == 1
     moved = (tmp_path / 'in').rename(tmp_path / 'moved')
     assert run(tmp_path / 'o', [Item(('a',), (str(moved),))]).already == 1

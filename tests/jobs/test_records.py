@@ -76,6 +76,11 @@ def test_who_failed_last_is_who_has_not_been_done_since(states):
     assert failed_last(journals) == {name for name, state in dict(states).items() if state == 'failed'}
 
 
+def test_damage_in_the_middle_of_a_journal_costs_its_own_line():
+    lines = [line_of({'item': name}) for name in 'abc']
+    assert [entry['item'] for entry in entries(lines[0] + lines[1][5:] + lines[2])] == ['a', 'c']
+
+
 def test_a_line_of_a_journal_says_when():
     entry = json.loads(line_of({'item': 'a'}))
     assert entry['at'].endswith('Z') and entry['item'] == 'a'
