@@ -4,6 +4,7 @@ A place is a text. A file that is written appears under its name whole or not at
 thing, and in one piece on object stores, which know nothing else.
 """
 
+import datetime
 import functools
 import os
 import re
@@ -21,6 +22,7 @@ _ADDRESS = re.compile(r'[a-z][a-z0-9+.-]+://', re.IGNORECASE)  # not C:\
 _RENAMING = {'sftp', 'ssh', 'ftp', 'smb', 'hdfs', 'file', 'local'}  # others make a file whole by themselves
 PAUSES = (0.5, 3.0)  # seconds after which a connection that failed is tried again
 T = TypeVar('T')
+TICK = 2.0  # seconds
 _STAMPS = ('ETag', 'etag', 'md5Hash', 'generation', 'mtime', 'LastModified', 'last_modified')
 
 
@@ -99,8 +101,15 @@ def _state(place: str) -> State | None:
 
 
 def state_of(info: dict[str, Any]) -> State:
-    """The state that fsspec's `info` of a file tells."""
-    return State(int(info.get('size') or 0), next((f'{name} {info[name]}' for name in _STAMPS if info.get(name)), ''))
+    """The state that fsspec's `info` of a file tells; without a stamp if that may be the same after another change."""
+    name = next((name for name in _STAMPS if info.get(name)), '')
+    return State(int(info.get('size') or 0), f'{name} {info[name]}' if name and not _is_new(info[name]) else '')
+
+
+def _is_new(stamp: Any) -> bool:
+    """Whether a stamp is a time that has only just passed: many systems tell whole seconds."""
+    seconds = stamp.timestamp() if isinstance(stamp, datetime.datetime) else stamp
+    return isinstance(seconds, int | float) and abs(time.time() - seconds) < TICK
 
 
 def read_each(places: Sequence[str]) -> list[bytes | None]:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -15,7 +15,9 @@ AHEAD = 2  # tasks for each worker that are handed out: one at work, one that wa
 _NONE: Any = object()
 
 
-def each(work: Callable[[T], Any], tasks: Iterable[T], workers: int | None = None) -> Iterator[tuple[T, Any]]:
+def each(
+    work: Callable[[T], Any], tasks: Iterable[T], workers: int | None = None
+) -> Generator[tuple[T, Any], None, None]:
     """Yield each task with its result, or with the exception that it ended in, as they are done.
 
     Parameters

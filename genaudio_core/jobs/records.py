@@ -58,7 +58,7 @@ def plain(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def record(
     item: Item, asked: Mapping[str, Any], files: Sequence[Path], before: Sequence[State | None],
-    sizes: Mapping[str, int], **told: Any,
+    sizes: Mapping[str, int | None], **told: Any,
 ) -> bytes:  # fmt: skip
     """The side-car of an item that was made of `files`, whose states were `before`; `sizes` are those of its outputs.
 

@@ -90,14 +90,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.sound.audio_files import WRITABLE
 
     args.input = args.script
-    del args.script
+    delattr(args, 'script')
     if args.out is None and not args.check:
         raise GenaudioError('Say where to write the mix (-o mix.wav), or give --check.')
     wanted_voices(args.voice)
     many = is_job(args, args.input)
     suffix = f'.{args.format.lower().lstrip(".")}' if many else '' if args.out is None else args.out.suffix.lower()
     if not args.check and suffix not in WRITABLE:
-        name = args.format if many else args.out.name
+        name = args.format if many or args.out is None else args.out.name
         raise GenaudioError(f"Cannot write '{name}'; use one of {', '.join(WRITABLE)}.")
     if many and args.check:
         return _checked(args)
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return over_files(__name__, args, SUFFIXES, functools.partial(_outputs, args, suffix), doing='composing',
                           reads=_played)  # fmt: skip
     args.input = Path(args.input[0])
-    if not args.check:
+    if not args.check and args.out is not None:
         check_writable(args.out)
     return make(args, lambda: load(args), progress_bar)
 

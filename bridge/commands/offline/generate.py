@@ -52,7 +52,8 @@ def _takes(args: argparse.Namespace) -> dict:
     args.out, path, n = folder or '.', Path(name), args.takes
     names = [path.name] if n == 1 else [generating.numbered(path, i).name for i in range(1, n + 1)]
     items = [Item((name,), asked={'seed': args.seed + i, 'takes': 1}) for i, name in enumerate(names)]
-    del args.seed, args.takes
+    for name in ('seed', 'takes'):  # of the items now
+        delattr(args, name)
     return told_of(run_items(__name__, args, items, doing='generating'), n)
 
 

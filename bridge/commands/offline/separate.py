@@ -226,17 +226,17 @@ class Separating:
 
         return self.separator or Separator.load(**self.settings)
 
-    def close(self, separator: Any) -> None:
+    def close(self, tools: Any) -> None:
         """End its threads."""
-        separator.close()
+        tools.close()
 
-    def do(self, separator: Any, task: Task) -> dict[str, Any]:
+    def do(self, tools: Any, task: Task) -> dict[str, Any]:
         """Separate one file, and say how it went."""
         from genaudio_core.separation.offline import separate_file
 
         n, label = len(self.queries), task.item.label
         began = time.monotonic()
-        told = separate_file(separator, task.inputs[0], task.outputs[:n], self.queries,
+        told = separate_file(tools, task.inputs[0], task.outputs[:n], self.queries,
                              residual=task.outputs[n] if self.residual else None, on_progress=task.share)  # fmt: skip
         seconds = time.monotonic() - began
         levels = dict(zip(self.names, told['level_db'], strict=True))

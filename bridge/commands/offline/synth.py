@@ -127,7 +127,8 @@ def _of_list(args: argparse.Namespace) -> dict:
     for words, name in zip(lines, names_apart(slug(words, 'sound') for words in lines), strict=True):
         files = outputs(Path(name + suffix), args.takes)
         items.append(Item(tuple(file.name for file in files), asked={'words': words}))
-    del args.words, args.format
+    for name in ('words', 'format'):  # of the items now
+        delattr(args, name)
     return told_of(run_items(__name__, args, items, doing='making'), len(items))
 
 
