@@ -104,6 +104,68 @@ def test_a_run_ends_when_it_says(tmp_path, monkeypatch, a_step, a_validation, af
     assert (clock.now - 100, len(done)) == (ends, validations)
 
 
+@pytest.mark.parametrize(
+    ('loading', 'a_step', 'a_part', 'averaged', 'ends', 'steps', 'told'),
+    [
+        (0, 1, 1, True, 60, 40, ''),  # nothing is late
+        (0, 1, 20, True, 50 + 20, 30, 'no time was left'),  # broken off between two of its ten parts
+        (0, 1, 20, False, 50 + 20, 30, 'no time was left'),
+        (
+            0,
+            90,
+            1,
+            True,
+            90,
+            1,
+            '30 s over --minutes: one step is always taken, and it took 90 s',
+        ),  # and no validation is begun
+        (70, 2, 1, False, 72, 1, 'took 2 s, after 70 s of loading'),
+        (0, 64, 2, True, 64 + 2, 1, 'no time was left'),
+    ],
+)
+def test_no_validation_makes_a_run_late(
+    tmp_path, monkeypatch, capsys, loading, a_step, a_part, averaged, ends, steps, told
+):
+    """One of ten parts, each `a_part` seconds, is broken off as soon as it is five seconds late."""
+    clock = Clock()
+    for module in (time_limit, loop):
+        monkeypatch.setattr(module, 'time', clock)
+
+    def seen(step):
+        clock.now += a_step
+
+    def validate(network):
+        for _ in range(10):
+            network(torch.zeros(1, 4))
+            clock.now += a_part
+        return {'loss': 1.0}
+
+    task = trainee(seen=seen, validate=validate, averaged=averaged)
+    done = train(task, tmp_path, TimeLimit(1, began=100.0 - loading))
+    assert (clock.now - 100 + loading, done['step']) == (ends, steps)
+    assert told in capsys.readouterr().err
+    assert (tmp_path / 'best.safetensors').exists()  # the only weights that there are
+    assert train(trainee(validate=validate, averaged=averaged), tmp_path, TimeLimit(), steps=steps + 1)['loss'] > 0
+
+
+def test_a_validation_that_cannot_end_in_time_is_not_begun(tmp_path, monkeypatch, capsys):
+    clock, begun = Clock(), []
+    for module in (time_limit, loop):
+        monkeypatch.setattr(module, 'time', clock)
+
+    def seen(step):
+        clock.now += 16 if step == 30 else 1
+
+    def validate(network):
+        begun.append(clock.now)
+        clock.now += 10
+        return {}
+
+    train(trainee(seen=seen, validate=validate), tmp_path, TimeLimit(1))
+    assert (begun, clock.now) == ([130.0], 156.0)  # after a step as no other, four seconds are left
+    assert 'no time was left' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_run_after_the_step_that_it_came_in(tmp_path, number):
     before = signal.getsignal(number)

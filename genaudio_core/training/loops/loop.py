@@ -7,21 +7,22 @@ stop together.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from genaudio_core.command_line import notice
 from genaudio_core.training.loops.average import Average
 from genaudio_core.training.loops.checkpoints import write_checkpoint
 from genaudio_core.training.loops.optimizers import Optimizers
 from genaudio_core.training.loops.run_folder import Run, reading_run
-from genaudio_core.training.loops.time_limit import TimeLimit
+from genaudio_core.training.loops.time_limit import LATE, TimeLimit
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -102,6 +103,34 @@ class Window:
         return {name: total / max(weight, 1) for name, (total, weight) in self.sums().items()}
 
 
+class _Late(Exception):
+    """A validation would end too late."""
+
+
+@contextmanager
+def _in_time(limit: TimeLimit) -> Iterator[None]:
+    """Break off a validation that goes on for too long: before it starts, or whenever a network of torch is called.
+
+    Raises
+    ------
+    _Late
+        In the block, or before it.
+    """
+
+    def look(*_: object) -> None:
+        if limit.left < 0:
+            raise _Late
+
+    if limit.kept_back > limit.left:
+        raise _Late
+    look()
+    hook = register_module_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def train(
     trainee: Trainee,
     out: Path,
@@ -174,13 +203,28 @@ def train(
                  'optimizers': optimizers.state_dict()}  # fmt: skip
         run.save(state if average is None else state | {'average': average.state})
 
+    def keep(network: nn.Module, row: Mapping[str, Any]) -> None:
+        """Write the checkpoint that is to be exported."""
+        weights = {name: value.cpu() for name, value in network.state_dict().items()} | trainee.tensors
+        info = {**row, 'settings': trainee.settings, **trainee.info}
+        write_checkpoint(out / 'best.safetensors', weights, trainee.config, info)
+
     def check() -> None:
-        """Validate, log, keep the weights that are to be exported, save."""
+        """Validate, log, keep the weights that are to be exported, save; without figures where there is no time."""
         nonlocal window, row, stale
         network = model if average is None else average.network(model)
-        figures = trainee.validate(network)
+        row = {'step': step, 'minutes': minutes()}
+        try:
+            with _in_time(limit):
+                figures = trainee.validate(network)
+        except _Late:
+            notice(f'step {step}  no time was left for a validation')
+            if average is not None or (run.best == math.inf and not (out / 'best.safetensors').exists()):
+                keep(network, row)
+            row |= window.means()  # which count in the next row of the log, too
+            return save()
         seconds = time.monotonic() - began
-        row = {'step': step, 'minutes': minutes(), f'{trainee.counted}_per_s': int(seen) * ranks / seconds}
+        row |= {'minutes': minutes(), f'{trainee.counted}_per_s': int(seen) * ranks / seconds}
         row |= window.means() | figures
         run.log(row)
         told = {trainee.loss_name, trainee.watch} & row.keys()
@@ -190,9 +234,7 @@ def train(
             stale = 0
             loss = {} if average is not None else {'loss': figures[trainee.watch]}
             run.best = figures.get(trainee.watch, run.best)
-            weights = {name: value.cpu() for name, value in network.state_dict().items()} | trainee.tensors
-            info = row | loss | {'settings': trainee.settings} | trainee.info
-            write_checkpoint(out / 'best.safetensors', weights, trainee.config, info)
+            keep(network, row | loss)
         window = Window()
         save()
 
@@ -241,6 +283,10 @@ def train(
                 saved = time.monotonic()
             if stop:
                 break
+    late = limit.spent * 60 - limit.seconds
+    if main and step == first + 1 and late > LATE:
+        loading = f'{limit.spent * 60 - (time.monotonic() - began):.0f} s of loading'
+        notice(f'{late:.0f} s over --minutes: one step is always taken, and it took {stepping:.0f} s, after {loading}')
     if step == first:
         notice('nothing left to do: the run has reached its number of steps')
     seconds = time.monotonic() - began

@@ -8,14 +8,16 @@ import threading
 import time
 from collections.abc import Iterator
 
+LATE = 5.0  # seconds that what has begun may go on beyond the minutes
+
 
 class TimeLimit:
     """The minutes that a command may take, from where it `began` (on the monotonic clock) or where this is made.
 
     Loading, the last validation and the last save are among them: what a run does at its end is timed (`ending`), and
     that much is kept back, as is the time of a step, and `after` seconds for what comes when training is over. As a
-    context manager it turns SIGTERM and Ctrl-C into `is_up`, so that the step is finished
-    and saved; a second Ctrl-C ends it at once.
+    context manager it turns SIGTERM and Ctrl-C into `is_up`, so that the step is finished and saved; a second Ctrl-C
+    ends it at once.
     """
 
     def __init__(self, minutes: float | None = None, began: float | None = None, after: float = 0.0):
@@ -58,6 +60,11 @@ class TimeLimit:
         return self.stopped or self.spent * 60 + self.kept_back + self.after + self.step > self.seconds
 
     @property
+    def left(self) -> float:
+        """Seconds until whatever is going on is too late."""
+        return self.seconds - self.after + LATE - self.spent * 60
+
+    @property
     def must_learn_its_end(self) -> bool:
         """Whether half of the time is over, and how long the end takes is still not known."""
         return not self.kept_back and self.spent * 120 >= self.seconds
@@ -67,4 +74,4 @@ class TimeLimit:
         """Time what is done at the end, and now and then before: that long is kept back."""
         began = time.monotonic()
         yield
-        self.kept_back = max(self.kept_back, time.monotonic() - began)
+        self.kept_back = time.monotonic() - began

@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from genaudio_core.errors import GenaudioError
 from genaudio_core.sound.loudness import rms
 from genaudio_core.training.sounds.lexicon import NAMES, WEIGHT, related
 from genaudio_core.training.sounds.packed_clips import Clip, SoundSet, at_speed
 
 Part = TypeVar('Part')
 SOUNDING = 3e-3  # root mean square of an excerpt that can be heard
+MIXING_TRIES = 1000  # to draw two sounds for a mixture
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class MixtureMaker:
     """Draws mixtures from the clips of one split."""
 
     def __init__(self, sounds: SoundSet, split: str, config: MixtureConfig | None = None, sample_rate: int = 44100):
-        self.sounds, self.config = sounds, config or MixtureConfig()
+        self.sounds, self.split, self.config = sounds, split, config or MixtureConfig()
         self.n_samples = int(self.config.seconds * sample_rate)
         clips = [c for c in sounds.select(split=split) if c.sample_rate == sample_rate]
         self.by_label = sounds.by_label(c for c in clips if c.kind != 'noise' and c.label in NAMES)
@@ -132,10 +134,16 @@ class MixtureMaker:
         return 10 ** (rng.gauss(0, self.config.gain_db) / 20)
 
     def draw(self, rng: random.Random, n_sources: int | None = None) -> SoloMixture:
-        """Return a new mixture; the same generator state gives the same one."""
+        """Return a new mixture; the same generator state gives the same one.
+
+        Raises
+        ------
+        GenaudioError
+            If there are no two sounds that can be mixed.
+        """
         config = self.config
         n = n_sources or rng.choices((2, 3, 4), config.sources)[0]
-        while True:
+        for _ in range(MIXING_TRIES if len(self.labels) > 1 else 0):
             sources: list[np.ndarray] = []
             labels: list[str] = []
             if n_sources is None and self.bands and rng.random() < config.band:
@@ -151,6 +159,11 @@ class MixtureMaker:
                 labels, sources = draw_strangers(self.labels, self.weights, n, confusable, rng, self._source)
             if len(labels) >= 2:
                 break
+        else:
+            raise GenaudioError(
+                f"In the split '{self.split}' of {self.sounds.folder} there are no two sounds of different names that "
+                'sound at once; prepare more.'
+            )
         noise = np.zeros(self.n_samples, np.float32)
         if self.noises and rng.random() < config.noise:
             audio = self.crop(rng.choice(self.noises), rng)

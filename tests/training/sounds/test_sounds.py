@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.sound.soundfont import FontSampler, PlayedNote, find_font
+from genaudio_core.training.mixtures import solo_mixtures
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig, MixtureMaker
 from genaudio_core.training.sounds.lexicon import CONCEPTS, NAMES, PROGRAM_TO_CONCEPT, RECORDING_LABELS, related
 from genaudio_core.training.sounds.packed_clips import SoundSet, SoundWriter
@@ -54,6 +55,17 @@ def test_a_source_is_heard_faster_or_slower_at_the_same_length(tmp_path):
         assert audio is not None and audio.shape == (mixer.n_samples,)
         heard.append(np.argmax(np.abs(np.fft.rfft(audio))) / 0.5)
     assert 700 < min(heard) < 850 and 1200 < max(heard) < 1420
+
+
+@pytest.mark.parametrize('labels', [(), ('flute',), ('piano', 'electric piano')])
+def test_sounds_that_make_no_mixture_are_told_and_not_waited_for(tmp_path, labels, monkeypatch):
+    monkeypatch.setattr(solo_mixtures, 'MIXING_TRIES', 50)
+    with SoundWriter(tmp_path) as writer:
+        writer.add(noise(1, 44100), 44100, label='rain', kind='solo', split='test')
+        for label in labels:
+            writer.add(np.zeros((1, 44100), np.float32), 44100, label=label, kind='solo', split='train')
+    with pytest.raises(GenaudioError, match=r"In the split 'train' of .* no two sounds"):
+        MixtureMaker(SoundSet(tmp_path), 'train').draw(random.Random(1))
 
 
 @pytest.mark.parametrize('share', [0.0, 1.0])
