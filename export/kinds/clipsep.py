@@ -78,7 +78,7 @@ class ClipsepKind(Kind):
         def build(config: dict) -> Network:
             return CLIPSep(CLIPSepConfig(**config)) if 'fusion' in config else build_small(config)
 
-        model, info = rebuild(checkpoint, build, 'CLIPSep')
+        model, info = rebuild(checkpoint, build, 'an offline separator')
         # A checkpoint trained on somebody else's encoder says so; see genaudio_core/query/own_encoder.py.
         model.query_source = info.get('queries')  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
         return model

@@ -12,7 +12,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.models.tokens import TokenConfig, TokenModel
 from genaudio_core.music.layouts import LIVE
 from genaudio_core.training.loops.arguments import add_sequence_arguments
-from genaudio_core.training.loops.checkpoints import read_checkpoint
+from genaudio_core.training.loops.checkpoints import not_of, read_checkpoint
 from genaudio_core.training.loops.sequences import Task, fit, launch
 from genaudio_core.training.scores.batches import WindowSampler, bar_line
 from genaudio_core.training.scores.packed_scores import ScoreData
@@ -141,7 +141,6 @@ def load_tokens(path: Path) -> tuple[TokenModel, Tokenizer, dict]:
             raise GenaudioError(f'{path} has {config.vocabulary} words, this MidiTok {len(tokenizer)}: train it again.')
         model = TokenModel(config)
         model.load_state_dict(weights)
-    except (TypeError, RuntimeError) as error:
-        line = str(error).splitlines()[0]
-        raise GenaudioError(f'{path} is not a checkpoint of a REMI+ or MMM baseline ({line}).') from None
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        raise not_of(path, saved, 'a REMI+ or MMM baseline') from error
     return model.eval(), tokenizer, info

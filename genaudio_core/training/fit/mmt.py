@@ -81,7 +81,7 @@ def load_mmt(path: Path) -> tuple[MMT, dict]:
     GenaudioError
         If the checkpoint is none of ours or of another layout.
     """
-    return rebuild(path, lambda config: MMT(MMTConfig(**config)), 'this layout of the music model')
+    return rebuild(path, lambda config: MMT(MMTConfig(**config)), 'a music model')
 
 
 @torch.no_grad()

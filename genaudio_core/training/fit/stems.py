@@ -32,7 +32,7 @@ from genaudio_core.sound.low_delay_stft import windows
 from genaudio_core.sound.separation_metrics import si_sdr
 from genaudio_core.training.loops.arguments import add_separator_arguments, limit_threads
 from genaudio_core.training.loops.average import Average
-from genaudio_core.training.loops.checkpoints import begin_with, read_checkpoint
+from genaudio_core.training.loops.checkpoints import begin_with, not_of, read_checkpoint
 from genaudio_core.training.loops.loop import Ahead, Trainee
 from genaudio_core.training.loops.loop import train as train_in_loop
 from genaudio_core.training.loops.optimizers import HALF, Optimizers, cosine
@@ -280,7 +280,7 @@ def load_separator(checkpoint: Path) -> tuple[StreamSeparator, dict[str, np.ndar
         model = StreamSeparator(StreamSeparatorConfig(**config))
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise GenaudioError(f'{checkpoint} is not a checkpoint of a live separator.') from error
+        raise not_of(checkpoint, config, 'a live separator') from error
     return model.eval(), words
 
 

@@ -98,7 +98,7 @@ def load_denoiser(path: Path) -> tuple[Denoiser | MelUNet, dict]:
         config.setdefault('along', False)  # the first checkpoints had no such layer
         return make_denoiser(DenoiserConfig(**config))
 
-    return rebuild(path, build, 'a synthesis model')
+    return rebuild(path, build, 'a denoiser')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -44,6 +44,23 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict, dict]:
     return weights, json.loads(metadata['config']), json.loads(metadata.get('info', '{}'))
 
 
+# A key of a configuration -> the network that it is of, the first one that is there.
+_TOLD_BY = {
+    'tokenizer': 'a REMI+ or MMM baseline', 'encoding': 'a music model', 'network': 'an arranger', 'net': 'a denoiser',
+    'buckets': 'the text encoder', 'fusion': "CLIPSep, as its authors' is", 'maps': 'an offline separator',
+    'units': 'an offline separator', 'hop': 'a live separator', 'bins': 'a vocoder', 'shift': 'a prior',
+    'frames': 'the audio encoder',
+}  # fmt: skip
+
+
+def not_of(path: Path, config: dict, what: str) -> GenaudioError:
+    """Return the one line for a checkpoint that `what` cannot be rebuilt from: what it is, and what is wanted."""
+    found = next((name for key, name in _TOLD_BY.items() if key in config), 'something unknown')
+    if found == what:
+        return GenaudioError(f'{path} is of {what}, but its weights do not fit its settings: it is damaged or too old.')
+    return GenaudioError(f'{path} is not a checkpoint of {what}, but of {found}. Give one of {what}.')
+
+
 def rebuild(path: Path, build: Callable[[dict], Network], what: str) -> tuple[Network, dict]:
     """Return the network of a checkpoint, in eval mode, and what is known about it.
 
@@ -63,9 +80,8 @@ def rebuild(path: Path, build: Callable[[dict], Network], what: str) -> tuple[Ne
     try:
         model = build(config)
         model.load_state_dict(weights)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        line = str(error).splitlines()[0]
-        raise GenaudioError(f'{path} is not a checkpoint of {what} ({line}).') from error
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+        raise not_of(path, config, what) from error
     return model.eval(), info
 
 
