@@ -234,6 +234,25 @@ def test_a_copy_of_a_bundled_model_is_compared_wherever_it_lies(tmp_path, capsys
     assert good['state'] == 'verified' and bad['state'] == 'failed'
 
 
+LONG = ('live', 'separator')  # seconds to be built and run
+
+
+@pytest.mark.parametrize(
+    'job',
+    [
+        pytest.param(job, id=job.name, marks=[pytest.mark.slow] if job.name in LONG else [])
+        for job in read_manifest(presets_dir() / 'models' / 'manifest.toml')[0]
+    ],
+)
+def test_verify_notices_one_scaled_tensor_of_each_bundled_model(job, tmp_path, capsys):
+    """The command whole: its hash fits, and its checkpoint is the right one."""
+    path = tmp_path / job.output.name
+    scaled(job.output, path, 1)
+    assert main(['verify', str(path), '--json']) == 1
+    (result,) = json.loads(capsys.readouterr().out)['results']
+    assert result['state'] == 'failed' and re.search("differs from the checkpoint's|stray", result['why'])
+
+
 def test_verify_with_and_without_checkpoint(tmp_path, capsys):
     job = Job('live', 'decoder', checkpoint('live'), file('live'))
     assert verify(file('live'), job).metrics['parity'] < 1e-5
