@@ -5,15 +5,20 @@ score whose one track plays on (`genaudio_core.continuation.roles.going_on`), as
 whoever answers says something else in the same manner of speaking. Times are session beats.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
+
+import numpy as np
 
 from bridge.musicians.harmony import fold
 from bridge.musicians.musician import ChordAt, Request
 from genaudio_core.continuation.cues import Who
 from genaudio_core.continuation.roles import Role, Struck, going_on
+from genaudio_core.music import grooves
 from genaudio_core.music.harmonising import harmonise
+from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.score.instruments import RANGE
 from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
 
@@ -59,9 +64,21 @@ def read_phrase(notes: Sequence[Note], request: Request, instrument: str, who: W
     if not roles:
         return None
     role = replace(roles[0], who=who, near=NEAR, notes=_together(mine))
-    role.given = _by_number(role.given, number)
+    rng = np.random.default_rng([request.seed, number])
+    role.given = _by_number([_as_dense(one, request, rng) for one in role.given], number)
     chords = tuple(ChordAt(one.beat + number * bar - begin, one.chord, 'phrase') for one in harmony.chords)
     return Phrase(role, chords)
+
+
+def _as_dense(bar: Struck, request: Request, rng: np.random.Generator) -> Struck:
+    """A bar of the phrase as dense as is asked for: without some of its weak notes, or with more between them."""
+    more = 2 * request.controls.density - 1
+    strong = grooves.strong_places(request.meter)
+    kept = {at: hits for at, hits in bar.items() if at in strong or rng.random() < 1 + more}
+    for at, following in itertools.pairwise([*sorted(bar), round(request.bar * RESOLUTION)]):
+        if (following - at) % 6 == 0 and rng.random() < more:  # halves of what is even
+            kept[(at + following) // 2] = [max(bar[at], key=lambda hit: hit.pitch)]
+    return kept
 
 
 def _by_number(bars: list[Struck], number: int) -> list[Struck]:

@@ -10,6 +10,7 @@ Times are steps from the beginning of the score.
 """
 
 import bisect
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -358,18 +359,18 @@ def _keep_near(near: int, source: Struck, may_begin: np.ndarray, may_sound: np.n
     ----------
     may_begin, may_sound : (steps, 128) bool, of the bar; changed in place
     """
-    window = np.ones(N_PITCHES, bool)
-    for at in range(len(may_begin)):
-        if hits := source.get(at):
-            window = np.zeros(N_PITCHES, bool)
-            for hit in hits:
-                around = slice(max(hit.pitch - near, 0), hit.pitch + near + 1)
-                window[around] = True
-                may_sound[at, around] = False
-                end = at + max(2 * hit.length, _SHORTEST)
-                if end < len(may_sound) and not any(later in source for later in range(at + 1, end + 1)):
-                    may_sound[end, around] = False
-        may_begin[at] &= window
+    places, begin = sorted(at for at in source if at < len(may_begin)), 0
+    for at, following in itertools.pairwise([*places, len(may_begin)]):
+        window = np.zeros(N_PITCHES, bool)
+        for hit in source[at]:
+            around = slice(max(hit.pitch - near, 0), hit.pitch + near + 1)
+            window[around] = True
+            may_sound[at, around] = False
+            end = at + max(2 * hit.length, _SHORTEST)
+            if end < following:
+                may_sound[end, around] = False
+        may_begin[begin:following] &= window  # what begins before the first lies around it, too
+        begin = following
 
 
 def _moving(source: Struck) -> list[int]:

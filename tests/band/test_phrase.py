@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.musicians.directions import Directions
 from bridge.musicians.model_musician import ModelMusician
-from bridge.musicians.musician import ChordAt, HeardNote, PlannedNote, Request
+from bridge.musicians.musician import ChordAt, HeardNote, MusicControls, PlannedNote, Request
 from bridge.musicians.phrase import LONGEST, NEAR, read_phrase
 from genaudio_core.music.keys import classes_of, parse_chord
 from genaudio_core.score.instruments import RANGE, instrument_code
@@ -116,6 +116,20 @@ def test_a_bass_that_is_held_is_held_and_a_line_that_moves_moves():
         assert [note.beat for note in lows if note.duration >= 2] == [16.0, 20.0], lows
         line = sorted((note.beat, note.note) for note in played if note.note >= 59)
         assert all(one[1] != other[1] for one, other in itertools.pairwise(line) if one[0] != other[0]), line
+
+
+def test_an_answer_is_as_dense_as_is_asked_for():
+    heard = notes(TUNE, 8.0)
+    counts = []
+    for density in (0.0, 0.25, 0.5, 0.75, 1.0):
+        found = []
+        for seed in range(20):
+            request = Request(1, 16.0, 24.0, ('piano',), seed=seed, controls=MusicControls(density=density))
+            phrase = read_phrase(heard, request, 'piano', (1, 1))
+            assert phrase is not None
+            found.append(sum(len(struck) for struck in phrase.role.given))
+        counts.append(np.mean(found))
+    assert counts[2] == len(TUNE) and counts == sorted(counts) and len(set(counts)) == 5, counts
 
 
 def test_who_has_not_got_the_notes_answers_an_octave_away():
