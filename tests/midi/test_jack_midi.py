@@ -98,7 +98,7 @@ def test_every_note_off_is_sent_again(wired):
     midi, desk, _ = wired
     midi.send_at(midi.now(), 0, note_on(0, 60, 90))
     midi.send_at(midi.now() + 0.05, 0, note_off(0, 60))
-    assert wait_until(lambda: [m for *_, m in list(desk.heard)].count(note_off(0, 60)) == 2, 10)
+    assert wait_until(lambda: [m for *_, m in list(desk.heard)].count(note_off(0, 60)) >= 2, 10)
 
 
 def test_the_second_note_off_never_cuts_the_next_note(wired):

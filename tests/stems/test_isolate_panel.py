@@ -146,7 +146,8 @@ def test_levels_move_with_the_sound_and_pictures_are_drawn(stems, page):
         canvas.getContext('2d').getImageData(350, 0, 10, 48).data.some((byte, i) => i % 4 < 3 && byte > 100))"""
     page.get_by_role('slider', name='Level of rest').fill('0')  # else the rest is not in the monitor, but it is shown
     shows(page, drawn)
-    assert page.get_by_role('meter', name='Peak of drums').get_attribute('aria-valuenow')
+    meter = page.get_by_role('meter', name='Peak of drums')  # written now and then: nobody listens faster
+    until(lambda: meter.get_attribute('aria-valuenow'))
 
 
 def test_a_query_is_typed_and_what_it_is_near_is_shown(stems, page):
