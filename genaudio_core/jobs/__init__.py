@@ -16,7 +16,6 @@ __getattr__, __dir__ = lazily(
         'items': ('Item', 'Step', 'Task'),
         'job': ('Options', 'Report', 'run_job'),
         'pool': ('each',),
-        'options': ('add_job_options', 'job_options'),
         'inputs': ('Found', 'find_inputs'),
     },
 )

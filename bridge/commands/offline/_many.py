@@ -14,13 +14,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from bridge.commands.offline._job_options import is_asked_for, job_options
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_targets
 from genaudio_core.jobs.inputs import Found, find_inputs, is_many
 from genaudio_core.jobs.items import Item, Task
 from genaudio_core.jobs.job import Report, run_job
-from genaudio_core.jobs.options import is_asked_for, job_options
 from genaudio_core.jobs.places import is_address
 from genaudio_core.jobs.records import content_sha256
 

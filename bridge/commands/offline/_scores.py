@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.commands._midi_outputs import SUFFIXES, check_names
+from bridge.commands.offline._job_options import place
 from bridge.commands.offline._many import over_files
 from genaudio_core.arranging.part_model import PartModel
 from genaudio_core.command_line import check_outputs, number, seed, show, threads, whole
@@ -17,7 +18,6 @@ from genaudio_core.continuation.generation import MAX_BEATS, Generated
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import find_model
-from genaudio_core.jobs.options import place
 from genaudio_core.score.notes import Score
 from genaudio_core.score.reading import midi_bytes, read_midi, write_midi
 

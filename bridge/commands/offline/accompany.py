@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bridge.commands.offline import _scores as generating
+from bridge.commands.offline._job_options import add_job_options
 from bridge.commands.offline._many import Bar, is_job
 from bridge.commands.offline._scores import load, read_by  # noqa: F401 (of a command for many files)
 from genaudio_core.continuation.accompaniment import accompany
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
-from genaudio_core.jobs.options import add_job_options
 from genaudio_core.music.keys import Chord, parse_chart
 from genaudio_core.progress import progress_bar
 from genaudio_core.score.instruments import find_instruments

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bridge.commands.offline._job_options import add_job_options, place
 from bridge.commands.offline._many import Bar, is_job, over_files
 from genaudio_core.command_line import notice, number, seed, threads
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_targets, check_writable, find_model, presets_dir
 from genaudio_core.jobs.inputs import Found, find_inputs
-from genaudio_core.jobs.options import add_job_options, place
 from genaudio_core.jobs.places import is_address
 from genaudio_core.progress import progress_bar
 

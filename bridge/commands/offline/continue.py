@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bridge.commands.offline import _scores as generating
+from bridge.commands.offline._job_options import add_job_options
 from bridge.commands.offline._many import Bar, is_job
 from bridge.commands.offline._scores import load, read_by  # noqa: F401 (of a command for many files)
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.generation import continue_score
 from genaudio_core.continuation.published import continue_as_published
 from genaudio_core.continuation.sampling import Controls
-from genaudio_core.jobs.options import add_job_options
 from genaudio_core.music.keys import Chord, parse_chart
 from genaudio_core.progress import progress_bar
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bridge.commands.offline import _scores as generating
+from bridge.commands.offline._job_options import add_job_options, is_asked_for
 from bridge.commands.offline._many import Bar, run_items, told_of
 from bridge.commands.offline._scores import load, read_by  # noqa: F401 (of a command for many files)
 from genaudio_core.command_line import number
@@ -15,7 +16,6 @@ from genaudio_core.continuation.published import generate_as_published
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.errors import GenaudioError
 from genaudio_core.jobs.items import Item
-from genaudio_core.jobs.options import add_job_options, is_asked_for
 from genaudio_core.jobs.places import is_address
 from genaudio_core.progress import progress_bar
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bridge.commands.offline._job_options import add_job_options, is_asked_for, job_options, threads_of
 from bridge.commands.offline._queries import add_query_options, check_pictures, check_sounds
 from genaudio_core.command_line import notice, number, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
@@ -15,7 +16,6 @@ from genaudio_core.files import check_targets, fitting_name, free_name, make_fol
 from genaudio_core.jobs.inputs import Found, find_inputs, is_many
 from genaudio_core.jobs.items import Item, Task
 from genaudio_core.jobs.job import Report, run_job
-from genaudio_core.jobs.options import add_job_options, is_asked_for, job_options, threads_of
 from genaudio_core.jobs.places import is_address, join
 from genaudio_core.progress import progress_bar
 

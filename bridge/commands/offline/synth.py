@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bridge.commands.offline._job_options import add_job_options, place, threads_of
 from bridge.commands.offline._many import Bar, run_items, told_of
 from bridge.commands.offline._queries import add_query_options, check_pictures, check_sounds
 from genaudio_core.command_line import number, seed, threads, whole
@@ -13,7 +14,6 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_readable, presets_dir, slug
 from genaudio_core.jobs.inputs import names_apart
 from genaudio_core.jobs.items import Item
-from genaudio_core.jobs.options import add_job_options, place, threads_of
 from genaudio_core.jobs.places import is_address
 from genaudio_core.progress import progress_bar
 

@@ -203,4 +203,4 @@ def test_a_full_disk_is_told_in_one_line_and_the_font_before_is_whole(tmp_path, 
     assert main(command) == 2
     assert (tmp_path / 'own.sf2').read_bytes() == before
     told = capsys.readouterr().err
-    assert told.startswith('error: the disk is full') and told.count('\n') == 1
+    assert told.startswith('error: ') and 'the disk is full' in told and told.count('\n') == 1
