@@ -95,7 +95,10 @@ class ModelMusician(Musician):
         if not decoder.encoding.relative_beat or not decoder.encoding.has_velocity:
             raise GenaudioError(f'{path} has the published layout: for playing live, use a model of the live layout.')
         # Another one, which nobody will hear, runs every path once: the first run of each size allocates.
-        list(cls(decoder).answer(Request(-1, 0.0, 1.0, ('piano',), 'free', takes=1)))
+        first = cls(decoder)
+        list(first.answer(Request(-2, 0.0, 1.0, ('piano', 'bass', 'drums'), 'free')))
+        first.hear([HeardNote(beat, 4.0 + beat, 1.0, 60 + beat, 80, 'piano') for beat in range(4)])
+        list(first.answer(Request(-1, 8.0, 9.0, ('piano', 'bass', 'drums'))))
         return cls(decoder)
 
     # --- memory
