@@ -3,7 +3,7 @@
 import argparse
 import textwrap
 
-from bridge.settings.band_preset import available
+from bridge.settings.band_preset import available, own_presets
 from bridge.settings.parameters import PARAMETERS, short_name
 from genaudio_core.completion import completed_by
 
@@ -11,7 +11,7 @@ from genaudio_core.completion import completed_by
 def add_preset_arguments(parser: argparse.ArgumentParser) -> None:
     """Add PRESET and --set; the shell completes both."""
     preset = parser.add_argument('preset', help="name of a preset (see 'genaudio presets') or path of a .toml file")
-    completed_by(preset, available)
+    completed_by(preset, lambda: [*available(), *own_presets()])
     changes = parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='change a setting')
     completed_by(changes, lambda: [f'{short_name(name)}={value}' for name in PARAMETERS for value in _values(name)])
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import time
 
 from bridge.commands._preset import add_preset_arguments, settings_listed
@@ -9,11 +10,14 @@ from bridge.live.in_process import preset_of
 from bridge.live.live_band import LiveBand
 from bridge.live.terminal_view import View, message_for_key
 from bridge.panel.panel import add_panel_arguments, panel_address
+from bridge.settings.control_messages import from_line
 from bridge.settings.learned_controllers import Learned
 from bridge.settings.parameters import parse_changes
+from bridge.system.line_input import Lines, reader_of
 from bridge.system.real_time import REAL_TIME_ADVICE, may_be_real_time
 from bridge.system.signals import Told
 from genaudio_core.command_line import MAX_SECONDS, number, whole
+from genaudio_core.errors import GenaudioError
 
 HELP = 'play with a band that answers in time, inside a DAW session'
 EXAMPLE = 'genaudio live duet --set temperature=0.9 --set bars_heard=4'
@@ -34,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-view', action='store_true', help='only print messages')
 
 
-def _look(told: Told, view: View, band: LiveBand) -> None:
+def _look(told: Told, view: View, band: LiveBand, lines: Lines) -> None:
     """One look at everything."""
 
     def pause() -> None:
@@ -54,6 +58,11 @@ def _look(told: Told, view: View, band: LiveBand) -> None:
             told.end('q')
         elif message := message_for_key(key, band.snapshot.get('values', {})):
             band.send(**message)
+    for line in lines.wait(0):
+        try:
+            band.take(**from_line(line))
+        except GenaudioError as error:
+            view.say(str(error))
     if view.gone:
         told.end('the terminal is gone')
 
@@ -66,6 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, int]:
     if args.forget:
         learned.forget(preset.name)
     until = time.monotonic() + args.seconds if args.seconds else None
+    lines = Lines() if view.has_keys or sys.stdin is None else reader_of(sys.stdin)
     with (
         Told() as told,
         LiveBand(
@@ -79,5 +89,5 @@ def run(args: argparse.Namespace) -> dict[str, int]:
             view.say(f'Notes may come late on a busy machine: {REAL_TIME_ADVICE}.')
         with view.running():
             while not told.ended and (until is None or time.monotonic() < until):
-                _look(told, view, band)
+                _look(told, view, band, lines)
     return band.counts

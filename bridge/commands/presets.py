@@ -3,8 +3,9 @@
 import argparse
 from typing import Any
 
+from bridge.panel.facts import presets
 from bridge.settings import stems_preset
-from bridge.settings.band_preset import available, find_preset, load_preset
+from bridge.settings.band_preset import available, find_preset, load_preset, own_presets
 from bridge.settings.parameters import COMMANDS, PARAMETERS
 from bridge.settings.preset_text import preset_text
 from bridge.settings.stem_knobs import mix_knobs
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     preset = parser.add_argument(
         'preset', nargs='?', help='name or path of a preset to check and show, with every setting explained'
     )
-    completed_by(preset, lambda: [*available(), *stems_preset.available()])
+    completed_by(preset, lambda: [*available(), *own_presets(), *stems_preset.available()])
     parser.add_argument('--settings', action='store_true', help='explain every setting and command')
 
 
@@ -49,5 +50,5 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         parts = [f'{voice.instrument} on channel {voice.channel + 1}' for voice in preset.voices]
         return {'file': str(preset.path), **preset.values, 'parts': parts, 'cc': dict(preset.controllers)}
     notice("Play one with 'genaudio live NAME'.")
-    told = {name: load_preset(path)['about.title'] for name, path in available().items()}
+    told = {name: one['title'] if 'mode' in one else one['text'] for name, one in presets().items()}
     return told | {f'isolate {name}': stems_preset.load(name).title for name in stems_preset.available()}

@@ -5,7 +5,7 @@ import contextlib
 import shlex
 from pathlib import Path
 
-from bridge.settings.band_preset import available, load_preset
+from bridge.panel.facts import presets
 from bridge.system.jack_client import is_running
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError
@@ -49,9 +49,10 @@ def choose() -> list[str] | None:
         case '1':
             return ['demo']
         case '2':
-            names = list(available())
+            titles = {name: one['title'] for name, one in presets().items()}
+            names = list(titles)
             for number, name in enumerate(names, 1):
-                print(f'  {number:>2}  {load_preset(available()[name])["about.title"] or name}')
+                print(f'  {number:>2}  {titles[name]}')
             chosen = _asked('Which? [duet] ') or 'duet'
             if chosen.isdecimal() and 0 < int(chosen) <= len(names):
                 chosen = names[int(chosen) - 1]

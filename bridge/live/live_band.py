@@ -8,6 +8,7 @@ import contextlib
 import queue
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from bridge.live.port_process import COUNTED
 from bridge.live.preset_reload import Reloader
 from bridge.live.supervisor import Supervisor
 from bridge.pads.jack_pads import PadsProcess
-from bridge.panel.facts import band_facts
+from bridge.panel.facts import band_facts, presets
 from bridge.panel.panel import Panel, PanelAddress
 from bridge.plugins.instrument import InstrumentProcess
-from bridge.settings.band_preset import Preset, find_bundled, find_preset, load_preset
+from bridge.settings.band_preset import Preset, find_named, find_preset, load_preset
 from bridge.settings.instrument_table import with_session
 from bridge.settings.learned_controllers import Learned
+from bridge.settings.preset_text import save_preset
 from bridge.system.notices import notice
 from genaudio_core.errors import GenaudioError
 
@@ -130,6 +132,7 @@ class LiveBand:
         if reload and isinstance(preset, str | PathLike):
             self._reloader = Reloader(find_preset(str(preset)), dict(settings or {}))
         self._pads = self._instrument = self._osc = self._panel = None
+        self._presets: dict[str, Any] | None = None  # for the panel; None: to be read
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()  # for the panel, from any thread
         self._orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()  # not for the session; from OSC's thread
         if panel is not None:
@@ -229,7 +232,7 @@ class LiveBand:
 
     def take(self, **message: Any) -> None:
         """Take a message of `control_messages`, from OSC or the panel; from any thread. A wrong one costs a line."""
-        if message.keys() & {'pad', 'preset'}:
+        if message.keys() & {'pad', 'preset', 'save'}:
             self._orders.put(message)
         else:
             self.send(**message)
@@ -240,15 +243,17 @@ class LiveBand:
             order = self._orders.get()
             if 'preset' in order:
                 self._change_to(order['preset'])
+            elif 'save' in order:
+                self._save(order['save'])
             elif self._pads is None:
                 self._notify('This preset has no pads; add a table [pads].')
             else:
                 self._pads.load(order['pad'], order['file'])
 
     def _change_to(self, name: str) -> None:
-        """Play on with another bundled preset. A name is no path: what comes over a network chooses no files."""
+        """Play on with another preset. A name is no path: what comes over a network chooses no files."""
         try:
-            preset = self.preset if name == self.preset.name else load_preset(find_bundled(name), self._changes)
+            preset = self.preset if name == self.preset.name else load_preset(find_named(name), self._changes)
         except GenaudioError as error:
             self._notify(str(error))
             return
@@ -256,13 +261,32 @@ class LiveBand:
         self._use(preset)
         self._notify(f'Playing {preset["about.title"] or preset.name}.')
 
+    def _save(self, name: str) -> None:
+        """Write what plays as a preset, with the settings and controllers as they stand now."""
+        now, preset = self.snapshot, self.preset
+        if 'values' not in now:
+            self._notify('The band is not ready yet: save it when it plays.')
+            return
+        values = dict(now['values'])
+        if self._instrument is not None:  # what the plug-in delays is found anew the next time
+            values['transport.latency_ms'] = preset['transport.latency_ms']
+        try:
+            path = save_preset(replace(preset, values=values, controllers=now['controllers']), name)
+        except GenaudioError as error:
+            self._notify(str(error))
+            return
+        self._presets = None
+        self._notify(f"Saved as {path}. To play it: genaudio live '{name}'")
+
     def _show(self) -> None:
         """Give the panel its copies."""
         if self._panel is None:
             return
         while not self._lines.empty():
             self._panel.say(self._lines.get())
-        self._panel.show(self.snapshot)
+        if self._presets is None:
+            self._presets = presets()
+        self._panel.show(self.snapshot | {'presets': self._presets})
         self._panel.look()
 
     def _use(self, preset: Preset) -> None:

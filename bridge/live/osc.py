@@ -5,6 +5,7 @@
 /genaudio/learn density
 /genaudio/take 2                   (of the last answer)
 /genaudio/preset duet
+/genaudio/save duet-for-friday     (as it stands now, into the folder of one's own)
 /genaudio/pad 36 takes/snare.wav   (a sound file onto a pad)
 """
 
@@ -46,7 +47,7 @@ def translate(address: str, values: list[Any]) -> dict[str, Any]:
         if values and values[0] in (0, 0.0, False):  # the release of a button
             return {}
         return {'command': parts[1]}
-    if parts in (['learn'], ['preset']) and len(values) == 1 and isinstance(values[0], str):
+    if parts in (['learn'], ['preset'], ['save']) and len(values) == 1 and isinstance(values[0], str):
         return {parts[0]: values[0]}
     if parts == ['take'] and [type(value) for value in values] == [int]:
         return {'take': values[0]}

@@ -195,6 +195,8 @@ class View:
     ----------
     gone : bool
         The terminal was closed.
+    has_keys : bool
+        Whether there is a terminal to read them from.
     """
 
     def __init__(self, *, terminal: bool | None = None) -> None:
@@ -202,7 +204,7 @@ class View:
         there = _is_terminal(sys.stdin)
         self.interactive = there and _is_terminal(sys.stderr) if terminal is None else terminal
         self.gone = False
-        self._has_keys = there
+        self.has_keys = there
         self._keys = Keys()
         self._taken: contextlib.ExitStack | None = None
         self._live: Live | None = None
@@ -231,7 +233,7 @@ class View:
 
     def _take(self) -> None:
         """Take the terminal when it is ours: not while the shell has put us into the background."""
-        if self._taken is not None or not self._has_keys or self.gone or not _in_foreground():
+        if self._taken is not None or not self.has_keys or self.gone or not _in_foreground():
             return
         with contextlib.ExitStack() as stack:
             stack.enter_context(_raw_keys())

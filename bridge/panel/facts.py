@@ -3,20 +3,33 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bridge.settings.band_preset import available, load_preset
+from bridge.settings.band_preset import available, load_preset, own_presets
 from bridge.settings.parameters import COMMANDS, PARAMETERS, Parameter
 from bridge.settings.stem_knobs import EFFECT_SPANS, OF_MONITOR, OF_REST, OF_STEM
+from genaudio_core.errors import GenaudioError
 
 _KINDS = {bool: 'switch', int: 'whole', float: 'number', str: 'text', tuple: 'text'}
 
 
 def band_facts() -> dict[str, Any]:
-    """Facts of a band. Reads the titles of the bundled presets."""
-    return {
-        'parameters': told_of(PARAMETERS),
-        'commands': dict(COMMANDS),
-        'presets': {name: load_preset(path)['about.title'] or name for name, path in available().items()},
-    }
+    """Facts of a band."""
+    return {'parameters': told_of(PARAMETERS), 'commands': dict(COMMANDS)}
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """Presets by name, bundled ones first: what each is, or why it cannot be played. Reads their files."""
+    own, found = own_presets(), {}
+    for name, path in (available() | own).items():
+        try:
+            preset = load_preset(path)
+        except GenaudioError as error:
+            found[name] = {'title': name, 'text': str(error), 'own': name in own}
+            continue
+        found[name] = {
+            'title': preset['about.title'] or name, 'text': preset['about.text'], 'own': name in own,
+            'mode': preset['player.mode'], 'parts': [voice.instrument for voice in preset.voices],
+        }  # fmt: skip
+    return found
 
 
 def stems_facts(words: Sequence[str]) -> dict[str, Any]:

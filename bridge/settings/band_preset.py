@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_config_path
+
 from bridge.midi.sounding_notes import MAX_OUTPUTS
 from bridge.settings.instrument_table import INSTRUMENT, Instrument, parse_instrument
 from bridge.settings.pads_table import PADS, Pad, parse_pads
@@ -117,9 +119,25 @@ def available() -> dict[str, Path]:
     return {path.stem: path for path in sorted(presets_dir().glob('*.toml')) if not path.stem.startswith('isolate-')}
 
 
-def find_bundled(name: str) -> Path:
-    """Return the file of a bundled preset, or raise a GenaudioError that offers the nearest name or lists all."""
-    known = available()
+def own_folder() -> Path:
+    """The folder of the user's own presets; it may not be there yet."""
+    return user_config_path('genaudio', appauthor=False) / 'presets'
+
+
+def own_presets() -> dict[str, Path]:
+    """Return the user's own presets by name."""
+    return {path.stem: path for path in sorted(own_folder().glob('*.toml')) if path.stem not in available()}
+
+
+def find_named(name: str) -> Path:
+    """Return the file of a bundled preset or of one's own; a name is no path.
+
+    Raises
+    ------
+    GenaudioError
+        If there is none; the message offers the nearest name or lists all.
+    """
+    known = own_presets() | available()
     if name not in known:
         hint = did_you_mean(name, known) or f' There are: {", ".join(known)}.'
         raise GenaudioError(f"No preset '{name}'.{hint}")
@@ -127,13 +145,13 @@ def find_bundled(name: str) -> Path:
 
 
 def find_preset(name: str) -> Path:
-    """Return the file of a bundled preset, or of a path to one's own; errors of `find_bundled`."""
+    """Return the file of a preset by its name, or by its path; errors of `find_named`."""
     path = Path(name)
     if path.suffix == '.toml' or '/' in name:
         if not path.is_file():
             raise GenaudioError(f'No preset file {name}.')
         return path
-    return find_bundled(name)
+    return find_named(name)
 
 
 def load_preset(path: str | Path, changes: Mapping[str, Any] | None = None) -> Preset:

@@ -6,7 +6,8 @@ OSC, the panel and keys all make such a mapping, with one verb and what belongs 
     {'command': 'panic'}                      one of `parameters.COMMANDS`
     {'learn': 'density'}                      the next controller that is moved moves it
     {'take': 2}                               go to this take of the last answer, counted from 1
-    {'preset': 'duet'}                        play on with a bundled preset
+    {'preset': 'duet'}                        play on with a preset that is bundled, or one's own
+    {'save': 'my duet'}                       write it as it stands now into the folder of one's own
     {'pad': 36, 'file': 'takes/snare.wav'}    a sound file onto a pad
     {'query': 'violin', 'stem': 1}            stems: what the first one is to be, from now on
 
@@ -15,6 +16,7 @@ for who takes it to say.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +25,7 @@ from genaudio_core.errors import GenaudioError, did_you_mean
 LONGEST = 1024  # characters of a name or a text; the path of a file is one
 LARGEST = 1e12  # no setting has larger numbers
 SHOWN = 60  # characters of a wrong message that a line repeats
+_NUMBER = re.compile(r'-?\d{1,9}', re.ASCII)
 _TEXT, _COUNT, _ANY = 'a text', 'a whole number', 'a number, a text, true or false'
 VERBS: dict[str, dict[str, str]] = {
     'set': {'set': _TEXT, 'value': _ANY},
@@ -30,6 +33,7 @@ VERBS: dict[str, dict[str, str]] = {
     'learn': {'learn': _TEXT},
     'take': {'take': _COUNT},
     'preset': {'preset': _TEXT},
+    'save': {'save': _TEXT},
     'pad': {'pad': _COUNT, 'file': _TEXT},
     'query': {'query': _TEXT, 'stem': _COUNT},
 }
@@ -58,6 +62,25 @@ def checked(message: Any) -> dict[str, Any]:
             raise GenaudioError(f'{shown(message)}: {name} must be {what}.')
         check_text(message[name])
     return dict(message)
+
+
+def from_line(line: str) -> dict[str, Any]:
+    """Return what a typed line means: ``set density 0.3``, ``save my duet``, ``take 2``; or a command: ``panic``.
+
+    Raises
+    ------
+    GenaudioError
+        If it is none.
+    """
+    verb, *rest = line.split(maxsplit=1)
+    fields = VERBS.get(verb)
+    if fields is None:
+        return checked({'command': verb} if not rest else {verb: rest[0]})
+    values = rest[0].split(maxsplit=len(fields) - 1) if rest else []
+    pairs = zip(fields.items(), values, strict=False)
+    return checked(
+        {name: int(text) if what == _COUNT and _NUMBER.fullmatch(text) else text for (name, what), text in pairs}
+    )
 
 
 def check_text(value: Any) -> None:

@@ -50,7 +50,7 @@ class Lines:
             return []
         lines = []
         with contextlib.suppress(queue.Empty):
-            lines.append(self._waiting.get(timeout=seconds))
+            lines.append(self._waiting.get(seconds > 0, seconds))
             while True:
                 lines.append(self._waiting.get_nowait())
         return lines

@@ -46,8 +46,9 @@ class Daemon:
         command += ['--folder', str(self.takes)]
         with open(self.log, 'w') as log:
             self.process = subprocess.Popen(
-                command, stderr=log, stdout=log, start_new_session=True, env={**os.environ, **environment}
-            )
+                command, stdin=subprocess.PIPE, stderr=log, stdout=log, start_new_session=True,
+                env={**os.environ, **environment},
+            )  # fmt: skip
 
     def children(self) -> list[int]:
         """Process ids below the daemon: the port process and its engine."""
@@ -87,6 +88,12 @@ class Daemon:
                 return
         raise AssertionError(self.log.read_text())
 
+    def type(self, line: str) -> None:
+        """Give it a line to read."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f'{line}\n'.encode())
+        self.process.stdin.flush()
+
     def said(self, words: str, seconds: float = 30) -> bool:
         return wait_until(lambda: words in self.log.read_text(), seconds)
 
@@ -94,6 +101,8 @@ class Daemon:
         return wait_until(lambda: not self.sounding(), seconds)
 
     def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
             try:

@@ -11,7 +11,7 @@ from live_band import Stage, preset
 
 from bridge.live.snapshot import Scenes
 from bridge.midi.messages import note_off, note_on
-from bridge.panel.facts import band_facts
+from bridge.panel.facts import band_facts, presets
 from bridge.panel.panel import Panel, PanelAddress
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -31,6 +31,7 @@ class PanelStage:
         self.messages: list[dict[str, Any]] = []
         self.lines: list[str] = []
         self.panel = Panel(PanelAddress(), 'band', band_facts(), self.take, self.lines.append)
+        self.presets = presets()
         self.bars = 0
 
     def take(self, message: dict[str, Any]) -> None:
@@ -53,7 +54,7 @@ class PanelStage:
     def draw(self) -> None:
         self.panel.draw(self.scenes.make())
         self.scenes.told()
-        self.panel.show(self.session.snapshot())
+        self.panel.show(self.session.snapshot() | {'presets': self.presets})
         self.panel.look()
 
     def until(self, holds: Callable[[], Any], seconds: float = 60, rest: Callable[[], Any] | None = None) -> bool:

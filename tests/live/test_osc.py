@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pythonosc.udp_client import SimpleUDPClient
 
 from bridge.live.osc import OscServer, in_bundle, translate
+from bridge.settings.control_messages import from_line
 from bridge.system.notices import Sparing
 from bridge.system.waiting import wait_until
 from genaudio_core.errors import GenaudioError
@@ -70,6 +71,21 @@ def test_a_bundle_of_next_century_does_not_stop_what_follows(osc):
     client.send_message('/genaudio/command/panic', [])
     assert wait_until(lambda: len(got) == 2)
     assert got == [{'command': 'tap'}, {'command': 'panic'}]
+
+
+def test_a_typed_line_means_the_same_as_osc():
+    for line, address, values in (
+        ('set density 0.3', '/genaudio/set/density', [0.3]), ('panic', '/genaudio/command/panic', []),
+        ('save my duet', '/genaudio/save', ['my duet']), ('take 2', '/genaudio/take', [2]),
+        ('learn density', '/genaudio/learn', ['density']), ('pad 36 a b.wav', '/genaudio/pad', [36, 'a b.wav']),
+        ('command hush', '/genaudio/command/hush', []),
+    ):  # fmt: skip
+        wanted, found = translate(address, values), from_line(line)
+        assert {name: str(value) for name, value in found.items()} == {name: str(v) for name, v in wanted.items()}
+    for line in ('take', 'take x', 'set density', 'sav x', 'x y', 'save a\x1b[2J'):
+        with pytest.raises(GenaudioError) as caught:
+            from_line(line)
+        assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize('address', ['/genaudio/set/[', '/genaudio/*', '/genaudio/{a,b', '/\x1b[2J'])

@@ -12,6 +12,7 @@ from jack_server import Desk, available, server
 from live_daemon import Daemon
 from panel_stage import BROWSER, chromium, new_page
 
+from bridge.settings.band_preset import load_preset
 from bridge.system.waiting import wait_until
 
 pytestmark = [pytest.mark.jack, pytest.mark.skipif(not available, reason='needs jackd'),
@@ -21,7 +22,9 @@ pytestmark = [pytest.mark.jack, pytest.mark.skipif(not available, reason='needs 
 @pytest.fixture(scope='module')
 def daemon(tmp_path_factory):
     with server(256), Desk('desk', ('in',), ('out',)) as desk:
-        running = Daemon(tmp_path_factory.mktemp('live'), desk, '--panel')
+        home = tmp_path_factory.mktemp('home')
+        running = Daemon(tmp_path_factory.mktemp('live'), desk, '--panel', XDG_CONFIG_HOME=str(home))
+        running.own = home / 'genaudio' / 'presets'
         try:
             running.play()
             yield running
@@ -82,6 +85,27 @@ def test_a_performer_sees_and_plays_the_band(daemon, page):
     page.wait_for_function("() => panel.state.preset === 'duet'")
     page.get_by_label('mode', exact=True).select_option('free')
     page.wait_for_function("() => panel.state.mode === 'free'")
+    assert page.faults == []
+
+
+def test_what_plays_is_saved_and_played_again(daemon, page):
+    page.get_by_role('slider', name='density').press('Home')
+    page.wait_for_function("() => panel.values['music.density'] === 0")
+    page.get_by_label('Save as it stands now').fill('quiet night')
+    page.get_by_role('button', name='Save', exact=True).click()
+    page.wait_for_function("() => panel.state.presets['quiet night']")
+    page.get_by_role('slider', name='density').press('End')
+    page.wait_for_function("() => panel.values['music.density'] === 1")
+    page.locator('#preset').select_option('quiet night')
+    page.get_by_role('button', name='Play it').click()
+    page.wait_for_function("() => panel.state.preset === 'quiet night' && panel.values['music.density'] === 0")
+    voices = load_preset(daemon.own / 'quiet night.toml').voices
+    assert [voice.instrument for voice in voices] == page.evaluate('() => panel.parts')
+    for name, why in (('Quiet Night', 'already'), ('../elsewhere', 'cannot be called'), ('duet', 'already')):
+        daemon.type(f'save {name}')
+        assert daemon.said(why)
+    daemon.type('save of a line')
+    assert wait_until(lambda: {path.stem for path in daemon.own.iterdir()} == {'quiet night', 'of a line'}, 30)
     assert page.faults == []
 
 

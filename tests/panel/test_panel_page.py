@@ -106,6 +106,20 @@ def test_a_chart_is_typed_and_a_controller_learned(band, page):
     band.session.set('music.chords', '')
 
 
+def test_presets_are_looked_at_and_what_plays_is_saved_as_one(band, page):
+    band.presets = {
+        **band.presets,
+        'mine': {'title': 'My own', 'text': 'for rain', 'own': True, 'mode': 'free', 'parts': ['piano']},
+    }
+    band.draw()
+    shows(band, page, "() => document.querySelector('#preset optgroup[label=Yours] option')?.textContent === 'My own'")
+    page.locator('#preset').select_option('mine')
+    assert page.locator('#preset-is').text_content() == 'for rain (free: piano)'
+    page.get_by_label('Save as it stands now').fill('wet night')
+    page.get_by_role('button', name='Save', exact=True).click()
+    assert said(band, page, {'save': 'wet night'})
+
+
 def test_a_take_is_chosen(band, page):
     band.play(2)
     for _ in range(3):  # each scene has one of the takes

@@ -264,21 +264,48 @@ class ChordChart extends HTMLElement {
 }
 customElements.define('chord-chart', ChordChart);
 
-/** The presets, to change over while it plays. */
+/** The presets: what they are, to change over while it plays, and one more from the settings as they stand. */
 class PresetList extends HTMLElement {
   connectedCallback() {
     const { store } = this;
-    const presets = store.facts.presets ?? {};
-    this.select = h('select', { id: 'preset' }, ...Object.entries(presets).map(([name, title]) => h('option', { value: name }, title)));
+    this.select = h('select', { id: 'preset', 'aria-describedby': 'preset-is', onchange: () => this.tell() });
+    this.about = h('p', { id: 'preset-is', class: 'hint' });
+    const name = h('input', { id: 'save-as', type: 'text', maxlength: '60', spellcheck: 'false', autocomplete: 'off', placeholder: 'a new name' });
     this.append(h('form', { onsubmit: (event) => {
       event.preventDefault();
       store.send({ preset: this.select.value });
-    } }, h('label', { for: 'preset' }, 'Preset'), this.select, h('button', { type: 'submit' }, 'Play it')));
-    store.addEventListener('state', () => {
-      const name = store.state.preset;
-      if (name !== this.known && name in presets) this.select.value = name;
-      this.known = name;
-    });
+    } }, h('label', { for: 'preset' }, 'Preset'), this.select, h('button', { type: 'submit' }, 'Play it')), this.about,
+    h('form', { onsubmit: (event) => {
+      event.preventDefault();
+      if (name.value.trim()) store.send({ save: name.value.trim() });
+    } }, h('label', { for: 'save-as' }, 'Save as it stands now'), name, h('button', { type: 'submit' }, 'Save')));
+    store.addEventListener('state', () => this.show());
+    this.show();
+  }
+
+  show() {
+    const { presets = {}, preset } = this.store.state;
+    if (presets !== this.presets) {
+      this.presets = presets;
+      const chosen = this.select.value;
+      const group = (label, own) => {
+        const names = Object.keys(presets).filter((name) => presets[name].own === own);
+        return names.length ? [h('optgroup', { label }, ...names.map((name) => h('option', { value: name }, presets[name].title)))] : [];
+      };
+      this.select.replaceChildren(...group('Bundled', false), ...group('Yours', true));
+      if (chosen in presets) this.select.value = chosen;
+      this.known = undefined;
+    }
+    if (preset !== this.known && preset in presets) {
+      this.known = preset;
+      this.select.value = preset;
+    }
+    this.tell();
+  }
+
+  tell() {
+    const { text = '', mode, parts = [] } = this.presets[this.select.value] ?? {};
+    write(this.about, mode ? `${text} (${mode.replace('_', ' ')}: ${parts.join(', ')})`.trim() : text);
   }
 }
 customElements.define('preset-list', PresetList);
