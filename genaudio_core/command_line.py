@@ -20,10 +20,7 @@ import contextlib
 import errno
 import functools
 import importlib
-import importlib.util
-import json
 import os
-import pkgutil
 import re
 import sys
 import time
@@ -34,7 +31,6 @@ from genaudio_core import __version__
 from genaudio_core.entry import Group, names_of
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 from genaudio_core.help_text import example, overview, wrapped
-from genaudio_core.interruption import Stopped, signals_clean_up
 from genaudio_core.standard_streams import close_no_stream, lead_nowhere, write_anything
 
 if TYPE_CHECKING:
@@ -48,13 +44,13 @@ _TRAIN_PACKAGES = ('torch', 'onnx', 'onnxscript', 'safetensors', 'lightning_fabr
 
 
 # What argparse takes for a value and not for an option; by itself it lets only plain numbers be negative.
-_NEGATIVE = re.compile(r'-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|-(inf|infinity|nan)$', re.IGNORECASE)
+_NEGATIVE = r'(?i)-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|-(inf|infinity|nan)$'
 
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        self._negative_number_matcher = _NEGATIVE
+        self._negative_number_matcher = re.compile(_NEGATIVE)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         """As argparse does it, but no number that is typed is NaN or infinite, and what is wrong names the option."""
@@ -159,7 +155,7 @@ def check_outputs(
     check_targets(written, [Path(one) for one in read])
 
 
-_ARGUMENT = re.compile(r'`([^`\n]+)`')
+_ARGUMENT = r'`([^`\n]+)`'
 _options: dict[str, str] = {}  # of the command that runs: an argument of the library -> how to give it here
 
 
@@ -192,16 +188,16 @@ def as_options(text: str) -> str:
             return _options[found[1]]
         return f'{_options[name]} {value}' if equals and name in _options else _options.get(found[1], found[0])
 
-    return _ARGUMENT.sub(option, text)
+    return re.sub(_ARGUMENT, option, text)
 
 
 # In a name they would break the line, or tell the terminal what to do. The lines of a list begin with two spaces.
-_CONTROL = re.compile(r'[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]|\n(?!  )')
+_CONTROL = r'[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]|\n(?!  )'
 
 
 def printable(text: str) -> str:
     """Return `text` with control characters as ``\\n`` or ``\\x1b``, as they may be in the name of a file."""
-    return _CONTROL.sub(lambda found: found[0].encode('unicode_escape').decode(), text)
+    return re.sub(_CONTROL, lambda found: found[0].encode('unicode_escape').decode(), text)
 
 
 def notice(text: str) -> None:
@@ -256,6 +252,8 @@ def _is_here() -> bool:
 
 def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -> None:
     """Print a result: one JSON object, or ``key: value`` lines; on stdout, or into `file`."""
+    import json  # not for the help alone, as above
+
     if as_json:
         print(json.dumps(result, default=_json_default), file=file, flush=True)
         return
@@ -268,7 +266,7 @@ def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -
 
 
 _NOBODY_READS = (errno.EIO, errno.EBADF)  # the terminal is gone
-_NO_MEMORY = re.compile(r"can't allocate memory|out of memory|failed to allocate", re.IGNORECASE)  # torch, onnxruntime
+_NO_MEMORY = r"(?i)can't allocate memory|out of memory|failed to allocate"  # torch, onnxruntime
 
 
 def _tell_error(text: str) -> None:
@@ -293,6 +291,9 @@ def _show_where_somebody_reads(result: Mapping[str, Any], as_json: bool) -> None
 
 def place_of(package: str, name: str) -> str:
     """Return the module of subcommand `name`: in `package`, or in one of the packages in it."""
+    import importlib.util
+    import pkgutil
+
     own = f'{package}.{name.replace("-", "_")}'
     if own in sys.modules or importlib.util.find_spec(own):
         return own
@@ -349,6 +350,8 @@ def _run(program: str, about: str, package: str, groups: Sequence[Group], argv: 
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     _options.update(_options_of(parser, getattr(module, 'ARGUMENTS', {})))
+    from genaudio_core.interruption import signals_clean_up
+
     with _notices_shown(), signals_clean_up():
         result = module.run(parser.parse_args(argv[1:]))
     exit_code = int(result.pop('exit_code', 0)) if isinstance(result, dict) else 0
@@ -380,7 +383,7 @@ def _told_in_one_line(work: Callable[[], int], *, debug: bool) -> int:
     except KeyboardInterrupt as error:
         with contextlib.suppress(OSError):  # the terminal may be what went away
             print('stopped', file=sys.stderr)
-        return error.exit_code if isinstance(error, Stopped) else 130
+        return getattr(error, 'exit_code', 130)  # of a signal
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -393,7 +396,7 @@ def _told_in_one_line(work: Callable[[], int], *, debug: bool) -> int:
         elif not debug and isinstance(error, OSError) and error.strerror:
             named = f'{os.fsdecode(error.filename)}: ' if isinstance(error.filename, (str, bytes)) else ''
             told = f'{named}{error.strerror}.'
-        elif not debug and (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+        elif not debug and (isinstance(error, MemoryError) or re.search(_NO_MEMORY, str(error))):
             told = f'there is not enough memory for this ({one_line(error) if str(error) else "no more"}).'
         else:
             raise

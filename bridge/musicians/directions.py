@@ -66,9 +66,9 @@ class Directions:
         pitched = [number for number, name in enumerate(request.instruments) if name != DRUMS]
         self._lead = pitched[0] if request.role == 'continue' and pitched else None
         notes = sorted(heard)
-        phrase = None
+        heard_in, phrase = self._key(notes, request), None
         if self._lead is not None:
-            phrase = read_phrase(notes, request, request.instruments[self._lead], self._who[self._lead])
+            phrase = read_phrase(notes, request, request.instruments[self._lead], self._who[self._lead], heard_in)
         self._soloist = None if phrase is None else phrase.role
         if phrase is not None and not any(each.source == 'chart' for each in request.chords):
             request = replace(request, chords=phrase.chords)
@@ -81,7 +81,6 @@ class Directions:
         free = [place for place in request.feel.grid(request.meter) if place not in taken]
         n_more = min(1 + 2 * (request.controls.density > DENSE), len(free))
         self._more_kicks = [] if request.controls.density < SPARSE else rng.permutation(free)[:n_more].tolist()
-        heard_in = self._key(notes)
         named = wanted_key(request.controls.key)
         key = None if named is None else classes_of(*named)
         # One who answers alone stays in the key of what was played, and may have all that was played in it.
@@ -284,11 +283,12 @@ class Directions:
             )
         return found
 
-    def _key(self, notes: Sequence[Note]) -> Key | None:
+    @staticmethod
+    def _key(notes: Sequence[Note], request: Request) -> Key | None:
         """The key of what was heard last, if it is asked for."""
-        if self.request.role != 'continue' or self.request.controls.key == 'off':
+        if request.role != 'continue' or request.controls.key == 'off':
             return None  # who accompanies plays the tones of the chord, whatever the key
-        return heard_key(notes, self.request.start, self.request.bar)
+        return heard_key(notes, request.start, request.bar)
 
 
 def _inside(step: int, waits: Sequence[tuple[int, int]]) -> int | None:

@@ -5,6 +5,7 @@ score whose one track plays on (`genaudio_core.continuation.roles.going_on`), as
 whoever answers says something else in the same manner of speaking. Times are session beats.
 """
 
+import bisect
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from bridge.musicians.musician import ChordAt, Request
 from genaudio_core.continuation.cues import Who
 from genaudio_core.continuation.roles import Role, Struck, going_on
 from genaudio_core.music import grooves
-from genaudio_core.music.harmonising import harmonise
+from genaudio_core.music.harmonising import Key, harmonise
 from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.score.instruments import RANGE
 from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
@@ -34,13 +35,16 @@ class Phrase(NamedTuple):
     chords: tuple[ChordAt, ...]  # from the first bar line of the answer on
 
 
-def read_phrase(notes: Sequence[Note], request: Request, instrument: str, who: Who) -> Phrase | None:
+def read_phrase(
+    notes: Sequence[Note], request: Request, instrument: str, who: Who, key: Key | None = None
+) -> Phrase | None:
     """The phrase before a request, for the one who answers; None if there was silence.
 
     Parameters
     ----------
     notes : pitched ones of the player that begin before the request, in order of onset
     instrument : class of the one who answers; notes that it has not got are moved by octaves
+    key : that was heard, where it is known already
     """
     bar = request.bar
     number = int(request.start // bar)
@@ -59,7 +63,7 @@ def read_phrase(notes: Sequence[Note], request: Request, instrument: str, who: W
     if not mine:
         return None
     score = Score([Track.of(instrument, mine)], [Tempo(0.0, request.tempo)], [Meter(0.0, *request.meter)])
-    heard = harmonise(score, begin, seed=request.seed)
+    heard = harmonise(score, begin, seed=request.seed, key=key)
     roles, harmony, _ = going_on(score, heard, begin, begin + request.end - number * bar, [instrument], parts=False)
     if not roles:
         return None
@@ -90,5 +94,7 @@ def _by_number(bars: list[Struck], number: int) -> list[Struck]:
 
 
 def _together(notes: Sequence[Note]) -> int:
-    """How many of the notes sound at a time, at most; one that runs into the next as legato does is not counted."""
-    return max(sum(other.beat <= note.beat < other.beat + other.duration - LEGATO for other in notes) for note in notes)
+    """How many of the notes (in order of onset) sound at once, at most; legato is not counted as two."""
+    begins = [note.beat for note in notes]
+    ends = sorted(max(note.beat, note.beat + note.duration - LEGATO) for note in notes)
+    return max(bisect.bisect_right(begins, beat) - bisect.bisect_right(ends, beat) for beat in begins)

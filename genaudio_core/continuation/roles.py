@@ -3,6 +3,7 @@
 Times are steps from the beginning of the score.
 """
 
+import bisect
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -172,13 +173,13 @@ class Given:
     @classmethod
     def of(cls, score: Score, harmony: Harmony, bars: list[BarAt]) -> 'Given':
         """Find what each track strikes in each bar, and the chords under it."""
-        begins = np.array([bar.begin for bar in bars])
+        begins = [bar.begin for bar in bars]
         struck = []
         for track in score.tracks:
             mine: list[dict[int, list[Hit]]] = [{} for _ in bars]
             for note in track.notes:
                 step = round(note.beat * RESOLUTION)
-                index = int(np.searchsorted(begins, step, side='right')) - 1
+                index = bisect.bisect_right(begins, step) - 1
                 if index < 0 or step >= bars[index].end:
                     continue
                 chord = None if track.is_drum else harmony.chord_at(note.beat + 0.05)
@@ -197,25 +198,29 @@ class Given:
         """How alike two bars are, 0 to 1: their chords, and the rhythms of the tracks that play in either."""
         if self.bars[one].length != self.bars[other].length:
             return 0.0
-        chords = float(np.mean([a == b for a, b in zip(self.chords[one], self.chords[other], strict=True)]))
+        chords = _mean([a == b for a, b in zip(self.chords[one], self.chords[other], strict=True)])
         rhythms = []
         for track in self.struck:
             a, b = track[one].keys(), track[other].keys()
             if a or b:
                 rhythms.append(2 * len(a & b) / (len(a) + len(b)))
-        return 0.7 * chords + 0.3 * (float(np.mean(rhythms)) if rhythms else 1.0)
+        return 0.7 * chords + 0.3 * (_mean(rhythms) if rhythms else 1.0)
 
     def loop(self, known: Sequence[int]) -> int:
         """Bars after which the music of the bars `known` (ascending) comes round; 0: it does not."""
         there = set(known)
         for length in (1, 2, 3, 4, 6, 8, 12, 16):
             pairs = [(bar, bar + length) for bar in known if bar + length in there]
-            if len(pairs) >= max(2, length // 2) and np.mean([self.alike(a, b) for a, b in pairs]) >= LOOPS:
+            if len(pairs) >= max(2, length // 2) and _mean([self.alike(a, b) for a, b in pairs]) >= LOOPS:
                 # A loop of one bar or two lives from what changes over it.
                 return next(
                     many for many in (4 * length, 2 * length, length) if many <= min(len(known), 8) or many == length
                 )
         return 0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)  # numpy takes ten times as long over so few
 
 
 LOOPS = 0.85  # likeness of bars, on average, that makes a loop

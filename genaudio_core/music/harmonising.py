@@ -194,11 +194,11 @@ def is_full(score: Score) -> bool:
     if not notes:
         return False
     slots = slots_of(score, score.next_bar(max(score.end - 1e-3, 0.0)))
-    moments = np.asarray(slots) + 0.05
+    moments = [slot + 0.05 for slot in slots]  # of Python's own numbers: each is looked at alone
     sounding: list[set[int]] = [set() for _ in moments]
     for note in notes:
-        first = int(np.searchsorted(moments, note.beat - 0.55))  # broken chords and stabs beside the beat, too
-        last = int(np.searchsorted(moments, note.beat + note.duration))
+        first = bisect.bisect_left(moments, note.beat - 0.55)  # broken chords and stabs beside the beat, too
+        last = bisect.bisect_left(moments, note.beat + note.duration)
         for slot in range(first, max(last, first + (first < len(moments) and moments[first] - note.beat < 0.55))):
             if slot < len(sounding):
                 sounding[slot].add(note.note % 12)
@@ -206,18 +206,19 @@ def is_full(score: Score) -> bool:
     return sum(len(classes) >= 3 for classes in used) >= FULL * max(len(used), 1)
 
 
-def harmonise(score: Score, end: float | None = None, *, seed: int | None = None) -> Harmony:
+def harmonise(score: Score, end: float | None = None, *, seed: int | None = None, key: Key | None = None) -> Harmony:
     """Keys and chords for what a score holds, to `end` (the end of its last bar).
 
     Parameters
     ----------
     seed : chords of about the same merit are chosen by it; None: always the best
+    key : of all of it, where that is known already
     """
     notes = pitched(score)
     end = score.next_bar(max(score.end - 1e-3, 0.0)) if end is None else end
     slots = slots_of(score, end)
     lines = [slot for slot in slots if abs(score.bar_start(slot) - slot) < 1e-6]
-    keys = find_keys(notes, lines, end)
+    keys = find_keys(notes, lines, end) if key is None or not notes else [(0.0, key)]
     if not keys:
         return Harmony((), ())
     if is_full(score):
@@ -304,25 +305,27 @@ def _chords(
 
 def _heard(notes: Sequence[Note], edges: np.ndarray) -> np.ndarray:
     """Pitch classes that a chord explains, (slots, 12): long notes and those on the beat more, passing ones less."""
-    weights = np.zeros((len(edges) - 1, 12))
+    lines = edges.tolist()
+    weights = [[0.0] * 12 for _ in lines[1:]]
     for note in notes:
-        slot = max(int(np.searchsorted(edges, note.beat + 1e-3, side='right')) - 1, 0)
+        slot = max(bisect.bisect_right(lines, note.beat + 1e-3) - 1, 0)
         off = note.beat + max(note.duration, 0.1)
-        while slot < len(weights) and edges[slot] < off - 1e-3:
-            here = min(off, edges[slot + 1]) - max(note.beat, edges[slot])
-            onset = note.beat - edges[slot]
+        while slot < len(weights) and lines[slot] < off - 1e-3:
+            here = min(off, lines[slot + 1]) - max(note.beat, lines[slot])
+            onset = note.beat - lines[slot]
             place = 1.6 if abs(onset) < 0.1 else 1.0 if abs(onset - round(onset)) < 0.1 else 0.6
             if here > 0.1:
-                weights[slot, note.note % 12] += place * min(here, 2.0)
+                weights[slot][note.note % 12] += place * min(here, 2.0)
             slot += 1
-    return weights
+    return np.array(weights)
 
 
 def _bass_line(notes: Sequence[Note], edges: np.ndarray) -> np.ndarray:
     """Nats for the chord whose root a low line has at the head of a slot, (slots, chords)."""
     result = np.zeros((len(edges) - 1, len(_CHORDS)))
+    lines = edges.tolist()
     for note in notes:
-        slot = int(np.searchsorted(edges, note.beat + 0.1, side='right')) - 1
+        slot = bisect.bisect_right(lines, note.beat + 0.1) - 1
         if 0 <= slot < len(result) and note.note < 50 and abs(note.beat - edges[slot]) < 0.1:
             result[slot] = np.maximum(result[slot], _BASS * (note.note % 12 == _ROOT))
     return result

@@ -36,6 +36,15 @@ def test_a_tune_in_major_is_harmonised_in_its_key_wherever_it_lies(shift):
     assert sum(one.duration for one in harmony.chords) == 24
 
 
+def test_a_key_that_is_known_is_taken_and_its_chords_with_it():
+    """The first bars alone could be in G; who knows more of the music says so."""
+    score, known = alone('D5:1 E5:1 D5:2 | G5:2 D5:2'), Key(0, 'major')
+    assert harmonise(score).keys != ((0.0, known),)
+    harmony = harmonise(score, key=known)
+    assert harmony.keys == ((0.0, known),)
+    assert all(one.chord.pitch_classes <= known.classes for one in harmony.chords)
+
+
 def test_a_minor_tune_has_its_dominant():
     harmony: Any = harmonise(alone('A4:2 C5:1 E5:1 | D5:1 C5:1 B4:2 | G#4:2 B4:2 | A4:4'))
     ((_, key),) = harmony.keys
