@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from bridge.stems.isolate import model_path
     from genaudio_core.errors import GenaudioError
-    from genaudio_core.separation.streaming import MAX_QUERIES, MaskNetwork, StreamingSeparator
+    from genaudio_core.separation.streaming import MAX_QUERIES, MaskNetwork, StreamingSeparator, check_hop
 
     if args.queries > MAX_QUERIES:
         raise GenaudioError(f'--queries must be 1 to {MAX_QUERIES}.')
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     queries = rng.standard_normal((args.queries, network.query_dim)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    hop = network.hop // 2 if args.low_latency else network.hop
+    hop = check_hop(None, network, args.sample_rate) // (2 if args.low_latency else 1)
     engine = StreamingSeparator(network, queries, args.sample_rate, hop)
     hop_seconds = engine.hop / args.sample_rate
 
@@ -129,7 +129,7 @@ def certify(path: str, queries: Any, args: argparse.Namespace, hop: int) -> dict
     audio = 0.1 * rng.standard_normal((2, 512 * block)).astype(np.float32)
     host = AudioHost(
         path, queries, sample_rate=rate, block=block, margin_ms=args.margin, on_notice=notice, standby=False,
-        hop=hop,
+        low_latency=args.low_latency,
     )  # fmt: skip
     stack = contextlib.ExitStack()
     try:

@@ -240,7 +240,7 @@ class StemsSession:
         before, inbox = self._at, self.meeting.inbox
         self._at = max(before, before + (end - before) // self.hop * self.hop)
         self.meeting.words[Meeting.SKIPPED] += (self._at - before) // self.hop
-        n = min(self.engine.network.n_fft, self._at - inbox.begin)
+        n = min(self.engine.n_fft, self._at - inbox.begin)
         past = np.zeros((2, max(n, 0)), np.float32)
         if n > 0 and inbox.read_into(past, self._at - n):
             self.engine.analysis.preload(past)

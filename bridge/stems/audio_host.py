@@ -71,8 +71,8 @@ class AudioHost:
         Of the device: Hz, samples per callback.
     margin_ms
         Extra safety in milliseconds; None begins with one hop and widens it where results come late.
-    hop
-        Samples; the network's own, or a whole part of it for less delay.
+    low_latency
+        Half the network's own hop, for half its delay.
     standby
         Keep a second worker ready (60 MB), so that one that dies is replaced in milliseconds, not seconds.
     or_dry
@@ -82,20 +82,20 @@ class AudioHost:
     def __init__(
         self, model: str, queries: np.ndarray, *, sample_rate: int, block: int, mix: Mix | None = None,
         margin_ms: float | None = None, on_notice: Callable[[str], None] = lambda text: None, realtime: bool = True,
-        standby: bool = True, hop: int | None = None, or_dry: bool = False,
+        standby: bool = True, low_latency: bool = False, or_dry: bool = False,
     ):  # fmt: skip
         from genaudio_core.separation.streaming import MaskNetwork, check_hop, check_queries
 
         network = MaskNetwork.load(model)  # told here, in one line, rather than from the worker
         queries = check_queries(queries, network)
-        self.dry = or_dry and sample_rate not in network.sample_rates  # nothing can be separated at this rate
-        if sample_rate not in network.sample_rates and not or_dry:
-            rates = ' or '.join(map(str, network.sample_rates))
+        self.dry = or_dry and not network.runs_at(sample_rate)  # nothing can be separated at this rate
+        if not network.runs_at(sample_rate) and not or_dry:
             raise GenaudioError(
-                f'The device runs at {sample_rate} Hz and the live separator at {rates} Hz. '
+                f'The device runs at {sample_rate} Hz and the live separator at {network.rates}. '
                 f'Set the device (jackd -r {network.sample_rates[-1]}) and start again.'
             )
-        self.hop, self.query_dim = check_hop(hop, network), network.query_dim
+        self._own_hop = network.hop if self.dry else check_hop(None, network, sample_rate)  # samples
+        self.hop, self.query_dim = self._own_hop // 2 if low_latency else self._own_hop, network.query_dim
         self.network = network
         self.n_stems = len(queries)
         self.on_notice = on_notice
@@ -350,15 +350,13 @@ class AudioHost:
     @property
     def low_latency(self) -> bool:
         """Whether the network runs at half its own hop, or soon will."""
-        return self.spec.hop is not None and self.spec.hop < self.network.hop
+        return self.spec.hop < self._own_hop
 
     @low_latency.setter
     def low_latency(self, on: bool) -> None:
         """Go over to half the network's own hop, or back: when another worker is ready for it. The dry signal plays
         while that takes over."""
-        from genaudio_core.separation.streaming import check_hop
-
-        hop = check_hop(self.network.hop // 2 if on else self.network.hop, self.network)
+        hop = self._own_hop // 2 if on else self._own_hop
         if hop == self.spec.hop:
             return
         self.spec = replace(self.spec, hop=hop)
@@ -374,7 +372,7 @@ class AudioHost:
             self._standby, self._standby_ready = self._spawn(standby=True), False
 
     def _take_up_hop(self) -> None:
-        before, core, self.hop = self.hop, self.core, self.spec.hop or self.network.hop
+        before, core, self.hop = self.hop, self.core, self.spec.hop
         if not self.pinned and core.margin_samples - self.plugin_delay == before:
             core.margin_samples += self.hop - before
         core.hop = self.hop
@@ -403,9 +401,7 @@ class AudioHost:
             return
         network = MaskNetwork.load(path)
         check_queries(self.spec.queries, network)
-        check_hop(self.hop, network)
-        if self.core.sample_rate not in network.sample_rates:
-            raise GenaudioError(f'{path} does not run at {self.core.sample_rate} Hz.')
+        check_hop(self.hop, network, self.core.sample_rate)
         self.spec = replace(self.spec, model=path)
         self._again_at = min(self._again_at, time.monotonic())  # one that has failed is tried again now
 

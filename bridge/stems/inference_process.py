@@ -84,8 +84,8 @@ class WorkerSpec:
     output_ring: str
     gauges: str
     panel: str
-    realtime: bool = True  # ask the system for a real-time priority
-    hop: int | None = None  # samples; None: the network's own
+    realtime: bool  # ask the system for a real-time priority
+    hop: int  # samples
 
 
 class Worker:
@@ -138,7 +138,7 @@ class Worker:
         """
         at = (self.inbox.end - max(self._block - self.hop, 0)) // self.hop * self.hop
         self.at = at if at > max(self.at, self.inbox.begin) else self.inbox.end // self.hop * self.hop
-        n = min(self.engine.network.n_fft, self.at - self.inbox.begin)
+        n = min(self.engine.n_fft, self.at - self.inbox.begin)
         past = np.zeros((2, max(n, 0)), np.float32)
         if n > 0 and self.inbox.read_into(past, self.at - n):
             self.engine.analysis.preload(past)
@@ -268,7 +268,7 @@ def _load_beside(worker: Worker, path: str, wake, heart: Heartbeat, pipe: Connec
         try:
             network = MaskNetwork.load(path)
             stream = network.stream(worker.engine.n_queries)
-            spectrum = np.zeros((2, network.n_fft // 2 + 1), np.complex64)
+            spectrum = np.zeros((2, network.n_bins), np.complex64)
             for _ in range(10):  # its first runs are slow
                 stream.step(spectrum, worker.engine.bank.slot.queries[:, :-1])
             loaded.append(network)

@@ -101,7 +101,7 @@ def run(
         preset = restore(preset, state, on_notice)
     path = model_path(model or preset.model)
     network = MaskNetwork.load(path)
-    card, hop = network.card, network.hop // 2 if preset.low_latency else network.hop
+    card, low_latency = network.card, preset.low_latency
     words = Words(dict(card.details.get('words', {})), int(card.details['query_dim']))
     vectors = np.stack([words.vector(text) for text in queries])
 
@@ -141,7 +141,7 @@ def run(
             try:
                 host = AudioHost(
                     path, vectors, sample_rate=sample_rate, block=block, mix=preset.mix, margin_ms=margin_ms,
-                    on_notice=on_notice, hop=hop, or_dry=again,
+                    on_notice=on_notice, low_latency=low_latency, or_dry=again,
                 )  # fmt: skip
                 host.core.bypass = bypass
                 host.start(ended=lambda: bool(told_to.ended))
@@ -225,7 +225,7 @@ def run(
                 on_notice(f'{other} {_at_rate(other.sample_rate, network)}')
                 preset = _as_turned(preset, knobs, on_notice)
                 queries, vectors, path, bypass = preset.queries, host.spec.queries, host.spec.model, host.core.bypass
-                hop = host.hop
+                low_latency = host.low_latency
                 sample_rate, block, restored = other.sample_rate, other.block, audio.spec.restore
                 again, restarts = True, restarts + audio.restarts
             except GenaudioError:
@@ -246,11 +246,10 @@ def run(
 
 def _at_rate(sample_rate: int, network: Any) -> str:
     """Explain what another sample rate does to the stems, and what to do about it."""
-    if sample_rate in network.sample_rates:
+    if network.runs_at(sample_rate):
         return 'Going on at that rate, with all settings kept.'
-    rates = ' or '.join(map(str, network.sample_rates))
     return (
-        f'The live separator works only at {rates} Hz: the dry signal plays. Set the server back '
+        f'The live separator works only at {network.rates}: the dry signal plays. Set the server back '
         f'(jackd -r {network.sample_rates[-1]}), and the stems come back.'
     )
 

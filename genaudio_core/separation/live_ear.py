@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from genaudio_core.separation.streaming import MaskNetwork, over_all
 from genaudio_core.sound import low_delay_stft
 
 if TYPE_CHECKING:
     from genaudio_core.separation.offline import MaskPlan
-    from genaudio_core.separation.streaming import MaskNetwork
 
 SHARE = 0.6  # of a stem: more is better for vocals and rendered bands, less for drums and basses of real songs
 
@@ -23,17 +23,21 @@ class LiveEar:
     Parameters
     ----------
     network
-        It must run at the stream's rate.
+        It must run at the stream's rate, `sample_rate` in Hz.
     plan
         Which vectors it is asked with, and which stems they make.
     power
         Of its masks; see `Separator.sharpness`.
     """
 
-    def __init__(self, network: 'MaskNetwork', plan: 'MaskPlan', channels: int, power: float = 1.0):
-        self._stream, self._plan, self._power, self.hop = network.stream(len(plan.vectors)), plan, power, network.hop
-        self._analysis = low_delay_stft.Analysis(channels, network.n_fft, self.hop)
-        self._synthesis = low_delay_stft.Synthesis((plan.n_queries, channels), network.n_fft, self.hop)
+    def __init__(
+        self, network: MaskNetwork, plan: 'MaskPlan', channels: int, sample_rate: int, power: float = 1.0
+    ):  # fmt: skip
+        self._network, self._plan, self._power = network, plan, power
+        times = network.oversampling(sample_rate)
+        self._stream, self.hop, n_fft = network.stream(len(plan.vectors)), times * network.hop, times * network.n_fft
+        self._analysis = low_delay_stft.Analysis(channels, n_fft, self.hop)
+        self._synthesis = low_delay_stft.Synthesis((plan.n_queries, channels), n_fft, self.hop)
         self._waiting = np.zeros((channels, 0), np.float32)
         self._made = np.zeros((plan.n_queries, channels, 0), np.float32)
         self._begun = False
@@ -45,7 +49,8 @@ class LiveEar:
         pieces = [self._made]
         for at in range(0, whole, self.hop):
             spectrum = self._analysis.process(joined[:, at : at + self.hop])
-            masks = self._plan.stems(self._stream.step(_two_sides(spectrum), self._plan.vectors))
+            heard = self._network.hears(_two_sides(spectrum))
+            masks = over_all(self._plan.stems(self._stream.step(heard, self._plan.vectors)), spectrum.shape[-1])
             made = self._synthesis.process(spectrum * (masks if self._power == 1 else masks**self._power)[:, None])
             if self._begun:  # the first hop only completes what was before the sound
                 pieces.append(made)

@@ -203,8 +203,8 @@ class SeparationStream:
                 'it was trained on another encoder (CLIP and CLAP models need `encoder`).'
             )
         self.n_queries = len(queries)
-        live = separator.live if separator.live and sample_rate in separator.live.sample_rates else None
-        self._ear = LiveEar(live, self._plan, channels, separator.sharpness) if live else None
+        live = separator.live if separator.live and separator.live.runs_at(sample_rate) else None
+        self._ear = LiveEar(live, self._plan, channels, sample_rate, separator.sharpness) if live else None
         ratio = sample_rate / separator.sample_rate
         overlap = separator.n_fft // separator.hop_length
         n_fft = separator.n_fft if ratio == 1 else good_size(separator.n_fft * ratio)

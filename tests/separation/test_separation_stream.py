@@ -11,6 +11,7 @@ from genaudio_core.separation.streaming import (
     as_stereo,
     separate_offline,
 )
+from genaudio_core.sound import low_delay_stft
 
 
 @pytest.fixture(scope='module')
@@ -21,6 +22,12 @@ def network():
 @pytest.fixture(scope='module')
 def audio():
     return music(0.5)
+
+
+def resampled(audio, times):
+    """The same band-limited sound (..., n) at a higher rate."""
+    n = audio.shape[-1]
+    return (np.fft.irfft(np.fft.rfft(audio), times * n) * times).astype(np.float32)
 
 
 def run(engine, audio, size):
@@ -51,6 +58,44 @@ def test_latency_is_within_the_promise_at_both_rates(hop, milliseconds):
     for rate in (44100, 48000):
         engine = StreamingSeparator(network, network.words('drums'), rate)
         assert 1000 * engine.latency / rate <= milliseconds
+
+
+@pytest.mark.parametrize(('times', 'hop'), [(2, None), (4, None), (2, 256)])
+def test_higher_rates_give_the_same_stems(network, audio, times, hop):
+    """Music at 88.2 or 176.4 kHz, and the same at 44.1: the network hears the same, nothing above it gets lost."""
+    queries, rate = network.words('drums', 'bass'), times * 44100
+    high = resampled(audio, times)
+    engine = StreamingSeparator(network, queries, rate, hop)
+    assert engine.latency == times * (512 if hop is None else 256)
+    live, dry = run(engine, high, 777)
+    whole = separate_offline(network, high, queries, hop, rate)
+    assert_allclose(live[..., engine.latency :], whole[..., : -engine.latency], atol=1e-6)
+    assert_allclose(dry[:, engine.latency :], high[:, : -engine.latency], atol=0)
+    low = separate_offline(network, audio, queries, None if hop is None else hop // times)
+    inner = slice(times * 2000, -times * 2000)  # of band-limited sound, whose ends ring
+    expected = resampled(low, times)[..., inner]
+    assert np.sqrt(np.mean((whole[..., inner] - expected) ** 2)) < 0.02 * np.sqrt(np.mean(expected**2))
+
+
+def test_what_lies_above_the_networks_range_is_masked_as_its_highest_bin(network):
+    queries, rng = network.words('drums'), np.random.default_rng(1)
+    t = np.arange(48000) / 96000
+    high = 0.1 * np.sin(2 * np.pi * 30000 * t).astype(np.float32) + 0.01 * rng.standard_normal((2, 48000)).astype(
+        np.float32
+    )
+    stem = separate_offline(network, high, queries, sample_rate=96000)[0]
+    spectra = np.fft.rfft(np.stack([high[0], stem[0]])[:, 10000:40000] * np.hanning(30000))
+    at, stream = round(30000 / 96000 * 30000), network.stream(1)
+    heard = network.hears(low_delay_stft.analyse(high, 4096, 512).astype(np.complex64))
+    gains = [stream.step(heard[:, t], queries)[0, -1] for t in range(heard.shape[1])]
+    kept = (spectra[1, at] / spectra[0, at]).real
+    assert kept == pytest.approx(np.mean(gains[20:78]), rel=0.05)
+
+
+@pytest.mark.parametrize('rate', [22050, 64000, 192001])
+def test_other_rates_are_refused_with_those_that_work(network, rate):
+    with pytest.raises(GenaudioError, match=f'44100, 48000, 88200, 96000, 176400 or 192000 Hz, not at {rate} Hz'):
+        StreamingSeparator(network, network.words('drums'), rate)
 
 
 def test_hop_128_streams_too(audio):
@@ -140,8 +185,8 @@ def test_mono_is_heard_on_both_sides_and_nan_is_silence(network, audio):
 def test_what_does_not_fit_is_told(network):
     with pytest.raises(GenaudioError, match="no word 'drumz'"):
         network.words('drumz')
-    with pytest.raises(GenaudioError, match='runs at 44100 or 48000 Hz, not at 96000 Hz'):
-        StreamingSeparator(network, network.words('drums'), 96000)
+    with pytest.raises(GenaudioError, match='176400 or 192000 Hz, not at 32000 Hz'):
+        StreamingSeparator(network, network.words('drums'), 32000)
     with pytest.raises(GenaudioError, match=r'must have the shape \(1 to 8, 128\)'):
         StreamingSeparator(network, np.zeros((1, 64)))
     with pytest.raises(GenaudioError, match='NaN or infinite'):

@@ -88,9 +88,9 @@ def test_another_rate_is_told_with_the_block(audio):
 
 def test_at_a_rate_that_the_model_does_not_know_the_dry_signal_plays():
     vectors = _vectors()
-    with pytest.raises(GenaudioError, match='96000 Hz'):
-        AudioHost(model_path(None), vectors, sample_rate=96000, block=256)
-    host = AudioHost(model_path(None), vectors, sample_rate=96000, block=256, or_dry=True)
+    with pytest.raises(GenaudioError, match='32000 Hz'):
+        AudioHost(model_path(None), vectors, sample_rate=32000, block=256)
+    host = AudioHost(model_path(None), vectors, sample_rate=32000, block=256, or_dry=True)
     try:
         host.start()
         host.poll()
@@ -115,8 +115,8 @@ def _vectors():
 
 
 def test_all_that_was_turned_goes_along_to_another_rate(monkeypatch):
-    """The server comes back at 44100, at 96000, which no model knows, and at 48000 again; then somebody quits."""
-    hosts, said, rates = [], [], [44100, 96000, 48000]
+    """The server comes back at 44100, at 32000, which no model knows, and at 48000 again; then somebody quits."""
+    hosts, said, rates = [], [], [44100, 32000, 48000]
 
     class Host(AudioHost):
         def __init__(self, *args, **options):
@@ -156,7 +156,7 @@ def test_all_that_was_turned_goes_along_to_another_rate(monkeypatch):
     monkeypatch.setattr(line_commands, 'reader_of', lambda lines: Reader())
     monkeypatch.setattr('bridge.audio.jack_device.server_timing', lambda name: (48000, 256))
     result = isolate.run(['drums'], lines=object(), on_notice=said.append)
-    assert hosts == [(48000, 0.0, False), (44100, -7.0, False), (96000, -7.0, True), (48000, -7.0, False)]
+    assert hosts == [(48000, 0.0, False), (44100, -7.0, False), (32000, -7.0, True), (48000, -7.0, False)]
     assert result['sample_rate'] == 48000 and result['block'] == 512 and result['audio_restarts'] == 4
     told = [line for line in said if 'came back at' in line]
     assert 'Going on at that rate' in told[0] and 'the dry signal plays' in told[1] and 'Going on' in told[2]
