@@ -340,14 +340,25 @@ def slug(name: str, nothing: str, limit: int = 60) -> str:
     return fitting_name(re.sub(r'\W+', '-', name.lower()).strip('-') or nothing, '', limit)
 
 
-def free_name(name: str, taken: Iterable[str]) -> str:
-    """Return `name`, or the first of name-2, name-3 ... that is not among `taken`, in whatever case."""
-    there = {other.casefold() for other in taken}
-    found, number = name, 1
-    while found.casefold() in there:
-        number += 1
-        found = f'{name}-{number}'
+def names_apart(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """The same names, so that they differ from each other and from `taken` in more than case: take, take-2 ..."""
+    there = {name.casefold() for name in taken}
+    numbers: dict[str, int] = {}
+    found = []
+    for name in names:
+        apart = name
+        while apart.casefold() in there:
+            numbers[name] = numbers.get(name, 1) + 1
+            apart = f'{name}-{numbers[name]}'
+        there.add(apart.casefold())
+        found.append(apart)
     return found
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal; raises OSError."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ class Stopped(KeyboardInterrupt):
         self.number, self.exit_code = number, 128 + number
 
 
-_ending: list[int] = []  # the signal that ends the command, once there was one
+_ending: list[int] = []  # the signal that ends the command, from when it comes until the command has ended
 
 
 def raise_if_stopped() -> None:
@@ -36,7 +36,6 @@ def signals_clean_up() -> Iterator[None]:
 
     Commands that play have handlers of their own, and a signal that is ignored (nohup) stays so.
     """
-    _ending.clear()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -82,6 +81,7 @@ def signals_clean_up() -> Iterator[None]:
         raise_if_stopped()
         raise
     finally:
+        _ending.clear()  # what runs next in this process is not meant
         sys.unraisablehook = usual_hook
         for number, handler in before.items():
             if signal.getsignal(number) in (stop, signal.SIG_IGN):

@@ -6,7 +6,6 @@ Audio of an hour takes 1.3 GB a file; all of it is gone afterwards.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,6 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from genaudio_core.errors import GenaudioError
+    from genaudio_core.processes.memory import peak_memory
     from genaudio_core.query.vector import Query
     from genaudio_core.separation.offline import MAX_QUERIES, Separator, separate_file
 
@@ -62,11 +62,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         told = separate_file(separator, source, outputs, queries, residual=residual)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         lengths, error = _add_up(source, [*outputs, residual])
+        most = peak_memory()
     seconds = told['seconds']
     return {
         'minutes': seconds / 60, 'sample_rate': told['sample_rate'], 'channels': told['channels'],
         'queries': args.queries, 'threads': args.threads, 'seconds_wall': wall, 'seconds_cpu': cpu,
-        'times_real_time': seconds / wall, 'times_real_time_per_core': seconds / cpu, 'peak_memory_mb': peak_memory(),
+        'times_real_time': seconds / wall, 'times_real_time_per_core': seconds / cpu,
+        'peak_memory_mb': most and most / 1e6,
         'exact_length': all(length == n_samples for length in lengths), 'largest_sum_error': error,
     }  # fmt: skip
 
@@ -122,19 +124,3 @@ def _add_up(source: Path, parts: list[Path]) -> tuple[list[int], float]:
             own, *others = (block[:, :n].astype(np.float64) for block in blocks)
             worst = max(worst, float(np.abs(own - sum(others)).max()))
         return [reader.n_samples for reader in readers[1:]], worst
-
-
-def peak_memory() -> float | None:
-    """Return the most memory (MB) this process ever held, or None where the system does not tell."""
-    try:
-        with open('/proc/self/status', encoding='ascii') as lines:
-            # Not getrusage: on Linux that also counts the program which started this one.
-            return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith('VmHWM'))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == 'darwin' else peak * 1024 / 1e6

@@ -98,19 +98,25 @@ def make_app(setup: Setup, board: Board, tell: Any) -> Any:
     def refused(why: str, status: int = 403) -> Response:
         return PlainTextResponse(f'{why}\n', status, headers=HEADERS)
 
-    async def page(request: Request) -> Response:
+    def stranger(request: Request, *, token: bool) -> Response | None:
+        """What one hears who has not come by the link; pages without anything of the session ask for no `token`."""
         if not is_us(request.headers.get('host'), setup):
             return refused('Use the link that genaudio has printed.')
+        if token and not may(request):
+            return refused('The link that genaudio has printed has a token.')
+        return None
+
+    async def page(request: Request) -> Response:
         name = request.path_params.get('name', '')
-        if not name:
-            return file('index.html') if may(request) else refused('The link that genaudio has printed has a token.')
-        return file(name) if name in names else refused('There is no such page.', 404)
+        if (no := stranger(request, token=not name)) is not None:
+            return no
+        if name and name not in names:
+            return refused('There is no such page.', 404)
+        return file(name or 'index.html')
 
     def midi(request: Request) -> Response:  # in a thread of Starlette's
-        if not is_us(request.headers.get('host'), setup):
-            return refused('Use the link that genaudio has printed.')
-        if not may(request):
-            return refused('The link that genaudio has printed has a token.')
+        if (no := stranger(request, token=True)) is not None:
+            return no
         asked = [request.query_params.get(name, '') for name in ('answer', 'take')]
         take = board.take(int(asked[0]), int(asked[1])) if all(re.fullmatch(r'\d{1,9}', one) for one in asked) else None
         if take is None:

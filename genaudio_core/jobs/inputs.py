@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from genaudio_core.errors import GenaudioError, one_line
-from genaudio_core.files import check_readable, read_bytes
+from genaudio_core.files import check_readable, names_apart, read_bytes
 from genaudio_core.jobs.places import is_address, join, list_files, reached
 
 MAX_LIST_BYTES = 1 << 31
@@ -158,18 +158,3 @@ def _apart(found: Iterable[Found]) -> list[Found]:
     """The same files, each once, with names of their own."""
     once = list({one.place: one for one in reversed(list(found))}.values())[::-1]
     return [one._replace(name=name) for one, name in zip(once, names_apart(one.name for one in once), strict=True)]
-
-
-def names_apart(names: Iterable[str]) -> list[str]:
-    """The same names, so that they differ in more than case: take, take-2, take-3 ..."""
-    taken: set[str] = set()
-    numbers: dict[str, int] = {}
-    found = []
-    for name in names:
-        apart = name
-        while apart.casefold() in taken:
-            numbers[name] = numbers.get(name, 1) + 1
-            apart = f'{name}-{numbers[name]}'
-        taken.add(apart.casefold())
-        found.append(apart)
-    return found

@@ -5,6 +5,7 @@ thing, and in one piece on object stores, which know nothing else.
 """
 
 import datetime
+import errno
 import functools
 import os
 import re
@@ -178,7 +179,7 @@ def give(path: Path, place: str) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
     except OSError as error:
-        if error.errno != 18:  # EXDEV: it lies on another disk
+        if error.errno != errno.EXDEV:  # it does not lie on another disk
             raise
         beside = hidden_beside(target)
         try:

@@ -12,18 +12,12 @@ from typing import Any
 
 from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import fitting_name
+from genaudio_core.files import file_sha256, fitting_name
 from genaudio_core.jobs.items import Item
 from genaudio_core.jobs.places import State, fetch, is_address, join, state
 
 FOLDER = '.genaudio'  # in the folder of outputs: side-cars, journals, and what is not finished
 FORMAT = 1
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file; raises OSError."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def content_sha256(path: str | Path) -> str:

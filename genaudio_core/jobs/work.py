@@ -17,6 +17,7 @@ from genaudio_core.interruption import raise_if_stopped
 from genaudio_core.jobs.items import Item, Step, Task
 from genaudio_core.jobs.places import fetch, give, is_address, join, state
 from genaudio_core.jobs.records import record, side_car, size_of
+from genaudio_core.processes.memory import forget_peak, peak_memory
 
 PACKAGES = ('genaudio_core', 'bridge', 'export')  # whose notices travel back to the person
 
@@ -40,7 +41,7 @@ class Outcome(NamedTuple):
     lines: list[str]  # notices
     why: str | None  # it failed
     seconds: float
-    peak_mb: float
+    peak_mb: float | None  # where the system tells
     where: str  # host:pid
 
 
@@ -78,7 +79,7 @@ def do_item(card: Card, item: Item, share: Callable[[float], None] = lambda done
         If nothing can be done in this process.
     """
     began, told, why = time.monotonic(), None, None
-    _forget_peak()
+    forget_peak()
     with _notices() as lines:
         tools = tools_of(card)
         try:
@@ -158,19 +159,6 @@ def _notices() -> Iterator[list[str]]:
             logger.handlers, logger.propagate = handlers, propagate
 
 
-def _forget_peak() -> None:
-    """Let the most memory that this process has held be counted from now on (Linux)."""
-    with contextlib.suppress(OSError), open('/proc/self/clear_refs', 'wb') as file:
-        file.write(b'5')
-
-
-def _peak_mb() -> float:
-    with contextlib.suppress(OSError, ValueError, IndexError), open('/proc/self/status', 'rb') as file:
-        return round(int(file.read().partition(b'VmHWM:')[2].split(None, 1)[0]) / 1024, 1)
-    with contextlib.suppress(ImportError):
-        import resource
-        import sys
-
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return round(most / (1 << 20 if sys.platform == 'darwin' else 1 << 10), 1)
-    return 0.0
+def _peak_mb() -> float | None:
+    most = peak_memory()
+    return most if most is None else round(most / 1e6, 1)

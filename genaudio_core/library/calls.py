@@ -146,15 +146,14 @@ class Stems(dict[str, np.ndarray]):
         GenaudioError
             If one cannot be written.
         """
-        from genaudio_core.files import free_name, make_folder, slug
+        from genaudio_core.files import make_folder, names_apart, slug
         from genaudio_core.sound.audio_files import write_audio
 
         folder = make_folder(Path(folder))
-        names: list[str] = []
-        for name, audio in self.items():
-            names.append(free_name(slug(name, 'stem'), names))
-            write_audio(folder / f'{names[-1]}{suffix}', audio, self.sample_rate)
-        return [folder / f'{name}{suffix}' for name in names]
+        files = [folder / f'{name}{suffix}' for name in names_apart(slug(name, 'stem') for name in self)]
+        for file, audio in zip(files, self.values(), strict=True):
+            write_audio(file, audio, self.sample_rate)
+        return files
 
 
 def separate(
@@ -209,7 +208,7 @@ def separate(
 def _separated(
     separator: 'Separator', source: Any, queries: Any, sample_rate: int | None, negative: Sequence[str], residual: bool
 ) -> Stems:
-    from genaudio_core.files import free_name
+    from genaudio_core.files import names_apart
     from genaudio_core.separation.offline import separated
     from genaudio_core.sound.audio_files import AudioReader
 
@@ -226,9 +225,9 @@ def _separated(
             stream = separator.stream(rate, reader.channels, found)
             parts = list(separated(stream, reader.blocks(), str(source)))
     stems = np.concatenate([stems for _, stems in parts], axis=-1)
-    named: dict[str, np.ndarray] = {}
-    for query, stem in zip(found, stems, strict=True):
-        named[free_name(query.name, ['residual', *named])] = stem
+    named: dict[str, np.ndarray] = dict(
+        zip(names_apart((query.name for query in found), ['residual']), stems, strict=True)
+    )
     if residual:
         named['residual'] = np.concatenate([own - stems.sum(axis=0) for own, stems in parts], axis=-1)
     return Stems(named, rate)

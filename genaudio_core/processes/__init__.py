@@ -14,6 +14,7 @@ __getattr__, __dir__ = lazily(
         'child_process': ('ChildProcess', 'begin', 'messages'),
         'child_watch': ('Heartbeat', 'Patience', 'RestartLimit'),
         'deafness': ('born_deaf', 'leave_to_parent'),
+        'memory': ('forget_peak', 'peak_memory'),
         'programs': ('run_program',),
         'worker_pool': ('WorkerPool',),
     },

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from genaudio_core.jobs.items import Item
 from genaudio_core.jobs.job import Options, run_job
+from genaudio_core.processes.memory import peak_memory
 
 
 class Nothing:
@@ -38,7 +39,8 @@ def main(count: int, workers: int | None) -> None:
             assert report.done + report.already == count and not report.failed
             told[f'{run}_ms'] = round((time.perf_counter() - began) / count * 1000, 3)
             told[f'{run}_processor_ms'] = round((processor_seconds() - used) / count * 1000, 3)
-        told['peak_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        most = peak_memory()
+        told['peak_mb'] = most and most // 1_000_000
     print(json.dumps(told))
 
 

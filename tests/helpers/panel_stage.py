@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from live_band import Stage, preset
 
 from bridge.live.snapshot import Scenes
@@ -83,6 +84,13 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+@pytest.fixture(scope='module')
+def browser() -> Iterator[Any]:
+    """One for all tests of a file, which imports this."""
+    with chromium() as running:
+        yield running
 
 
 def new_page(browser: Any, **options: Any) -> Any:

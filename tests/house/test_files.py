@@ -151,7 +151,7 @@ def test_a_signal_that_comes_in_a_callback_of_the_interpreter_is_not_lost(reques
     import time
     import weakref
 
-    from genaudio_core.interruption import Stopped, signals_clean_up
+    from genaudio_core.interruption import Stopped, raise_if_stopped, signals_clean_up
 
     class Thing:
         pass
@@ -180,6 +180,7 @@ def test_a_signal_that_comes_in_a_callback_of_the_interpreter_is_not_lost(reques
         while time.monotonic() < deadline:
             time.sleep(0.01)
     assert watch() is None and stopped.value.number == signal.SIGTERM
+    raise_if_stopped()  # what runs next in this process was not told to end
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 

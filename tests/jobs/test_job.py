@@ -5,11 +5,10 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from own_command import start_command
 from toy_job import Toy, done_by, items, made, run
 
 from bridge.system.waiting import wait_until
@@ -168,20 +167,7 @@ def test_shards_are_apart_and_together_everything(tmp_path):
 
 
 DRIVER = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from toy_job import Toy, items, run
-from genaudio_core import command_line
-from genaudio_core.entry import Group
-if __name__ == '__main__':
-    class Command:
-        HELP = EXAMPLE = ''
-        def add_arguments(parser): pass
-        def run(args):
-            run(sys.argv[2], items('a', 'slow', 'z'), Toy(log=sys.argv[3]),
-                workers=int(sys.argv[4]) if len(sys.argv) > 4 else None)
-    sys.modules['slow.slow'] = Command
-    sys.exit(command_line.main('slow', '', 'slow', [Group('', {'slow': ''}, '')], ['slow']))
+run(sys.argv[1], items('a', 'slow', 'z'), Toy(log=sys.argv[2]), workers=int(sys.argv[3]) if sys.argv[3:] else None)
 """
 
 
@@ -189,14 +175,8 @@ if __name__ == '__main__':
 @pytest.mark.parametrize('workers', [[], ['2']])
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_whoever_ends_it_in_the_middle_leaves_nothing_half_and_the_same_again_does_the_rest(tmp_path, number, workers):
-    script, log, out = tmp_path / 'driver.py', tmp_path / 'log', tmp_path / 'o'
-    script.write_text(DRIVER)
-    helpers = str(Path(__file__).parent)
-    driver = subprocess.Popen(
-        ['env', '--default-signal=INT,HUP', sys.executable, str(script), helpers, str(out), str(log), *workers],
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    log, out = tmp_path / 'log', tmp_path / 'o'
+    driver = start_command(tmp_path, 'from toy_job import Toy, items, run', DRIVER, str(out), str(log), *workers)
     try:
         assert wait_until(
             lambda: log.exists() and "'slow'" in log.read_text() and (out / '.genaudio/a.json').exists(), 120

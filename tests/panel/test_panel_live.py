@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from jack_server import Desk, available, server
 from live_daemon import Daemon
-from panel_stage import BROWSER, chromium, new_page
+from panel_stage import BROWSER, new_page
+from panel_stage import browser as browser  # a fixture
 
 from bridge.settings.band_preset import load_preset
 from bridge.system.waiting import wait_until
@@ -33,14 +34,17 @@ def daemon(tmp_path_factory):
 
 
 @pytest.fixture
-def page(daemon):
+def page(daemon, browser):
+    opened = new_page(browser, viewport={'width': 1000, 'height': 700})
+    opened.goto(link_of(daemon))
+    opened.wait_for_selector('setting-knob')
+    yield opened
+    opened.close()
+
+
+def link_of(daemon) -> str:
     assert daemon.said('Panel: http')
-    link = re.search(r'Panel: (http\S+)', daemon.log.read_text())[1]
-    with chromium() as browser:
-        opened = new_page(browser, viewport={'width': 1000, 'height': 700})
-        opened.goto(link)
-        opened.wait_for_selector('setting-knob')
-        yield opened
+    return re.search(r'Panel: (http\S+)', daemon.log.read_text())[1]
 
 
 def played(desk) -> int:
@@ -109,17 +113,17 @@ def test_what_plays_is_saved_and_played_again(daemon, page):
     assert page.faults == []
 
 
-def test_a_browser_that_goes_and_a_panel_that_is_killed_or_hangs_disturb_nothing(daemon):
-    assert daemon.said('Panel: http')
-    link = re.search(r'Panel: (http\S+)', daemon.log.read_text())[1]
+def test_a_browser_that_goes_and_a_panel_that_is_killed_or_hangs_disturb_nothing(daemon, browser):
+    link = link_of(daemon)
     if not daemon.sounding():
         daemon.play()
-    with chromium() as browser:
-        for _ in range(2):
-            page = new_page(browser)
-            page.goto(link)
-            page.wait_for_selector('setting-knob')
-        assert goes_on(daemon)
+    pages = [new_page(browser) for _ in range(2)]
+    for page in pages:
+        page.goto(link)
+        page.wait_for_selector('setting-knob')
+    assert goes_on(daemon)
+    for page in pages:
+        page.close()
     assert goes_on(daemon)  # without a browser
     for number in (signal.SIGKILL, signal.SIGSTOP):
         before = panel_of(daemon)

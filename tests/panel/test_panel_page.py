@@ -4,16 +4,11 @@ import os
 import signal
 
 import pytest
-from panel_stage import BROWSER, chromium, new_page
+from panel_stage import BROWSER, new_page
+from panel_stage import browser as browser  # a fixture
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason='needs Chromium')
 PHONE = {'width': 390, 'height': 844}
-
-
-@pytest.fixture(scope='module')
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jack_server import RATE, Desk, Recorder, available, record_until, server
-from vst3 import built, can_build
+from plugin_host import built, can_build
 
 from bridge.plugins.instrument import InstrumentProcess, JackInstrument
 from bridge.settings.band_preset import parse_preset

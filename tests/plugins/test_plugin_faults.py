@@ -15,10 +15,9 @@ from audio_blocks import play
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from plugin_host import RATE
+from plugin_host import RATE, built, can_build
 from plugin_host import host as host  # a fixture
 from stream_models import music, random_model
-from vst3 import built, can_build
 
 from bridge.audio import callback
 from bridge.audio.finite_guard import FiniteGuard

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from audio_blocks import play
 from numpy.testing import assert_allclose
-from plugin_host import RATE
+from plugin_host import RATE, ZAM, built, can_build, zam_plugins
 from plugin_host import host as host  # a fixture
 from stream_models import music
-from vst3 import ZAM, built, can_build, zam_plugins
 
 from bridge.plugins import effects_host
 from bridge.plugins.effects import Chain

@@ -2,12 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from own_command import start_command
 from test_child_process import is_there
 
 from bridge.system.waiting import wait_until
@@ -68,21 +67,9 @@ def test_a_block_that_is_left_early_does_not_wait_for_what_is_under_way(tmp_path
 
 
 PARENT = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from test_worker_pool import WorkerPool, writes
-from genaudio_core import command_line
-from genaudio_core.entry import Group
-if __name__ == '__main__':
-    class Command:
-        HELP = EXAMPLE = ''
-        def add_arguments(parser): pass
-        def run(args):
-            with WorkerPool(2) as pool:
-                for future in [pool.submit(writes, sys.argv[2]) for _ in range(4)]:
-                    future.result()
-    sys.modules['slow.slow'] = Command
-    sys.exit(command_line.main('slow', '', 'slow', [Group('', {'slow': ''}, '')], ['slow']))
+with WorkerPool(2) as pool:
+    for future in [pool.submit(writes, sys.argv[1]) for _ in range(4)]:
+        future.result()
 """
 
 
@@ -96,17 +83,14 @@ if __name__ == '__main__':
 )  # fmt: skip
 def test_no_worker_and_nothing_half_written_is_left_and_none_complains(tmp_path, number, to_group):
     """The parent is killed with no time for anything; or a signal comes to it, or to the whole group."""
-    script, folder = tmp_path / 'parent.py', tmp_path / 'pids'
+    folder = tmp_path / 'pids'
     folder.mkdir()
-    script.write_text(PARENT)
-    parent = subprocess.Popen(
-        ['env', '--default-signal=INT,HUP', sys.executable, str(script), str(Path(__file__).parent), str(folder)],
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    parent = start_command(tmp_path, 'from test_worker_pool import WorkerPool, writes', PARENT, str(folder))
     try:
         assert parent.stderr is not None
-        assert wait_until(lambda: len([path for path in folder.iterdir() if path.name.isdecimal()]) == 2, 90)
+        assert wait_until(lambda: len([path for path in folder.iterdir() if path.name.isdecimal()]) == 2, 90), (
+            parent.poll()
+        )
         pids = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
         (os.killpg if to_group else os.kill)(parent.pid, number)
         assert parent.wait(60) == (-number if number == signal.SIGKILL else 128 + number)

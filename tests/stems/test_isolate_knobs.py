@@ -5,10 +5,10 @@ import tomllib
 import numpy as np
 import pytest
 from audio_blocks import play
+from plugin_host import built, can_build
 from plugin_host import host as host  # a fixture
 from stream_models import music
 from test_isolate_preset import TEXT
-from vst3 import built, can_build
 
 from bridge.plugins.effects_host import PluginHost
 from bridge.settings.effects_table import EffectSpec

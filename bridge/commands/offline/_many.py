@@ -134,11 +134,23 @@ def told_of(report: Report, n_items: int) -> dict[str, Any]:
     """
     if report.to_do:
         return report.as_dict()
-    if report.failed and not report.done and not report.already:
-        raise GenaudioError(f'None of the {n_items} could be made.')
-    if report.failed:
-        notice(f'{len(report.failed)} of {n_items} could not be made; the others are done.')
+    tell_failures(report, str(n_items), 'made')
     return {**report.as_dict(), 'files': report.told}
+
+
+def tell_failures(report: Report, all_of_them: str, done: str) -> None:
+    """Tell the person how many of `all_of_them` ('12 files') could not be `done` ('separated').
+
+    Raises
+    ------
+    GenaudioError
+        If nothing at all could be.
+    """
+    if not report.failed:
+        return
+    if not report.done and not report.already:
+        raise GenaudioError(f'None of the {all_of_them} could be {done}.')
+    notice(f'{len(report.failed)} of {all_of_them} could not be {done}; the others are done.')
 
 
 def _asked(args: argparse.Namespace, read: Mapping[str, Path | None]) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bridge.commands.offline._job_options import add_job_options, is_asked_for, job_options, threads_of
+from bridge.commands.offline._many import tell_failures
 from bridge.commands.offline._queries import add_query_options, check_pictures, check_sounds
 from genaudio_core.command_line import notice, number, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import check_targets, fitting_name, free_name, make_folder, slug
+from genaudio_core.files import check_targets, fitting_name, make_folder, names_apart, slug
 from genaudio_core.jobs.inputs import Found, find_inputs, is_many
 from genaudio_core.jobs.items import Item, Task
 from genaudio_core.jobs.job import Report, run_job
@@ -157,9 +158,7 @@ def run(args: argparse.Namespace) -> dict:
     }  # fmt: skip
     with Separator.load(**settings) as separator:
         queries = _queries(args, separator)
-        names: list[str] = []
-        for query in queries:
-            names.append(free_name(slug(query.name, 'stem'), ['residual', *names]))
+        names = names_apart((slug(query.name, 'stem') for query in queries), ['residual'])
         items = _items(args, found, names, kind)
         step = Separating(settings, queries, names, args.residual)
         if many:
@@ -182,10 +181,7 @@ def _placed(told: Mapping[str, Any], out: str) -> dict[str, Any]:
 def _done(args: argparse.Namespace, report: Report, n_files: int) -> dict:
     if report.to_do:
         return report.as_dict()
-    if report.failed and not report.done and not report.already:
-        raise GenaudioError(f'None of the {n_files} files could be separated.')
-    if report.failed:
-        notice(f'{len(report.failed)} of {n_files} files could not be separated; the others are done.')
+    tell_failures(report, f'{n_files} files', 'separated')
     return {
         'files': [_placed(one, args.out) for one in report.told], 'skipped': list(report.failed),
         'already_done': report.already, 'exit_code': report.exit_code,

@@ -11,8 +11,7 @@ from bridge.commands.offline._many import Bar, run_items, told_of
 from bridge.commands.offline._queries import add_query_options, check_pictures, check_sounds
 from genaudio_core.command_line import number, seed, threads, whole
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import check_readable, presets_dir, slug
-from genaudio_core.jobs.inputs import names_apart
+from genaudio_core.files import check_readable, names_apart, presets_dir, slug
 from genaudio_core.jobs.items import Item
 from genaudio_core.jobs.places import is_address
 from genaudio_core.progress import progress_bar

@@ -21,7 +21,7 @@ import torch
 
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, did_you_mean
-from genaudio_core.files import make_folder, no_checkpoint, presets_dir, where_checkpoints_are
+from genaudio_core.files import file_sha256, make_folder, no_checkpoint, presets_dir, where_checkpoints_are
 from genaudio_core.music.events import bar_steps
 from genaudio_core.music.layouts import RESOLUTION
 from genaudio_core.training.fit.mmt import Loss, evaluate, load_mmt
@@ -176,7 +176,7 @@ def finetune(args: argparse.Namespace) -> dict[str, Any]:
     digest = hashlib.sha256(b''.join(piece.notes.tobytes() for piece in pieces)).hexdigest()[:16]
     path = args.out / f'scores-{digest[:8]}.safetensors'  # another call with other files must not change a run's data
     settings = {
-        'finetuned_from': hashlib.sha256(start.read_bytes()).hexdigest()[:16], 'files': digest, 'rate': args.rate,
+        'finetuned_from': file_sha256(start)[:16], 'files': digest, 'rate': args.rate,
         'batch': args.batch, 'seed': args.seed, 'length': length,
         'replay': str(args.replay) if args.replay else None, 'replay_share': args.replay_share,
     }  # fmt: skip
