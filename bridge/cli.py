@@ -35,7 +35,7 @@ GROUPS = (
             'continue': 'continue a MIDI file',
             'accompany': 'write other instruments beside a MIDI file',
             'generate': 'make new music, for chosen instruments or from nothing',
-            'infill': 'write some bars of a MIDI file anew',
+            'infill': 'rewrite some bars of a MIDI file',
             'arrange': 'spread a MIDI file over other instruments',
         },
         'genaudio accompany tune.mid --instruments "bass,drums" -o band.mid',

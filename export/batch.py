@@ -69,8 +69,7 @@ def _work(task: tuple[Job, str]) -> Result:
     except Exception as error:
         if '--debug' in sys.argv:
             raise
-        line = ' '.join(str(error).split())[:300]
-        return Result(job.label, str(job.output), 'failed', f'{type(error).__name__}: {line}')
+        return Result(job.label, str(job.output), 'failed', f'{type(error).__name__}: {one_line(error)}')
 
 
 def report(results: Sequence[Result], *, as_json: bool) -> dict[str, Any]:

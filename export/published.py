@@ -113,9 +113,9 @@ def train_args(checkpoint: Path) -> dict[str, Any]:
         try:
             found = json.loads(path.read_text(encoding='utf-8'))
             if not isinstance(found, dict) or not isinstance(found.get('max_seq_len', 1), int):
-                raise ValueError('it holds no arguments')
+                raise ValueError('it contains no arguments')
         except (OSError, ValueError) as error:
-            raise GenaudioError(f'{path} cannot be read: {error}. Mend it, or take it away.') from None
+            raise GenaudioError(f'{path} cannot be read: {error}. Repair it, or remove it.') from None
         return found
     return {}
 

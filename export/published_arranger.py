@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import check_readable
 from genaudio_core.models.arranger.published import EMBEDDING, N_DURATIONS, PublishedArranger, PublishedConfig
 
@@ -70,8 +70,7 @@ def load_published_arranger(path: Path) -> PublishedArranger:
         model = PublishedArranger(config)
         _fill(model, arrays)
     except (ValueError, IndexError, RuntimeError, StopIteration) as error:
-        line = ' '.join(str(error).split())[:160]
-        raise GenaudioError(f'{path} is not a network of the published arranger: {line}') from None
+        raise GenaudioError(f'{path} is not a network of the published arranger: {one_line(error)}') from None
     return model.eval()
 
 

@@ -191,14 +191,14 @@ def read_arrays(path: str | Path, what: str) -> 'dict[str, np.ndarray]':
         with open(check_readable(path, what), 'rb') as file, np.load(file, allow_pickle=False) as data:
             found = {name: data[name] for name in data.files}
         if not all(isinstance(array, np.ndarray) for array in found.values()):  # torch's files are zipped, too
-            raise ValueError('it holds something else than arrays')
+            raise ValueError('it contains something other than arrays')
         return found
     except OSError as error:
         raise GenaudioError(f'Cannot read {path}: {error.strerror or error}.') from error
     except (ValueError, LookupError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         why = one_line(error)
         if 'pickle' in why:  # what numpy advises then is no advice
-            why = 'it holds something else than arrays'
+            why = 'it contains something other than arrays'
         raise GenaudioError(f'{path} is not a {what} (.npz), or it is damaged ({why}).') from error
 
 
@@ -434,3 +434,23 @@ def find_model(name: str | Path) -> Path:
         )
         raise GenaudioError(f"No bundled model '{name}'.{did_you_mean(str(name), bundled)}{listing}")
     return bundled[str(name)]
+
+
+@contextlib.contextmanager
+def lock_of(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file in the block, without waiting for it; yield whether it was free.
+
+    On Windows nobody holds any, and none is free.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield False
+        return
+    with open(path, 'a') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True

@@ -33,7 +33,7 @@ codecs.register_error('genaudio', _written_anyhow)
 
 
 def write_anything(stream: Any) -> None:
-    """Let a text stream take file names that are no text, and letters that its encoding lacks (LANG=C)."""
+    """Let a text stream take file names that are not text, and letters that its encoding lacks (LANG=C)."""
     if getattr(stream, 'errors', None) in ('strict', 'surrogateescape', 'backslashreplace'):
         with contextlib.suppress(AttributeError, ValueError, OSError):
             stream.reconfigure(errors='genaudio')

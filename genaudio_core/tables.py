@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 from genaudio_core.files import read_toml
 
 T = TypeVar('T')
@@ -145,7 +145,7 @@ class Setting:
             try:
                 self.valid(found)
             except GenaudioError as error:
-                raise GenaudioError(f'{name}: {" ".join(str(error).split())}') from None
+                raise GenaudioError(f'{name}: {one_line(error)}') from None
         return found
 
     def _number(self, value: Any) -> int | float | None:
@@ -315,7 +315,7 @@ class Numbered:
             if not self.low <= number <= self.high:
                 raise GenaudioError(f'{name}: {_shown(str(key))} is not {self.what} ({self.low} to {self.high}).')
             if number in found:
-                raise GenaudioError(f'{name}: {number} stands there twice.')
+                raise GenaudioError(f'{name}: {number} is there twice.')
             found[number] = self.entry.check(f'{name}.{key}', one)
         return found
 

@@ -6,7 +6,7 @@ import numpy as np
 class FiniteGuard:
     """Makes a stream finite in place: what is NaN or infinite becomes silence, with fades before and after it.
 
-    A stretch begins with the value heard last, which falls to 0 over `fade` samples; behind it the signal rises over as
+    A stretch begins with the value heard last, which falls to 0 over `fade_samples`; behind it the signal rises over as
     many. Stretches less than that apart within a block are one. Blocks may have any length. One thread only; what it
     counts may be read from any.
 
@@ -14,8 +14,8 @@ class FiniteGuard:
     ----------
     channels : int
         Of the blocks.
-    fade : int
-        Samples.
+    fade_samples : int
+        At least 1.
 
     Attributes
     ----------
@@ -27,9 +27,9 @@ class FiniteGuard:
 
     FADE = 64  # samples, where nobody says otherwise
 
-    def __init__(self, channels: int = 2, fade: int = FADE) -> None:
+    def __init__(self, channels: int = 2, fade_samples: int = FADE) -> None:
         self.blocks = self.in_a_row = 0
-        self._fade = max(fade, 1)
+        self._fade = max(fade_samples, 1)
         self._rise = (np.arange(1, self._fade + 1) / self._fade).astype(np.float32)
         self._fall = 1 - self._rise
         self._rise_at = self._fall_at = self._fade  # samples done; all: nothing to do

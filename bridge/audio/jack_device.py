@@ -70,7 +70,7 @@ class JackAudio(JackClient):
             ]  # fmt: skip
             self._midi = client.midi_inports.register('midi_in') if self._on_midi else None
         except jack.JackError as error:
-            raise GenaudioError(f'JACK does not give us our ports: {error}') from None
+            raise GenaudioError(f'JACK refuses to register our ports: {error}') from None
         self._inputs = [*self._audio, *([self._midi] if self._midi is not None else [])]
         self.latency = JackLatency(client, self._audio, self._outputs, lambda: self.core.latency)
         client.set_freewheel_callback(self._freewheel)

@@ -133,7 +133,7 @@ class PortAudio:
             )  # fmt: skip
         except Exception as error:
             raise GenaudioError(
-                f"The device '{self.device['name']}' does not open at {core.sample_rate} Hz with "
+                f"The device '{self.device['name']}' cannot be opened at {core.sample_rate} Hz with "
                 f'{max(self.channels) + 1} in and {len(self._order)} out: {error}'
             ) from None
 

@@ -1,4 +1,4 @@
-"""Accompany: the other instruments play with you, planned a bar ahead, planned anew when you surprise them."""
+"""Accompany: the other instruments play with you, planned a bar ahead, planned again when you surprise them."""
 
 import math
 
@@ -103,7 +103,7 @@ class Accompany(BaseMode):
         return len(struck) > 1 and leaps and struck <= new.pitch_classes and not struck <= old.pitch_classes
 
     def _follow(self, now: float, beat: float, tells: bool) -> None:
-        """Plan anew from the first moment at which the player's harmony is not that of the plan.
+        """Plan again from the first moment at which the player's harmony is not that of the plan.
 
         One note of a tune is no change of harmony.
         """

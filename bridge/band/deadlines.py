@@ -77,7 +77,7 @@ class Deadlines:
             return
         answer.looked = end
         if end - begin < bar / 2 - 1e-6:
-            return  # what is left of a bar that was planned anew
+            return  # what is left of a bar that was planned again
         for part in self._due_parts(answer):
             if self._plays(answer, part, begin, end):
                 continue
@@ -85,7 +85,7 @@ class Deadlines:
                 note for note in self._by_rule(answer)
                 if note.part == part and begin - 1e-6 <= note.beat < end - 1e-6
             ]  # fmt: skip
-            if self._counted.get(part) != end:  # a bar that is planned anew counts once
+            if self._counted.get(part) != end:  # a bar that is planned again counts once
                 self._counted[part] = end
                 self.stood_in += bool(notes)
                 self.silent += not notes

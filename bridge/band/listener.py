@@ -128,9 +128,9 @@ class Listener:
         self.last_off = beat
         return [HeardNote(held.id, held.beat, duration, note, held.velocity, held.instrument)]
 
-    def release_all(self, beat: float, *, before: float = math.inf) -> list[HeardNote]:
-        """End every held note that was struck before that bridge time: the transport stopped."""
-        ends = [key for key, held in self._held.items() if held.time < before]
+    def release_all(self, beat: float, *, before_time: float = math.inf) -> list[HeardNote]:
+        """End every held note that was struck before a bridge time: the transport stopped."""
+        ends = [key for key, held in self._held.items() if held.time < before_time]
         return [note for key in ends for note in self._end(*key, beat)]
 
     def move_held(self, time: float, beat: float) -> list[NoteOn]:
@@ -167,9 +167,9 @@ class Listener:
         """Number of keys and strings that are held, by the hand or the pedal."""
         return len(self._held)
 
-    def is_silent(self, beat: float, length: float) -> bool:
-        """Whether the player has played and let go, and `length` beats passed since."""
-        return self.n_heard > 0 and not self._held and beat - max(self.last_on, self.last_off) >= length
+    def is_silent(self, beat: float, pause_beats: float) -> bool:
+        """Whether the player has played and let go, and `pause_beats` passed since."""
+        return self.n_heard > 0 and not self._held and beat - max(self.last_on, self.last_off) >= pause_beats
 
 
 @dataclass

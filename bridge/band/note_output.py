@@ -177,7 +177,7 @@ class NoteOutput:
             self.sender.send_at(time - 0.001, voice.output, messages.program(voice.channel, voice.program))
 
     def forget_programs(self, output: int | None = None) -> None:
-        """Send programs anew before the next notes: another synthesizer may have come to the port."""
+        """Send programs again before the next notes: another synthesizer may have come to the port."""
         for place in [place for place in self._programs if output in (None, place[0])]:
             del self._programs[place]
 

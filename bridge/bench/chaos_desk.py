@@ -29,13 +29,13 @@ class DeskKeys:
         self._client.set_process_callback(self._process)
         self._client.activate()
 
-    def send(self, after: float, message: bytes, output: str = 'out') -> None:
-        """Send `message` in `after` seconds."""
-        self._new.append((self._client.frame_time + int(after * self.rate), output, message))
+    def send(self, after_s: float, message: bytes, output: str = 'out') -> None:
+        """Send `message` `after_s` seconds from now."""
+        self._new.append((self._client.frame_time + int(after_s * self.rate), output, message))
 
-    def lift(self, channel: int, note: int, after: float, output: str = 'out') -> None:
-        """Let a key go in `after` seconds, and once more whenever all are let go: the note-off may be lost."""
-        self.send(after, note_off(channel, note), output)
+    def lift(self, channel: int, note: int, after_s: float, output: str = 'out') -> None:
+        """Let a key go `after_s` seconds from now, and once more whenever all are let go: the note-off may be lost."""
+        self.send(after_s, note_off(channel, note), output)
         self.down.add((output, channel, note))
 
     def lift_all(self) -> None:

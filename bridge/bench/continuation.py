@@ -98,18 +98,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def prompt(encoding, length: int):
-    """A header and eighth notes over slow chords: `length` events of plausible music, the same for every run."""
+def prompt(encoding, n_events: int):
+    """A header and eighth notes over slow chords: `n_events` of plausible music, the same for every run."""
     import numpy as np
 
     from genaudio_core.music.events import header
     from genaudio_core.music.layouts import NOTE
 
     head = header(['piano', 'bass'], encoding)
-    events = np.zeros((length, len(encoding.fields)), np.int64)
-    n_head = min(len(head), length)
+    events = np.zeros((n_events, len(encoding.fields)), np.int64)
+    n_head = min(len(head), n_events)
     events[:n_head] = head[:n_head]
-    i = np.arange(max(length - len(head), 0))
+    i = np.arange(max(n_events - len(head), 0))
     beat = i // 5  # five notes to a beat: 1,023 events stay within the 256 beats of the published layout
     columns = {
         'type': np.full(len(i), NOTE), 'position': np.array([0, 0, 3, 6, 6])[i % 5] + 1,

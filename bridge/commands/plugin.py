@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _for_the_band(what: str, words: str) -> dict[str, Any]:
-    """What is said to the bands that play; what is wrong is told here, and not to the DAW."""
+    """The message to the bands that play, checked first: an error belongs here, where a person reads it."""
     from bridge.settings.band_preset import load_preset
     from bridge.settings.parameters import PARAMETERS
     from genaudio_core.files import make_folder

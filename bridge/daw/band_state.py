@@ -1,4 +1,4 @@
-"""What a *genaudio band* is set to: parameters by number, and what the DAW's session holds beside them.
+"""The settings of a *genaudio band*: parameters by number, and the state that the DAW's session holds with them.
 
 Parameters come from the plug-in, as numbers (`plugin/band/Band.cpp`); lists are by name, as its first line gives them.
 The rest is one text of JSON, which the plug-in keeps for the host and never reads: the text of the preset that played,
@@ -81,7 +81,7 @@ class BandState:
         ][-MOST_TAKES:]
 
     def as_text(self) -> str:
-        """What the DAW's session is to hold."""
+        """Return the state as JSON, for the DAW's session to hold."""
         self.changed = False
         return json.dumps(
             {

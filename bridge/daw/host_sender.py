@@ -14,7 +14,7 @@ from bridge.transport.host_leader import HostLeader
 
 
 class HostSender(Sender):
-    """Sends to the plug-in what is due within `ahead` seconds. For the session's thread.
+    """Sends to the plug-in what is due within `ahead_s` seconds. For the session's thread.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ class HostSender(Sender):
     """
 
     def __init__(
-        self, clock: Clock, leader: HostLeader, put: Callable[[Event], bool], ahead: float,
+        self, clock: Clock, leader: HostLeader, put: Callable[[Event], bool], ahead_s: float,
         part_of: Callable[[int, int], int],
     ) -> None:  # fmt: skip
         self.turn = 0
         self.lost = 0  # messages that the plug-in took none of
-        self._clock, self._leader, self._put, self.ahead, self._part_of = clock, leader, put, ahead, part_of
+        self._clock, self._leader, self._put, self._ahead_s, self._part_of = clock, leader, put, ahead_s, part_of
         self._last = 0.0  # beat of the last message
         self.begin(0)
 
@@ -46,7 +46,7 @@ class HostSender(Sender):
 
     def run(self) -> None:
         """Let go of what is due soon."""
-        for beat, output, message in self.outbox.pop_due(self._leader.beat_at(self._clock.now() + self.ahead)):
+        for beat, output, message in self.outbox.pop_due(self._leader.beat_at(self._clock.now() + self._ahead_s)):
             self._emit(beat, output, message)
 
     def release(self, strikes: Iterable[int], then: Iterable[Message] = ()) -> None:

@@ -1,7 +1,6 @@
 """`genaudio serve`: the engine that plug-ins find, or start. One process for each instance; it ends when it is idle."""
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -17,7 +16,7 @@ from bridge.daw.sessions import KINDS, Spare
 from bridge.system.notices import notice
 from bridge.system.signals import Told
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import atomic_write
+from genaudio_core.files import atomic_write, lock_of
 from genaudio_core.processes.child_process import ChildProcess
 from genaudio_core.processes.child_watch import RestartLimit
 
@@ -79,12 +78,10 @@ class Server:
     def __init__(self, on_notice: Callable[[str], None] = notice):
         self.on_notice = on_notice
         self.folder = runtime_folder()
-        self._lock = (self.folder / 'serve.lock').open('w')  # held as long as we live
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        self._lock = contextlib.ExitStack()  # held as long as we live
+        if not self._lock.enter_context(lock_of(self.folder / 'serve.lock')):
             self._lock.close()
-            raise GenaudioError('An engine for plug-ins runs already.') from None
+            raise GenaudioError('An engine for plug-ins is already running.')
         self._path = self.folder / f'serve-{os.getpid()}.sock'
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         for old in self.folder.glob('serve-*.sock'):  # of engines that were killed
@@ -131,7 +128,7 @@ class Server:
             self._spare = None
         for session in list(self.sessions):
             if session.is_alive() and session.is_hung():
-                self.on_notice('The process of a plug-in does not move any more; it is ended.')
+                self.on_notice('The process of a plug-in has hung and is ended.')
                 session.kill()
             if not session.is_alive():
                 session.close()
@@ -144,7 +141,7 @@ class Server:
             self._spare.close()
             self._spare = None
             if not self._limit.allows():
-                raise GenaudioError('The process for plug-ins ends again and again while it loads.')
+                raise GenaudioError('The process for plug-ins keeps dying while it loads.')
         if len(self.sessions) < MAX_SESSIONS:
             self._spare = Spare()
 

@@ -1,6 +1,6 @@
 """A band on the ports of the system, with all that stands beside it: pads, a plug-in, OSC, a panel, a preset file.
 
-`LiveBand` is what ``genaudio live`` runs: a process for the ports, another for the music, both started anew if they
+`LiveBand` is what ``genaudio live`` runs: a process for the ports, another for the music, both started again if they
 die; pads and a plug-in that plays the answer in processes of their own.
 """
 
@@ -68,7 +68,7 @@ class PluginInstrument(InstrumentProcess):
     @preset.setter
     def preset(self, preset: Preset) -> None:
         self._preset = preset
-        self._counted: tuple[float, float] | None = None  # the session has it anew, and knows nothing of the plug-in
+        self._counted: tuple[float, float] | None = None  # the session has it again, and knows nothing of the plug-in
 
     def poll(self) -> list[str]:
         lines = super().poll()
@@ -105,7 +105,7 @@ class LiveBand:
     osc : int, optional
         Listen for OSC on this UDP port of 127.0.0.1.
     reload : bool
-        Read the preset's file anew when it changes.
+        Read the preset's file again when it changes.
     panel : PanelAddress, optional
         Show it in a browser, and be played from there.
     learned : Learned, optional
@@ -251,7 +251,7 @@ class LiveBand:
                 self._pads.load(order['pad'], order['file'])
 
     def _change_to(self, name: str) -> None:
-        """Play on with another preset. A name is no path: what comes over a network chooses no files."""
+        """Play on with another preset. A name is not a path: what comes over a network chooses no files."""
         try:
             preset = self.preset if name == self.preset.name else load_preset(find_named(name), self._changes)
         except GenaudioError as error:
@@ -268,7 +268,7 @@ class LiveBand:
             self._notify('The band is not ready yet: save it when it plays.')
             return
         values = dict(now['values'])
-        if self._instrument is not None:  # what the plug-in delays is found anew the next time
+        if self._instrument is not None:  # what the plug-in delays is found again the next time
             values['transport.latency_ms'] = preset['transport.latency_ms']
         try:
             path = save_preset(replace(preset, values=values, controllers=now['controllers']), name)

@@ -54,7 +54,7 @@ def translate(address: str, values: list[Any]) -> dict[str, Any]:
     if parts == ['pad'] and [type(value) for value in values] == [int, str]:
         return {'pad': values[0], 'file': values[1]}
     hint = did_you_mean(address, [PREFIX + 'set/', PREFIX + 'command/', PREFIX + 'learn'])
-    raise GenaudioError(f"OSC: '{_shown(address)}' with {len(values)} values means nothing.{hint}")
+    raise GenaudioError(f"OSC: '{_shown(address)}' with {len(values)} values is not a message of genaudio.{hint}")
 
 
 def _shown(address: str) -> str:

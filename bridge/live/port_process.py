@@ -42,7 +42,7 @@ ORPHANED = 10.0  # seconds in which it must have ended every note, once the pare
 SHOW = 0.1  # seconds between two snapshots for the view
 MOST_AT_ONCE = 500  # messages that come in, between two steps: a flood must not keep the notes from their ends
 TOO_LATE = 1.0  # seconds after which a key is not played any more: after a flood, the band goes on with what is new
-MAX_FAULTS, FAULTS_WITHIN = 20, 30.0  # so many exceptions in so many seconds: the process is started anew
+MAX_FAULTS, FAULTS_WITHIN = 20, 30.0  # so many exceptions in so many seconds: the process is started again
 COUNTED = ('heard', 'played', 'missed', 'units', 'late', 'bad_bytes', 'xruns', 'port_errors', 'lost_in', 'lost_out',
            'faults')  # fmt: skip
 """The counters of a snapshot; they go on through a restart."""
@@ -97,7 +97,7 @@ class Backend:
         self.sender.silence()
 
     def leader(self, preset: Preset) -> Leader | None:
-        """The leader that the preset names, where it is no matter of MIDI messages."""
+        """The leader that the preset names, where it needs more than MIDI messages."""
         wanted = preset['transport.leader']
         if wanted == 'link':
             try:
@@ -319,7 +319,7 @@ class Loop:
             session.output_back(output)
         self._hand_on_takes()
         if (lost := self.inbox.lost) > self._lost:
-            self.parent.notify(f'Too much MIDI comes in at once. Messages left out: {lost - self._lost}.')
+            self.parent.notify(f'Too much MIDI at once. Messages dropped: {lost - self._lost}.')
             self._lost = lost
         self.parent.hand_on()
         self.parent.notify.look()
@@ -339,7 +339,7 @@ class Loop:
                 self.scenes.told()
         except Exception as error:
             self.scenes = None
-            self.parent.notify(f'The panel shows no more notes ({type(error).__name__}: {error}); the music goes on.')
+            self.parent.notify(f'The panel stopped showing notes ({type(error).__name__}: {error}); the music goes on.')
 
     def _show(self) -> bool:
         snapshot = self.session.snapshot()

@@ -75,7 +75,7 @@ def fitted(preset: Preset, score: Score, name: str, *, own_meter: bool = False) 
         If the part is empty or too long, or no band could follow its tempo or its meter.
     """
     if not score.n_notes:
-        raise GenaudioError(f'{name} holds no note: there is nothing to play against.')
+        raise GenaudioError(f'{name} contains no notes: there is nothing to play against.')
     if score.seconds_at(score.end) > LONGEST:
         hours = score.seconds_at(score.end) / 3600
         raise GenaudioError(f'{name} lasts {hours:.3g} hours; a rehearsal takes up to {LONGEST / 3600:g}.')

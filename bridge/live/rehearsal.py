@@ -60,11 +60,11 @@ def simulate(
     clock: SimulatedClock,
     sender: SimulatedSender,
     part: Iterable[Timed],
-    until: float,
+    until_s: float,
     source: int = 0,
 ) -> None:
-    """Play `part` into input `source` until simulated time is `until` seconds; what comes later is not played."""
-    simulate_inputs(session, clock, sender, ((time, source, message) for time, message in part), until)
+    """Play `part` into input `source` until simulated time is `until_s`; what comes later is not played."""
+    simulate_inputs(session, clock, sender, ((time, source, message) for time, message in part), until_s)
 
 
 def simulate_inputs(
@@ -72,7 +72,7 @@ def simulate_inputs(
     clock: SimulatedClock,
     sender: SimulatedSender,
     events: Iterable[tuple[float, int, bytes]],
-    until: float,
+    until_s: float,
 ) -> None:
     """As `simulate`, for several inputs: `events` are (seconds, input, message); those of one time keep their order."""
     waiting = iter(sorted(events, key=lambda item: item[0]))
@@ -81,23 +81,23 @@ def simulate_inputs(
         wake = session.step()
         sender.run_until(clock.now())
         # A step of at least 0.1 ms: a session that wants to be woken at once must not stop the clock.
-        target = min(max(wake, clock.now() + 1e-4), event[0] if event else until, until)
+        target = min(max(wake, clock.now() + 1e-4), event[0] if event else until_s, until_s)
         clock.advance_to(target)
         sender.run_until(clock.now())
         while event is not None and event[0] <= clock.now():
             session.receive(event[1], event[2], event[0])
             event = next(waiting, None)
-        if clock.now() >= until:
+        if clock.now() >= until_s:
             session.step()
             sender.run_until(clock.now())
             return
 
 
 def perform(
-    session: Session, engine: Engine, clock: Clock, part: Iterable[Timed], until: float, inbox: Inbox | None = None,
+    session: Session, engine: Engine, clock: Clock, part: Iterable[Timed], until_s: float, inbox: Inbox | None = None,
     source: int = 0,
 ) -> None:  # fmt: skip
-    """Play `part` into input `source` in real time, until `until` on the bridge clock, as the port process would.
+    """Play `part` into input `source` in real time, until the bridge clock is at `until_s`, as the port process would.
 
     What other threads put into `inbox` meanwhile is played too.
     """
@@ -107,9 +107,9 @@ def perform(
     sys.setswitchinterval(SWITCH)
     try:
         with awake(), in_real_time():
-            while clock.now() < until:
+            while clock.now() < until_s:
                 wake = session.step()
-                target = min(wake, event[0] if event else until, until)
+                target = min(wake, event[0] if event else until_s, until_s)
                 readers = [engine.connection] if isinstance(engine, ProcessEngine) else []
                 wait([*readers, *([inbox.reader] if inbox else [])], max(target - clock.now(), 0))
                 for arrived in inbox.drain() if inbox else ():

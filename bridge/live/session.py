@@ -212,7 +212,7 @@ class Session:
         self._heard(self.listener.release(source, self.transport.beat_at(self.clock.now())))
 
     def output_back(self, output: int) -> None:
-        """The port of `output` is back: end there what a synthesizer may still hold, and send programs anew."""
+        """The port of `output` is back: end there what a synthesizer may still hold, and send programs again."""
         self.notes.end_output(output)
 
     # --- what the band does
@@ -353,7 +353,7 @@ class Session:
                 continue
             starts = change.kind == 'start'
             if not starts or self._rolled:
-                self._heard(self.listener.release_all(change.beat, before=change.time - EARLY))
+                self._heard(self.listener.release_all(change.beat, before_time=change.time - EARLY))
             if not starts:  # told to go on, a musician does so where the music stopped
                 self.scheduler.halt(self.clock.now())
                 self._halted = change.beat

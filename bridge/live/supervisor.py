@@ -66,7 +66,7 @@ class Supervisor:
         self._start()
 
     def _start(self) -> None:
-        with self._lock:  # what other threads send from here on goes to the new process, and is counted anew
+        with self._lock:  # what other threads send from here on goes to the new process, and is counted again
             waiting, self._sent = [message for _, message in self._open], 0
             self._open.clear()
             self._process = ChildProcess(

@@ -1,6 +1,6 @@
 """MIDI over JACK with frame offsets: what comes in is stamped to the frame, what goes out leaves on it.
 
-The process callback only moves messages between deques and port buffers; Python is no hard real-time language, so
+The process callback only moves messages between deques and port buffers; Python is not a hard real-time language, so
 everything is handed over a few periods ahead, and a lost cycle loses nothing: what was due is sent in the next one.
 An xrun can lose what a cycle had written, though, hence a second, harmless note-off follows every note-off.
 """
@@ -305,7 +305,7 @@ class JackMidi(JackClient, Sender, Clock):
         return []
 
     def _watch(self, sinks: Sequence[set[str]]) -> None:
-        """Notice who no longer hears an output, and who hears it again: what it missed is sent anew, and again."""
+        """Notice who no longer hears an output, and who hears it again: what it missed is sent again, and again."""
         cut = {self._cut.popleft() for _ in range(len(self._cut))}
         now = self.now()
         self._ended += [(now, *self.outbox.ended.popleft()) for _ in range(len(self.outbox.ended))]

@@ -147,15 +147,15 @@ class PortSet:
         return lost
 
     def _refuses(self, key: tuple[str, int], real: str | None) -> None:
-        """An output is there and has taken nothing for a while: one of the system's is let go of and opened anew."""
+        """An output is there and has taken nothing for a while: one of the system's is let go of and opened again."""
         name = self._names[key]
         if real is not None:
             self._close(key)
-            self._notify(f"MIDI output '{name}' takes nothing that is sent to it; it is opened anew.")
+            self._notify(f"MIDI output '{name}' accepts nothing; it is opened again.")
             self._told_of.discard(key[1])
         elif key[1] not in self._told_of:
             self._told_of.add(key[1])
-            self._notify(f"MIDI output '{name}' takes nothing that is sent to it; it is tried again and again.")
+            self._notify(f"MIDI output '{name}' accepts nothing; genaudio keeps trying.")
 
     def outputs_back(self) -> list[int]:
         """Outputs whose port has come back since the last call."""
@@ -192,7 +192,7 @@ class PortSet:
             else:
                 port = self._library.open_output(real or name, **options)
         except OSError as error:
-            raise GenaudioError(f"MIDI {what} '{name}' does not open: {error}") from error
+            raise GenaudioError(f"MIDI {what} '{name}' cannot be opened: {error}") from error
         self._ports[key] = (port, real)
         if not first:
             self._notify(f"MIDI {what} '{name}' is back.")

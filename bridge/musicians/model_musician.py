@@ -207,7 +207,7 @@ class ModelMusician(Musician):
         self._rebase = None
         dropped = continuer.adopt(rebase)
         if dropped is None:
-            return  # the past was rewound beyond the snapshot: the next call of `rest` begins anew
+            return  # the past was rewound beyond the snapshot: the next call of `rest` begins again
         self.rebases += 1
         first = bisect.bisect_right(self._ends, rebase.window.first)
         self._shorten(first, dropped, rebase.window.origin)
@@ -275,7 +275,7 @@ class ModelMusician(Musician):
         return continuer
 
     def _rebuild(self, codes: set[int]) -> Continuer:
-        """Begin anew with the last notes, because the ensemble changed."""
+        """Begin again with the last notes, because the ensemble changed."""
         self._instruments |= codes
         wanted = self._wanted()
         room = int(KEEP * self.decoder.context)

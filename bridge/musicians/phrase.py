@@ -29,7 +29,7 @@ NEAR = 7  # semitones around a note of the phrase in which the answer has one
 
 
 class Phrase(NamedTuple):
-    """What an answer goes on with."""
+    """A phrase as an answer takes it up: a role that plays it, and its chords."""
 
     role: Role  # of the one who answers; `Role.given` by the number of the bar in the session
     chords: tuple[ChordAt, ...]  # from the first bar line of the answer on

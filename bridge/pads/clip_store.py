@@ -55,7 +55,7 @@ def load_take(path: str | Path, sample_rate: int, on_notice: Callable[[str], Non
     if n > most:
         raise GenaudioError(f'{path} is longer than {MAX_SECONDS:.0f} s, too long for a pad.')
     if not n:
-        raise GenaudioError(f'{path} holds no sound: it is 0 seconds long.')
+        raise GenaudioError(f'{path} contains no sound: it is 0 seconds long.')
     audio = np.concatenate(blocks, axis=1).astype(np.float32, copy=False)
     n = min(round(0.0005 * sample_rate), audio.shape[1])  # short: an attack stays an attack
     audio[:, :n] *= np.linspace(0, 1, n + 1, dtype=np.float32)[:n]

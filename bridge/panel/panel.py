@@ -160,7 +160,7 @@ class Panel:
         self._end(0.0)
         if not self._limit.allows():
             self._over = True
-            self._notify('The panel keeps ending; it is left away, and the music goes on.')
+            self._notify('The panel keeps crashing; it stays off, and the music goes on.')
             return
         self._notify(f'The panel {why}; it starts again, and the music goes on.')
         self._setup.opens = False

@@ -73,7 +73,7 @@ class Chain:
         self.assemble()
 
     def assemble(self) -> None:
-        """Make the chain of `plugins`, those that are None left out, and measure it anew."""
+        """Make the chain of `plugins`, those that are None left out, and measure it again."""
         import pedalboard as package
 
         pedalboard: Any = package

@@ -282,7 +282,7 @@ class PluginHost:
                 self._hear()
                 if self._state is not None:
                     return self._state
-        raise GenaudioError('The plug-ins did not tell their state.')
+        raise GenaudioError('The plug-ins did not report their state.')
 
     def stop(self) -> None:
         """End the process; the stems play without effects. A second time does nothing."""

@@ -69,7 +69,7 @@ class JackInstrument(JackSoundClient):
             try:
                 state = instrument.state.read_bytes()
             except OSError as error:
-                on_notice(f'The state of the instrument is not restored: {instrument.state}: {error.strerror}.')
+                on_notice(f'The state of the instrument could not be restored: {instrument.state}: {error.strerror}.')
         self.plugin = load_link(
             EffectSpec(path=str(instrument.plugin), parameters=dict(instrument.parameters), state=state), on_notice
         )
@@ -225,7 +225,7 @@ class JackInstrument(JackSoundClient):
             with atomic_write(self.instrument.state) as temporary:
                 temporary.write_bytes(self.plugin.raw_state)
         except Exception as error:  # of the disk, or of the plug-in
-            raise GenaudioError(f'The state of the instrument is not kept: {one_line(error)}') from None
+            raise GenaudioError(f'The state of the instrument could not be saved: {one_line(error)}') from None
 
     def status(self) -> dict[str, Any]:
         """Figures for a person."""

@@ -41,7 +41,7 @@ def load_link(link: EffectSpec, on_notice: Callable[[str], None] = lambda text: 
         try:
             plugin = built_in[link.effect]()
         except Exception as error:
-            raise GenaudioError(f"The effect '{link.effect}' cannot be made: {one_line(error)}") from None
+            raise GenaudioError(f"The effect '{link.effect}' cannot be created: {one_line(error)}") from None
         known = None
     else:
         from pedalboard import _pedalboard as internals
@@ -55,7 +55,7 @@ def load_link(link: EffectSpec, on_notice: Callable[[str], None] = lambda text: 
         try:
             plugin = pedalboard.load_plugin(link.path)
         except Exception as error:  # whatever a plug-in of somebody throws
-            raise GenaudioError(f'The plug-in {link.path} does not load: {one_line(error)}') from None
+            raise GenaudioError(f'The plug-in {link.path} cannot be loaded: {one_line(error)}') from None
         if link.state:
             try:
                 plugin.raw_state = link.state

@@ -49,14 +49,14 @@ def checked(message: Any) -> dict[str, Any]:
         If it is not; one line that says what is right.
     """
     if not isinstance(message, Mapping) or not all(isinstance(key, str) for key in message):
-        raise GenaudioError(f'{shown(message)} is no message: it has a verb such as "command" and what belongs to it.')
+        raise GenaudioError(f'{shown(message)} is not a message: give a verb, such as "command", with its arguments.')
     verbs = [verb for verb in VERBS if verb in message]
     if len(verbs) != 1:
         hint = next((hint for key in message if (hint := did_you_mean(key, VERBS))), '')
         raise GenaudioError(f'{shown(message)} must have one verb of {", ".join(VERBS)}.{hint}')
     fields = VERBS[verbs[0]]
     if set(message) != set(fields):
-        raise GenaudioError(f'{shown(message)}: "{verbs[0]}" takes {" and ".join(fields)}, and no more.')
+        raise GenaudioError(f'{shown(message)}: "{verbs[0]}" takes {" and ".join(fields)}, and nothing else.')
     for name, what in fields.items():
         if not _is(what, message[name]):
             raise GenaudioError(f'{shown(message)}: {name} must be {what}.')

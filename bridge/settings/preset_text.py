@@ -32,7 +32,7 @@ def save_preset(preset: Preset, name: str) -> Path:
             f'A preset cannot be called {name[:60]!r}: use letters, digits, spaces, - and _, 60 of them at most.'
         )
     if name.casefold().startswith(PREFIX):
-        raise GenaudioError(f"'{name}' would be a preset of stems: let it begin with something else than {PREFIX}.")
+        raise GenaudioError(f"'{name}' would be a preset of stems: let it begin with something other than {PREFIX}.")
     taken = {other.casefold(): other for other in (*available(), *own_presets())}
     if (other := taken.get(name.casefold())) is not None:
         raise GenaudioError(f"There is a preset '{other}' already: choose another name.")

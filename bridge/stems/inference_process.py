@@ -21,6 +21,7 @@ from bridge.settings.mix import Mix
 from bridge.stems.mixer import Mixer
 from bridge.system.real_time import keep_what_is_loaded, real_time_or_preferred
 from bridge.system.shared_memory import Shared
+from genaudio_core.errors import one_line
 from genaudio_core.processes.child_process import begin, messages
 from genaudio_core.processes.child_watch import Heartbeat, send_now
 
@@ -229,7 +230,7 @@ def run_worker(spec: WorkerSpec, wake, wake_plugins, standby: bool, cells: Any, 
         return
     except Exception as error:
         with contextlib.suppress(OSError):
-            pipe.send(('failed', ' '.join(str(error).split()) or type(error).__name__))
+            pipe.send(('failed', one_line(error)))
         if not standby:
             gauges.counters[Gauges.STATE] = FAILED
         return
@@ -286,6 +287,6 @@ def _load_beside(worker: Worker, path: str, wake, heart: Heartbeat, pipe: Connec
             raise loaded[0]
         worker.engine.load(loaded[0])
     except Exception as error:  # a model file is anybody's: whatever is wrong with it, the music goes on
-        send_now(pipe, ('told', f'{" ".join(str(error).split())} The old model plays on.'))
+        send_now(pipe, ('told', f'{one_line(error)} The old model plays on.'))
     else:
         send_now(pipe, ('loaded', path))

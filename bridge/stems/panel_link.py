@@ -109,5 +109,5 @@ class StemsPanel:
 
 
 def _parameters(turned: Mapping[str, Any], known: frozenset[str] | None) -> dict[str, Any]:
-    """What can be turned of an effect: what was, and of built-in ones whatever a fader has a range for."""
+    """Parameters of an effect for the panel: those set so far, and of built-in effects all that have a range."""
     return {name: turned.get(name) for name in sorted({*turned, *(EFFECT_SPANS.keys() & (known or ()))})}

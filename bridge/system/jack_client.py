@@ -24,7 +24,7 @@ class NoServer(GenaudioError):
 
 
 class OtherRate(GenaudioError):
-    """The server came back at another sample rate: all that counts samples must be made anew."""
+    """The server came back at another sample rate: all that counts samples must be made again."""
 
     def __init__(self, sample_rate: int, block: int):
         super().__init__(f'The JACK server came back at {sample_rate} Hz.')
@@ -88,7 +88,7 @@ def open_client(name: str) -> Any:
     if not isinstance(found, Exception):
         return found
     if isinstance(found, jack.JackOpenError) and not found.status.server_failed:
-        raise GenaudioError(f"JACK does not take a client called '{name}' ({found.status}).")
+        raise GenaudioError(f"JACK refuses a client called '{name}' ({found.status}).")
     if isinstance(found, jack.JackOpenError):
         raise NoServer('No JACK server runs: start JACK (qjackctl, or jackd -d alsa) or PipeWire, then try again.')
     raise NoServer(f'JACK does not answer: {found}')
@@ -237,7 +237,7 @@ class JackClient:
         except Exception as error:
             self.lost = True
             leave(self.client, active=False)
-            raise GenaudioError(f'JACK does not let us play: {error}') from None
+            raise GenaudioError(f'JACK does not let genaudio play: {error}') from None
         self.restore(self.kept)
 
     def _shutdown(self, *why: object) -> None:

@@ -57,7 +57,7 @@ class HostLeader:
         return self.line.beat_at(time) if self.rolling else self.stands_at
 
     def check(self, time: float) -> list[Change]:
-        """What was told since the last call."""
+        """Return the changes that the host made since the last call."""
         changes, self._changes = self._changes, []
         return changes
 

@@ -167,7 +167,7 @@ class LeaderChoice:
             changes = self._told_of(self.transport.check(time))
         elif not (self.transport.rolling or self._rolled):
             leader = self.transport.leader
-            self._tell('keys', f'Keys come in, but {leader.name} does not roll. {leader.help}')
+            self._tell('keys', f'You are playing, but {leader.name} does not roll. {leader.help}')
         self.transport.use()
         return changes
 
@@ -211,7 +211,7 @@ class LeaderChoice:
         if tempo and abs(self.transport.tempo - tempo) > 0.03 * tempo:
             self._tell(
                 'tempo',
-                "Ardour's tempo was turned while it rolls: its MIDI clock does not tell where the bar is now. "
+                "Ardour's tempo was changed while it rolls: its MIDI clock does not say where the bar is now. "
                 "Stop and start it, or follow JACK transport (transport.leader = 'jack').",
             )
         self._steady = (since, self.transport.tempo)

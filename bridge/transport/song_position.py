@@ -48,7 +48,7 @@ class SongPosition:
         self._since += ticks
 
     def hear_name(self, times_24: bool | None) -> None:
-        """Take what the sender's name says; another kind of sender must be judged anew."""
+        """Take what the sender's name says; another kind of sender must be judged again."""
         if times_24 != self.hint:
             self.hint, self._proved = times_24, None
 

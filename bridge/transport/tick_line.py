@@ -55,7 +55,7 @@ class TickLine:
         return len(self._points) > 1
 
     def restart(self, number: int, time: float) -> None:
-        """Begin anew at tick `number`, at `time`; only the tempo is kept."""
+        """Begin again at tick `number`, at `time`; only the tempo is kept."""
         self._points.clear()
         self._suspects.clear()
         self._newest = (number - 1, time - self.period)
@@ -69,7 +69,7 @@ class TickLine:
         expected = round(self.line.beat_at(time) * TICKS)
         off = time - self.line.time_at(expected / TICKS)
         if abs(off) <= max(4 * self._spread, LIMIT):
-            off = 0.0  # the sender's ticks go on in step; else it began them anew
+            off = 0.0  # the sender's ticks go on in step; else it began them again
         self._points = deque(((n - expected + number, t + off) for n, t in self._points), maxlen=WINDOW)
         self._suspects.clear()
         self._newest = (number - 1, time - self.period)

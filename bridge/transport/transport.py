@@ -233,7 +233,7 @@ class Transport:
         self._shift = 0.0  # session beat minus the leader's beat
         self._reached = 0.0  # session beat when last rolling
         self._jumped = False  # the last start was at another place than the session's beats go on from
-        self.fresh = False  # nothing was heard or planned yet: until `use`, a start begins the session anew
+        self.fresh = False  # nothing was heard or planned yet: until `use`, a start begins the session again
 
     @property
     def rolling(self) -> bool:

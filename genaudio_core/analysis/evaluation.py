@@ -120,7 +120,7 @@ def excerpts(
         given[source] += 1
         found.append(excerpt)
     if not found:
-        raise GenaudioError(f'{data.path} holds no {split} piece longer than {beats:g} beats. Try another --split.')
+        raise GenaudioError(f'{data.path} contains no {split} piece longer than {beats:g} beats. Try another --split.')
     return found
 
 

@@ -47,7 +47,7 @@ def pieces_of_notes(path: Path) -> dict[str, list[Mixture]]:
             one = Mixture(rows[:, 0] / 24, rows[:, 1], rows[:, 2] / 24, rows[:, 3], ENSEMBLES[ensemble])
             found.setdefault(ensemble, []).append(one)
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise GenaudioError(f'{path} holds no notes of {", ".join(GROUPS)} to judge by ({error}).') from None
+        raise GenaudioError(f'{path} contains no notes of {", ".join(GROUPS)} to judge by ({error}).') from None
     return found
 
 

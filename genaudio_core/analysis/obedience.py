@@ -92,7 +92,7 @@ def obedience(
         _add(counts['true'], on_chord(table[(table['step'] >= begin) & (table['step'] < end)], chords, lines))
         progress('pieces told their chords', done, n)
     if not done:
-        raise GenaudioError(f'{data.path} holds no {split} piece of {given + asked} bars with chords.')
+        raise GenaudioError(f'{data.path} contains no {split} piece of {given + asked} bars with chords.')
     return {name: hits / max(notes, 1) for name, (hits, notes) in counts.items()} | {'pieces': done}
 
 

@@ -138,7 +138,7 @@ def song_folders(folder: Path) -> list[Path]:
     if not songs and folder.is_dir() and any(folder.glob('*.ogg')):
         songs = [folder]
     if not songs:
-        raise GenaudioError(f'{folder} holds no folders of stems (.ogg).')
+        raise GenaudioError(f'{folder} contains no folders of stems (.ogg).')
     return songs
 
 

@@ -102,7 +102,7 @@ class Lines:
         self.pitch[rows, plays, slot], self.onset[rows, plays, slot], self.end[rows, plays, slot] = pitch, onset, end
 
     def make_way(self, part: int, onset: float) -> None:
-        """What the part (of one hypothesis) has held the longest ends, so that it has a hand free for a new note.
+        """End the notes that a part (of one hypothesis) has held longest, until it has a hand free for a new one.
 
         Notes that begin at this very onset stay.
         """

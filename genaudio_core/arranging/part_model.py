@@ -47,7 +47,7 @@ class PartModel:
     def check_parts(self, names: Sequence[str]) -> None:
         """Raise GenaudioError unless the model can tell these parts."""
         if DRUMS in names:
-            raise GenaudioError('Drums are no part that a model of parts can tell: they are set aside.')
+            raise GenaudioError('A model of parts cannot tell drums: they are left out.')
         if self.is_published and len(names) != len(self.own_parts):
             raise GenaudioError(
                 f'{self.model.path} tells {len(self.own_parts)} parts ({", ".join(self.own_parts)}), and {len(names)} '

@@ -281,7 +281,7 @@ def infill(
     chart: Sequence[Sequence[Chord]] = (),
     progress: Progress = no_progress,
 ) -> Generated:
-    """Write the beats from `begin` to `end` anew; what is before and after stays.
+    """Write the beats from `begin` to `end` again; what is before and after stays.
 
     The model hears only the past. So several candidates are written, and the one after which the given future is
     likeliest (its first `LOOK_AHEAD` events) is taken. With `listen` each goes on with what the parts do on both sides:

@@ -97,8 +97,8 @@ def prompt_events(score: Score, encoding: Encoding, room: int) -> tuple[np.ndarr
     events = encode(score, encoding, start=origin, end=False)
     if not (events[:, 0] == NOTE).any():
         if all(track.is_drum for track in score.tracks if track.notes):
-            raise GenaudioError('The file holds only drums, and this model has none. Use a live model, or add notes.')
-        raise GenaudioError('The file holds no instrument that this model knows.')
+            raise GenaudioError('The file contains only drums, which this model lacks. Use a live model, or add notes.')
+        raise GenaudioError('The file contains no instrument that this model knows.')
     window = last_bars(events, encoding, room)
     return window.events, origin + window.origin / RESOLUTION
 

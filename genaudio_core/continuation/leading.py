@@ -69,14 +69,14 @@ class Leader:
         self._turns = [round(one.beat * RESOLUTION) for one in harmony.chords]
         self._own: dict[Who, dict[int, dict[int, list[Hit]]]] = defaultdict(dict)  # part -> bar -> place -> notes
 
-    def played(self, bar: BarAt, who: Who, pitch: int, length: int, *, step: int) -> None:
-        """Take note of what a part plays in a bar."""
+    def played(self, bar: BarAt, who: Who, pitch: int, n_steps: int, *, step: int) -> None:
+        """Take note of what a part plays in a bar, from `step` on for `n_steps`."""
         chord = self.harmony.chord_at(step / RESOLUTION)
-        hit = Hit(pitch, length, -1 if chord is None else (pitch - chord.root) % 12)
+        hit = Hit(pitch, n_steps, -1 if chord is None else (pitch - chord.root) % 12)
         self._own[who].setdefault(bar.number, {}).setdefault(step - bar.begin, []).append(hit)
 
-    def direction(self, bar: BarAt, since: int, others: frozenset[int] = frozenset()) -> Direction:
-        """Cues and rules of a bar from step `since` on."""
+    def direction(self, bar: BarAt, since_step: int, others: frozenset[int] = frozenset()) -> Direction:
+        """Cues and rules of a bar from `since_step` on."""
         cues: list[Cue] = []
         rules: dict[Who, PartRules] = {}
         for role in self.roles:
@@ -89,7 +89,7 @@ class Leader:
                 both.voices = min(both.voices + mine.voices, N_PITCHES)
             else:
                 rules[role.who] = mine
-            cues += [cue for cue in self._cues(role, bar, source, mine, since) if cue.latest >= since]
+            cues += [cue for cue in self._cues(role, bar, source, mine, since_step) if cue.latest >= since_step]
         return Direction(tuple(cues), rules, others)
 
     def told(self, bar: BarAt) -> np.ndarray:
@@ -249,7 +249,7 @@ class Leader:
             return None
         return before
 
-    def _cues(self, role: Role, bar: BarAt, source: Struck | None, rules: PartRules, since: int) -> list[Cue]:
+    def _cues(self, role: Role, bar: BarAt, source: Struck | None, rules: PartRules, since_step: int) -> list[Cue]:
         if role.kind == DRUMS:
             return self._drum_cues(role, bar, source)
         wanted: dict[int, list[Hit]] = {}  # place -> what was played there, or as many notes without a length
@@ -268,7 +268,7 @@ class Leader:
                     ],
                 }:
                     wanted[at - bar.begin] = alone
-            late = max(since - bar.begin, 0)
+            late = max(since_step - bar.begin, 0)
             wanted = {at: hits for at, hits in wanted.items() if at >= late} or {late: alone}
         if role.near:  # each note has its own neighbourhood
             wanted_alone = [(at, [hit]) for at, hits in sorted(wanted.items()) for hit in sorted(hits)]
@@ -341,12 +341,12 @@ class Leader:
 class Roll(Leader):
     """Who calls the names, and no more: each part plays in each bar, by the model's own lights."""
 
-    def direction(self, bar: BarAt, since: int, others: frozenset[int] = frozenset()) -> Direction:
+    def direction(self, bar: BarAt, since_step: int, others: frozenset[int] = frozenset()) -> Direction:
         cues, rules = [], {}
         for role in self.roles:
             places = [at for at in grooves.pulses(bar.meter) if at < bar.length] or [0]
-            latest = max(bar.begin + places[int(self.rng.integers(len(places)))], since)
-            cues.append(Cue(role.who[0], latest, since, role.who[1]))
+            latest = max(bar.begin + places[int(self.rng.integers(len(places)))], since_step)
+            cues.append(Cue(role.who[0], latest, since_step, role.who[1]))
             mine = rules[role.who] = PartRules.free(role.instrument, bar.begin, bar.length + 1)
             mine.may_sound[-1] = mine.voices > FEW
         return Direction(tuple(cues), rules, others)

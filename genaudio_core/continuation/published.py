@@ -5,7 +5,7 @@
 * Types and beats never go back. Positions inside a beat may, and so may instruments in the header, or come twice.
 * Nothing else is forbidden: no longest rest, no range of an instrument, and notes of instruments that the header lacks.
 * It ends with end-of-song, or after a number of events. A past longer than the context is cut from its front, header
-  included, and read anew for every event, as the published code does (which is slow).
+  included, and read again for every event, as the published code does (which is slow).
 
 Ours (`genaudio_core.continuation.sampling`) keeps the music playable and in time; it is what plays unless this is asked
 for.
@@ -153,7 +153,7 @@ def continue_as_published(
     prompt = encode(score, MMT, end=False)
     rows = prompt[prompt[:, 0] == NOTE]
     if not len(rows):
-        raise GenaudioError('The file holds no note that the published layout has: it has neither drums nor effects.')
+        raise GenaudioError('The file contains no note of the published layout, which has neither drums nor effects.')
     known = encodable(MMT, score.instruments)
     dropped = tuple(name for name in score.instruments if name not in known)
     origin = first_beat(note_table(score, as_published=True)) / RESOLUTION

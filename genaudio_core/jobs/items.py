@@ -1,4 +1,4 @@
-"""What a job consists of: items, and the step that does one of them."""
+"""The parts of a job: its items, and the step that does one of them."""
 
 import hashlib
 import os
@@ -28,12 +28,12 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What it is called: its first output."""
+        """Name of the item in the job's own files: its first output."""
         return self.outputs[0]
 
     @property
     def label(self) -> str:
-        """What a person calls it: its first input, where there is one."""
+        """Name of the item in messages: its first input, if it has one."""
         return self.inputs[0] if self.inputs else self.name
 
 
@@ -48,7 +48,7 @@ class Task(NamedTuple):
 
 
 class Step(Protocol):
-    """What is done with each item. It travels to other processes by pickle; what it opens stays there."""
+    """The work on one item. A step travels to other processes by pickle; the tools that it opens stay there."""
 
     def open(self) -> Any:
         """Return the tools (a loaded model, say), once in each process. A fault here is one of the whole job."""

@@ -13,10 +13,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from genaudio_core.errors import GenaudioError
-from genaudio_core.files import make_folder
+from genaudio_core.files import lock_of, make_folder
 from genaudio_core.jobs.items import Item, Step, in_shard
 from genaudio_core.jobs.journal import Journal, failed_last, journals_of
-from genaudio_core.jobs.places import in_portions, is_address, list_files, lock_of, read_each
+from genaudio_core.jobs.places import in_portions, is_address, list_files, read_each
 from genaudio_core.jobs.pool import each
 from genaudio_core.jobs.records import FOLDER, is_done, plain, read_record, side_car
 from genaudio_core.jobs.work import Card, NotReady, Outcome, close_tools, do_item
@@ -41,7 +41,7 @@ class Options:
 
 @dataclass
 class Report:
-    """What became of a job."""
+    """The result of a job: numbers of items, and labels of those that failed or are still to do."""
 
     done: int = 0
     already: int = 0

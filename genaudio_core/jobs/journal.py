@@ -1,4 +1,4 @@
-"""What ran where: a file of JSON lines for each run, in ``OUT/.genaudio/journal/``.
+"""A record of which item ran where: a file of JSON lines for each run, in ``OUT/.genaudio/journal/``.
 
 A run that was killed leaves a last line that may be cut off; whoever reads passes over what is no line.
 """

@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,7 +28,7 @@ _STAMPS = ('ETag', 'etag', 'md5Hash', 'generation', 'mtime', 'LastModified', 'la
 
 
 class State(NamedTuple):
-    """What tells cheaply that a file has changed."""
+    """Size and stamp of a file: a cheap way to see that it has changed."""
 
     bytes: int
     stamp: str  # of the system it lies on: time of its last change, or a hash of its content
@@ -230,20 +230,3 @@ def in_portions(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
             portion = []
     if portion:
         yield portion
-
-
-@contextmanager
-def lock_of(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file in the block; whether it was free. On Windows nobody holds any, and none is free."""
-    try:
-        import fcntl
-    except ImportError:
-        yield False
-        return
-    with open(path, 'a') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True

@@ -46,7 +46,7 @@ def side_car(root: str, name: str) -> str:
 
 
 def plain(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What is asked as JSON gives it back: tuples are lists, and keys are text."""
+    """Return `asked` as it comes back from JSON: tuples are lists, and keys are text."""
     return json.loads(json.dumps(asked))
 
 
@@ -74,7 +74,7 @@ def record(
 
 
 def read_record(data: bytes | None) -> dict[str, Any] | None:
-    """What a side-car says; None for one that is missing, cut off or something else."""
+    """Return the content of a side-car; None if it is missing, cut off or something else."""
     try:
         found = json.loads(data or b'')
     except (ValueError, RecursionError):

@@ -24,7 +24,7 @@ PACKAGES = ('genaudio_core', 'bridge', 'export')  # whose notices travel back to
 
 @dataclass(frozen=True)
 class Card:
-    """What a process needs to know of a job."""
+    """All that a worker process needs to know about a job."""
 
     run: str  # what this run is called; the tools of a process are its
     root: str
@@ -35,7 +35,7 @@ class Card:
 
 
 class Outcome(NamedTuple):
-    """What became of an item."""
+    """The result of one item."""
 
     told: dict[str, Any] | None
     lines: list[str]  # notices

@@ -248,7 +248,7 @@ def _checked(samples: np.ndarray, sample_rate: int | None) -> tuple[np.ndarray, 
     if not np.issubdtype(audio.dtype, np.floating):
         raise GenaudioError(f'Samples must be floats with full scale 1, not {audio.dtype}.')
     if not (np.abs(audio) <= LOUDEST).all():  # NaN is not
-        raise GenaudioError('Samples must be finite numbers; there are NaN, infinite or huge ones among them.')
+        raise GenaudioError('Samples must be finite numbers; some are NaN, infinite or huge.')
     return np.ascontiguousarray(audio, np.float32), int(sample_rate), 'The sound'
 
 

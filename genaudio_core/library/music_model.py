@@ -137,7 +137,7 @@ class MusicModel:
         chords: str | None = None, free: bool = False, progress: Callable[[float], None] | None = None,
         **asked: Unpack[Asked],
     ) -> Score:  # fmt: skip
-        """Return the score with some bars written anew; what is before and after them stays.
+        """Return the score with some bars written again; what is before and after them stays.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What the described layout tells of music: chords by the half bar, and what each part does.
+"""Descriptions of music in the described layout: chords by the half bar, and the role of each part.
 
 A chord is that of its bar. What is told of a part holds until the part is told again; a field of 0 is then unknown.
 
@@ -235,7 +235,7 @@ def _news(figures: np.ndarray) -> np.ndarray:
 
 
 def told_in(events: np.ndarray) -> Told:
-    """What is told in events (n, fields) of the described layout, their times taken off."""
+    """Return the descriptions among events (n, fields) of the described layout, without their times."""
     use = (events[:, 0] == CHORD) | (events[:, 0] == PART)
     steps, rows = timeline(events, DESCRIBED)[0][use], events[use].copy()
     rows[:, 1:3] = 0
@@ -265,7 +265,7 @@ def chart_changes(
 
 
 def tell_chords(changes: np.ndarray, meters: Sequence[tuple[int, int]], begin: int, end: int) -> Told:
-    """What to tell of chords in the bars from `begin` to `end`; `changes` (n, 2) as of `chart_changes`."""
+    """Return the chord descriptions of the bars from step `begin` to `end`; `changes` (n, 2) as of `chart_changes`."""
     start, length, code = bars(meters, min((at for at, _ in meters), default=0), end)
     use = start + length > begin
     steps, rows, ranks = [], [], []

@@ -129,7 +129,7 @@ def _box(note: Note, row: float) -> list[tuple[float, float]]:
 
 
 def _drawn(text: str) -> str:
-    """A text as it can be drawn: no bytes that are no letters, no control characters, no endless one."""
+    """A text as it can be drawn: no bytes that are not letters, no control characters, no endless one."""
     text = ''.join(letter if letter.isprintable() else '\N{REPLACEMENT CHARACTER}' for letter in text[:100])
     return f' {text}' if text.startswith('_') else text  # matplotlib takes a leading underscore for "leave it out"
 

@@ -87,7 +87,7 @@ class QueryEncoder:
         """
         if self._image is None:
             raise GenaudioError(
-                'The bundled encoders see no pictures: those need a model trained on CLIP, and its `encoder`.'
+                'The bundled encoders do not see pictures: those need a model trained on CLIP, and its `encoder`.'
             )
         return self._image.image(path)
 
@@ -116,7 +116,7 @@ class QueryEncoder:
         wanted += [(1.0, self.audio(path)) for path in examples]
         wanted += [(1.0, self.image(path)) for path in images]
         if not wanted and not minus:
-            raise GenaudioError(f'The query \'{text}\' has no word in it. Say what to listen for, such as "violin".')
+            raise GenaudioError(f'The query \'{text}\' contains no word. Say what to listen for, such as "violin".')
         left_out = [(weight, self.text(words)) for weight, words in minus]
         left_out += [(1.0, self.text(words)) for words in negative]
         label = name or text.strip() or Path(str((*examples, *images)[0])).stem

@@ -122,7 +122,7 @@ def parse(data: bytes, name: str = 'The MIDI data') -> File:
     if len(file.tracks) < promised:
         if not file.tracks:
             s = '' if promised == 1 else 's'
-            raise GenaudioError(f'{name} is truncated: its header promises {promised} track{s}, and none is there.')
+            raise GenaudioError(f'{name} is truncated: its header promises {promised} track{s}, but none is there.')
         missing = promised - len(file.tracks)
         file.faults.append(f'it is truncated: {missing} of {promised} tracks {"is" if missing == 1 else "are"} missing')
     if kind == 0 and len(file.tracks) > 1:

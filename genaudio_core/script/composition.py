@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.script.makers import Makers, seed_of
 from genaudio_core.script.mixing import SAMPLE_RATE, Mixdown, MixSettings, mix
 from genaudio_core.script.table import AUTO_SECONDS, MAX_TOTAL, SPEECH, Faults, Row, Script
@@ -80,7 +80,7 @@ def compose(
             made = makers.of(row).make(row, n_samples, seeds[row.number])
         except Exception as error:  # of a library too: whoever reads it wants to know which row
             kind = '' if isinstance(error, GenaudioError) else f'{type(error).__name__}: '
-            raise GenaudioError(f'row {row.number}: {kind}{" ".join(str(error).split())}') from error
+            raise GenaudioError(f'row {row.number}: {kind}{one_line(error)}') from error
         if not np.isfinite(made.audio).all():
             raise GenaudioError(f"row {row.number}: '{row.name}' came out with NaN or infinite samples.")
         told[row.number] = made.told

@@ -157,7 +157,7 @@ def mix(parts: Sequence[Part], sounds: Sequence[np.ndarray], settings: MixSettin
     stems = []
     for part, sound in zip(parts, sounds, strict=True):
         if not np.isfinite(sound).all():
-            raise GenaudioError(f"row {part.row.number}: '{part.row.name}' holds NaN or infinite samples.")
+            raise GenaudioError(f"row {part.row.number}: '{part.row.name}' contains NaN or infinite samples.")
         raw = fitted(to_channels(sound, settings.channels), part.n_samples)
         audio, gain_db, limited = to_volume(raw, part.row.volume)
         audio = np.array(audio)  # what is faded here must not be the caller's

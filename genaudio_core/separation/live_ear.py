@@ -1,4 +1,4 @@
-"""What the live network hears beside the offline one: it was trained on more bands, and errs elsewhere.
+"""The live network as a second ear of the offline one: it was trained on more bands, and errs elsewhere.
 
 A mean of both is better than either on real songs (docs/models.md). It takes as long again, so on two threads it runs
 beside the windows of the other.

@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-_UNTIL_THE_END = 0x70000000  # bytes; so much in front of less than half of it is no length, but "to the end"
+_UNTIL_THE_END = 0x70000000  # bytes; so much in front of less than half of it is not a length, but "to the end"
 _XING_FRAMES, _XING_BYTES = 1, 2
 _RESYNC = 600  # bytes between two frames of MPEG over which a decoder would give up
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.sound.audio_containers import MIDI, Link, Shown, foreign_kind, links_of
 
 READABLE = (
@@ -109,7 +109,7 @@ class AudioReader:
         if not sum(lengths):
             self.close()
             why = 'it is cut short.' if any(link.cut_short for link in self._links) else 'it is 0 seconds long.'
-            raise GenaudioError(f'{path} holds no sound: {why}')
+            raise GenaudioError(f'{path} contains no sound: {why}')
         self.n_samples = self._resampled(sum(lengths))
 
     def _resampled(self, n: int) -> int:
@@ -239,7 +239,7 @@ class AudioReader:
         if n_waiting:
             yield self._checked(np.concatenate(waiting, axis=1), position)
         elif not position:
-            raise GenaudioError(f'{self.path} holds no sound that can be decoded: it is damaged.')
+            raise GenaudioError(f'{self.path} contains no sound that can be decoded: it is damaged.')
 
     def _at_rate(self) -> Iterator[np.ndarray]:
         """Yield float32 (channels, n) at `sample_rate`."""
@@ -363,7 +363,7 @@ class AudioWriter:
                 self._open.close()
 
     def _fault(self, error: Exception) -> GenaudioError:
-        return GenaudioError(f'Cannot write {self._name}: {" ".join(str(error).split())}')
+        return GenaudioError(f'Cannot write {self._name}: {one_line(error)}')
 
     def __enter__(self):
         return self

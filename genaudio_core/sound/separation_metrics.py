@@ -30,7 +30,7 @@ def _finite(audio: np.ndarray) -> np.ndarray:
     """`audio` as float64. NaN means silence in what is returned here, and must not hide a damaged model."""
     audio = np.asarray(audio, np.float64)
     if not np.isfinite(audio).all():
-        raise GenaudioError('What is to be measured holds samples that are not numbers (NaN or infinite).')
+        raise GenaudioError('The sound to be measured contains NaN or infinite samples.')
     return audio
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import check_readable
 from genaudio_core.score.notes import Score
 
@@ -352,7 +352,7 @@ class PluginRenderer(Renderer):
             try:
                 plugin = pedalboard.load_plugin(str(self.path))
             except (ImportError, ValueError, OSError, RuntimeError) as error:
-                raise GenaudioError(f'The plug-in {self.path} does not load: {" ".join(str(error).split())}') from None
+                raise GenaudioError(f'The plug-in {self.path} cannot be loaded: {one_line(error)}') from None
             if not getattr(plugin, 'is_instrument', False):
                 raise GenaudioError(f'The plug-in {self.path} is not an instrument.')
             self._plugin = plugin

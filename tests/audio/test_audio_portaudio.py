@@ -121,7 +121,7 @@ def test_a_device_that_goes_and_comes_back():
 def test_a_device_that_does_not_open_is_told():
     sd = FakeSound(('Box', 2, 2))
     sd.broken = True
-    with pytest.raises(GenaudioError, match="'Box' does not open at 48000 Hz with 2 in and 2 out: Invalid"):
+    with pytest.raises(GenaudioError, match="'Box' cannot be opened at 48000 Hz with 2 in and 2 out: Invalid"):
         PortAudio(FakeCore(), find_device(None, sd), [0, 1], 6, sd)
 
 

@@ -252,7 +252,7 @@ def _score(kind) -> Score | bytes:
 
 @pytest.mark.parametrize(
     ('kind', 'said'),
-    [('no notes', 'holds no note'), ('too fast', 'a tempo of 700 BPM at beat 8'), ('odd meter', 'is in 5/32'),
+    [('no notes', 'contains no notes'), ('too fast', 'a tempo of 700 BPM at beat 8'), ('odd meter', 'is in 5/32'),
      ('too long', 'lasts 5.56 hours'), ('no file', 'not a MIDI file')],
 )  # fmt: skip
 def test_a_part_that_cannot_be_played_costs_one_line(capsys, tmp_path, kind, said):

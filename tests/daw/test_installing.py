@@ -82,7 +82,7 @@ def test_the_engine_ends_when_it_is_idle_and_there_is_only_one(engine):
     until = time.monotonic() + 20
     while not meeting_place.discovery() and time.monotonic() < until:
         time.sleep(0.01)
-    with pytest.raises(GenaudioError, match='runs already'):
+    with pytest.raises(GenaudioError, match='is already running'):
         server.Server(lambda line: None)
     thread.join(30)
     assert found == {'plugins': 0}

@@ -57,6 +57,55 @@ def test_what_counts_as_a_shape(doc, told):
     assert bool(SHAPE.search(doc)) == told
 
 
+# --- a number that is a stretch of time says in its name what it counts
+
+STRETCH = re.compile(
+    r'(^|_)(after|ahead|delay|duration|fade|gap|hold|interval|lag|late|latency|length|margin|pause|period|since|until|'
+    r'wait|window)$'
+)
+EXCEPTIONS = {  # a length of the field: (channels, n_samples), events of a context
+    'spectrogram.windows(length)', 'Continuer.rewind(length)', 'Buffers.copy_from(length)',
+    *(f'{name}(hop_length)' for name in ('spectrogram.n_frames', 'spectrogram.stft', 'spectrogram.istft')),
+    'StreamingSTFT.__init__(hop_length)', 'StreamingISTFT.__init__(hop_length)',
+}  # fmt: skip
+
+
+def stretches_without_unit(path: Path, text: str) -> list[str]:
+    """Arguments of public functions that are numbers and a stretch of time: `margin`, where `margin_samples` is meant.
+
+    Others have their unit by the words of the house: `time` and `seconds`, `beat`, `step`, `tick`, `hop` (samples).
+    """
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        body = node.body if isinstance(node, (ast.Module, ast.ClassDef)) else []
+        owner = node.name if isinstance(node, ast.ClassDef) else path.stem
+        for each in body if not owner.startswith('_') else []:
+            if not isinstance(each, ast.FunctionDef) or (each.name.startswith('_') and each.name != '__init__'):
+                continue
+            for argument in [*each.args.posonlyargs, *each.args.args, *each.args.kwonlyargs]:
+                kind = ast.unparse(argument.annotation) if argument.annotation else ''
+                if STRETCH.search(argument.arg) and re.match(r'(int|float)\b', kind):
+                    found.append(f'{owner}.{each.name}({argument.arg})')
+    return found
+
+
+@pytest.mark.parametrize('path', modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_stretch_of_time_names_its_unit(path):
+    assert set(stretches_without_unit(path, path.read_text())) <= EXCEPTIONS
+
+
+def test_what_counts_as_a_stretch_without_unit():
+    code = """
+def wait(margin: float, margin_ms: float, hop: int, after: int | None = None): ...
+class Line:
+    def __init__(self, fade: int): ...
+    def _inner(self, delay: float): ...
+    def show(self, length: str): ...
+"""
+    told = ['line.wait(margin)', 'line.wait(after)', 'Line.__init__(fade)']
+    assert stretches_without_unit(Path('line.py'), code) == told
+
+
 # --- every public name says what it is
 
 

@@ -87,7 +87,7 @@ def test_what_is_wrong_is_one_line_with_place_range_unit_and_what_was_written(pa
         ({'pads': [3]}, 'pads must be a table, not [3]: write [pads] above its settings.'),
         ({'pads': {'x': 'a'}}, "pads: 'x' is not a MIDI note (0 to 127)."),
         ({'pads': {'128': 'a'}}, 'pads: 128 is not a MIDI note (0 to 127).'),
-        ({'pads': {'36': 'a', '036': 'b'}}, 'pads: 36 stands there twice.'),
+        ({'pads': {'36': 'a', '036': 'b'}}, 'pads: 36 is there twice.'),
         ({}, 'rows: write [[rows]] above the settings of each one, 1 to 3 times.'),
         ({'rows': [{'file': 'a'}] * 4}, 'rows: write [[rows]] above the settings of each one, 1 to 3 times.'),
         ({'rows': [{'file': 'a'}, {'file': ['b']}]}, "rows.2.file must be text, not ['b']."),

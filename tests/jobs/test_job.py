@@ -200,7 +200,7 @@ def test_whoever_ends_it_in_the_middle_leaves_nothing_half_and_the_same_again_do
 
 
 def test_what_a_killed_run_has_left_is_taken_away_and_what_a_living_one_has_is_not(tmp_path):
-    from genaudio_core.jobs.places import lock_of
+    from genaudio_core.files import lock_of
 
     runs = tmp_path / '.genaudio' / 'runs'
     for name in ('dead', 'alive'):

@@ -121,7 +121,7 @@ def test_an_output_that_is_there_and_takes_nothing_is_opened_anew(monkeypatch, n
     for turn in range(1, 5):
         clock.advance_to(1.1 * turn)
         ports.look()
-    assert len([line for line in said if 'takes nothing' in line]) == 1, said
+    assert len([line for line in said if 'accepts nothing' in line]) == 1, said
     if name == 'synth':
         assert ports.outputs_back() == [0]
     else:

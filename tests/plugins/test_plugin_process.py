@@ -98,7 +98,7 @@ def test_what_cannot_be_loaded_is_one_line(link, message):
 def test_a_file_that_is_no_plugin_is_told(tmp_path):
     bad = tmp_path / 'bad.vst3'
     bad.write_bytes(b'nothing')
-    with pytest.raises(GenaudioError, match='does not load'):
+    with pytest.raises(GenaudioError, match='cannot be loaded'):
         load_link(EffectSpec(path=str(bad)))
 
 
@@ -181,7 +181,7 @@ def test_a_plugin_that_is_missing_or_an_instrument_is_left_out_and_told(host, tm
     try:
         told = [plugins.poll(), plugins.poll(), plugins.poll()]
         assert told[0] == 'The plug-in /no/such.vst3 does not exist. It is left out.'
-        assert 'broken.vst3 does not load' in told[1] and 'is an instrument' in told[2]
+        assert 'broken.vst3 cannot be loaded' in told[1] and 'is an instrument' in told[2]
         out, start, latency = play(host, x), RATE, host.latency
         sum_ = -out[:2] + out[2:4] + out[4:6]  # the rest of the first chain plays
         assert_allclose(sum_[:, start:], x[:, start - latency : out.shape[1] - latency], atol=1e-4)

@@ -84,8 +84,8 @@ def test_words_and_pictures_reach_the_separator(ask, tmp_path):
 
 @pytest.mark.parametrize(('source', 'arguments', 'said'), [
     (CLIP, ['-q', 'violin'], 'trained on CLIP: give its weights'),
-    (CLIP, ['--encoder', 'w', '--example', 'clip.wav'], 'CLIP, which knows no sounds'),
-    (CLAP, ['--encoder', 'w', '--image', 'picture.png'], 'CLAP, which has no pictures'),
+    (CLIP, ['--encoder', 'w', '--example', 'clip.wav'], 'CLIP, which does not hear sounds'),
+    (CLAP, ['--encoder', 'w', '--image', 'picture.png'], 'CLAP, which does not see pictures'),
     (CLIP, ['--encoder', 'w', '--image', 'nothing.png'], 'There is no picture'),
     (CLIP, ['--encoder', 'w', '-q', '  '], 'does not say what to listen for'),
     (QuerySource(), ['--image', 'picture.png'], 'has never seen a picture'),

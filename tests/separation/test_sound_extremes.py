@@ -97,7 +97,7 @@ def test_of_blocks_that_are_filled_up_nothing_is_lost(coding, channels, n, capsy
 
 
 REFUSED = {
-    'no sample': (noise(0), {}, 'holds no sound'), '999 Hz': (noise(3000), {'rate': 999}, '(4000 to 384000)'),
+    'no sample': (noise(0), {}, 'contains no sound'), '999 Hz': (noise(3000), {'rate': 999}, '(4000 to 384000)'),
     '768 kHz': (noise(3000), {'rate': 768000}, '(4000 to 384000)'), '9 channels': (noise(500, 9), {}, 'at most 8'),
     '255 channels': (noise(9, 255), {}, 'at most 8'), 'no number': (one(np.nan), {}, 'no numbers'),
     'endless': (one(-np.inf), {}, 'no numbers'), 'too large for float32': (one(1e300), {'coding': 'DOUBLE'}, 'no num'),

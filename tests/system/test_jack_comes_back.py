@@ -142,7 +142,7 @@ def test_a_server_with_another_rate_is_told_and_its_client_closed(world):
 def test_a_client_that_cannot_be_set_up_is_closed_at_once(world):
     Fake.fails.add('activate')
     band = Band('band')
-    with pytest.raises(GenaudioError, match='does not let us play'):
+    with pytest.raises(GenaudioError, match='does not let genaudio play'):
         band.start()
     assert band.lost and Fake.made[-1].closed
 

@@ -208,7 +208,7 @@ class TestLines:
     def test_keys_while_no_midi_clock_comes(self):
         stage = Stage(one_bar(transport__leader='midi'))
         stage.play([*phrase(1), *phrase(4)], 8)
-        assert [line for line in stage.said if line.startswith('Keys come in, but MIDI clock does not roll')]
+        assert [line for line in stage.said if line.startswith('You are playing, but MIDI clock does not roll')]
         assert len(stage.said) == 1
 
     def test_keys_while_jack_transport_stands(self):

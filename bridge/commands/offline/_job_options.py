@@ -26,7 +26,7 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
 
 
 def job_options(args: argparse.Namespace) -> Options:
-    """What the command line says of how a job is done."""
+    """Return the options of a job from those of the command line."""
     return Options(args.workers, args.shard, args.retry_failed, args.dry_run, args.force, args.debug)
 
 

@@ -45,7 +45,7 @@ class EachFile:
         self.command, self.args = command, args
 
     def open(self) -> Any:
-        """What the command loads."""
+        """Load the models of the command, by its `load`."""
         return importlib.import_module(self.command).load(self.args)
 
     def close(self, tools: Any) -> None:
@@ -125,7 +125,7 @@ def run_items(command: str, args: argparse.Namespace, items: Sequence[Item], *, 
 
 
 def told_of(report: Report, n_items: int) -> dict[str, Any]:
-    """What a command returns of a job.
+    """Return the summary of a job that a command prints.
 
     Raises
     ------

@@ -122,7 +122,7 @@ def files(command: str, args: argparse.Namespace, *, doing: str) -> dict:
 
 
 def read_by(args: argparse.Namespace) -> dict[str, Path | None]:
-    """What is read for all files."""
+    """Return the files that every item depends on, by the argument that names them."""
     return {'model': find_model(args.model)}
 
 

@@ -161,7 +161,7 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def read_by(args: argparse.Namespace) -> dict[str, Path | None]:
-    """What is read for all scripts."""
+    """Return the files that every script depends on, by the argument that names them."""
     from genaudio_core.sound.soundfont import any_font
 
     font = args.soundfont

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _items(args: argparse.Namespace, found: Sequence[Found], names: Sequence[str], kind: str) -> list[Item]:
-    """What to write for each input: its stems, and what is left at the end.
+    """One item per input: the files of its stems, with the residual last.
 
     Raises
     ------
@@ -111,9 +111,9 @@ def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
     source = separator.asked
     family = source.encoder.upper()
     if args.image and 'image' not in source.inputs:
-        raise GenaudioError(f'This model was trained on {family}, which has no pictures: use words or --example.')
+        raise GenaudioError(f'This model was trained on {family}, which does not see pictures: use words or --example.')
     if args.example and 'audio' not in source.inputs:
-        raise GenaudioError(f'This model was trained on {family}, which knows no sounds: use words or --image.')
+        raise GenaudioError(f'This model was trained on {family}, which does not hear sounds: use words or --image.')
     if args.encoder is None:
         raise GenaudioError(
             f'This model was trained on {family}: give its weights by --encoder, a file of open_clip or a folder of '
@@ -136,7 +136,7 @@ def _foreign_queries(args: argparse.Namespace, separator: Any) -> list:
             f'trained on gives {separator.query_dim}.'
         )
     if not source.describes(probe):
-        notice(f'{args.encoder} places words elsewhere than the {family} this model was trained on; other weights?')
+        notice(f'{args.encoder} does not place words where the {family} of this model does; are these other weights?')
     return found
 
 
@@ -173,7 +173,7 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def _placed(told: Mapping[str, Any], out: str) -> dict[str, Any]:
-    """What is told of a file, with its stems where they lie."""
+    """The summary of one file, with the paths of its stems inside folder `out`."""
     residual = told['residual'] and join(out, told['residual'])
     return {**told, 'stems': [join(out, name) for name in told['stems']], 'residual': residual}
 
@@ -208,7 +208,7 @@ class Separating:
         return vars(self) | {'separator': None}
 
     def asked(self, separator: Any) -> dict[str, Any]:
-        """What decides the stems, for side-cars."""
+        """Return everything that decides the stems, for the side-car: models, sharpness, queries."""
         networks = [network for network in (separator, separator.live) if network is not None]
         return {
             'command': 'separate', 'models': [network.card.sha256 for network in networks],

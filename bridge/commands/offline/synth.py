@@ -72,7 +72,7 @@ def _query(args: argparse.Namespace, query_dim: int):
     check_pictures(args, bundled, 'genaudio synth "violin"')
     if bundled:
         if args.encoder is not None:
-            raise GenaudioError('This model is asked through the bundled encoders; it has no use for an --encoder.')
+            raise GenaudioError('This model uses the bundled encoders; leave --encoder out.')
         return QueryEncoder().query(args.words, examples=args.example, negative=args.negative)
     if args.encoder is None:
         raise GenaudioError('This model was trained on CLIP: give its weights by --encoder FILE (and --encoder-model).')
@@ -112,7 +112,7 @@ def _of_list(args: argparse.Namespace) -> dict:
     from genaudio_core.sound.audio_files import WRITABLE
 
     if args.words.strip():
-        raise GenaudioError('Either words or a --list of them.')
+        raise GenaudioError('Give either words or a --list of them, not both.')
     suffix = '.' + args.format.lower().lstrip('.')
     if suffix not in WRITABLE:
         raise GenaudioError(f"Cannot write '{args.format}'; use one of {', '.join(WRITABLE)}.")
@@ -139,7 +139,7 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def read_by(args: argparse.Namespace) -> dict[str, Path | None]:
-    """What is read for all sounds of a list."""
+    """Return the files that every sound depends on, by the argument that names them."""
     models = presets_dir() / 'models'
     return {
         'model': args.model or models / 'synth-denoiser.onnx', 'vocoder': args.vocoder or models / 'synth-vocoder.onnx',

@@ -50,7 +50,7 @@ class FolderEncoder:
         try:
             family = json.loads((folder / 'config.json').read_text(encoding='utf-8')).get('model_type')
         except (OSError, ValueError, AttributeError):
-            raise GenaudioError(f'{folder} holds no config.json of transformers.') from None
+            raise GenaudioError(f'{folder} contains no config.json of transformers.') from None
         if family not in INPUTS:
             raise GenaudioError(f"{folder} holds a model of type '{family}'; clip or clap is needed.")
         try:
@@ -109,7 +109,7 @@ class FolderEncoder:
         from genaudio_core.sound.audio_files import read_audio, to_mono
 
         if not self.settings:
-            raise GenaudioError(f'{self.folder} holds no preprocessor_config.json: audio cannot be prepared.')
+            raise GenaudioError(f'{self.folder} contains no preprocessor_config.json: audio cannot be prepared.')
         extractor = ClapFeatureExtractor(**{k: v for k, v in self.settings.items() if not k.endswith('_type')})
         rate = int(extractor.sampling_rate)
         mono = to_mono(read_audio(path, rate))

@@ -138,14 +138,14 @@ def held_out_works(path: Path | None) -> list[np.ndarray]:
     try:
         return [rows[:, 1] for rows in read_arrays(path, 'table of notes').values()]
     except IndexError as error:
-        raise GenaudioError(f'{path} is no .npz of arrays of notes (time, pitch, ...): {error}') from None
+        raise GenaudioError(f'{path} is not an .npz of arrays of notes (time, pitch, ...): {error}') from None
 
 
 def _favoured(text: str) -> dict[str, float]:
     try:
         return {name: float(times) for name, times in (part.split('=') for part in text.split(',') if part)}
     except ValueError:
-        raise GenaudioError(f"--favour is such as 'quartets=4,lieder=2', not '{text}'.") from None
+        raise GenaudioError(f"--favour takes NAME=WEIGHT, such as 'quartets=4,lieder=2', not '{text}'.") from None
 
 
 def windows_of(

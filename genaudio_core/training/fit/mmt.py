@@ -198,7 +198,7 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def real_events(b: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Where the events of a batch of `collate` are no padding, (batch, time) bool."""
+    """Where the events of a batch of `collate` are not padding, (batch, time) bool."""
     real = torch.ones_like(b['target'][..., 0], dtype=torch.bool)
     real[:, 1:] = b['target'][:, :-1, 0] >= 0  # an event is what the one before was to tell
     return real

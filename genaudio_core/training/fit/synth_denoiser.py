@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> dict:
     torch.manual_seed(args.seed)
     data, space = SynthesisData(args.data), QuerySpace.load(args.space)
     codec_path = args.out / 'codec.json'
-    if codec_path.exists():  # a pack made anew must not move the ground under a run
+    if codec_path.exists():  # a pack made again must not move the ground under a run
         codec = PatchCodec.load(codec_path)
     elif args.start_from:  # weights mean something only with their own codec
         codec = PatchCodec.of(read_checkpoint(args.start_from)[1].get('codec'), args.start_from)

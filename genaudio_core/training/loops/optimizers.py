@@ -118,7 +118,7 @@ class Optimizers:
         return [part.state_dict() for part in self.parts]
 
     def resume(self, states: object) -> None:
-        """Load what a run saved; if that was another optimiser's, say so and begin its moments anew."""
+        """Load what a run saved; if that was another optimiser's, say so and begin its moments again."""
         sizes = [[len(group['params']) for group in part.param_groups] for part in self.parts]
         if not isinstance(states, list) or [[len(g['params']) for g in s['param_groups']] for s in states] != sizes:
             notice('the optimiser is not the one from before: its moments start from zero')

@@ -10,7 +10,7 @@ Notable choices
 * A window keeps drums, bass and a few more parts, not all that a game score has: asked for the eighth part of a dense
   window, far below the rest, a young network learns that silence is the safe answer, and stays there. Half of them
   keep the two loudest others, nearly at the levels of the composer: what bands are and what is measured.
-* Effects, levels, pan and speed are drawn anew each time: the same 8 seconds never come back.
+* Effects, levels, pan and speed are drawn again each time: the same 8 seconds never come back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -252,7 +252,7 @@ def batch_of(
     """Return a batch of new mixtures for a network whose mask is the same for both channels.
 
     What such a mask does to left and right it does to every mix of the two, so the loss needs one channel only: a
-    random mix of both, drawn for each mixture anew.
+    random mix of both, drawn for each mixture again.
 
     Returns
     -------

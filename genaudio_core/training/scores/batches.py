@@ -163,7 +163,7 @@ def published_pieces(data: ScoreData, pieces: np.ndarray) -> np.ndarray:
     """
     kept = [i for i in pieces if len(published_notes(data.notes(int(i)))) >= MIN_NOTES]
     if not kept:
-        raise GenaudioError(f'{data.path} holds no piece of {MIN_NOTES} notes that the published layout has.')
+        raise GenaudioError(f'{data.path} contains no piece of {MIN_NOTES} notes that the published layout has.')
     return np.array(kept)
 
 

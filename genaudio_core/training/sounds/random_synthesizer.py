@@ -1,7 +1,7 @@
 """A synthesizer for training sounds, since no SoundFont holds what a knob can do.
 
 The synthesizers of General MIDI fonts are a few dozen recordings of machines of the eighties, their guitars a few
-notes through one amplifier, and what learns from them does not know others. This one is drawn anew for every part:
+notes through one amplifier, and what learns from them does not know others. This one is drawn again for every part:
 oscillators (one to seven, detuned and spread), a low-pass filter with resonance, an envelope and a slow wave, an
 envelope of level, vibrato, noise, and effects. Plucked strings are the same with a bright beginning; a guitar's chord
 goes through its amplifier as a whole.
