@@ -31,6 +31,20 @@ _CHANGES = {
     'src/DistrhoPluginVST3.cpp': {
         '        // TODO process_mode can be V3_REALTIME, V3_PREFETCH, V3_OFFLINE\n':
             f'        {_OFFLINE.format("setup->process_mode == V3_OFFLINE")}\n',
+        """    v3_result process(v3_process_data* const data)
+    {
+        DISTRHO_SAFE_ASSERT_RETURN(data->symbolic_sample_size == V3_SAMPLE_32, V3_INVALID_ARG);
+""": f"""    int32_t fProcessMode = V3_REALTIME;  // of the last block: Ardour says it here and not before it processes
+
+    v3_result process(v3_process_data* const data)
+    {{
+        DISTRHO_SAFE_ASSERT_RETURN(data->symbolic_sample_size == V3_SAMPLE_32, V3_INVALID_ARG);
+        if (fProcessMode != data->process_mode)
+        {{
+            fProcessMode = data->process_mode;
+            {_OFFLINE.format('fProcessMode == V3_OFFLINE')}
+        }}
+""",
         """                for (int32_t j = 0; j < data->outputs->num_channels; ++j)
                 {
                     while (!fEnabledOutputs[i] && i < DISTRHO_PLUGIN_NUM_OUTPUTS)
@@ -49,10 +63,25 @@ _CHANGES = {
 """,
         """                const double ppqPos    = std::abs(ctx->project_time_quarters);
                 const int    ppqPerBar = ctx->time_sig_numerator * 4 / ctx->time_sig_denom;
-""": """                const bool line = (ctx->state & V3_PROCESS_CTX_BAR_POSITION_VALID) != 0;
-                const double ppqPos    = std::abs(ctx->project_time_quarters - (line ? ctx->bar_position_quarters : 0));
+                const double barBeats  = (std::fmod(ppqPos, ppqPerBar) / ppqPerBar) * ctx->time_sig_numerator;
+                const double rest      =  std::fmod(barBeats, 1.0);
+""": """                // Ardour's bar line is that of the next bar in 4/4, and of none in another meter.
+                const double ppqPos    = ctx->project_time_quarters;
                 const double ppqPerBar = ctx->time_sig_numerator * 4.0 / ctx->time_sig_denom;
+                const bool   line      = (ctx->state & V3_PROCESS_CTX_BAR_POSITION_VALID) != 0;
+                const double told      = line ? ppqPos - ctx->bar_position_quarters : -1;
+                const double place     = told >= 0 && told < ppqPerBar
+                                       ? told : ppqPos - std::floor(ppqPos / ppqPerBar) * ppqPerBar;
+                const double barBeats  = place / ppqPerBar * ctx->time_sig_numerator;
+                const double rest      =  std::fmod(barBeats, 1.0);
 """,
+        """                if (ctx->project_time_quarters < 0.0)
+                {
+                    --fTimePosition.bbt.bar;
+                    fTimePosition.bbt.beat = ctx->time_sig_numerator - fTimePosition.bbt.beat + 1;
+                    fTimePosition.bbt.tick = fTimePosition.bbt.ticksPerBeat - fTimePosition.bbt.tick - 1;
+                }
+""": '',
     },
     'src/DistrhoPluginLV2.cpp': {
         '        float    barBeat;\n': '        double   barBeat;\n',

@@ -1,4 +1,4 @@
-"""The plug-ins (LV2) in Ardour without a sound card: what is exported, twice."""
+"""The plug-ins (LV2, VST3) in Ardour without a sound card: what is exported, twice."""
 
 import os
 import re
@@ -34,6 +34,7 @@ def ardour_with(bundles, engine, tmp_path):
 
     def start(name):
         shutil.copytree(bundles / f'genaudio-{name}.lv2', tmp_path / 'lv2' / f'genaudio-{name}.lv2')
+        shutil.copytree(bundles / f'genaudio-{name}.vst3', vst3 := tmp_path / '.vst3' / f'genaudio-{name}.vst3')
         # With AVX-512, Ardour 7.3 mixes the last three samples of a region wrongly or crashes: plain code for it.
         settings = os.environ | {
             'HOME': str(tmp_path), 'ARDOUR_FPU_FLAGS': '0', 'LV2_PATH': f'{tmp_path / "lv2"}:/usr/lib/lv2'
@@ -44,20 +45,26 @@ def ardour_with(bundles, engine, tmp_path):
             assert done.returncode == 0, done.stderr
             return done.stdout
 
-        return ardour
+        # As Ardour's window does at its start, and its programs do not.
+        settings['LD_LIBRARY_PATH'] = '/usr/lib/ardour7'
+        told = ardour('/usr/lib/ardour7/ardour-vst3-scanner', '-f', '-v', vst3)
+        del settings['LD_LIBRARY_PATH']
+        return ardour, re.search(r'uid="(\w+)"', told)[1]
 
     return start
 
 
-def test_two_exports_are_alike_and_are_the_streaming_engines_stem(ardour_with, tmp_path):
+@pytest.mark.parametrize('kind', ['LV2', 'VST3'])
+def test_two_exports_are_alike_and_are_the_streaming_engines_stem(ardour_with, tmp_path, kind):
     from script_sounds import noise_makers
 
     row = Row(1, EFFECT, FOREGROUND, 'bang', -10, seconds=2.0)
     made = compose(Script((row,)), noise_makers(), MixSettings(channels=2), seed=3)
     write_session(tmp_path / 'session', 'mix', made)
-    ardour = ardour_with('stems')
+    ardour, uid = ardour_with('stems')
+    which = 'urn:genaudio:stems' if kind == 'LV2' else uid
     lua = Path(__file__).with_name('add_plugin.lua')
-    told = ardour('ardour7-lua', lua, tmp_path / 'session', 'mix', 'urn:genaudio:stems', 'LV2', 'Stem 1 solo')
+    told = ardour('ardour7-lua', lua, tmp_path / 'session', 'mix', which, kind, 'Stem 1 solo')
     assert 'latency 2048\nset true' in told
     for name in ('one', 'two'):
         ardour('ardour7-export', '-b', 'float', '-o', tmp_path / f'{name}.wav', tmp_path / 'session', 'mix')
@@ -99,12 +106,14 @@ def put_phrase(session: Path) -> None:
     path.write_text(text)
 
 
-def test_the_band_answers_on_ardours_bar_line_in_two_exports_alike(ardour_with, tmp_path):
-    ardour, lua, session = ardour_with('band'), Path(__file__).parent, tmp_path / 'session'
+@pytest.mark.parametrize('kind', ['LV2', 'VST3'])
+def test_the_band_answers_on_ardours_bar_line_in_two_exports_alike(ardour_with, tmp_path, kind):
+    (ardour, uid), lua, session = ardour_with('band'), Path(__file__).parent, tmp_path / 'session'
     ardour('ardour7-lua', lua / 'make_midi_session.lua', session, 'mix')
     put_phrase(session)
-    for plugin in (SYNTH, 'urn:genaudio:band'):  # the band comes before the synthesizer
-        ardour('ardour7-lua', lua / 'add_plugin.lua', session, 'mix', plugin, 'LV2', '-')
+    band = ('urn:genaudio:band', 'LV2') if kind == 'LV2' else (uid, 'VST3')
+    for plugin in ((SYNTH, 'LV2'), band):  # the band comes before the synthesizer
+        ardour('ardour7-lua', lua / 'add_plugin.lua', session, 'mix', *plugin, '-')
     for name in ('one', 'two'):
         ardour('ardour7-export', '-b', 'float', '-o', tmp_path / f'{name}.wav', session, 'mix')
     one, two = (read_audio(tmp_path / f'{name}.wav') for name in ('one', 'two'))
