@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ if not Path('/dev/nvidiactl').exists():
 settings.register_profile('ours', deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile('ci', parent=settings.get_profile('ours'), derandomize=True)
 settings.load_profile('ci' if os.environ.get('CI') else 'ours')
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a folder for what is made once for the whole run (`small_decoders`), over however many processes."""
+    if not hasattr(config, 'workerinput'):  # the process that starts the others, which inherit this
+        made = tempfile.TemporaryDirectory(prefix='genaudio-tests-')
+        os.environ['GENAUDIO_TESTS'] = made.name
+        config.add_cleanup(made.cleanup)
+
 
 GLIBC = platform.libc_ver()[0] == 'glibc' and platform.machine() == 'x86_64'
 DEFAULT = ctypes.c_void_p(-1)  # FE_DFL_ENV of glibc on x86-64

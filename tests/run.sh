@@ -27,48 +27,53 @@ fi
 
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
 .venv/bin/pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[dev]'
-# The oldest onnxruntime that pyproject.toml allows kept no hold of bound arrays: what talks to it runs on that one too.
-# It has no wheels for Python 3.14.
-install_oldest() {
-    [ -x .venv-oldest/bin/python ] || "${PYTHON:-python3}" -m venv .venv-oldest
-    .venv-oldest/bin/pip install -q --disable-pip-version-check -c tests/constraints.txt 'onnxruntime==1.23.*' \
-        hypothesis mido numpy platformdirs pytest rich soundfile
-}
-if ! (($#)) && .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then
-    install_oldest </dev/null &
-    oldest_job=$!
-fi
 # Two threads for arithmetic this small wait for each other; beside anything busy they hardly get on at all.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check --quiet .
-# By itself pyright reads the packages of whatever python comes first on the path.
-.venv/bin/pyright --pythonpath .venv/bin/python
-[ -z "${packages_job:-}" ] || wait "$packages_job"
+types() { # By itself pyright reads the packages of whatever python comes first on the path.
+    nice -n 19 .venv/bin/pyright --pythonpath .venv/bin/python
+}
 if (($#)); then
+    types
+    [ -z "${packages_job:-}" ] || wait "$packages_job"
     exec .venv/bin/python -m pytest "$@"
 fi
-if [ -n "${oldest_job:-}" ]; then
-    wait "$oldest_job"
-    PYTHONPATH=. .venv-oldest/bin/python -m pytest tests/inference/test_decoder_memory.py tests/house/test_bundled.py \
-        tests/library/test_onnx_examples.py
-fi
+oldest() { # The oldest onnxruntime that pyproject.toml allows kept no hold of bound arrays: what talks to it runs on that
+    # one too.
+    [ -x .venv-oldest/bin/python ] || "${PYTHON:-python3}" -m venv .venv-oldest
+    .venv-oldest/bin/pip install -q --disable-pip-version-check -c tests/constraints.txt 'onnxruntime==1.23.*' \
+        hypothesis mido numpy platformdirs pytest rich soundfile
+    PYTHONPATH=. nice -n 19 .venv-oldest/bin/python -m pytest -o cache_dir=.pytest_cache/oldest \
+        tests/inference/test_decoder_memory.py tests/house/test_bundled.py tests/library/test_onnx_examples.py
+}
 # What plays in real time waits for most of its time. What needs no server fills that time, at the lowest priority, on all
-# cores, and tells what it found when both are done. In a process group of its own (-m): what is started with & is deaf to
-# Ctrl-C otherwise, and some tests press it.
+# cores, and tells what it found when both are done. Each in a process group of its own (-m): what is started with & is
+# deaf to Ctrl-C otherwise, and some tests press it.
 alone='not slow and not jack' played='jack and not slow'
-told=$(mktemp)
+told=$(mktemp -d)
+jobs=()
+trap 'for job in "${jobs[@]}"; do kill -TERM -- "-$job" 2>/dev/null || true; done; rm -rf "$told"' EXIT
 set -m
-nice -n 19 .venv/bin/python -m pytest -m "$alone" -n auto -o cache_dir=.pytest_cache/alone </dev/null >"$told" 2>&1 &
-alone_job=$!
+types </dev/null >"$told/types" 2>&1 &
+types_job=$! jobs+=("$!")
+# It has no wheels for Python 3.14.
+if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then
+    (set -e; oldest) </dev/null >"$told/oldest" 2>&1 &
+    oldest_job=$! jobs+=("$!")
+fi
+[ -z "${packages_job:-}" ] || wait "$packages_job"
+nice -n 19 .venv/bin/python -m pytest -m "$alone" -n auto -o cache_dir=.pytest_cache/alone </dev/null >"$told/alone" 2>&1 &
+alone_job=$! jobs+=("$!")
 set +m
-trap 'kill -TERM -- "-$alone_job" 2>/dev/null || true; rm -f "$told"' EXIT
 # Only the files that can hold such tests: to read all of them takes half a minute.
 mapfile -t files < <(grep -rlEi 'jack|test_isolate_ends' tests --include='test_*.py' | grep -v test_ardour)
-played_failed='' alone_failed='' daw_failed=''
+played_failed='' alone_failed='' daw_failed='' beside_failed=''
 .venv/bin/python -m pytest -m "$played" -o cache_dir=.pytest_cache/played "${files[@]}" || played_failed=1
+wait "$types_job" || beside_failed=1
+[ -z "${oldest_job:-}" ] || wait "$oldest_job" || beside_failed=1
 wait "$alone_job" || alone_failed=1
-cat "$told"
+cat "$told"/*
 # A DAW is judged to the hundredth of a second: with the machine to itself.
 .venv/bin/python -m pytest -m "$played" -o cache_dir=.pytest_cache/daw tests/live/test_ardour.py || daw_failed=1
 # What fails beside others is tried once more alone, and named: a test on the list is a race to mend, not a pass to be
@@ -81,3 +86,4 @@ again() {
 [ -z "$played_failed" ] || again played "$played"
 [ -z "$daw_failed" ] || again daw "$played"
 [ -z "$alone_failed" ] || again alone "$alone"
+[ -z "$beside_failed" ]

@@ -1,7 +1,9 @@
 """Tiny decoders with random weights, exported once for a whole test run: the live and the published layout."""
 
+import contextlib
 import functools
-import tempfile
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +24,14 @@ CONFIGS: dict[str, MMTConfig] = {
 }
 
 
-@functools.cache
-def folder() -> Path:
-    keep.append(tempfile.TemporaryDirectory(prefix='genaudio-test-'))
-    return Path(keep[-1].name)
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[bool]:
+    """Whether there is no such file yet; the processes that the tests are spread over wait for who makes it."""
+    import fcntl
 
-
-keep: list[tempfile.TemporaryDirectory] = []  # deleted when the tests end
+    with open(path.with_name(f'{path.name}.lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not path.exists()
 
 
 @functools.cache
@@ -44,18 +47,23 @@ def model(name: str) -> MMT:
 
 @functools.cache
 def checkpoint(name: str) -> Path:
-    path = folder() / f'{name}.safetensors'
-    save_checkpoint(path, model(name), CONFIGS[name].to_dict(), step=7, names=['a vocabulary'])
+    path = Path(os.environ['GENAUDIO_TESTS'], f'{name}.safetensors')
+    with one_at_a_time(path) as is_missing:
+        if is_missing:
+            save_checkpoint(path, model(name), CONFIGS[name].to_dict(), step=7, names=['a vocabulary'])
     return path
 
 
 @functools.cache
 def file(name: str) -> Path:
     """The exported file."""
-    output = folder() / f'{name}.onnx'
+    saved = checkpoint(name)
+    output = saved.with_suffix('.onnx')
     measured = {'nll_per_note': 3.9}
-    job = Job(name, 'decoder', checkpoint(name), output, licence='MIT', training_data=['none'], measured=measured)
-    export(job, 'hash of ' + name)
+    job = Job(name, 'decoder', saved, output, licence='MIT', training_data=['none'], measured=measured)
+    with one_at_a_time(output) as is_missing:
+        if is_missing:
+            export(job, 'hash of ' + name)
     return output
 
 
