@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -25,10 +26,11 @@ def snapshot(name: str) -> dict:
     }  # fmt: skip
 
 
-def shown(name: str, width: int = 200, height: int = 50, **counts: int) -> str:
+def shown(name: str, width: int = 200, height: int = 50, *, coloured: bool = False, **figures: object) -> str:
     out = io.StringIO()
-    Console(file=out, width=width, height=height, force_terminal=True, color_system=None).print(
-        render(snapshot(name) | counts, [f'line {name}'])
+    colours = 'standard' if coloured else None
+    Console(file=out, width=width, height=height, force_terminal=True, color_system=colours).print(
+        render(snapshot(name) | figures, [f'line {name}'])
     )
     return out.getvalue()
 
@@ -38,6 +40,24 @@ def test_what_goes_wrong_is_counted_where_the_player_sees_it(count):
     assert count in COUNTED  # and goes on through a restart
     assert f'{TROUBLE[count]} 37' in shown('a', **{count: 37})
     assert TROUBLE[count] not in shown('a', **dict.fromkeys(TROUBLE, 0))
+
+
+def test_a_session_is_shown_as_it_is():
+    assert shown('a', values={}).split() == ['Starting', '...', 'line', 'a']
+    first = shown('a')
+    for part in ('rolling', 'ready - ahead', 'hand-over - ', 'missed 0 of 0', 'CC 20 panic', 'takes a', 'line a'):
+        assert part in first, part
+    other = shown('a', rolling=False, ready_ms=12.0, handover_ms=3.25, missed=2, units=7, controllers={}, takes='')
+    for part in ('stopped', 'ready 12 ms ahead', 'hand-over 3.2 ms', 'missed 2 of 7', 'takes -'):
+        assert part in other, part
+    assert 'controllers' not in other and 'rolling' not in other
+
+
+@pytest.mark.parametrize('figure', ['missed', 'silent_bars'])
+def test_what_should_be_none_is_red_where_there_is_one(figure):
+    red, green = '\x1b[31m', '\x1b[32m'
+    assert f'{green}0' in shown('a', coloured=True) and f'{red}5' not in shown('a', coloured=True)
+    assert f'{red}5' in shown('a', coloured=True, **{figure: 5})
 
 
 @pytest.mark.parametrize('name', ['my[/b]set', '[red]x', '[/]', '[link=x', 'ü鼓'])
@@ -58,6 +78,32 @@ def test_a_line_holds_nothing_that_a_terminal_obeys(capsys):
     first, second = capsys.readouterr().err.splitlines()
     assert first == 'The port \\x1b[2J\\x07 is gone.\\nReally.'
     assert len(second) < 3000
+
+
+def test_a_line_is_in_the_view_where_there_is_one_and_not_beside_it(capsys):
+    view, drawn = View(terminal=False), []
+    view._live = SimpleNamespace(update=lambda what, refresh: drawn.append(what))  # type: ignore
+    view.say('a line')
+    assert capsys.readouterr().err == ''
+    view.show(snapshot('a'))
+    assert [str(part) for part in drawn[0].renderables[2:]] == ['a line']
+
+
+def test_the_terminal_is_taken_only_while_it_is_ours(monkeypatch, capsys):
+    """The shell has put us into the background: another group has the terminal."""
+    other = os.getpgrp() + 1
+    with open(os.devnull) as terminal:
+        monkeypatch.setattr(sys, 'stdin', terminal)
+        monkeypatch.setattr(os, 'tcgetpgrp', lambda descriptor: other)
+        view = View(terminal=True)
+        view.has_keys = True
+        view.show(snapshot('a'))
+        assert view._live is None and capsys.readouterr().err == ''
+        other = os.getpgrp()
+        view.show(snapshot('a'))
+        assert view._live is not None
+        view.give_back()
+        assert view._live is None
 
 
 SAYS = """

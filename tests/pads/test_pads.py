@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,18 @@ def test_choke_group_and_hold():
     assert np.all(out[:, :2000] == 0.5) and not out[:, 2000 + FADE :].any()
 
 
+@pytest.mark.parametrize('end', [off(50), on(50, 0), bytes((0xB0, 120, 0)), bytes((0xB0, 123, 0))])
+def test_a_held_pad_ends_however_its_end_is_told(end):
+    out = render(player_of(take(50, 9000, hold=True)), 3000, [(1000, on(50)), (2000, end)])
+    assert np.all(out[:, 1000:2000] == 0.5) and not out[:, 2000 + FADE :].any()
+
+
+def test_the_end_of_another_key_ends_no_held_pad():
+    player = player_of(take(50, 9000, hold=True), take(51, 9000, 0.25, hold=True))
+    out = render(player, 3000, [(0, on(50)), (0, on(51)), (1000, off(51)), (2000, off(36))])
+    assert np.all(out[:, 1000 + FADE :] == 0.5)
+
+
 def test_velocity_gain_and_channel():
     player = player_of(take(value=1.0, gain_db=-6.0206), channel=9)
     assert render(player, 10, [(0, on(velocity=64, channel=9))])[0, 0] == pytest.approx((64 / 127) ** 2 / 2, rel=1e-4)
@@ -125,11 +138,13 @@ def test_a_new_take_while_the_old_one_sounds(tmp_path):
     player = player_of(take(n=5000))
     write_audio(tmp_path / 'new.wav', np.full((1, 4000), 0.25, np.float32), RATE)
     first = render(player, 1000, [(0, on())])
+    player.pads[36] = replace(player.pads[36], gain_db=-6.0, choke=3, hold=True)
     PadBank(player).put(36, tmp_path / 'new.wav')
     second = render(player, 1000)
     assert np.all(first == 0.5) and np.all(second == 0.5)  # it plays on, sample by sample
     third = render(player, 2000, [(0, on())])
-    assert np.all(third[:, FADE:2000] == 0.25)
+    assert third[:, FADE:2000] == pytest.approx(0.25 * 10 ** (-6 / 20))  # and what the pad was set to stays
+    assert (player.pads[36].choke, player.pads[36].hold) == (3, True)
 
 
 def test_takes_are_resampled_and_begin_and_end_without_a_step(tmp_path):

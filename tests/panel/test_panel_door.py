@@ -1,5 +1,6 @@
 """Who may come in at the panel, and what comes of what is sent there."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -8,6 +9,7 @@ import re
 import signal
 import urllib.parse
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -151,6 +153,48 @@ def test_a_flood_has_to_wait(band, place):
         calm.send('{"command": "hush"}')
         assert band.until(lambda: {'command': 'hush'} in band.messages)
         assert band.messages.count({'command': 'tap'}) < 600
+
+
+GAPS = st.lists(st.tuples(st.sampled_from([0, 0, 0, 0.05, 0.3, 3.0]), st.integers(0, 2)), max_size=60)
+
+
+@given(GAPS)
+def test_a_page_says_no_more_than_its_rate_and_nothing_it_says_is_lost(says):
+    """Messages so many seconds after each other, and a parent that takes some of them only when asked again."""
+    rate, burst, clock, told, refused = 4.0, 5.0, SimpleNamespace(now=0.0), [], []
+    left, asked = [*enumerate(says)], {}
+
+    class Page:
+        async def receive_text(self):
+            if not left:
+                raise EOFError
+            number, (gap, times) = left.pop(0)
+            clock.now += gap
+            refused[:] = [None] * times
+            return json.dumps({'take': number})
+
+    def tell(kind, value):
+        asked.setdefault(value['take'], clock.now)
+        if refused:
+            return bool(refused.pop())
+        told.append(value['take'])
+        return True
+
+    async def sleep(seconds):
+        clock.now += seconds
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(EOFError):
+        loop = SimpleNamespace(time=lambda: clock.now)
+        patch.setattr(server, 'asyncio', SimpleNamespace(get_running_loop=lambda: loop, sleep=sleep))
+        patch.setattr(server, 'RATE', rate)
+        patch.setattr(server, 'BURST', burst)
+        asyncio.run(server._hear(Page(), tell))
+    assert told == list(range(len(says)))
+    for i, first in asked.items():
+        for n, last in enumerate(list(asked.values())[i:], 1):
+            assert n <= burst + rate * (last - first) + 1e-6
+    waited = sum(times for _, times in says) * server.FULL + sum(gap for gap, _ in says)
+    assert len(says) > burst or clock.now == pytest.approx(waited)  # who says little need not wait
 
 
 def test_no_more_pages_than_there_is_room_for(band, place):

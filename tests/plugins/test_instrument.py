@@ -35,28 +35,68 @@ def listener(channel=None, controllers=None):
     return one
 
 
+# Few keys, so that they meet again, and the numbers that end all notes among them.
 messages = st.one_of(
-    st.builds(lambda k, c, n, v: bytes((k | c, n, v)), st.sampled_from([0x80, 0x90, 0x90, 0xB0]), st.integers(0, 3),
-              st.integers(0, 127), st.integers(0, 127)),
+    st.builds(lambda k, c, n, v: bytes((k | c, n, v)), st.sampled_from([0x80, 0x90, 0x90, 0xB0]), st.integers(0, 1),
+              st.sampled_from([0, 60, 61, 120, 123, 127]), st.sampled_from([0, 0, 1, 64, 127])),
     st.sampled_from([b'\xf8', b'\xfe', bytes((0xC0, 5)), bytes((0xB1, 123, 0)), bytes((0xB0, 120, 0))]),
 )  # fmt: skip
 
 
-@given(st.lists(messages, max_size=80), st.one_of(st.none(), st.integers(0, 3)))
+@given(st.lists(messages, max_size=80), st.one_of(st.none(), st.integers(0, 2)))
 def test_whatever_it_hears_nothing_hangs(heard, channel):
-    """After a hush every note that the plug-in was told to begin was also ended, one by one."""
-    one, down = listener(channel), set()
+    """The plug-in is told, one by one, to end what a player has ended, and after a hush everything that it began."""
+    one = listener(channel)
     told = one._messages([(i, message) for i, message in enumerate(heard)])
-    one.silence()
-    for message, _ in [*told, *one._messages([])]:
-        key = (message[0] & 15, message[1])
-        assert channel is None or message[0] & 15 == channel
-        if message[0] & 0xF0 == 0x90 and message[2]:
-            down.add(key)
-        elif message[0] & 0xF0 in (0x80, 0x90):
-            down.discard(key)
-    assert not down and not one._sounding
     assert [t for _, t in told] == sorted(t for _, t in told)
+    assert channel is None or all(message[0] & 15 == channel for message, _ in told)
+    mine = [message for message in heard if message[0] < 0xF0 and channel in (None, message[0] & 15)]
+    assert keys_down(message for message, _ in told) == keys_down(mine, whole_channels=True) == one._sounding
+    one.silence()
+    assert not keys_down(message for message, _ in [*told, *one._messages([])]) and not one._sounding
+
+
+def keys_down(messages, whole_channels=False):
+    """What is down after all that, as (channel, note); with `whole_channels` also by all notes, or sound, off."""
+    down = set()
+    for message in messages:
+        kind, channel, key = message[0] & 0xF0, message[0] & 15, (message[0] & 15, message[1])
+        if kind == 0x90 and message[2]:
+            down.add(key)
+        elif kind in (0x80, 0x90):
+            down.discard(key)
+        elif whole_channels and kind == 0xB0 and message[1] in (120, 123):
+            down = {one for one in down if one[0] != channel}
+    return down
+
+
+class Knobs:
+    """A plug-in of which only the parameters are there."""
+
+    def __init__(self):
+        self.turned = []
+        self.parameters = {name: Knob(name, self.turned) for name in ('cutoff', 'wobble')}
+        self.cutoff = self.wobble = 0.0
+
+
+class Knob:
+    def __init__(self, name, turned):
+        self.__dict__.update(name=name, turned=turned)
+
+    def __setattr__(self, _, share):
+        self.turned.append((self.name, share))
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 74]), st.integers(0, 127)), max_size=20))
+def test_the_newest_value_of_a_parameter_wins_and_is_set_once(turns):
+    one = listener(controllers={74: 'cutoff', 1: 'wobble'})
+    one.plugin = Knobs()
+    one._messages([(i, bytes((0xB0, number, value))) for i, (number, value) in enumerate(turns)])
+    one.turn()
+    newest = {one.instrument.controllers[number]: value / 127 for number, value in turns}
+    assert sorted(one.plugin.turned) == sorted(newest.items())
+    one.turn()
+    assert len(one.plugin.turned) == len(newest)
 
 
 def test_controllers_turn_parameters_and_are_not_passed_on():
