@@ -76,6 +76,7 @@ def render(snapshot: Mapping[str, Any], lines: list[str]) -> Group:
     """Return what the view shows of a snapshot."""
     if not snapshot.get('values'):
         return Group(Text('Starting ...'), *map(Text, lines))
+    snapshot = _shown(snapshot)
     values = snapshot['values']
     state = '[green]rolling[/]' if snapshot['rolling'] else '[yellow]stopped[/]'
     place = f'bar {snapshot["bar"]}  beat {snapshot["beat"]:.1f}  {snapshot["tempo"]:.1f} BPM'
@@ -122,8 +123,15 @@ def render(snapshot: Mapping[str, Any], lines: list[str]) -> Group:
     keys += (
         '  [bold]1..5[/] mode  [bold]+ -[/] temperature  [bold]] \\[[/] density  [bold]> <[/] loudness  [bold]q[/] quit'
     )
-    title = Text(printable(f'genaudio  {snapshot["preset"]}'))
+    title = Text(f'genaudio  {snapshot["preset"]}')
     return Group(Panel(table, title=title), Text.from_markup(keys), *map(Text, lines))
+
+
+def _shown(value: Any) -> Any:
+    """The same figures with every name as `printable` has it: they are of files, models and ports of others."""
+    if isinstance(value, Mapping):
+        return {_shown(name): _shown(one) for name, one in value.items()}
+    return printable(value) if isinstance(value, str) else value
 
 
 def printable(line: str) -> str:

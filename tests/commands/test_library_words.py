@@ -1,6 +1,7 @@
 """The library speaks of arguments and logs what a person should know; commands make options and lines of it."""
 
 import ast
+import contextlib
 import logging
 import re
 import sys
@@ -135,3 +136,41 @@ def test_a_damaged_file_is_logged(tmp_path, caplog, capsys):
     (record,) = caplog.records
     assert record.name.startswith('genaudio_core') and 'cut.wav' in record.getMessage()
     assert capsys.readouterr() == ('', '')
+
+
+ODD = 'a\x1b[2J\x07\x9b2J\r\u2028b\nc'
+PLAIN = 'a\\x1b[2J\\x07\\x9b2J\\r\\u2028b\\nc'
+
+
+class Odd:
+    """A command that speaks of a file with a name like no other."""
+
+    HELP = EXAMPLE = ''
+
+    def __init__(self, run):
+        self.run = run
+
+    def add_arguments(self, parser):
+        parser.add_argument('--name')
+
+
+def fails(_):
+    raise GenaudioError(f'no file {ODD}')
+
+
+@pytest.mark.parametrize(('run', 'words'), [
+    (lambda _: command_line.notice(f'skipped: no file {ODD}'), []),
+    (lambda _: logging.getLogger('genaudio_core.odd').warning('no file %s', ODD), []),
+    (fails, []), (lambda _: None, ['--name', 'x', f'no file {ODD}']),
+], ids=['notice', 'log', 'error', 'command line'])  # fmt: skip
+def test_no_text_at_the_command_line_tells_the_terminal_what_to_do(monkeypatch, capsys, run, words):
+    monkeypatch.setitem(sys.modules, 'odd_commands.odd', Odd(run))
+    with contextlib.suppress(SystemExit):
+        command_line.main('p', 'about', 'odd_commands', [Group('', {'odd': 'help'}, '')], ['odd', *words])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f'no file {PLAIN}' in line
+
+
+def test_the_lines_of_a_list_stay_lines(capsys):
+    command_line.say(f'Available:\n  {ODD}\n  d')
+    assert capsys.readouterr().err.split('\n') == ['Available:', f'  {PLAIN}', '  d', '']

@@ -5,6 +5,7 @@ import pytest
 from host_blocks import RATE, HostBlocks
 
 from bridge.daw import band_state
+from bridge.daw.meeting_place import MIDI
 from bridge.midi.messages import note_off, note_on
 
 BEAT = RATE // 2  # frames at 120 BPM
@@ -86,6 +87,47 @@ def test_a_jump_to_another_place_drops_the_plan(host):
     one.play(1.5, afresh=False)
     one.run(8 * BEAT)
     assert one.onsets() == []
+
+
+OWN = '[player]\nmode = "respond"\nbars_heard = 2\nbars_answered = 2\n'
+
+
+def test_what_sounds_ends_where_a_setting_needs_another_session(host):
+    one = host(values={band_state.PRESET: 0})
+    one.state.hear({'set_preset': OWN})
+    answered(one, beats=8.5)
+    assert one.down
+    one.state.hear({'set_preset': OWN + 'instrument = "flute"\n'})
+    one.band.settings_changed()
+    one.run(1024)
+    assert not one.down
+
+
+def test_what_has_left_and_does_not_sound_yet_ends_there_too(host):
+    one = host(values={band_state.PRESET: 0})
+    one.state.hear({'set_preset': OWN})
+    answered(one, beats=8 - 2000 / BEAT)  # the first notes of the answer have left
+    assert not one.down
+    one.state.hear({'set_preset': OWN + 'instrument = "flute"\n'})
+    one.band.settings_changed()
+    one.run(BEAT)
+    assert one.onsets() and not one.down
+
+
+def test_programs_are_told_again_after_a_jump(host):
+    """The host may have sent others to what plays the parts, or nothing at all from the place it has come to."""
+    one = host(values={band_state.PRESET: 0})
+    one.state.hear({'set_preset': OWN + 'programs = true\n'})
+    answered(one, beats=12)
+
+    def programs(begin):
+        return {data[:2] for at, data in one.played if at >= begin and data[0] >> 4 == 0xC}
+
+    first, begin = programs(0), one.position
+    assert first
+    one.play(0.0, afresh=False)
+    one.run(16 * BEAT, 512, phrase())
+    assert programs(begin) == first
 
 
 def test_a_meter_of_the_host_is_the_bands(host):
@@ -171,16 +213,22 @@ def test_chords_of_ones_own_are_played_over(host):
 def test_in_real_time_a_backlog_is_left_out(host):
     one = host(offline=False)
     one.play()
+    one.run(512)
+    for at, data in phrase():
+        one.tell(MIDI, int.from_bytes(data, 'little') | len(data) << 24, after=at)
     one.meeting.inbox.write(np.zeros((0, 1), np.float32), 20 * RATE)
     one.band.work()
     assert one.meeting.outbox.end == one.meeting.inbox.end
+    assert (
+        one.band.session is not None and not list(one.band.session.heard) and not one.band.session.scheduler.planned()
+    )
 
 
 def test_a_fault_of_the_session_ends_notes_and_goes_on(host, monkeypatch):
     one = answered(host(), beats=8.5)
     assert one.down
     monkeypatch.setattr(one.band.session, 'step', lambda: 1 / 0)
-    one.run(BEAT)
+    one.run(2048)  # long before the notes would have ended by themselves
     assert not one.down and any('ZeroDivisionError' in line for line in one.lines)
     begin = one.position
     one.stop()

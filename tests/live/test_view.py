@@ -66,6 +66,15 @@ def test_names_are_shown_as_they_are(name):
     assert text.count(name) >= 6
 
 
+@pytest.mark.parametrize('name', ['a\x1b[2Jb', 'a\x9b2Jb', 'a\x07\nb'])
+def test_no_name_tells_the_terminal_what_to_do(name):
+    out = io.StringIO()
+    Console(file=out, width=200, force_terminal=True, color_system=None).print(render(snapshot(name), []))
+    told = out.getvalue()
+    assert '\x1b' not in told and '\x9b' not in told and '\x07' not in told
+    assert told.count('a' + ascii(name)[2:-2] + 'b') >= 5
+
+
 @given(st.text(max_size=20), st.integers(0, 30), st.integers(0, 5))
 def test_no_name_and_no_size_of_a_terminal_ends_the_view(name, width, height):
     shown(name, width, height)
