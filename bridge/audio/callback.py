@@ -3,9 +3,9 @@
 `AudioCore.process` copies, compares two numbers and, where a result is missing, fades to the delayed dry signal. It
 takes no lock, logs nothing, and allocates nothing but once when the blocks become larger.
 
-Nothing is asked of it inside samples. What is set from outside is a word of a `Panel`, each with one writer, and is
-read once a block: margin and hop (host), the block size (device), bypass, plug-ins, the end. That a jump must be
-smoothed is a plain switch that only the callback sees.
+Nothing is asked of it inside samples. What is set from outside is a word of `AudioRegisters`, each with one writer,
+and is read once a block: margin and hop (host), the block size (device), bypass, plug-ins, the end. That a jump must
+be smoothed is a plain switch that only the callback sees.
 
 Samples are finite on the way in and on the way out, whatever device, model and plug-ins do (`FiniteGuard`).
 """
@@ -43,7 +43,7 @@ def total_latency(block: int, hop: int, margin_samples: int = 0) -> int:
     return block + 2 * hop - math.gcd(block, hop) + margin_samples
 
 
-class Panel:
+class AudioRegisters:
     """Words of 8 bytes between the processes of the audio side, each written by one of them.
 
     Parameters
@@ -82,10 +82,10 @@ class Panel:
 
 def _word(index: int, doc: str) -> Any:
     def get(self: Any) -> int:
-        return int(self._panel.words[index])
+        return int(self._registers.words[index])
 
     def put(self: Any, value: int) -> None:
-        self._panel.words[index] = value
+        self._registers.words[index] = value
 
     return property(get, put, doc=doc)
 
@@ -93,22 +93,22 @@ def _word(index: int, doc: str) -> Any:
 class Counts:
     """Counts of faults since the start; may be read in any process."""
 
-    def __init__(self, panel: Panel | None = None):
-        self._panel = panel or Panel(shared=False)
+    def __init__(self, registers: AudioRegisters | None = None):
+        self._registers = registers or AudioRegisters(shared=False)
 
-    blocks = _word(Panel.BLOCKS, 'Blocks that were played.')
-    underruns = _word(Panel.UNDERRUNS, 'Blocks that wanted a result and had none.')
-    fades = _word(Panel.FADES, 'Times that wet became dry.')
-    device_xruns = _word(Panel.XRUNS, 'Xruns that the device told.')
-    device_losses = _word(Panel.LOSSES, 'Times that the device went away.')
-    restarts = _word(Panel.RESTARTS, 'Times that the inference process was started again.')
-    bad_input = _word(Panel.BAD_IN, 'Samples of the input, of either channel, that were NaN or infinite.')
-    faults = _word(Panel.FAULTS, 'Blocks of silence because the callback failed.')
-    bad_results = _word(Panel.BAD_RESULTS, 'Blocks whose result or output was not finite.')
+    blocks = _word(AudioRegisters.BLOCKS, 'Blocks that were played.')
+    underruns = _word(AudioRegisters.UNDERRUNS, 'Blocks that wanted a result and had none.')
+    fades = _word(AudioRegisters.FADES, 'Times that wet became dry.')
+    device_xruns = _word(AudioRegisters.XRUNS, 'Xruns that the device told.')
+    device_losses = _word(AudioRegisters.LOSSES, 'Times that the device went away.')
+    restarts = _word(AudioRegisters.RESTARTS, 'Times that the inference process was started again.')
+    bad_input = _word(AudioRegisters.BAD_IN, 'Samples of the input, of either channel, that were NaN or infinite.')
+    faults = _word(AudioRegisters.FAULTS, 'Blocks of silence because the callback failed.')
+    bad_results = _word(AudioRegisters.BAD_RESULTS, 'Blocks whose result or output was not finite.')
 
 
 class AudioCore:
-    """The callback. Its settings and counts may be used from any thread and, over `panel`, from another process.
+    """The callback. Its settings and counts may be used from any thread and, over `registers`, from another process.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class AudioCore:
         Hz and samples.
     wake
         Called after every block.
-    panel
+    registers
         Shared with others; without it there is one for this process alone.
     finished
         Ring of the stems after plug-ins (effects_host.py), preferred while it is in time.
@@ -126,15 +126,15 @@ class AudioCore:
 
     def __init__(
         self, inbox: Ring, outbox: Ring, *, sample_rate: int, block: int, hop: int, margin_samples: int,
-        wake: Callable[[], None], panel: Panel | None = None, finished: Ring | None = None,
+        wake: Callable[[], None], registers: AudioRegisters | None = None, finished: Ring | None = None,
     ):  # fmt: skip
         self.inbox, self.outbox, self.wake = inbox, outbox, wake
         self.sample_rate = sample_rate
-        self._panel = panel or Panel(shared=False)
-        self.panel = self._panel
+        self._registers = registers or AudioRegisters(shared=False)
+        self.registers = self._registers
         self.hop = hop
         self.set_timing(block, margin_samples)
-        self.counts = Counts(self._panel)
+        self.counts = Counts(self._registers)
         self._finished = finished
         self._through_plugins = False
         self.waits = False  # in freewheel (a bounce) there is time, and every result is waited for
@@ -156,35 +156,35 @@ class AudioCore:
 
     # --- set from outside ---------------------------------------------------------------------------------------
 
-    block = _word(Panel.BLOCK, 'Samples per callback.')
-    margin_samples = _word(Panel.MARGIN, 'Samples of delay for safety.')
-    hop = _word(Panel.HOP, 'Samples that the worker takes at once.')
+    block = _word(AudioRegisters.BLOCK, 'Samples per callback.')
+    margin_samples = _word(AudioRegisters.MARGIN, 'Samples of delay for safety.')
+    hop = _word(AudioRegisters.HOP, 'Samples that the worker takes at once.')
     bypass = property(
-        lambda self: bool(self._panel.words[Panel.BYPASS]),
-        lambda self, on: self._panel.words.__setitem__(Panel.BYPASS, int(on)),
+        lambda self: bool(self._registers.words[AudioRegisters.BYPASS]),
+        lambda self, on: self._registers.words.__setitem__(AudioRegisters.BYPASS, int(on)),
         doc='The delayed input plays, whatever results there are.',
     )
     ending = property(
-        lambda self: bool(self._panel.words[Panel.ENDING]),
-        lambda self, on: self._panel.words.__setitem__(Panel.ENDING, int(on)),
+        lambda self: bool(self._registers.words[AudioRegisters.ENDING]),
+        lambda self, on: self._registers.words.__setitem__(AudioRegisters.ENDING, int(on)),
         doc='Fade out, and be silent from then on.',
     )
 
     @property
     def finished(self) -> Ring | None:
         """The ring of the stems after plug-ins while it is in use."""
-        return self._finished if self._panel.words[Panel.PLUGINS] else None
+        return self._finished if self._registers.words[AudioRegisters.PLUGINS] else None
 
     @finished.setter
     def finished(self, ring: Ring | None) -> None:
         if ring is not None:
             self._finished = ring
-        self._panel.words[Panel.PLUGINS] = ring is not None
+        self._registers.words[AudioRegisters.PLUGINS] = ring is not None
 
     @property
     def needed(self) -> np.ndarray:
         """Blocks, (n,), by the whole hops of margin with which their result would have been in time; the last: more."""
-        return self._panel.words[Panel.NEEDED :]
+        return self._registers.words[AudioRegisters.NEEDED :]
 
     @property
     def latency(self) -> int:
@@ -215,13 +215,13 @@ class AudioCore:
     def process(self, indata: np.ndarray, outdata: np.ndarray) -> None:
         """Take a block (2, n_samples), fill `outdata` (channels, n_samples). In the audio thread only."""
         n = indata.shape[-1]
-        words, counts = self._panel.words, self.counts
-        if n > words[Panel.BLOCK]:  # the device's word for it may come later than the block
-            words[Panel.BLOCK] = n
+        words, counts = self._registers.words, self.counts
+        if n > words[AudioRegisters.BLOCK]:  # the device's word for it may come later than the block
+            words[AudioRegisters.BLOCK] = n
         if n > self._dry.shape[1]:
             self._make_room(n)
-        timing = (int(words[Panel.BLOCK]), int(words[Panel.HOP]), int(words[Panel.MARGIN]))
-        bypass = bool(words[Panel.BYPASS])
+        timing = (int(words[AudioRegisters.BLOCK]), int(words[AudioRegisters.HOP]), int(words[AudioRegisters.MARGIN]))
+        bypass = bool(words[AudioRegisters.BYPASS])
         finished = self.finished
         if timing != self._timing:
             before, self._timing = self._latency, timing
@@ -253,7 +253,7 @@ class AudioCore:
             counts.underruns += 1
         self._begun |= ready
         if self._begun:
-            words[Panel.NEEDED + min(max(-(-behind // timing[1]), 0), MARGINS)] += 1
+            words[AudioRegisters.NEEDED + min(max(-(-behind // timing[1]), 0), MARGINS)] += 1
         self._blend(dry, results, ready and not bypass, outdata)
 
     def _read(self, ring: Ring, results: np.ndarray, position: int) -> bool:

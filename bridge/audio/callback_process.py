@@ -3,14 +3,14 @@
 ::
 
     parent: words, lines, MIDI controllers, AudioHost ── pipe ── audio process: JACK or PortAudio, AudioCore
-                     └── panel, rings ─────────────────────────────────┘
+                     └── registers, rings ─────────────────────────────┘
 
 The callback is Python and needs the interpreter: whatever else would run in its process (a text encoder that loads,
 a preset that is parsed) would make it wait. Beside the callback's thread there is one loop that mostly sleeps. It hands
 over MIDI, looks whether the device is there, and keeps the connections.
 
-If this process dies the parent starts another, which makes the old one's connections again; if the
-parent dies, it ends.
+If this process dies the parent starts another, which makes the old one's connections again; if the parent dies, it
+ends.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bridge.audio.callback import AudioCore, Panel
+from bridge.audio.callback import AudioCore, AudioRegisters
 from bridge.audio.shared_ring import Ring
 from bridge.system.real_time import SWITCH, keep_what_is_loaded
 from genaudio_core.errors import GenaudioError
@@ -43,7 +43,7 @@ class AudioSpec:
     n_channels: int  # that the core fills
     inbox: str  # names of shared memory
     outbox: str
-    panel: str
+    registers: str
     finished: str = ''  # ring of the stems after plug-ins
     client: str = ''  # name of the JACK client; '' for a PortAudio device
     outputs: tuple[str, ...] = ()  # JACK: a pair of ports for each
@@ -86,12 +86,12 @@ def run_audio(spec: AudioSpec, wake: Any, cells: Any, pipe: Connection) -> None:
 
 
 def _core(spec: AudioSpec, wake: Any) -> AudioCore:
-    panel = Panel(spec.panel)
+    registers = AudioRegisters(spec.registers)
     finished = Ring(spec.n_channels, spec.finished) if spec.finished else None
     return AudioCore(
         Ring(2, spec.inbox), Ring(spec.n_channels, spec.outbox), sample_rate=spec.sample_rate, block=spec.block,
-        hop=int(panel.words[Panel.HOP]), margin_samples=int(panel.words[Panel.MARGIN]), wake=wake.release, panel=panel,
-        finished=finished,
+        hop=int(registers.words[AudioRegisters.HOP]), margin_samples=int(registers.words[AudioRegisters.MARGIN]),
+        wake=wake.release, registers=registers, finished=finished,
     )  # fmt: skip
 
 
@@ -216,7 +216,7 @@ class AudioProcess:
         """Return what to open, `what`, with what the host knows."""
         return AudioSpec(
             sample_rate=host.core.sample_rate, block=host.core.block, n_channels=host.outbox.n_channels,
-            inbox=host.inbox.name, outbox=host.outbox.name, panel=host.panel.name,
+            inbox=host.inbox.name, outbox=host.outbox.name, registers=host.registers.name,
             finished=plugins.finished.name if plugins else '', **what,
         )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Notes with beats from the player's key events, and the feel of the playing.
 
 `Listener` pairs note-ons with note-offs (sustain pedal included) and keeps the held notes at hand, with an estimate
-of how long they will be. `Feel` learns the player's touch and micro-timing, so that the answer can take them on.
+of how long they will be. `PlayerFeel` learns the player's touch and micro-timing, so that the answer can take them on.
 """
 
 import math
@@ -173,7 +173,7 @@ class Listener:
 
 
 @dataclass
-class Feel:
+class PlayerFeel:
     """The player's loudness and place against the grid, as running means.
 
     `offsets` holds one mean deviation in beats for each sixteenth of the beat, so swing shows as such.

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from bridge.plugins import instrument
     from bridge.settings.parameters import parse_changes
     from bridge.settings.stem_knobs import number_or_text
-    from bridge.system.signals import Told
+    from bridge.system.signals import SignalWatch
 
     if args.plugin.suffix == '.toml':
         from bridge.settings.band_preset import load_preset
@@ -48,5 +48,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         table |= {key: value for key in ('channel', 'state') if (value := getattr(args, key)) is not None}
         found = instrument_table.parse_instrument(table, Path())
     instrument_table.check_plugin(found.plugin)
-    with Told() as told:
+    with SignalWatch() as told:
         return instrument.run(found, args.name, seconds=args.seconds, told=told)

@@ -13,9 +13,9 @@ from bridge.panel.panel import add_panel_arguments, panel_address
 from bridge.settings.control_messages import from_line
 from bridge.settings.learned_controllers import Learned
 from bridge.settings.parameters import parse_changes
-from bridge.system.line_input import Lines, reader_of
+from bridge.system.line_input import LineInput, reader_of
 from bridge.system.real_time import REAL_TIME_ADVICE, may_be_real_time
-from bridge.system.signals import Told
+from bridge.system.signals import SignalWatch
 from genaudio_core.command_line import MAX_SECONDS, number, whole
 from genaudio_core.errors import GenaudioError
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-view', action='store_true', help='only print messages')
 
 
-def _look(told: Told, view: View, band: LiveBand, lines: Lines) -> None:
+def _look(told: SignalWatch, view: View, band: LiveBand, lines: LineInput) -> None:
     """One look at everything."""
 
     def pause() -> None:
@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> dict[str, int]:
     if args.forget:
         learned.forget(preset.name)
     until = time.monotonic() + args.seconds if args.seconds else None
-    lines = Lines() if view.has_keys or sys.stdin is None else reader_of(sys.stdin)
+    lines = LineInput() if view.has_keys or sys.stdin is None else reader_of(sys.stdin)
     with (
-        Told() as told,
+        SignalWatch() as told,
         LiveBand(
             args.preset, changes, name=args.name, folder=args.folder, osc=args.osc, panel=panel_address(args),
             reload=True, learned=learned, notify=view.say,

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from bridge.live.osc import OscServer
     from bridge.pads import jack_pads
     from bridge.settings.pads_table import Pad, check_note
-    from bridge.system.signals import Told
+    from bridge.system.signals import SignalWatch
     from genaudio_core.command_line import notice
     from genaudio_core.processes.child_watch import send_now
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         elif message.get('command') == 'panic':
             send_now(theirs, ('line', 'silence'))
 
-    with Told() as told:
+    with SignalWatch() as told:
         osc = OscServer(args.osc, send, notice) if args.osc is not None else None
         try:
             return jack_pads.run(

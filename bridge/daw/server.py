@@ -14,7 +14,7 @@ from typing import Any
 from bridge.daw.meeting_place import PROTOCOL, discovery, parse_line, runtime_folder
 from bridge.daw.sessions import KINDS, Spare
 from bridge.system.notices import notice
-from bridge.system.signals import Told
+from bridge.system.signals import SignalWatch
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, lock_of
 from genaudio_core.processes.child_process import ChildProcess
@@ -231,7 +231,7 @@ def serve(idle: float = IDLE, *, on_notice: Callable[[str], None] = notice) -> d
     served: set[int] = set()
     on_notice(f'Serving plug-ins at {server.folder}. Ctrl-C ends.')
     try:
-        with Told() as told:
+        with SignalWatch() as told:
             while not told.ended and time.monotonic() - server.idle_since < idle:
                 told.look()
                 server.turn(0.1)

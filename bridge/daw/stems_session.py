@@ -30,7 +30,7 @@ PATIENCE = 0.25  # seconds of backlog in real time beyond which it goes on at th
 TEXT_WAIT = 10.0  # seconds that a render waits for words to be understood
 
 
-class Asked:
+class StemQueries:
     """The query of each stem as a vector: a word of the plug-in's list, or words of the user's own."""
 
     def __init__(self, network: MaskNetwork, words: list[str], on_line: Callable[[str], None]):
@@ -124,7 +124,7 @@ class StemsSession:
         on_beat: Callable[[], None] = lambda: None, hear: Callable[[], None] = lambda: None,
     ):  # fmt: skip
         self.meeting, self._beat, self._hear = meeting, on_beat, hear
-        self.asked = Asked(network, words, on_line)
+        self.asked = StemQueries(network, words, on_line)
         self.engine = StreamingSeparator(network, self.asked.vectors.copy(), meeting.sample_rate)
         self.hop = self.engine.hop
         self._samples = np.zeros((2, self.hop), np.float32)
@@ -287,7 +287,7 @@ def run_stems(
         If the plug-in is gone.
     """
     path, network = loaded
-    asked: list[Asked] = []
+    asked: list[StemQueries] = []
     learns = True
 
     def hear() -> None:

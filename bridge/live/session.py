@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.band.answer import Answer
 from bridge.band.deadlines import Deadlines
-from bridge.band.listener import Feel, Listener
+from bridge.band.listener import Listener, PlayerFeel
 from bridge.band.mode import Mode
 from bridge.band.modes import MODES
 from bridge.band.note_output import InputKey, NoteOutput, Owner
@@ -82,7 +82,7 @@ class Session:
         self.scheduler = Scheduler(self.transport, sender, horizon, preset['transport.latency_ms'] / 1000, self.notes)
         self.switches = PartSwitches(self.scheduler)
         self.listener = Listener(find_instrument(preset['player.instrument']))
-        self.feel = Feel(offsets=[0.0] * 4)
+        self.feel = PlayerFeel(offsets=[0.0] * 4)
         self.deadlines = Deadlines(self)
         self.requests = RequestMaker(self)
         self.controllers = Controllers(preset.controllers)

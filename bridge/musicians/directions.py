@@ -18,7 +18,7 @@ from bridge.musicians.phrase import read_phrase
 from bridge.settings.key import wanted_key
 from genaudio_core.continuation.cues import Cue, Direction, PartRules, Who
 from genaudio_core.continuation.directing import DirectedSampler
-from genaudio_core.continuation.leading import Leader
+from genaudio_core.continuation.leading import Bandleader
 from genaudio_core.continuation.roles import BASS, CHORDS, LINE, BarAt, Role, accompanying_roles
 from genaudio_core.continuation.sampling import Controls
 from genaudio_core.music import grooves
@@ -92,7 +92,7 @@ class Directions:
         self._allowed = scale if key is None else scale & key or key
         self._charted = self._chart_tones(key)
         self.leaders = [
-            Leader(roles, harmony, (), request.feel, np.random.default_rng([request.seed, self.start, take]), key)
+            Bandleader(roles, harmony, (), request.feel, np.random.default_rng([request.seed, self.start, take]), key)
             for take in range(request.takes)
         ]
         led = {role.who for role in roles}
@@ -115,7 +115,7 @@ class Directions:
         """Directions of the rest of a bar from step `begin` on, one for each take."""
         return [self._heard_first(self._with_lead(self._of(leader, begin), begin)) for leader in self.leaders]
 
-    def _of(self, leader: Leader, begin: int) -> Direction:
+    def _of(self, leader: Bandleader, begin: int) -> Direction:
         told = leader.direction(self._bar_at(begin), begin, self.others)
         rules = dict(told.rules)
         drums, keys = rules.get((DRUMS_CODE, 1)), self.request.drum_keys
@@ -141,7 +141,7 @@ class Directions:
             cues += _each_once(cue for cue in told.cues if cue.instrument == DRUMS_CODE)
         return replace(told, cues=tuple(self._with_notes(cue, leader, rules) for cue in cues), rules=rules)
 
-    def _with_notes(self, cue: Cue, leader: Leader, rules: dict[Who, PartRules]) -> Cue:
+    def _with_notes(self, cue: Cue, leader: Bandleader, rules: dict[Who, PartRules]) -> Cue:
         """A cue off the grid, where a new chord was heard, names its notes: the bass of that chord, or its tones."""
         chord = self.request.chord_at(cue.latest / RESOLUTION)
         if cue.pitches or chord is None or cue.who not in rules:

@@ -40,7 +40,7 @@ class Event(NamedTuple):
         return self.instrument, self.part or 1
 
 
-class Told(NamedTuple):
+class DescriptionEvent(NamedTuple):
     """A description on a bar line. It comes before the notes there: its rank is below any instrument's."""
 
     step: int
@@ -48,7 +48,7 @@ class Told(NamedTuple):
     fields: tuple[int, ...]  # of the event, without a time
 
 
-Entry = Event | Told
+Entry = Event | DescriptionEvent
 
 
 def heard_event(note: HeardNote, part: int) -> Event:
@@ -74,7 +74,7 @@ def event_of(row: np.ndarray, step: int, encoding: Encoding) -> Event:
 def row_of(entry: Entry, step: int, last: int, encoding: Encoding) -> list[int]:
     """The event of the model (fields,) at its step `step` after one at `last`."""
     beat, position = step // RESOLUTION - last // RESOLUTION + 1, step % RESOLUTION + 1
-    if isinstance(entry, Told):
+    if isinstance(entry, DescriptionEvent):
         return [entry.fields[0], beat, position, *entry.fields[3:]]
     values = {
         'type': NOTE, 'beat': beat, 'position': position, 'instrument': entry.instrument, 'part': entry.part,
@@ -83,7 +83,7 @@ def row_of(entry: Entry, step: int, last: int, encoding: Encoding) -> list[int]:
     return [values.get(name, 0) for name in encoding.fields]
 
 
-def told_chords(request: Request, line: int) -> list[Told]:
+def told_chords(request: Request, line: int) -> list[DescriptionEvent]:
     """The chords of the bar that begins at step `line`, as far as they are known and not only guessed.
 
     One who goes on by himself is not bound to the chord that was last played.
@@ -98,7 +98,7 @@ def told_chords(request: Request, line: int) -> list[Told]:
     end, place = line + round(request.bar * RESOLUTION), DESCRIBED.columns['place']
     steps, rows = tell_chords(np.array(changes, np.int64), [(line, meter_code(*request.meter))], line, end)
     return [
-        Told(line, int(row[place]) - NEXT_BAR - 1, tuple(row.tolist())) for row in rows[steps == line]
+        DescriptionEvent(line, int(row[place]) - NEXT_BAR - 1, tuple(row.tolist())) for row in rows[steps == line]
     ]  # fmt: skip
 
 

@@ -22,9 +22,9 @@ from bridge.musicians.harmony import KEY_BARS
 from bridge.musicians.heard_notes import HeardNotes
 from bridge.musicians.model_events import (
     Cast,
+    DescriptionEvent,
     Entry,
     Event,
-    Told,
     event_of,
     heard_event,
     parts_of,
@@ -65,7 +65,7 @@ class ModelMusician(Musician):
         self._events: dict[int, Event] = {}  # what was heard as the model sees it, by id
         self._own: dict[tuple[int, int], list[Event]] = {}  # (request, take)
         self._chosen: dict[int, int] = {}  # request -> take that is played
-        self._told: dict[int, list[Told]] = {}  # bar line -> what was told there
+        self._told: dict[int, list[DescriptionEvent]] = {}  # bar line -> what was told there
         self._beside: dict[int, int] = {}  # instrument code -> part of the player, where the band plays it, too
         self._instruments: set[int] = set()
         self._origin = 0  # session step that is the model's step 0, on a bar line

@@ -16,10 +16,10 @@ from bridge.audio.jack_sound_client import JackSoundClient
 from bridge.pads.clip_store import Folder, PadBank
 from bridge.pads.pad_player import PadPlayer
 from bridge.settings.pads_table import Pad, check_note
-from bridge.system.line_input import Lines
+from bridge.system.line_input import LineInput
 from bridge.system.notices import notice
 from bridge.system.real_time import SWITCH, keep_what_is_loaded
-from bridge.system.signals import Told
+from bridge.system.signals import SignalWatch
 from bridge.system.sound_process import SoundProcess
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.processes.child_process import begin
@@ -102,7 +102,7 @@ def run(
     seconds: float | None = None,
     lines: Any = None,
     orders: Connection | None = None,
-    told: Told | None = None,
+    told: SignalWatch | None = None,
     beat: Callable[[], None] = lambda: None,
     on_ready: Callable[[], None] = lambda: None,
     on_notice: Callable[[str], None] = notice,
@@ -129,7 +129,7 @@ def run(
     """
     # The callback must get the interpreter soon, whoever has it (measured: reference/linux-stack.md).
     sys.setswitchinterval(SWITCH)
-    told = told or Told()
+    told = told or SignalWatch()
     jack = JackPads(name, channel, connect, on_notice)
     try:
         faults = []
@@ -152,7 +152,7 @@ def run(
         jack.start()
         on_notice(f'Pads: JACK client {jack.client.name}, {jack.sample_rate} Hz. Ctrl-C ends.')
         on_ready()
-        told_lines = Lines(lines, orders)
+        told_lines = LineInput(lines, orders)
         until = time.monotonic() + seconds if seconds else float('inf')
         while not told.ended and time.monotonic() < until:
             beat()
@@ -182,7 +182,7 @@ def _child(pads: Sequence[Pad], name: str, cells: Any, pipe: Connection) -> None
         with contextlib.suppress(OSError):
             pipe.send((kind, value))
 
-    told = Told()
+    told = SignalWatch()
     signal.signal(signal.SIGTERM, lambda number, frame: told.end('SIGTERM'))
     try:
         status = run(

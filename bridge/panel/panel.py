@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.panel.server import Setup, run_panel
+from bridge.panel.server import PanelSetup, run_panel
 from bridge.settings.control_messages import checked
 from bridge.system.channel import Channel
 from bridge.system.notices import Sparing
@@ -92,7 +92,7 @@ class Panel:
         self._wrong = Sparing(notify)
         self._door = _listen(address)
         port = self._door.getsockname()[1]
-        self._setup = Setup(kind, dict(facts), secrets.token_urlsafe(16), address.host, port, opens=_has_display())
+        self._setup = PanelSetup(kind, dict(facts), secrets.token_urlsafe(16), address.host, port, opens=_has_display())
         self.link = f'http://{_named(address.host)}:{port}/?token={self._setup.token}'
         self._limit = RestartLimit()
         self._told: dict[str, Any] = {}  # of the state, to the process that runs now

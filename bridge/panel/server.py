@@ -40,7 +40,7 @@ BEAT = 0.2  # seconds
 
 
 @dataclass
-class Setup:
+class PanelSetup:
     """Set-up of the process, from its parent."""
 
     kind: str  # 'band' or 'stems'
@@ -51,7 +51,7 @@ class Setup:
     opens: bool = False  # there is a display: open the link
 
 
-def is_us(host: str | None, setup: Setup) -> bool:
+def is_us(host: str | None, setup: PanelSetup) -> bool:
     """Whether a Host header names this machine by an address, and not by a name that may lead anywhere."""
     if host is None:
         return False
@@ -73,7 +73,7 @@ def is_our_page(origin: str | None, host: str | None) -> bool:
     return origin is None or origin == f'http://{host}'
 
 
-def make_app(setup: Setup, board: Board, tell: Any) -> Any:
+def make_app(setup: PanelSetup, board: Board, tell: Any) -> Any:
     """Return the ASGI application.
 
     Parameters
@@ -196,7 +196,7 @@ async def _hear(socket: Any, tell: Any) -> None:
             await asyncio.sleep(FULL)
 
 
-def run_panel(setup: Setup, door: socket.socket, cells: Any, connection: Connection) -> None:
+def run_panel(setup: PanelSetup, door: socket.socket, cells: Any, connection: Connection) -> None:
     """Run the process (`ChildProcess`) until the parent says so, or is gone."""
     heart = begin(cells)
     if hasattr(os, 'nice'):
@@ -205,7 +205,7 @@ def run_panel(setup: Setup, door: socket.socket, cells: Any, connection: Connect
     os._exit(0)  # the thread that reads may wait for ever
 
 
-async def _serve(setup: Setup, door: socket.socket, connection: Connection, heart: Heartbeat) -> None:
+async def _serve(setup: PanelSetup, door: socket.socket, connection: Connection, heart: Heartbeat) -> None:
     import uvicorn
 
     if setup.kind == 'stems':  # numpy, which a band's pages do without
@@ -290,7 +290,7 @@ class Ear:
                     board.sound(levels, spectra)
 
 
-def _open(setup: Setup) -> None:
+def _open(setup: PanelSetup) -> None:
     import webbrowser
 
     host = '127.0.0.1' if setup.host in ('0.0.0.0', '') else setup.host

@@ -180,7 +180,7 @@ class PluginHost:
             run_plugins,
             (
                 self.chains, self.host.core.sample_rate, self.finished.n_channels, self.host.outbox.name,
-                self.finished.name, self.host.panel.name, self._wake,
+                self.finished.name, self.host.registers.name, self._wake,
             ), name='genaudio-plugins', loading=self._timeout, stuck=STUCK_SECONDS,
         )  # fmt: skip
         self._started = time.monotonic()

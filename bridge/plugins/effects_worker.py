@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.audio.callback import Panel
+from bridge.audio.callback import AudioRegisters
 from bridge.audio.shared_ring import Ring
 from bridge.plugins.effects import CHUNK, Chain, EffectFault, moves_latency
 from bridge.plugins.loading import BadParameter, load_link, parameter_names, set_parameter
@@ -31,7 +31,7 @@ def run_plugins(
     n_channels: int,
     stems_name: str,
     finished_name: str,
-    panel_name: str,
+    registers_name: str,
     wake: Any,
     cells: Any,
     pipe: Connection,
@@ -47,8 +47,9 @@ def run_plugins(
         if loaded is None:
             return
         stage = _Stage(
-            loaded, Ring(n_channels, stems_name), Ring(n_channels, finished_name), Panel(panel_name), sample_rate
-        )
+            loaded, Ring(n_channels, stems_name), Ring(n_channels, finished_name), AudioRegisters(registers_name),
+            sample_rate,
+        )  # fmt: skip
         pipe.send(('known', {
             pair: [frozenset(parameter_names(plugin)) if plugin else None for plugin in chain.plugins]
             for pair, chain in loaded.items()
@@ -168,8 +169,10 @@ def _state(plugin: Any) -> bytes:
 class _Stage:
     """Between the two rings: pairs with a chain go through it, the others are copied."""
 
-    def __init__(self, chains: dict[int, Chain], stems: Ring, finished: Ring, panel: Panel, sample_rate: int):
-        self.chains, self.stems, self.finished, self.panel = chains, stems, finished, panel
+    def __init__(
+        self, chains: dict[int, Chain], stems: Ring, finished: Ring, registers: AudioRegisters, sample_rate: int
+    ):
+        self.chains, self.stems, self.finished, self.registers = chains, stems, finished, registers
         self.at = max(stems.end, finished.end)  # position of the next chunk in
         self.skipped = 0  # times that it could not keep up
         self._patience = round(BACKLOG * sample_rate)  # samples
@@ -208,7 +211,7 @@ class _Stage:
                 return
             # A gap (results of the worker were late), or all that is wanted has long been played without us.
             # A block of stems comes at once, and the next may just have come.
-            late = behind > self._patience + 2 * int(self.panel.words[Panel.BLOCK])
+            late = behind > self._patience + 2 * int(self.registers.words[AudioRegisters.BLOCK])
             if late or not self.stems.read_into(self._block, self.at):
                 newest = self.stems.end - CHUNK if late else self.at + CHUNK
                 self.skipped += late

@@ -38,10 +38,10 @@ from bridge.plugins.effects import NO_NUMBERS, Chain, EffectFault
 from bridge.plugins.loading import load_link, set_parameter
 from bridge.settings.effects_table import EffectSpec, Share
 from bridge.settings.instrument_table import Instrument, check_plugin
-from bridge.system.line_input import Lines
+from bridge.system.line_input import LineInput
 from bridge.system.notices import notice
 from bridge.system.real_time import SWITCH
-from bridge.system.signals import Told
+from bridge.system.signals import SignalWatch
 from bridge.system.sound_process import LOAD_SECONDS, SoundProcess
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 from genaudio_core.files import atomic_write
@@ -258,7 +258,7 @@ def _body(instrument: Instrument, name: str, cells: Any, pipe: Connection) -> No
     try:
         player.start()
         tell('ready', player.latency / player.sample_rate)
-        _play(player, Lines(None, pipe), heart, tell, lambda: bool(ends))
+        _play(player, LineInput(None, pipe), heart, tell, lambda: bool(ends))
     except GenaudioError as error:
         tell('told', str(error))
     finally:
@@ -266,7 +266,7 @@ def _body(instrument: Instrument, name: str, cells: Any, pipe: Connection) -> No
 
 
 def _play(
-    player: JackInstrument, lines: Lines, heart: Heartbeat, tell: Callable[..., None], ended: Callable[[], bool]
+    player: JackInstrument, lines: LineInput, heart: Heartbeat, tell: Callable[..., None], ended: Callable[[], bool]
 ) -> None:
     wire_at, silenced, tell_at = 0.0, 0, 0.0
     while True:
@@ -336,7 +336,7 @@ def run(
     name: str,
     *,
     seconds: float | None = None,
-    told: Told | None = None,
+    told: SignalWatch | None = None,
     on_notice: Callable[[str], None] = notice,
 ) -> dict[str, Any]:
     """Play until `told.ended` or `seconds`; return the final figures. `told` is entered: what signals want of us.
@@ -346,7 +346,7 @@ def run(
     GenaudioError
         If it cannot play.
     """
-    told = told or Told()
+    told = told or SignalWatch()
     host = InstrumentProcess(instrument, name)
     until, said = time.monotonic() + seconds if seconds else float('inf'), False
     try:

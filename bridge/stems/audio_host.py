@@ -6,9 +6,9 @@
           └── the same input ring, `latency` samples back, is the dry signal
 
 * The callback is `AudioCore.process` (callback.py). Under a device it runs in a process of its own, in which nothing
-  else does (callback_process.py); `AudioHost.core` is then the hand on its panel. Tests and benches call it here.
-* `AudioHost` owns rings, panel and worker, restarts a worker that dies or hangs, widens the safety margin when results
-  come late (unless pinned), and keeps the counts. The margin begins at one hop: without any, a single stall of the
+  else does (callback_process.py); `AudioHost.core` is then the hand on its registers. Tests and benches call it here.
+* `AudioHost` owns rings, registers and worker, restarts a worker that dies or hangs, widens the safety margin when
+  results come late (unless pinned), and keeps the counts. The margin begins at one hop: without any, one stall of the
   system that is longer than a block is heard, and every system has one now and then.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.audio.callback import MARGINS, AudioCore, Panel, total_latency
+from bridge.audio.callback import MARGINS, AudioCore, AudioRegisters, total_latency
 from bridge.audio.callback import Counts as Counts  # one imports it with the host
 from bridge.audio.shared_ring import Ring, capacity_for
 from bridge.settings.mix import Mix
@@ -105,17 +105,17 @@ class AudioHost:
             raise GenaudioError(f'The block size must be 1 to {MAX_BLOCK} samples, not {block}.')
         capacity = ring_capacity(block, self.hop, margin, sample_rate)
         self.inbox, self.outbox = Ring(2, capacity=capacity), Ring(2 * self.n_stems + 4, capacity=capacity)
-        self.gauges, self.panel = Gauges(), Panel()
+        self.gauges, self.registers = Gauges(), AudioRegisters()
         self._wake = CONTEXT.Semaphore(0)
         self.plugins_wake = CONTEXT.Semaphore(0)  # released when stems are there
         self.plugin_delay = 0  # samples of the margin that are the plug-ins'
         self.core = AudioCore(
             self.inbox, self.outbox, sample_rate=sample_rate, block=block, hop=self.hop, margin_samples=margin,
-            wake=self._wake.release, panel=self.panel,
+            wake=self._wake.release, registers=self.registers,
         )  # fmt: skip
         self.spec = WorkerSpec(
             str(model), queries, mix or Mix.of(self.n_stems), sample_rate, self.inbox.name, self.outbox.name,
-            self.gauges.name, self.panel.name, realtime, self.hop,
+            self.gauges.name, self.registers.name, realtime, self.hop,
         )  # fmt: skip
         self._process: ChildProcess | None = None
         self._with_standby = standby
@@ -322,7 +322,7 @@ class AudioHost:
             if child is not None:
                 child.close()
         self._process = self._standby = None
-        for shared in (self.inbox, self.outbox, self.gauges, self.panel):
+        for shared in (self.inbox, self.outbox, self.gauges, self.registers):
             shared.close()
 
     def __enter__(self) -> 'AudioHost':

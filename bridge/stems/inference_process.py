@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.audio.callback import Panel
+from bridge.audio.callback import AudioRegisters
 from bridge.audio.shared_ring import Ring
 from bridge.settings.mix import Mix
 from bridge.stems.mixer import Mixer
@@ -84,7 +84,7 @@ class WorkerSpec:
     input_ring: str
     output_ring: str
     gauges: str
-    panel: str
+    registers: str
     realtime: bool  # ask the system for a real-time priority
     hop: int  # samples
 
@@ -93,12 +93,12 @@ class Worker:
     """The engine between the two rings; `run_worker` gives it a process."""
 
     def __init__(
-        self, spec: WorkerSpec, inbox: Ring, outbox: Ring, gauges: Gauges, panel: Panel,
+        self, spec: WorkerSpec, inbox: Ring, outbox: Ring, gauges: Gauges, registers: AudioRegisters,
         on_beat: Callable[[], None] = lambda: None, wake_plugins: Callable[[], None] = lambda: None,
     ):  # fmt: skip
         from genaudio_core.separation.streaming import MaskNetwork, StreamingSeparator
 
-        self.inbox, self.outbox, self.gauges, self.panel, self.beat = inbox, outbox, gauges, panel, on_beat
+        self.inbox, self.outbox, self.gauges, self.registers, self.beat = inbox, outbox, gauges, registers, on_beat
         self._wake_plugins = wake_plugins
         self.engine = StreamingSeparator(MaskNetwork.load(spec.model), spec.queries, spec.sample_rate, spec.hop)
         self.hop = self.engine.hop
@@ -150,7 +150,7 @@ class Worker:
     @property
     def _block(self) -> int:
         """Samples that come in at once; the device may change it."""
-        return int(self.panel.words[Panel.BLOCK])
+        return int(self.registers.words[AudioRegisters.BLOCK])
 
     def work(self) -> int:
         """Work off every whole hop that has come in; return how many."""
@@ -180,7 +180,7 @@ class Worker:
                 self._fresh = False
             elif position >= self.outbox.end:
                 self.outbox.write(out, position)
-                if self.panel.words[Panel.PLUGINS]:
+                if self.registers.words[AudioRegisters.PLUGINS]:
                     self._wake_plugins()
             self.gauges.took(time.perf_counter() - started)
             done += 1
@@ -216,7 +216,7 @@ def run_worker(spec: WorkerSpec, wake, wake_plugins, standby: bool, cells: Any, 
             inbox,
             Ring(n_out, spec.output_ring),
             gauges,
-            Panel(spec.panel),
+            AudioRegisters(spec.registers),
             heart.beat,
             wake_plugins.release,
         )

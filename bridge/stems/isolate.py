@@ -28,7 +28,7 @@ from bridge.stems.state_file import restore, save_state
 from bridge.stems.words import Words
 from bridge.system.cpu_wakeup import awake
 from bridge.system.notices import notice
-from bridge.system.signals import Told
+from bridge.system.signals import SignalWatch
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import presets_dir
 from genaudio_core.interruption import Stopped
@@ -130,7 +130,7 @@ def run(
             )
     again, until, restarts = False, None, 0
     outputs, restored = tuple(port_names(queries)), ()
-    with contextlib.ExitStack() as last, Told() as told_to:
+    with contextlib.ExitStack() as last, SignalWatch() as told_to:
         shown = None
         if panel is not None:
             shown = StemsPanel(panel, words.known, on_notice)

@@ -14,7 +14,7 @@ from bridge.stems.audio_host import AudioHost
 from bridge.stems.knobs import Knobs
 from bridge.stems.lookup import Lookup
 from bridge.stems.words import Words
-from bridge.system.line_input import Lines, reader_of
+from bridge.system.line_input import LineInput, reader_of
 from genaudio_core.errors import GenaudioError, did_you_mean, one_line
 
 HELP_LINE = (
@@ -160,6 +160,6 @@ class LineCommands:
 
 
 def obey_lines(lines: Any, controls: LineCommands, on_notice: Callable[[str], None]) -> None:
-    """Wait a little for lines, and do what they say. `lines` is a text stream, a `Lines`, or None."""
-    reader = lines if isinstance(lines, Lines) else Lines() if lines is None else reader_of(lines)
+    """Wait a little for lines, and do what they say. `lines` is a text stream, a `LineInput`, or None."""
+    reader = lines if isinstance(lines, LineInput) else LineInput() if lines is None else reader_of(lines)
     controls.hear(reader.wait(0.01), on_notice)

@@ -9,8 +9,8 @@ __getattr__, __dir__ = lazily(
     {
         'clock': ('Clock', 'RealClock', 'SimulatedClock'),
         'jack_client': ('JackClient', 'NoServer', 'open_client'),
-        'line_input': ('Lines',),
-        'signals': ('Told',),
+        'line_input': ('LineInput',),
+        'signals': ('SignalWatch',),
         'sound_process': ('SoundProcess',),
         'waiting': ('wait_until',),
     },

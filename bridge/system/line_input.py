@@ -17,7 +17,7 @@ MAX_LINE = 65536  # bytes; more is no line
 RETRY = 0.5  # seconds; a terminal gives nothing to a program in the background, until it comes to the front
 
 
-class Lines:
+class LineInput:
     """Whole lines, without blanks and empty ones.
 
     Parameters
@@ -103,11 +103,11 @@ class Lines:
             self._waiting.put(line)
 
 
-_readers: weakref.WeakKeyDictionary[Any, Lines] = weakref.WeakKeyDictionary()
+_readers: weakref.WeakKeyDictionary[Any, LineInput] = weakref.WeakKeyDictionary()
 
 
-def reader_of(stream: Any) -> Lines:
+def reader_of(stream: Any) -> LineInput:
     """Return the one reader of a stream; it lives as long as the stream."""
     if stream not in _readers:
-        _readers[stream] = Lines(stream)
+        _readers[stream] = LineInput(stream)
     return _readers[stream]

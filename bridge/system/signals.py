@@ -2,12 +2,12 @@
 
 A person ends a program with Ctrl-C, `kill`, or by closing the terminal window, and lets it wait with Ctrl-Z. The
 system sends each of these to a whole group of processes at once, in no particular order. So one process, the one that
-the person started, decides: it is `Told`, ends the others in their order and ends itself last. The others call
+the person started, decides: it is `SignalWatch`, ends the others in their order and ends itself last. The others call
 `leave_to_parent` first of all and hear of it through their pipes; when the parent is gone, the pipe ends.
 
 ::
 
-    with Told() as told:
+    with SignalWatch() as told:
         while not told.ended:
             told.look(pause=..., resume=...)
             ...
@@ -74,7 +74,7 @@ def lasting_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-class Told:
+class SignalWatch:
     """Wishes of the person, or of the system, for this program. Make and use it in the main thread.
 
     Inside its ``with`` block SIGINT, SIGTERM and SIGHUP only set `ended`, Ctrl-Z is kept for `look`, and output that
@@ -94,7 +94,7 @@ class Told:
         self._before: dict[signal.Signals, Any] = {}
         self._output = contextlib.ExitStack()
 
-    def __enter__(self) -> 'Told':
+    def __enter__(self) -> 'SignalWatch':
         self._output.enter_context(lasting_output())
         if threading.current_thread() is threading.main_thread():  # elsewhere (a test, a library) nothing is sent to us
             for number in known_signals(_ENDS):

@@ -21,7 +21,7 @@ from genaudio_core.continuation.generation import (
     prompt_events,
     without_notes,
 )
-from genaudio_core.continuation.leading import Leader
+from genaudio_core.continuation.leading import Bandleader
 from genaudio_core.continuation.roles import BarAt, accompanying_roles, bars_between, charted
 from genaudio_core.continuation.sampling import Controls, EventSampler
 from genaudio_core.errors import GenaudioError
@@ -124,7 +124,7 @@ def _free(
 def _leader(
     score: Score, given: list[str], names: list[str], origin: float, controls: Controls, seed: int,
     chart: Sequence[Sequence[Chord]],
-) -> Leader:  # fmt: skip
+) -> Bandleader:  # fmt: skip
     """Who leads the new parts `names` beside all that is given."""
     rng = np.random.default_rng([seed, 11])
     harmony = charted(harmonise(score, seed=seed), chart, score, origin)
@@ -133,11 +133,11 @@ def _leader(
     meter, tempo = score.meter_at(origin), score.tempo_at(origin)
     who = [(instrument_code(name), 1) for name in names]
     roles = accompanying_roles(names, given, tune, (meter.numerator, meter.denominator), feel, tempo, rng, who)
-    return Leader(roles, harmony, tune, feel, rng, controls.pitch_classes)
+    return Bandleader(roles, harmony, tune, feel, rng, controls.pitch_classes)
 
 
 def _listening(
-    session: '_Session', score: Score, given: np.ndarray, steps: np.ndarray, leader: Leader, progress: Progress
+    session: '_Session', score: Score, given: np.ndarray, steps: np.ndarray, leader: Bandleader, progress: Progress
 ) -> tuple[list[np.ndarray], list[int]]:
     """The new events under direction, to the end of the last bar, and their steps."""
     encoding, zero = session.encoding, session.zero
@@ -234,7 +234,7 @@ class _Session:
         self.make_room()
         self.feed(self.continuer.placed(row, onset - self.origin))
 
-    def tell(self, leader: Leader, bar: BarAt) -> None:
+    def tell(self, leader: Bandleader, bar: BarAt) -> None:
         """Tell a model that can be told the chords of a bar."""
         if not self.encoding.has_descriptions:
             return

@@ -14,7 +14,7 @@ from genaudio_core.continuation.context_window import last_bars
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.directing import may_listen
-from genaudio_core.continuation.leading import Leader, Roll
+from genaudio_core.continuation.leading import Bandleader, Roll
 from genaudio_core.continuation.roles import accompanying_roles, bars_between, charted, going_on
 from genaudio_core.continuation.sampling import Controls, sample
 from genaudio_core.continuation.writer import RESERVE, Led, Progress, Writer
@@ -203,7 +203,7 @@ def lead(
         [(instrument_code(name), 1) for name in new],
     )  # fmt: skip
     harmony = charted(harmony, chart, score, bars[0].begin / RESOLUTION, bars[-1].end / RESOLUTION)
-    return Led(Leader(roles, harmony, (), feel, rng, controls.pitch_classes), bars, zero)
+    return Led(Bandleader(roles, harmony, (), feel, rng, controls.pitch_classes), bars, zero)
 
 
 def encodable(encoding: Encoding, names: Iterable[str]) -> list[str]:

@@ -1,10 +1,11 @@
 """Who does what in the next bar: the cues and rules of a band that listens.
 
-A `Leader` knows the harmony, what is given beside the new parts (a tune) and the parts with their roles. Bar by bar it
-gives the `Direction` under which the model plays. What it asks for is little: a bass at the root where a chord comes
-in, chords where they change, a pulse of the drums, a note of a line; rules keep notes to the chord, the key, the range,
-and off the tune's semitones. From the third bar on a part goes on with what it played two bars before (so the rhythm is
-the model's own), except where a phrase ends; a part that has played before (`Role.given`) goes on with its own bars.
+A `Bandleader` knows the harmony, what is given beside the new parts (a tune) and the parts with their roles. Bar by
+bar it gives the `Direction` under which the model plays. What it asks for is little: a bass at the root where a chord
+comes in, chords where they change, a pulse of the drums, a note of a line; rules keep notes to the chord, the key, the
+range, and off the tune's semitones. From the third bar on a part goes on with what it played two bars before (so the
+rhythm is the model's own), except where a phrase ends; a part that has played before (`Role.given`) goes on with its
+own bars.
 
 Times are steps from the beginning of the score.
 """
@@ -44,7 +45,7 @@ def _beside(pitch: int) -> np.ndarray:
     return notes_of(frozenset({(pitch + 1) % 12, (pitch - 1) % 12}))
 
 
-class Leader:
+class Bandleader:
     """Gives the direction of one bar after another.
 
     Parameters
@@ -338,7 +339,7 @@ class Leader:
         return [Cue(code, bar.begin + at, part=part, pitches=keys) for at, keys in sorted(found, key=_first)]
 
 
-class Roll(Leader):
+class Roll(Bandleader):
     """Who calls the names, and no more: each part plays in each bar, by the model's own lights."""
 
     def direction(self, bar: BarAt, since_step: int, others: frozenset[int] = frozenset()) -> Direction:

@@ -9,7 +9,7 @@ import numpy as np
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.continuation.directing import DirectedSampler
-from genaudio_core.continuation.leading import Leader
+from genaudio_core.continuation.leading import Bandleader
 from genaudio_core.continuation.roles import BarAt
 from genaudio_core.continuation.sampling import Controls, EventSampler
 from genaudio_core.music.descriptions import Told, chord_of
@@ -25,7 +25,7 @@ Progress = Callable[[float], None]  # beats done
 class Led:
     """Who leads the new part, and its bars."""
 
-    leader: Leader
+    leader: Bandleader
     bars: list[BarAt]  # in a row
     zero: int  # step of the score that is the writer's step 0
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from bridge.audio.callback import AudioCore, Panel, total_latency
+from bridge.audio.callback import AudioCore, AudioRegisters, total_latency
 from bridge.audio.finite_guard import FiniteGuard
 from bridge.audio.shared_ring import Ring
 from bridge.stems.audio_host import ring_capacity
@@ -232,12 +232,12 @@ def test_a_server_may_change_its_block_size_while_it_plays(sizes, told_first):
 
 def test_another_process_turns_the_same_knobs_and_sees_the_same_counts():
     one = Core()
-    panel = Panel()
+    registers = AudioRegisters()
     core = AudioCore(one.inbox, one.outbox, sample_rate=RATE, block=256, hop=256, margin_samples=0, wake=lambda: None,
-                     panel=panel)  # fmt: skip
-    again = Panel(panel.name)
+                     registers=registers)  # fmt: skip
+    again = AudioRegisters(registers.name)
     hand = AudioCore(one.inbox, one.outbox, sample_rate=RATE, block=256, hop=256, margin_samples=0, wake=lambda: None,
-                     panel=again)  # fmt: skip
+                     registers=again)  # fmt: skip
     out = np.zeros((4, 256), np.float32)
     core.process(np.full((2, 256), np.nan, np.float32), out)
     assert hand.counts.blocks == 1 and hand.counts.bad_input == 256
@@ -246,7 +246,7 @@ def test_another_process_turns_the_same_knobs_and_sees_the_same_counts():
     core.process(np.zeros((2, 256), np.float32), out)
     assert core._latency == total_latency(256, 256, 512) and core.bypass
     again.close()
-    panel.close()
+    registers.close()
     assert core.counts.blocks == 2  # the last figures stay
     one.close()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import small_decoders
 
-from bridge.musicians.model_events import Event, Told
+from bridge.musicians.model_events import DescriptionEvent, Event
 from bridge.musicians.model_musician import ModelMusician
 from bridge.musicians.musician import ChordAt, HeardNote, Request
 from genaudio_core.continuation.continuer import Continuer
@@ -42,7 +42,7 @@ def check_cache(musician):
     steps = timeline(rows, musician.encoding)[0][rows[:, 0] == NOTE] + musician._origin
     assert steps.tolist() == [event.step for event in musician._fed if isinstance(event, Event)]
     steps, told = told_in(rows) if musician.encoding.has_descriptions else ([], [])
-    fed = [entry for entry in musician._fed if isinstance(entry, Told)]
+    fed = [entry for entry in musician._fed if isinstance(entry, DescriptionEvent)]
     assert [entry.step for entry in fed] == [step + musician._origin for step in steps][len(steps) - len(fed) :]
     assert [entry.fields[3:] for entry in fed] == [tuple(row.tolist()[3:]) for row in told][len(steps) - len(fed) :]
     assert (np.diff(steps) >= 0).all()

@@ -22,7 +22,7 @@ from bridge.plugins.effects import NO_NUMBERS
 from bridge.plugins.instrument import JackInstrument
 from bridge.settings.instrument_table import Instrument
 from bridge.system import jack_client
-from bridge.system.line_input import Lines
+from bridge.system.line_input import LineInput
 from bridge.system.sound_process import SoundProcess
 from genaudio_core.errors import GenaudioError
 from genaudio_core.processes.child_process import begin
@@ -36,7 +36,7 @@ RATE = 48000
 def test_lines_of_a_stream_that_closes_break_or_never_end():
     read, write = os.pipe()
     with os.fdopen(read) as stream:
-        lines = Lines(stream, None)
+        lines = LineInput(stream, None)
         os.write(write, b'status\nsil')
         assert lines.wait(5) == ['status']
         os.write(write, b'ence')
@@ -46,7 +46,7 @@ def test_lines_of_a_stream_that_closes_break_or_never_end():
         assert lines.wait(0.01) == [] and lines.wait(0.01) == []
     read, write = os.pipe()
     with os.fdopen(read) as stream:
-        lines = Lines(stream, None)
+        lines = LineInput(stream, None)
         for _ in range(3):
             os.write(write, b'x' * 40_000)
             assert lines.wait(0.05) == []
@@ -55,13 +55,13 @@ def test_lines_of_a_stream_that_closes_break_or_never_end():
         os.close(write)
     closed = io.StringIO()
     closed.close()
-    assert Lines(closed, None).wait(0.01) == []
+    assert LineInput(closed, None).wait(0.01) == []
 
 
 def test_the_parent_that_is_gone_is_the_end():
     ours, theirs = multiprocessing.Pipe(duplex=False)
     theirs.close()
-    assert Lines(None, ours).wait(5) == ['quit']
+    assert LineInput(None, ours).wait(5) == ['quit']
 
 
 # --- the client ------------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def child(how, cells, pipe):
     while how == 'never ready':
         time.sleep(1)
     pipe.send(('ready', None))
-    lines = Lines(None, pipe)
+    lines = LineInput(None, pipe)
     while True:
         heart.beat()
         for line in lines.wait(0.01):

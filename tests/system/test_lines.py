@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bridge.stems import line_commands
-from bridge.system.line_input import Lines, reader_of
+from bridge.system.line_input import LineInput, reader_of
 
 
 def collect(lines, n, looks=200):
@@ -55,7 +55,7 @@ def test_two_lines_that_arrive_together_are_both_obeyed(pipe):
 
 def test_a_line_in_pieces_is_one_and_blank_ones_are_none(pipe):
     stream, say = pipe
-    lines = Lines(stream)
+    lines = LineInput(stream)
     say('mu')
     assert lines.wait(0.05) == []
     say('te 1\n\n  \nsolo 2\n wet')
@@ -64,7 +64,7 @@ def test_a_line_in_pieces_is_one_and_blank_ones_are_none(pipe):
 
 
 def test_the_end_of_a_stream_ends_nothing_and_its_last_line_counts():
-    lines = Lines(io.StringIO('status\nquit'))
+    lines = LineInput(io.StringIO('status\nquit'))
     assert collect(lines, 2) == ['status', 'quit']
     assert lines.wait(0.01) == []
 
@@ -72,7 +72,7 @@ def test_the_end_of_a_stream_ends_nothing_and_its_last_line_counts():
 def test_orders_of_a_parent_come_too_and_its_end_means_quit(pipe):
     stream, say = pipe
     theirs, ours = multiprocessing.Pipe(duplex=False)
-    lines = Lines(stream, theirs)
+    lines = LineInput(stream, theirs)
     ours.send(('line', 'load 36 kick.wav'))
     say('status\n')
     assert sorted(collect(lines, 2)) == ['load 36 kick.wav', 'status']
@@ -83,7 +83,7 @@ def test_orders_of_a_parent_come_too_and_its_end_means_quit(pipe):
 
 def test_lines_are_what_was_written_however_it_is_cut(pipe):
     stream, say = pipe
-    lines = Lines(stream)
+    lines = LineInput(stream)
     for character in 'wet 1\n\nquery 1 flûte\n':
         say(character)
     assert collect(lines, 2) == ['wet 1', 'query 1 flûte']
@@ -92,12 +92,12 @@ def test_lines_are_what_was_written_however_it_is_cut(pipe):
 WAITS = """
 import multiprocessing, os, signal, sys, time
 from bridge.system.channel import Channel
-from bridge.system.line_input import Lines
+from bridge.system.line_input import LineInput
 
 ours, theirs = multiprocessing.Pipe()
 
 def lines():
-    reader = Lines(os.fdopen(os.pipe()[0]))
+    reader = LineInput(os.fdopen(os.pipe()[0]))
     return lambda: reader.wait(0.1)
 
 def channel():

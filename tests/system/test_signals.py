@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from jack_server import HEARS_ALL
 
-from bridge.system.signals import Told, lasting_output
+from bridge.system.signals import SignalWatch, lasting_output
 from bridge.system.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.name == 'nt', reason='POSIX signals')
 WAITS = """
 import sys, time
-from bridge.system.signals import Told
-with Told() as told:
+from bridge.system.signals import SignalWatch
+with SignalWatch() as told:
     print('here', flush=True)
     while not told.ended:
         print('working', file=sys.stderr, flush=True)
@@ -33,12 +33,12 @@ print('the result')
 """
 SLOW = """
 import os, sys
-from bridge.system.signals import Told
+from bridge.system.signals import SignalWatch
 def pause():
     open(sys.argv[1] + 'pauses', 'w').close()
     while not os.path.exists(sys.argv[1] + 'enough'):
         pass
-with Told() as told:
+with SignalWatch() as told:
     print('here', flush=True)
     while not told.look(pause):
         pass
@@ -57,8 +57,8 @@ from bridge.system.clock import RealClock
 from bridge.musicians.musician_process import ProcessEngine
 from bridge.musicians.choose import make_musician
 from bridge.bench.wakeup_latency import probe
-from bridge.system.signals import Told
-with Told() as told:
+from bridge.system.signals import SignalWatch
+with SignalWatch() as told:
     print('here', flush=True)
     engine = ProcessEngine(make_musician, ('rules',), clock=RealClock())
     with probe():
@@ -159,7 +159,8 @@ def test_continued_before_it_has_stopped_it_does_not_stop_for_ever(start, tmp_pa
 
 
 def test_told_again_and_again_it_ends_at_once(start):
-    hangs = "import time\nfrom bridge.system.signals import Told\nwith Told():\n    print('here', flush=True)\n"
+    hangs = 'import time\nfrom bridge.system.signals import SignalWatch\n'
+    hangs += "with SignalWatch():\n    print('here', flush=True)\n"
     process = start(hangs + '    while True: time.sleep(0.01)')
     for _ in range(3):
         process.send_signal(signal.SIGINT)
@@ -210,7 +211,7 @@ def test_every_child_is_born_deaf(path):
 def test_everything_is_as_before_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)]
     streams = sys.stdout, sys.stderr
-    with Told() as told:
+    with SignalWatch() as told:
         told.end('time')
     assert told.ended == 'time'
     after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)]
@@ -227,12 +228,12 @@ def test_a_stream_that_is_closed_takes_what_it_gets(tmp_path, monkeypatch):
 
 RESULT = """
 import sys, types
-from bridge.system.signals import Told
+from bridge.system.signals import SignalWatch
 from genaudio_core import command_line as command
 from genaudio_core.entry import Group
 module = types.ModuleType('some_package.play')
 def run(args):
-    with Told() as told:
+    with SignalWatch() as told:
         print('here', file=sys.stderr, flush=True)
         while not told.ended:
             told.look()
