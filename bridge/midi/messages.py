@@ -79,7 +79,8 @@ class Parser:
     """Cuts a byte stream into MIDI messages; never raises, whatever the bytes.
 
     Running status is expanded, real-time bytes may stand anywhere, half messages wait for their rest, stray data
-    bytes and undefined status bytes are counted in `bad_bytes` and dropped.
+    bytes and undefined status bytes are counted in `bad_bytes` and dropped. No library does it:
+    mido's parser knows no running status and loses a note that a clock tick interrupts.
 
     Parameters
     ----------

@@ -187,11 +187,6 @@ class LinkLeader:
         self._link.enabled = True
         self._link.startStopSyncEnabled = True
 
-    @property
-    def peers(self) -> int:
-        """Number of other programs in the Link session."""
-        return self._link.numPeers()
-
     def check(self, time: float) -> list[Change]:
         """Ask Link where it is; return what changed since the last call."""
         state = self._link.captureSessionState()

@@ -136,16 +136,11 @@ def accumulate(attention: FieldAttention, value: np.ndarray, weights: torch.Tens
         attention.pairs[definition] += torch.bincount(difference[even] + attention.reach, minlength=width).numpy()
 
 
-def study(model: MMT, sequences: Iterable[np.ndarray]) -> dict[str, FieldAttention]:
-    """Attention of every layer and head over teacher-forced event arrays (n, fields)."""
-    return study_with_tables(model, sequences)[0]
-
-
 @torch.no_grad()
 def study_with_tables(
     model: MMT, sequences: Iterable[np.ndarray]
 ) -> tuple[dict[str, FieldAttention], dict[str, ClassAttention]]:
-    """The same of sequences (n, fields), and the absolute tables of `TABLES`."""
+    """Attention of all layers and heads over teacher-forced sequences (n, fields), and the tables of `TABLES`."""
     config = model.config
     sizes = {name: config.layout.sizes[config.layout.index(name)] for name in TABLES}
     tables = {name: ClassAttention(np.zeros((config.layers, config.heads, n, n))) for name, n in sizes.items()}

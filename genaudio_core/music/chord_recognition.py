@@ -173,16 +173,3 @@ def recognise_score(score: Score, weights: Weights | None = None) -> list[Segmen
     slots = slots_of(score, end)
     lines = [slot for slot in slots if abs(score.bar_start(slot) - slot) < 1e-6]
     return recognise(notes, slots, end, lines=lines, weights=weights)
-
-
-def chord_agreement(found: Sequence[Segment], true: Sequence[Segment]) -> tuple[float, float]:
-    """Shares of the time in which the roots are the same, and root and quality (as `simple` counts) are."""
-    same_root = same = whole = 0.0
-    for one in true:
-        for other in found:
-            shared = min(one.beat + one.duration, other.beat + other.duration) - max(one.beat, other.beat)
-            if shared > 0 and one.chord.root == other.chord.root:
-                same_root += shared
-                same += shared * (simple(one.chord.quality) == simple(other.chord.quality))
-        whole += one.duration
-    return (same_root / whole, same / whole) if whole else (1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Names of keys and chords: what notes they mean."""
+"""Keys, chords and charts of chords as a person types them: what notes they mean."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -2,7 +2,8 @@
 
 The conventions are those of the CLIPSep paper: one window over the whole signal (``window=inf``), filters of 512 taps,
 the *images* version, no permutation. There SDR is the plain ratio of the reference to the error; SIR and SAR divide
-the error by projecting the estimate on delayed copies of the references.
+the error by projecting the estimate on delayed copies of the references. Tests compare with museval, which is not used
+itself: it would bring pandas, scipy and the reader of a data set to every training.
 
 Audio is (channels, n_samples) or (n_samples,); ratios are in dB.
 """

@@ -17,7 +17,6 @@ from genaudio_core.analysis.attention import (
     draw,
     save,
     strongest,
-    study,
     study_with_tables,
     values,
 )
@@ -164,7 +163,7 @@ class Planted:
 
 def test_a_planted_pattern_is_found(tmp_path):
     sequences = [encode_table(make_piece('a', seed=seed).notes, LIVE)[:120] for seed in range(3)]
-    result = study(Planted(), sequences)
+    result = study_with_tables(Planted(), sequences)[0]
     assert set(result) == set(FIELDS)
     beat, pitch = result['beat'], result['pitch']
     for definition in DEFINITIONS:
@@ -242,7 +241,7 @@ def test_the_command_draws_the_tables_and_the_cosines_too(tmp_path, capsys):
 
 def test_study_of_a_real_model_counts_every_layer_and_head():
     torch.manual_seed(0)
-    result = study(Model(TINY), [encode_table(make_piece('a', seed=2).notes, LIVE)[:40]])
+    result = study_with_tables(Model(TINY), [encode_table(make_piece('a', seed=2).notes, LIVE)[:40]])[0]
     for attention in result.values():
         assert attention.mean().shape == (TINY.layers, TINY.heads, 2 * attention.reach + 1)
         sums = attention.mean('code').sum(-1)

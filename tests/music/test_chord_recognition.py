@@ -1,10 +1,12 @@
 """Chords read from notes: fifty bars set by hand, written band music, and what must hold for any notes."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genaudio_core.music.chord_recognition import Segment, chord_agreement, recognise, recognise_score, simple, slots_of
+from genaudio_core.music.chord_recognition import Segment, recognise, recognise_score, simple, slots_of
 from genaudio_core.music.keys import CHORDS, Chord, parse_chord
 from genaudio_core.music.layouts import QUALITIES
 from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
@@ -110,6 +112,19 @@ BY_HAND = [
         ],
     ),
 ]
+
+
+def chord_agreement(found: Sequence[Segment], true: Sequence[Segment]) -> tuple[float, float]:
+    """Shares of the time in which the roots are the same, and root and quality (as `simple` counts) are."""
+    same_root = same = whole = 0.0
+    for one in true:
+        for other in found:
+            shared = min(one.beat + one.duration, other.beat + other.duration) - max(one.beat, other.beat)
+            if shared > 0 and one.chord.root == other.chord.root:
+                same_root += shared
+                same += shared * (simple(one.chord.quality) == simple(other.chord.quality))
+        whole += one.duration
+    return (same_root / whole, same / whole) if whole else (1.0, 1.0)
 
 
 def pitch(name: str) -> int:

@@ -6,7 +6,7 @@ import random
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,6 @@ def write_archive(path: Path, seeds: range, styles: tuple[str, ...], grooves: tu
 
 def _write(job: tuple[Path, range, tuple[str, ...], tuple[Path, ...]]) -> Counter[str]:
     return write_archive(*job)
-
-
-def read_facts(folder: Path) -> Iterator[dict[str, Any]]:
-    """Facts on each piece of a folder of archives: `WrittenPiece.facts`, and ``file``."""
-    for path in sorted(folder.glob('*.zip')):
-        with zipfile.ZipFile(path) as archive:
-            for line in archive.read(FACTS).decode().splitlines():
-                yield json.loads(line)
 
 
 def write_archives(
