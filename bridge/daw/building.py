@@ -20,6 +20,8 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.processes.programs import run_program
 
 SOURCES = Path(__file__).parent / 'plugin'
+SHIPPED = Path(__file__).parent / 'built'
+"""Where a wheel for Linux holds them built; see .github/workflows/release.yml."""
 PLUGINS = ('stems', 'band')
 FORMATS = {'VST3': 'vst3', 'CLAP': 'clap', 'LV2': 'lv2-dsp'}
 """Format -> DPF's list of what a binary of it lets others see."""
@@ -176,6 +178,8 @@ def cache_folder() -> Path:
 def build() -> Path:
     """Return the folder with the bundles of all plug-ins (.vst3, .clap, .lv2), building them if they are not there.
 
+    A wheel that holds them built needs no compiler.
+
     Raises
     ------
     GenaudioError
@@ -183,6 +187,8 @@ def build() -> Path:
     """
     if os.name != 'posix' or sys.platform == 'darwin':
         raise GenaudioError('The plug-ins are built on Linux only, so far.')
+    if (SHIPPED / 'complete').exists():
+        return SHIPPED
     dpf = find_dpf()
     done = cache_folder() / _fingerprint(dpf)
     if (done / 'complete').exists():

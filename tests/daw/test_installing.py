@@ -38,6 +38,14 @@ def test_without_a_compiler_it_says_what_to_install(engine, monkeypatch, tmp_pat
     monkeypatch.undo()
 
 
+def test_what_a_wheel_holds_built_needs_no_compiler(bundles, engine, monkeypatch, tmp_path):
+    shutil.copytree(bundles, tmp_path / 'built')
+    monkeypatch.setattr(building, 'SHIPPED', tmp_path / 'built')
+    monkeypatch.setenv('PATH', str(tmp_path))
+    made = installing.install(tmp_path / 'home')
+    assert len(made) == 6 and not any(map(installing.why_not_loaded, made))
+
+
 def test_without_dpf_it_says_what_to_install(engine, monkeypatch, tmp_path):
     monkeypatch.setenv('DPF_PATH', str(tmp_path))
     with pytest.raises(GenaudioError, match='apt install g'):
