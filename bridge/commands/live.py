@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--osc', type=whole('--osc', 1, 65535), metavar='PORT',
                         help='listen for OSC on this UDP port of 127.0.0.1')  # fmt: skip
     add_panel_arguments(parser)
+    parser.add_argument('--listen', nargs='?', const='', metavar='FONT',
+                        help='hear the band without a synthesizer, over JACK: through this SoundFont, or the best '
+                        'that is installed')  # fmt: skip
     parser.add_argument('--folder', default='.', help='folder for the takes you keep (default: this one)')
     parser.add_argument('--name', default='genaudio', help='client name that other programs see (default: genaudio)')
     parser.add_argument(
@@ -80,7 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, int]:
         SignalWatch() as told,
         LiveBand(
             args.preset, changes, name=args.name, folder=args.folder, osc=args.osc, panel=panel_address(args),
-            reload=True, learned=learned, notify=view.say,
+            listen=args.listen, reload=True, learned=learned, notify=view.say,
         ) as band,
     ):  # fmt: skip
         view.say(f'{preset["about.title"] or preset.name}: ports {", ".join(preset["ports.inputs"])} and '

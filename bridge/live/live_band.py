@@ -23,13 +23,14 @@ from bridge.panel.facts import band_facts, presets
 from bridge.panel.panel import Panel, PanelAddress
 from bridge.plugins.instrument import InstrumentProcess
 from bridge.settings.band_preset import Preset, find_named, find_preset, load_preset
-from bridge.settings.instrument_table import with_session
+from bridge.settings.instrument_table import Instrument, with_session
 from bridge.settings.learned_controllers import Learned
 from bridge.settings.preset_text import save_preset
 from bridge.system.notices import notice
 from genaudio_core.errors import GenaudioError
 
 LOOK = 0.05  # seconds between two looks at the processes
+LOUDSPEAKERS = 'system:playback'
 
 
 class PluginInstrument(InstrumentProcess):
@@ -85,6 +86,20 @@ class PluginInstrument(InstrumentProcess):
         return lines
 
 
+def heard_through(font: str | PathLike[str] = '') -> Instrument:
+    """Return a SoundFont as the instrument of a band, over JACK's loudspeakers; '' is the best that is installed.
+
+    Raises
+    ------
+    GenaudioError
+        If there is none, it is damaged, or fluidsynth is missing.
+    """
+    from genaudio_core.sound.soundfont import any_font, check_font, load_fluidsynth
+
+    load_fluidsynth()
+    return Instrument(check_font(Path(font) if font else any_font()).absolute(), connect=(LOUDSPEAKERS,))
+
+
 class LiveBand:
     """A band on the ports of the system, as ``genaudio live`` runs it. Use as a context manager.
 
@@ -104,6 +119,9 @@ class LiveBand:
         Where takes that are kept are written.
     osc : int, optional
         Listen for OSC on this UDP port of 127.0.0.1.
+    listen : path, optional
+        A SoundFont that is heard over JACK's loudspeakers, so that no synthesizer is needed; '' takes the best that is
+        installed. A preset with an [instrument] of its own is heard through that.
     reload : bool
         Read the preset's file again when it changes.
     panel : PanelAddress, optional
@@ -122,11 +140,13 @@ class LiveBand:
     def __init__(
         self, preset: AnyPreset = 'duet', settings: Mapping[str, Any] | None = None, *, name: str = 'genaudio',
         folder: str | PathLike[str] = '.', osc: int | None = None, panel: PanelAddress | None = None,
-        reload: bool = False, learned: Learned | None = None, notify: Callable[[str], None] = notice,
+        listen: str | PathLike[str] | None = None, reload: bool = False, learned: Learned | None = None,
+        notify: Callable[[str], None] = notice,
     ) -> None:  # fmt: skip
         if not Path(folder).is_dir():
             raise GenaudioError(f'The folder {folder} does not exist.')
-        self.preset = preset_of(preset, settings)
+        self._font = None if listen is None else heard_through(listen)
+        self.preset = self._audible(preset_of(preset, settings))
         self._tell, self._learned, self._reloader = notify, learned, None
         self._changes = dict(settings or {})
         if reload and isinstance(preset, str | PathLike):
@@ -154,6 +174,9 @@ class LiveBand:
         except BaseException:
             self.close()
             raise
+
+    def _audible(self, preset: Preset) -> Preset:
+        return preset if self._font is None or preset.instrument else replace(preset, instrument=self._font)
 
     def _notify(self, line: str) -> None:
         self._tell(line)
@@ -271,7 +294,8 @@ class LiveBand:
         if self._instrument is not None:  # what the plug-in delays is found again the next time
             values['transport.latency_ms'] = preset['transport.latency_ms']
         try:
-            path = save_preset(replace(preset, values=values, controllers=now['controllers']), name)
+            own = None if preset.instrument == self._font else preset.instrument
+            path = save_preset(replace(preset, values=values, controllers=now['controllers'], instrument=own), name)
         except GenaudioError as error:
             self._notify(str(error))
             return
@@ -290,6 +314,7 @@ class LiveBand:
         self._panel.look()
 
     def _use(self, preset: Preset) -> None:
+        preset = self._audible(preset)
         if preset.pads != self.preset.pads or preset.instrument != self.preset.instrument:
             self._notify('[pads] and [instrument] change only when genaudio is restarted.')
         self.preset = preset

@@ -1,4 +1,4 @@
-"""Plug-ins of others (VST3, AU) and built-in effects: loaded, set and run in processes of their own."""
+"""Plug-ins of others (VST3, AU), SoundFonts and built-in effects: loaded, set and run in processes of their own."""
 
 from genaudio_core import lazily
 
@@ -7,6 +7,7 @@ __getattr__, __dir__ = lazily(
     {
         'effects': ('Chain',),
         'effects_host': ('PluginHost',),
+        'font_instrument': ('FontInstrument',),
         'instrument': ('InstrumentProcess', 'JackInstrument'),
         'loading': ('load_link',),
     },

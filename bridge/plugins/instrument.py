@@ -1,9 +1,9 @@
-"""An instrument plug-in (VST3, AU) plays the answer: a JACK client in a process of its own.
+"""An instrument plug-in (VST3, AU) or a SoundFont plays the answer: a JACK client in a process of its own.
 
 ::
 
     [instrument]
-    plugin = "Synth.vst3"              # from the preset's folder, or a whole path
+    plugin = "Synth.vst3"              # from the preset's folder, or a whole path; or a SoundFont, "GM.sf2"
     channel = 2                        # of the answer, 1 to 16; all where nothing is said
     gain_db = -6
     connect = ["system:playback"]      # parts of names of audio inputs
@@ -35,6 +35,7 @@ import numpy as np
 from bridge.audio.finite_guard import FiniteGuard
 from bridge.audio.jack_sound_client import RETRY, TELL_SECONDS, JackSoundClient
 from bridge.plugins.effects import NO_NUMBERS, Chain, EffectFault
+from bridge.plugins.font_instrument import SUFFIXES, FontInstrument
 from bridge.plugins.loading import load_link, set_parameter
 from bridge.settings.effects_table import EffectSpec, Share
 from bridge.settings.instrument_table import Instrument, check_plugin
@@ -70,9 +71,15 @@ class JackInstrument(JackSoundClient):
                 state = instrument.state.read_bytes()
             except OSError as error:
                 on_notice(f'The state of the instrument could not be restored: {instrument.state}: {error.strerror}.')
-        self.plugin = load_link(
-            EffectSpec(path=str(instrument.plugin), parameters=dict(instrument.parameters), state=state), on_notice
-        )
+        self.plugin: Any
+        if instrument.plugin.suffix.lower() in SUFFIXES:
+            self.plugin = FontInstrument(instrument.plugin)
+            for parameter, value in instrument.parameters.items():  # it has none
+                set_parameter(self.plugin, parameter, value)
+        else:
+            self.plugin = load_link(
+                EffectSpec(path=str(instrument.plugin), parameters=dict(instrument.parameters), state=state), on_notice
+            )
         if not self.plugin.is_instrument:
             raise GenaudioError(
                 f'The plug-in {instrument.plugin} is an effect and cannot be played; put it in [[instrument.effects]].'

@@ -1,0 +1,129 @@
+"""A SoundFont as the instrument of a band: what it plays, and a band heard through it without a synthesizer."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from jack_server import RATE, Desk, Recorder, available, record_until, server
+
+from bridge.plugins.font_instrument import FontInstrument
+from genaudio_core.errors import GenaudioError
+from genaudio_core.sound.soundfont import any_font, load_fluidsynth
+
+BLOCK = 256
+
+
+def has_font():
+    try:
+        load_fluidsynth()
+        any_font()
+    except GenaudioError:
+        return False
+    return True
+
+
+PRESET = """
+[music]
+model = "rules"
+[ports]
+backend = "jack"
+connect = ["desk:out"]
+[player]
+mode = "respond"
+bars_heard = 1
+bars_answered = 1
+"""
+pytestmark = pytest.mark.skipif(not has_font(), reason='needs fluidsynth and a SoundFont')
+
+
+@pytest.fixture(scope='module')
+def font():
+    return any_font()
+
+
+def played(instrument, events, blocks, rate=RATE):
+    """The sound of (block, sample in it, message) events, block by block as JACK asks for it."""
+    out = []
+    for i in range(blocks):
+        mine = [(message, (at + 0.5) / rate) for block, at, message in events if block == i]
+        out.append(instrument(mine, (BLOCK + 1e-3) / rate, rate, num_channels=2, buffer_size=BLOCK, reset=False))
+    assert all(one.shape == (2, BLOCK) and one.dtype == np.float32 for one in out)
+    return np.concatenate(out, axis=1)
+
+
+def test_a_note_sounds_from_its_place_to_its_end(font):
+    one = FontInstrument(font)
+    sound = np.abs(played(one, [(3, 130, bytes((0x90, 72, 100))), (60, 0, bytes((0x80, 72, 0)))], 600)).max(0)
+    begins = int(np.flatnonzero(sound > 1e-4)[0]) - (3 * BLOCK + 130)
+    assert 0 <= begins < 64 + 100  # fluidsynth's block, and an attack
+    assert sound[30 * BLOCK : 50 * BLOCK].max() > 0.02 and sound[-20 * BLOCK :].max() < 1e-3
+
+
+def test_each_channel_has_its_program_and_the_tenth_has_drums(font):
+    strike = [(2, 0, bytes((0x90, 60, 100)))]
+    piano = played(FontInstrument(font), strike, 40)
+    organ = played(FontInstrument(font), [(1, 0, bytes((0xC0, 19))), *strike], 40)
+    drum = played(FontInstrument(font), [(2, 0, bytes((0x99, 38, 100)))], 40)
+    assert np.abs(piano).max() > 0.01 and np.abs(organ).max() > 0.01 and np.abs(drum).max() > 0.01
+    assert np.abs(piano - organ).max() > 0.01 and np.abs(piano - drum).max() > 0.01
+
+
+def test_another_rate_plays_the_same_pitch(font):
+    one = FontInstrument(font)
+    for rate in (44100, 96000):
+        sound = played(one, [(0, 0, bytes((0xC0, 79))), (1, 0, bytes((0x90, 69, 100)))], 200, rate)[0][20000:]
+        spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+        strongest = spectrum.argmax() * rate / len(sound)
+        assert min(abs(strongest / 440 - times) for times in (1, 2)) < 0.02  # an ocarina
+
+
+def test_a_font_that_is_none_is_one_line(tmp_path):
+    from bridge.live.live_band import heard_through
+
+    (tmp_path / 'x.sf2').write_bytes(b'no font')
+    for path, told in ((tmp_path / 'x.sf2', 'not a SoundFont'), (tmp_path / 'none.sf2', 'none.sf2')):
+        with pytest.raises(GenaudioError, match=told):
+            heard_through(path)
+
+
+@pytest.mark.jack
+@pytest.mark.skipif(not available, reason='needs jackd')
+def test_a_band_is_heard_without_a_synthesizer(font, tmp_path):
+    (tmp_path / 'p.toml').write_text(PRESET)
+    with server(BLOCK), Desk('desk') as desk:
+        recorder = Recorder()
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'bridge.cli', 'live', str(tmp_path / 'p.toml'), '--listen', str(font), '--no-view',
+             '--json'],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        said: list[str] = []
+        threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True).start()
+        try:
+            end, playback = time.monotonic() + 60, ''
+            while not playback:  # the loudspeakers of a machine
+                assert time.monotonic() < end and process.poll() is None, said
+                heard = recorder.client.get_ports('genaudio-instrument:out_1')
+                at = recorder.client.get_all_connections(heard[0]) if heard else []
+                playback = next((port.name for port in at if port.name.startswith('system:playback')), '')
+                time.sleep(0.05)
+            recorder.client.connect('genaudio-instrument:out_1', recorder.port)
+            while np.nanmax(np.abs(recorder.between(desk.frame() - 6 * RATE, desk.frame())), initial=0) < 0.01:
+                assert time.monotonic() < end and process.poll() is None, said
+                at = desk.frame() + 1000
+                for i in range(4):
+                    beat = at + 12_000 * i
+                    key = 60 + 2 * i
+                    desk.send('out', [(beat, bytes((0x90, key, 100))), (beat + 9_000, bytes((0x80, key, 0)))])
+                record_until(recorder, at + 2 * RATE)
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            recorder.client.close()
+    assert json.loads(out)['played'] > 0
