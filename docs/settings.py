@@ -11,6 +11,7 @@ sys.path.insert(0, str(ROOT))
 from bridge.settings import stems_preset  # noqa: E402
 from bridge.settings.parameters import COMMANDS, PARAMETERS  # noqa: E402
 from bridge.settings.stem_knobs import mix_knobs  # noqa: E402
+from bridge.settings.voice import OF_PART  # noqa: E402
 from genaudio_core.tables import Setting  # noqa: E402
 
 
@@ -31,6 +32,9 @@ def page() -> str:
         '`[cc]` and OSC; the part before the dot is the section of the preset and may be left out elsewhere.', '',
         '## A band: while the music plays', '',
         *table({name: one for name, one in PARAMETERS.items() if one.live}), '',
+        '## Each part of a band: while the music plays', '',
+        'In a preset in `[[parts]]`, without the name of the part; two violins are `violin` and `violin_2`.', '',
+        *table({f'{name}.PART': one for name, one in OF_PART.items()}), '',
         '## A band: with a restart', '',
         *table({name: one for name, one in PARAMETERS.items() if not one.live}), '',
         '## Commands, for controllers, OSC and keys', '',

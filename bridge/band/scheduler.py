@@ -12,8 +12,9 @@ from typing import Any
 
 from bridge.band.note_output import GAP, NoteOutput, Owner, Strike
 from bridge.midi.sender import Sender
+from bridge.musicians.harmony import fold
 from bridge.settings.stem_knobs import OF_STEM
-from bridge.settings.voice import PartVoice
+from bridge.settings.voice import PartVoice, part_names
 from bridge.transport.transport import Transport
 from genaudio_core.errors import GenaudioError, did_you_mean
 
@@ -72,6 +73,7 @@ class Scheduler:
         self.by_rule = 0  # those of them that stood in for the musician's
         self.asked_again = 0  # those for which the musician was asked again
         self._silent: frozenset[PartVoice] = frozenset()
+        self.ranges: dict[PartVoice, tuple[int, int]] = {}  # lowest and highest note, of whom it was set
         self.on_play: Callable[[float, Due], None] | None = None  # (time, note) as a note is handed over
         self._order = itertools.count()
         self._plan: list[tuple[float, int, int, Due]] = []  # (beat, order, owner, note)
@@ -112,6 +114,10 @@ class Scheduler:
             (beat, *item[1:]) if item[3].place < beat - 1e-9 and item[0] > beat else item for item in self._offs
         ]
         heapq.heapify(self._offs)
+
+    def within(self, voice: PartVoice, note: int) -> int:
+        """A note by octaves in the range of its part, which may have changed since it was planned."""
+        return fold(note, *self.ranges.get(voice, (0, 127)))
 
     def silence(self, voices: Iterable[PartVoice]) -> None:
         """Let these voices, and no others, not be heard from now on; their notes of the plan that have begun end."""
@@ -195,7 +201,8 @@ class Scheduler:
         if now - time > LATE:
             self.late += 1
             return
-        time = max(time, now)
+        time, note = max(time, now), self.within(due.voice, due.note)
+        due = due if note == due.note else replace(due, note=note)
         strike = self.notes.strike(Owner('plan', owner), time, due.voice, due.note, due.velocity)
         heapq.heappush(self._offs, (beat + max(due.duration, SHORTEST), strike.number, strike, due))
         self.played += 1
@@ -223,10 +230,7 @@ class PartSwitches:
         if tuple(voices) == self._voices:
             return
         self._voices, before = tuple(voices), [voice.instrument for voice in voices]
-        names = [
-            name if name not in before[:i] else f'{name}_{before[: i + 1].count(name)}' for i, name in enumerate(before)
-        ]
-        self.values = {f'{switch}.{name.replace(" ", "_")}': False for switch in SWITCHES for name in names}
+        self.values = {f'{switch}.{name}': False for switch in SWITCHES for name in part_names(before)}
         self._scheduler.silence(())
 
     def set(self, name: str, value: Any) -> bool:

@@ -9,6 +9,7 @@ from bridge.settings.band_preset import available, find_preset, load_preset, own
 from bridge.settings.parameters import COMMANDS, PARAMETERS
 from bridge.settings.preset_text import preset_text
 from bridge.settings.stem_knobs import mix_knobs
+from bridge.settings.voice import OF_PART
 from genaudio_core.command_line import notice
 from genaudio_core.completion import completed_by
 
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         told = {}
         for name, parameter in PARAMETERS.items():
             told[name] = f'{parameter.help}; {parameter.right} (default: {parameter.default!r})'
+        told |= {f'{name}.PART': f'{one.help}; {one.right} (default: {one.default!r})' for name, one in OF_PART.items()}
         told |= {f'command {name}': text for name, text in COMMANDS.items()}
         knobs = mix_knobs(['STEM', 'rest', 'monitor']) | stems_preset.SETTINGS
         return told | {
@@ -48,7 +50,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
             notice("A preset of your own: write this into a file ('> mine.toml'), edit it, play it with its path.")
             return None
         parts = [f'{voice.instrument} on channel {voice.channel + 1}' for voice in preset.voices]
-        return {'file': str(preset.path), **preset.values, 'parts': parts, 'cc': dict(preset.controllers)}
+        values = {**preset.values, **preset.part_values}
+        return {'file': str(preset.path), **values, 'parts': parts, 'cc': dict(preset.controllers)}
     notice("Play one with 'genaudio live NAME'.")
     told = {name: one['title'] if 'mode' in one else one['text'] for name, one in presets().items()}
     return told | {f'isolate {name}': stems_preset.load(name).title for name in stems_preset.available()}

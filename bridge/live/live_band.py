@@ -19,7 +19,7 @@ from bridge.live.port_process import COUNTED
 from bridge.live.preset_reload import Reloader
 from bridge.live.supervisor import Supervisor
 from bridge.pads.jack_pads import PadsProcess
-from bridge.panel.facts import band_facts, presets
+from bridge.panel.facts import band_facts, part_facts, presets
 from bridge.panel.panel import Panel, PanelAddress
 from bridge.plugins.instrument import InstrumentProcess
 from bridge.settings.band_preset import Preset, find_named, find_preset, load_preset
@@ -293,9 +293,10 @@ class LiveBand:
         values = dict(now['values'])
         if self._instrument is not None:  # what the plug-in delays is found again the next time
             values['transport.latency_ms'] = preset['transport.latency_ms']
+        own = None if preset.instrument == self._font else preset.instrument
+        preset = replace(preset, values=values, controllers=now['controllers'], instrument=own)
         try:
-            own = None if preset.instrument == self._font else preset.instrument
-            path = save_preset(replace(preset, values=values, controllers=now['controllers'], instrument=own), name)
+            path = save_preset(replace(preset, part_values=now['part_values']), name)
         except GenaudioError as error:
             self._notify(str(error))
             return
@@ -310,7 +311,7 @@ class LiveBand:
             self._panel.say(self._lines.get())
         if self._presets is None:
             self._presets = presets()
-        self._panel.show(self.snapshot | {'presets': self._presets})
+        self._panel.show(self.snapshot | {'presets': self._presets, 'part_knobs': part_facts(self.snapshot)})
         self._panel.look()
 
     def _use(self, preset: Preset) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from bridge.band.chord_follower import ChordFollower
@@ -50,15 +50,28 @@ class RequestMaker:
         controls = MusicControls(**{one.name: preset[f'music.{one.name}'] for one in fields(MusicControls)})
         meter = preset['transport.beats_per_bar'], preset['transport.beat_unit']
         chords = self._free(start, end) if role == 'free' else self.chords(start, end)
+        own = tuple(self._of_part(controls, part) for part in range(len(session.voices))) if preset.part_values else ()
+        drums = next((part for part, voice in enumerate(session.voices) if voice.instrument == DRUMS), None)
+        density = own[drums].density if own and drums is not None else controls.density
         pace, tempo = self.pace.pace(start), session.transport.tempo
         number, self._next = self._next, self._next + 1
         return Request(
             number, start, end, tuple(voice.instrument for voice in session.voices), role, controls,
             preset['music.takes'], preset['music.seed'] + number, session.transport.bar, chords,
-            listens, groove(preset['music.groove'], meter, pace, density=controls.density, tempo=tempo),
+            listens, groove(preset['music.groove'], meter, pace, density=density, tempo=tempo),
             next((voice.drum_keys for voice in session.voices if voice.instrument == DRUMS), ()), pace.feel, meter,
-            tempo,
+            tempo, own,
         )  # fmt: skip
+
+    def _of_part(self, band: MusicControls, part: int) -> MusicControls:
+        """The controls of a part: its density moves with the band's; a range outside of the band's wins over it."""
+        preset = self.session.preset
+        low, high = preset.range_of(part)
+        inside = max(low, band.low), min(high, band.high)
+        low, high = inside if inside[0] <= inside[1] else (low, high)
+        beside = preset.of_part('density', part)
+        density = band.density if beside is None else min(max(band.density + beside - 0.5, 0.0), 1.0)
+        return replace(band, density=density, low=low, high=high)
 
     def _free(self, start: float, end: float) -> tuple[ChordAt, ...]:
         """Harmony of its own; where the player plays, the player's."""

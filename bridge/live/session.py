@@ -85,7 +85,7 @@ class Session:
         self.feel = PlayerFeel(offsets=[0.0] * 4)
         self.deadlines = Deadlines(self)
         self.requests = RequestMaker(self)
-        self.controllers = Controllers(preset.controllers)
+        self.controllers = Controllers(preset.controllers, [voice.instrument for voice in self.voices])
         self.takes = Takes(self)
         self.answers: list[Answer] = []  # not yet over, in order of time
         self._parsers: dict[int, messages.Parser] = {}
@@ -101,6 +101,7 @@ class Session:
 
     def _tell_instruments(self) -> None:
         self.switches.use(self.voices)
+        self.scheduler.ranges = self.preset.ranges
         own = find_instrument(self.preset['player.instrument'])
         self.engine.expect([own, *(voice.instrument for voice in self.voices)], self.transport.bar)
 
@@ -177,7 +178,7 @@ class Session:
         if self.preset['player.thru']:
             self.notes.press(Owner('thru', source), slot, event.time, self.voices[0], event.note, event.velocity)
         if (placed := self.mode.place(self.listener.marked(source, event))) is not None:
-            voice, note = placed
+            voice, note = placed[0], self.scheduler.within(*placed)
             place = (voice.output, voice.channel)
             hands = sum(voices_of(one.instrument) for one in self.voices if (one.output, one.channel) == place)
             self.notes.make_way(voice, note, hands, event.time)
@@ -405,13 +406,7 @@ class Session:
             case 'tap':
                 self.leaders.own.tap(now)
             case 'start' | 'stop':
-                own = self.leaders.own
-                if self.transport.leader is not own:
-                    self.notify('The transport follows another device: start and stop it there.')
-                elif name == 'start':
-                    own.start(now)
-                else:
-                    own.stop(now)
+                self.leaders.run(name == 'start', now)
                 self._changed(self.leaders.check(now))
             case 'learn':
                 self.controllers.learn('music.temperature')
@@ -439,12 +434,12 @@ class Session:
         usable, lines = self.preset.reloaded(preset)
         for line in lines:
             self.notify(line)
-        self.controllers = Controllers(usable.controllers)
+        self.controllers = Controllers(usable.controllers, [voice.instrument for voice in usable.voices])
         self._use(usable)
 
     def _use(self, preset: Preset) -> None:
         old, self.preset = self.preset, preset
-        self.scheduler.latency_s = preset['transport.latency_ms'] / 1000
+        self.scheduler.latency_s, self.scheduler.ranges = preset['transport.latency_ms'] / 1000, preset.ranges
         if preset['transport.tempo'] != old['transport.tempo']:
             self.leaders.set_tempo(self.clock.now(), preset['transport.tempo'])
         if preset['music.chords'] != old['music.chords']:

@@ -34,6 +34,7 @@ def snapshot(session: Session) -> dict[str, Any]:
         'mode': session.preset['player.mode'], 'state': session.mode.state, 'preset': session.preset.name,
         'parts': [voice.instrument for voice in session.voices],
         'values': dict(session.preset.values), 'switches': dict(session.switches.values),
+        'part_values': dict(session.preset.part_values),
         'controllers': dict(session.controllers.bound),
         'heard': session.listener.n_heard, 'held': session.listener.n_held,
         'planned': len(session.scheduler.planned()), 'played': session.scheduler.played,

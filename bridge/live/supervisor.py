@@ -158,7 +158,9 @@ class Supervisor:
         with self._lock:
             while self._open and self._open[0][0] <= snapshot['applied']:
                 preset = _reloaded(preset, self._open.popleft()[1])
-        self._setup.preset = replace(preset, values=snapshot['values'], controllers=snapshot['controllers'])
+        self._setup.preset = replace(
+            preset, values=snapshot['values'], controllers=snapshot['controllers'], part_values=snapshot['part_values']
+        )
 
     def _revive(self, how: str) -> bool:
         self._bury(2.0 if how == 'died' else 0.0)

@@ -7,27 +7,28 @@ phrase that was played. Times are session steps, 12 to the quarter note.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bridge.musicians.harmony import heard_key
-from bridge.musicians.musician import Request
+from bridge.musicians.musician import MusicControls, Request
 from bridge.musicians.phrase import read_phrase
 from bridge.settings.key import wanted_key
+from bridge.settings.voice import OCTAVE
 from genaudio_core.continuation.cues import Cue, Direction, PartRules, Who
 from genaudio_core.continuation.directing import DirectedSampler
 from genaudio_core.continuation.leading import Bandleader
-from genaudio_core.continuation.roles import BASS, CHORDS, LINE, BarAt, Role, accompanying_roles
-from genaudio_core.continuation.sampling import Controls
+from genaudio_core.continuation.roles import BASS, CHORDS, LINE, PAD, BarAt, Role, accompanying_roles
+from genaudio_core.continuation.sampling import Controls, Place
 from genaudio_core.music import grooves
 from genaudio_core.music.chord_recognition import Segment
 from genaudio_core.music.drum_grooves import Stroke
 from genaudio_core.music.harmonising import Harmony, Key
 from genaudio_core.music.keys import classes_of
 from genaudio_core.music.layouts import RESOLUTION
-from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, instrument_code
+from genaudio_core.score.instruments import DRUMS, DRUMS_CODE, instrument_code, instrument_name, voices_of
 from genaudio_core.score.notes import Note
 
 AHEAD = 2  # bars behind a request for which its harmony goes on
@@ -38,6 +39,7 @@ HEAVY = ('kick', 'snare', 'clap')
 STAB, SHORTEST = 4, 5  # steps that a stab lasts at most, and a note of the bass that is asked for at least
 FIGURES = {('four-on-the-floor', BASS): (6, 18, 30, 42), ('four-on-the-floor', CHORDS): (6, 18, 30)}
 """Rhythms (steps of a bar) that belong to a style."""
+LEAN = 3.0  # nats by which a part is likelier for a whole of density
 SPARSE, DENSE = 0.35, 0.65  # density below and above which a part's rhythm is chosen for it
 Played = tuple[Who, int, int, int]  # part, step, note 0..127, steps that it lasts
 
@@ -68,7 +70,9 @@ class Directions:
         notes = sorted(heard)
         heard_in, phrase = self._key(notes, request), None
         if self._lead is not None:
-            phrase = read_phrase(notes, request, request.instruments[self._lead], self._who[self._lead], heard_in)
+            own = request.own[self._lead] if request.own else None
+            name, who = request.instruments[self._lead], self._who[self._lead]
+            phrase = read_phrase(notes, request, name, who, heard_in, own)
         self._soloist = None if phrase is None else phrase.role
         if phrase is not None and not any(each.source == 'chart' for each in request.chords):
             request = replace(request, chords=phrase.chords)
@@ -79,8 +83,9 @@ class Directions:
         self._kicks = [place for place, kind in strokes if kind == 'kick']
         taken = {*self._kicks, *(round(beat * RESOLUTION) for beat in request.groove.backbeats)}
         free = [place for place in request.feel.grid(request.meter) if place not in taken]
-        n_more = min(1 + 2 * (request.controls.density > DENSE), len(free))
-        self._more_kicks = [] if request.controls.density < SPARSE else rng.permutation(free)[:n_more].tolist()
+        kit = request.instruments.index(DRUMS) if DRUMS in request.instruments else 0
+        n_more = min(1 + 2 * (request.controls_of(kit).density > DENSE), len(free))
+        self._more_kicks = [] if request.controls_of(kit).density < SPARSE else rng.permutation(free)[:n_more].tolist()
         named = wanted_key(request.controls.key)
         key = None if named is None else classes_of(*named)
         # One who answers alone stays in the key of what was played, and may have all that was played in it.
@@ -95,7 +100,10 @@ class Directions:
             Bandleader(roles, harmony, (), request.feel, np.random.default_rng([request.seed, self.start, take]), key)
             for take in range(request.takes)
         ]
-        led = {role.who for role in roles}
+        self._own = _own_controls(request, self._who)
+        self._thinning = [np.random.default_rng([request.seed, self.start, take, 1]) for take in range(request.takes)]
+        # Who is to be sparser than the band does not go on with what he played before.
+        led = {role.who for role in roles if self._beside(role.who) >= 0}
         for note in past:
             if note[0] in led:
                 self.played(note)
@@ -113,7 +121,10 @@ class Directions:
 
     def of(self, begin: int) -> list[Direction]:
         """Directions of the rest of a bar from step `begin` on, one for each take."""
-        return [self._heard_first(self._with_lead(self._of(leader, begin), begin)) for leader in self.leaders]
+        found = [self._heard_first(self._with_lead(self._of(leader, begin), begin)) for leader in self.leaders]
+        if not self._own:
+            return found
+        return [self._as_told(one, rng, begin) for one, rng in zip(found, self._thinning, strict=True)]
 
     def _of(self, leader: Bandleader, begin: int) -> Direction:
         told = leader.direction(self._bar_at(begin), begin, self.others)
@@ -213,6 +224,57 @@ class Directions:
                 there.add((cue.who, until))  # of several, the first
         return replace(direction, cues=tuple(kept))
 
+    # --- parts that have a density or a range for themselves
+
+    @property
+    def ranges(self) -> dict[Who, tuple[int, int]]:
+        """Lowest and highest note of the pitched ones among them."""
+        return {who: (own.low, own.high) for who, own in self._own.items() if who[0] != DRUMS_CODE}
+
+    def _beside(self, who: Who) -> float:
+        """By how much a part is denser than the band, -1 to 1."""
+        return self._own[who].density - self.request.controls.density if who in self._own else 0.0
+
+    def to_tell(self) -> list[tuple[Who, float, int]]:
+        """What a model can be told of parts that have settings for themselves: onsets to the quarter note that their
+        rhythm has, and the middle of their range; 0 for drums.
+        """
+        roles = {role.who: role for role in self.leaders[0].roles}
+        found = []
+        for who in self._own:
+            if (role := roles.get(who)) is not None and not role.given:
+                onsets = len({at for at, _ in role.struck}) if role.kind == DRUMS else len(role.figure)
+                middle = 0 if role.kind == DRUMS else (role.low + role.high) // 2
+                found.append((who, onsets * RESOLUTION / self.bar, middle))
+        return found
+
+    def _as_told(self, direction: Direction, rng: np.random.Generator, begin: int) -> Direction:
+        """With each part in its range, and with fewer places for what nobody asks it for where it is to be sparser.
+
+        A cue keeps its moment: where its notes lie outside the range, it has those of the range that the rules allow.
+        """
+        rules, cues = dict(direction.rules), []
+        for who, own in self._own.items():
+            bar = self._bar_at(begin)
+            if who not in rules:
+                rules[who] = PartRules.free(instrument_name(who[0]), bar.begin, bar.length)
+            if self._beside(who) < 0:
+                called = {cue.latest - bar.begin for cue in direction.cues if cue.who == who}
+                for place in range(bar.length):
+                    if place not in called and rng.random() >= 1 + 2 * self._beside(who):
+                        rules[who].may_begin[place] = False
+            if who[0] != DRUMS_CODE:
+                rules[who].may_begin[:, : own.low] = False
+                rules[who].may_begin[:, own.high + 1 :] = False
+        for cue in direction.cues:
+            own = self._own.get(cue.who)
+            if own is not None and cue.instrument != DRUMS_CODE:
+                inside, classes = frozenset(range(own.low, own.high + 1)), {note % 12 for note in cue.pitches}
+                other = frozenset(note for note in inside if note % 12 in classes)
+                cue = replace(cue, pitches=cue.pitches & inside or other or inside)
+            cues.append(cue)
+        return replace(direction, cues=tuple(cues), rules=rules)
+
     def _waits(self) -> list[tuple[int, int]]:
         """Steps from which to which pitched parts wait."""
         request, length = self.request, round(self.request.listens * RESOLUTION)
@@ -233,17 +295,28 @@ class Directions:
         roles = accompanying_roles(
             request.instruments, (), notes[-64:], request.meter, feel, request.tempo, rng, self._who
         )  # fmt: skip
-        for role in roles:
+        for role, own in zip(roles, map(request.controls_of, range(len(roles))), strict=True):
+            chosen = not SPARSE <= own.density <= DENSE
             if role.kind == DRUMS:
                 strokes = request.groove.strokes
                 if request.drum_keys:
                     strokes = tuple(stroke for stroke in strokes if not self._is_light(stroke))
                 role.struck = replace(request.groove, strokes=strokes).struck(request.drum_keys)
-            elif role.figure and not SPARSE <= request.controls.density <= DENSE:
+            elif role.figure and chosen:
                 make = grooves.bass_figures if role.kind == BASS else grooves.comping_figures
                 figures = sorted(make(request.meter, feel), key=len)
-                role.figure = figures[min(int(request.controls.density * len(figures)), len(figures) - 1)]
-            if role.kind in (BASS, CHORDS) and (figure := FIGURES.get((request.groove.style, role.kind))):
+                role.figure = figures[min(int(own.density * len(figures)), len(figures) - 1)]
+                if request.own and role.kind == PAD:
+                    role.notes = max(
+                        min(role.notes + (1 if own.density > DENSE else -1), voices_of(role.instrument)), 1
+                    )
+            if request.own and role.kind != DRUMS:
+                role.low, role.high = _moved_into(role.low, role.high, own.low, own.high)
+            if (
+                role.kind in (BASS, CHORDS)
+                and not (request.own and chosen)
+                and (figure := FIGURES.get((request.groove.style, role.kind)))
+            ):
                 role.figure = figure
         each: dict[Who, Role] = {} if self._soloist is None else {self._soloist.who: self._soloist}
         for number, role in enumerate(roles):
@@ -291,6 +364,27 @@ class Directions:
         return heard_key(notes, request.start, request.bar)
 
 
+def _own_controls(request: Request, who: Sequence[Who]) -> dict[Who, MusicControls]:
+    """Part -> its controls, where parts have some; of two that the model does not tell apart, what holds for both."""
+    found: dict[Who, MusicControls] = {}
+    for one, own in zip(who, request.own, strict=False):
+        other = found.get(one, own)
+        low, high = max(own.low, other.low), min(own.high, other.high)
+        low, high = (low, high) if low <= high else (own.low, own.high)
+        found[one] = replace(own, low=low, high=high, density=(own.density + other.density) / 2)
+    return found
+
+
+def _moved_into(low: int, high: int, lowest: int, highest: int) -> tuple[int, int]:
+    """A window of notes moved by octaves, and cut, so that it lies in lowest..highest."""
+    shift = 12 * (max(-(-(lowest - low) // 12), 0) or min((highest - high) // 12, 0))
+    low, high = max(low + shift, lowest), min(high + shift, highest)
+    if high - low < OCTAVE:
+        low = max(min(low, highest - OCTAVE), lowest)
+        high = min(max(high, low + OCTAVE), highest)
+    return low, high
+
+
 def _inside(step: int, waits: Sequence[tuple[int, int]]) -> int | None:
     """The end of the wait that a step falls into."""
     return next((until for begin, until in waits if begin <= step < until), None)
@@ -306,7 +400,21 @@ def _each_once(cues: Iterable[Cue]) -> list[Cue]:
 
 
 class Sampler(DirectedSampler):
-    """A sampler that says of each event it has just chosen why it came."""
+    """A sampler that says of each event it has just chosen why it came, and leans to those who are to be denser."""
+
+    lean: np.ndarray | None = None  # (instruments,) nats
+    ranges: Mapping[Who, tuple[int, int]] = {}  # lowest and highest note of a part, whatever a cue asks for
+
+    def _draw(self, take: int, name: str, logits: np.ndarray, allowed: np.ndarray) -> int:
+        if name == 'instrument' and self.lean is not None:
+            logits = logits + self.lean
+        return super()._draw(take, name, logits, allowed)
+
+    def _above(self, notes: np.ndarray, who: Who, step: int, place: Place) -> np.ndarray:
+        if who in self.ranges:
+            low, high = self.ranges[who]
+            notes[:low], notes[high + 1 :] = False, False
+        return super()._above(notes, who, step, place)
 
     def was_cued(self, take: int) -> bool:
         """Whether the event chosen last came because a cue was due."""
@@ -317,11 +425,23 @@ class Sampler(DirectedSampler):
         return bool(self._why[take] > 1)
 
 
+def leaning(request: Request, n_instruments: int) -> np.ndarray | None:
+    """Nats by instrument code, (n_instruments,), for those that are to be denser or sparser than the band."""
+    if not request.own:
+        return None
+    found, times = np.zeros(n_instruments), np.zeros(n_instruments)
+    for name, own in zip(request.instruments, request.own, strict=True):
+        found[instrument_code(name)] += LEAN * (own.density - request.controls.density)
+        times[instrument_code(name)] += 1
+    return found / np.maximum(times, 1)
+
+
 def sampling(request: Request) -> Controls:
     """The request's controls as the sampler knows them; which notes go with harmony and key, directions say."""
-    controls = request.controls
+    controls, own = request.controls, request.own or (request.controls,)
+    density = sum(one.density for one in own) / len(own)
     return Controls(
-        temperature=controls.temperature, top_p=controls.top_p, density=4 * (controls.density - 0.5),
-        lowest=controls.low, highest=controls.high, velocity_scale=controls.velocity,
+        temperature=controls.temperature, top_p=controls.top_p, density=4 * (density - 0.5),
+        lowest=min(one.low for one in own), highest=max(one.high for one in own), velocity_scale=controls.velocity,
         instruments=tuple(dict.fromkeys(request.instruments)),
     )  # fmt: skip

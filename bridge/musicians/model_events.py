@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bridge.musicians.musician import HeardNote, PlannedNote, Request
-from genaudio_core.music.descriptions import chord_code, tell_chords
+from genaudio_core.music.descriptions import chord_code, density_code, part_row, tell_chords
 from genaudio_core.music.events import (
     DRUM_ALIASES,
     DRUM_DURATION,
@@ -15,7 +15,16 @@ from genaudio_core.music.events import (
     velocity_code,
     velocity_of,
 )
-from genaudio_core.music.layouts import DESCRIBED, DURATIONS, N_PARTS, NEXT_BAR, NOTE, RESOLUTION, Encoding
+from genaudio_core.music.layouts import (
+    DESCRIBED,
+    DURATIONS,
+    N_PARTS,
+    NEXT_BAR,
+    NOTE,
+    REGISTER_STEP,
+    RESOLUTION,
+    Encoding,
+)
 from genaudio_core.score.instruments import DRUMS, RANGE, instrument_code
 
 
@@ -100,6 +109,13 @@ def told_chords(request: Request, line: int) -> list[DescriptionEvent]:
     return [
         DescriptionEvent(line, int(row[place]) - NEXT_BAR - 1, tuple(row.tolist())) for row in rows[steps == line]
     ]  # fmt: skip
+
+
+def told_part(line: int, who: tuple[int, int], onsets: float = -1.0, middle: int = 0) -> Told:
+    """What a part does from step `line` on: onsets to the quarter note (under 0: unknown), the middle of its notes."""
+    density = 0 if onsets < 0 else int(density_code(np.array([onsets]))[0])
+    row = part_row(*who, density=density, register=middle // REGISTER_STEP + 1 if middle else 0)
+    return Told(line, 0, tuple(row.tolist()))
 
 
 class Cast:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bridge.musicians.directions import RECENT, Directions, Sampler, sampling
+from bridge.musicians.directions import RECENT, Directions, Sampler, leaning, sampling
 from bridge.musicians.harmony import KEY_BARS
 from bridge.musicians.heard_notes import HeardNotes
 from bridge.musicians.model_events import (
@@ -30,13 +30,14 @@ from bridge.musicians.model_events import (
     parts_of,
     row_of,
     told_chords,
+    told_part,
 )
 from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, Request
 from genaudio_core.continuation.continuer import Continuer, Rebase
 from genaudio_core.continuation.cues import Who
 from genaudio_core.continuation.decoder import Decoder
 from genaudio_core.music.events import header, meter_code
-from genaudio_core.music.layouts import METER, METERS, N_PARTS, NOTE, RESOLUTION
+from genaudio_core.music.layouts import METER, METERS, N_PARTS, NOTE, PART, RESOLUTION
 from genaudio_core.score.instruments import DRUMS_CODE, instrument_code, instrument_name
 from genaudio_core.score.notes import Note
 
@@ -272,7 +273,7 @@ class ModelMusician(Musician):
             continuer.rewind(length)
         del self._fed[same:], self._ends[same:]
         self._feed(continuer, wanted[same:])
-        return continuer
+        return self._continuer  # a new one, where there was no room in that
 
     def _rebuild(self, codes: set[int]) -> Continuer:
         """Begin again with the last notes, because the ensemble changed."""
@@ -293,7 +294,7 @@ class ModelMusician(Musician):
         self._fed, self._ends = [], []
         self._continuer = continuer
         self._feed(continuer, self._wanted())
-        return continuer
+        return self._continuer
 
     def _meter(self) -> tuple[int, int]:
         return next((meter for meter in METERS if meter[0] * 4 / meter[1] == self._bar), (4, 4))
@@ -376,7 +377,9 @@ class ModelMusician(Musician):
         rngs = [np.random.default_rng([request.seed, start, take]) for take in range(request.takes)]
         who = parts_of(request.instruments, told=self.encoding.has_descriptions)
         sampler = Sampler(work, sampling(request), rngs, origin=self._origin, parts=who)
+        sampler.lean = leaning(request, self.encoding.sizes[self.encoding.columns['instrument']])
         directions = self._directions(request, who)
+        sampler.ranges = directions.ranges
         request = directions.request  # it may know more of the harmony
         own: list[list[Event]] = [[] for _ in range(request.takes)]
         self._chosen[request.id] = 0  # until another one is chosen
@@ -386,7 +389,7 @@ class ModelMusician(Musician):
         active = np.ones(request.takes, bool)
         origin = self._origin
         for begin, until in directions.bars():
-            self._tell(work, request, begin)
+            self._tell(work, request, begin, directions.to_tell())
             sampler.direct(directions.of(begin))
             going = active.copy()
             while going.any() and work.room > 0:
@@ -416,15 +419,15 @@ class ModelMusician(Musician):
             until = own[take][-1].step / RESOLUTION if own[take] else request.start
             yield PlannedMusic(request.id, take, (), until, True)
 
-    def _tell(self, work: Continuer, request: Request, begin: int) -> None:
-        """Tell a model that can be told the chords of the bar that begins at a step of the session.
+    def _tell(self, work: Continuer, request: Request, begin: int, parts: Sequence[tuple[Who, float, int]]) -> None:
+        """Tell a model that can be told the chords of the bar that begins at a step, and `parts` that do other things.
 
         Not as an answer begins: its first note would come a step later.
         """
         first = request.role == 'continue' and begin == round(request.start * RESOLUTION)
         if not self.encoding.has_descriptions or begin % round(request.bar * RESOLUTION) or first:
             return
-        told, at = told_chords(request, begin), begin - self._origin
+        told, at = told_chords(request, begin) + self._news(begin, parts), begin - self._origin
         # What was heard there already would come before it; and what an earlier request told, stands.
         late = (work.events[:, -1, 0] == NOTE) & (work.steps[:, -1] >= at)
         if not told or begin in self._told or late.any() or len(told) > work.room - LAST_RESORT:
@@ -438,6 +441,18 @@ class ModelMusician(Musician):
         if work is self._continuer:
             self._fed += told
             self._ends += range(work.length - len(told) + 1, work.length + 1)
+
+    def _news(self, begin: int, parts: Sequence[tuple[Who, float, int]]) -> list[Told]:
+        """What was not told yet of parts, or holds no more: a part that is as the band again has nothing told."""
+        column = self.encoding.columns
+        known: dict[Who, tuple[int, ...]] = {}
+        for line in sorted(line for line in self._told if line < begin):
+            for _, _, fields in self._told[line]:
+                if fields[0] == PART:
+                    known[fields[column['instrument']], fields[column['part']]] = fields
+        wanted = {one: told_part(begin, one) for one in known}
+        wanted |= {one: told_part(begin, one, onsets, middle) for one, onsets, middle in parts}
+        return sorted(told for one, told in wanted.items() if known.get(one) != told.fields)
 
     def _directions(self, request: Request, who: Sequence[Who]) -> Directions:
         """The tasks of the parts of a request, after the music heard and played so far."""

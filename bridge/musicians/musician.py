@@ -92,7 +92,7 @@ class Request:
     end: float
     instruments: tuple[str, ...]
     role: str = 'continue'
-    controls: MusicControls = field(default_factory=MusicControls)
+    controls: MusicControls = field(default_factory=MusicControls)  # of the band
     takes: int = 1
     seed: int = 0
     bar: float = 4.0
@@ -103,6 +103,11 @@ class Request:
     feel: Feel = field(default_factory=Feel)  # of what the player plays
     named_meter: tuple[int, int] | None = None  # None: the usual one for the length of the bar
     tempo: float = 120.0  # quarter notes a minute
+    own: tuple[MusicControls, ...] = ()  # of each part; empty: all as the band
+
+    def controls_of(self, part: int) -> MusicControls:
+        """Controls of a part, by its number."""
+        return self.own[part] if self.own else self.controls
 
     @property
     def meter(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bridge.musicians.harmony import fold
-from bridge.musicians.musician import ChordAt, Request
+from bridge.musicians.musician import ChordAt, MusicControls, Request
 from genaudio_core.continuation.cues import Who
 from genaudio_core.continuation.roles import Role, Struck, going_on
 from genaudio_core.music import grooves
@@ -36,8 +36,9 @@ class Phrase(NamedTuple):
 
 
 def read_phrase(
-    notes: Sequence[Note], request: Request, instrument: str, who: Who, key: Key | None = None
-) -> Phrase | None:
+    notes: Sequence[Note], request: Request, instrument: str, who: Who, key: Key | None = None,
+    controls: MusicControls | None = None,
+) -> Phrase | None:  # fmt: skip
     """The phrase before a request, for the one who answers; None if there was silence.
 
     Parameters
@@ -45,6 +46,7 @@ def read_phrase(
     notes : pitched ones of the player that begin before the request, in order of onset
     instrument : class of the one who answers; notes that it has not got are moved by octaves
     key : that was heard, where it is known already
+    controls : of the one who answers, whose range and density count; by default those of the band
     """
     bar = request.bar
     number = int(request.start // bar)
@@ -57,6 +59,9 @@ def read_phrase(
     # What was played in the bar in which the answer begins is only taken up if there is nothing else.
     origin, begin = first * bar, max(number - first, 1) * bar
     low, high = RANGE[instrument]
+    density = request.controls.density
+    if controls is not None:
+        low, high, density = max(low, controls.low), min(high, controls.high), controls.density
     mine = [
         note._replace(beat=note.beat - origin, note=fold(note.note, low, high)) for note in notes if note.beat >= origin
     ]
@@ -69,14 +74,14 @@ def read_phrase(
         return None
     role = replace(roles[0], who=who, near=NEAR, notes=_together(mine))
     rng = np.random.default_rng([request.seed, number])
-    role.given = _by_number([_as_dense(one, request, rng) for one in role.given], number)
+    role.given = _by_number([_as_dense(one, request, density, rng) for one in role.given], number)
     chords = tuple(ChordAt(one.beat + number * bar - begin, one.chord, 'phrase') for one in harmony.chords)
     return Phrase(role, chords)
 
 
-def _as_dense(bar: Struck, request: Request, rng: np.random.Generator) -> Struck:
+def _as_dense(bar: Struck, request: Request, density: float, rng: np.random.Generator) -> Struck:
     """A bar of the phrase as dense as is asked for: without some of its weak notes, or with more between them."""
-    more = 2 * request.controls.density - 1
+    more = 2 * density - 1
     strong = grooves.strong_places(request.meter)
     kept = {at: hits for at, hits in bar.items() if at in strong or rng.random() < 1 + more}
     for at, following in itertools.pairwise([*sorted(bar), round(request.bar * RESOLUTION)]):

@@ -159,7 +159,7 @@ class FallbackMusician(Musician):
                 default=final.note,
             )
             notes[-1] = PlannedNote(final.beat, max(final.duration, 0.5), home, final.velocity, part)
-        return _thin(notes, request.controls, rng)
+        return _thin(notes, request.controls_of(part), rng)
 
     def _progression(self, request: Request, start: float) -> tuple[int, tuple[int, ...]]:
         """I, vi, IV, V in the asked key (C major where none is asked): what to start from when nobody plays."""
@@ -175,7 +175,7 @@ class FallbackMusician(Musician):
         while beat < request.end - 1e-6:
             root, intervals = self._progression(request, request.bar * math.floor(beat / request.bar + 1e-6))
             length = rng.choice(
-                (0.5, 0.5, 1.0, 1.0, 1.5, 2.0) if request.controls.density <= 0.6 else (0.25, 0.5, 0.5, 1.0)
+                (0.5, 0.5, 1.0, 1.0, 1.5, 2.0) if request.controls_of(part).density <= 0.6 else (0.25, 0.5, 0.5, 1.0)
             )
             length = min(length, request.end - beat)
             if abs(beat - round(beat)) < 1e-6:
@@ -186,7 +186,7 @@ class FallbackMusician(Musician):
             pitch = harmony.fold(pitch, 57, 81)
             notes.append(PlannedNote(beat, length * 0.95, pitch, rng.randint(68, 92), part))
             beat += length
-        return _thin(notes, request.controls, rng)
+        return _thin(notes, request.controls_of(part), rng)
 
     def _repeat_drums(self, request: Request, part: int) -> list[PlannedNote]:
         source, first, length = self._source(request, drums=True)
@@ -235,9 +235,10 @@ def _shaped(notes: list[PlannedNote], request: Request) -> Iterator[PlannedNote]
             if key is not None:
                 pitch = harmony.snap(pitch, *key)
             low, high = RANGE[name]
-            low, high = max(low, controls.low), min(high, controls.high)
+            own = request.controls_of(note.part)
+            low, high = max(low, own.low), min(high, own.high)
             if low > high:  # the asked range lies outside the instrument: the range of the preset wins
-                low, high = controls.low, controls.high
+                low, high = own.low, own.high
             pitch = harmony.fold(pitch, low, high)
         velocity = min(max(round(note.velocity * controls.velocity), 1), 127)
         duration = min(note.duration, request.end + request.bar - note.beat)
@@ -261,7 +262,7 @@ def _accompany(
             notes += _drums(start, request, part, rng)
         else:
             for begin, end, chord in chords:
-                notes += _pattern(name, begin, end, start, request.bar, part, *chord, request.controls, rng)
+                notes += _pattern(name, begin, end, start, request.bar, part, *chord, request.controls_of(part), rng)
     return [n for n in notes if request.start - 1e-6 <= n.beat < request.end - 1e-6]
 
 
@@ -271,7 +272,7 @@ def _drums(start: float, request: Request, part: int, rng: random.Random) -> lis
     hits = [(stroke.beat, stroke.keys(request.drum_keys)[:1], stroke.velocity) for stroke in strokes]
     back, bar = request.groove.backbeats, request.bar
     for beat in range(round(bar)):
-        if request.controls.density > 0.6 and beat not in back and rng.random() < 0.5 and beat + 0.75 < bar:
+        if request.controls_of(part).density > 0.6 and beat not in back and rng.random() < 0.5 and beat + 0.75 < bar:
             hits.append((beat + 0.75, Stroke(0, 'kick').keys(request.drum_keys)[:1], 84))
     if rng.random() < 0.3 and bar > 1:
         hits.append((bar - 0.5, Stroke(0, 'open').keys(request.drum_keys)[:1], 64))

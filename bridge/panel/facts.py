@@ -6,6 +6,7 @@ from typing import Any
 from bridge.settings.band_preset import available, load_preset, own_presets
 from bridge.settings.parameters import COMMANDS, PARAMETERS, Parameter
 from bridge.settings.stem_knobs import EFFECT_SPANS, OF_MONITOR, OF_REST, OF_STEM
+from bridge.settings.voice import part_knobs
 from genaudio_core.errors import GenaudioError
 
 _KINDS = {bool: 'switch', int: 'whole', float: 'number', str: 'text', tuple: 'text'}
@@ -14,6 +15,11 @@ _KINDS = {bool: 'switch', int: 'whole', float: 'number', str: 'text', tuple: 'te
 def band_facts() -> dict[str, Any]:
     """Facts of a band."""
     return {'parameters': told_of(PARAMETERS), 'commands': dict(COMMANDS)}
+
+
+def part_facts(snapshot: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Knobs of the parts that a session's snapshot tells, as `told_of`."""
+    return told_of(part_knobs(snapshot.get('parts', ())))
 
 
 def presets() -> dict[str, dict[str, Any]]:

@@ -10,8 +10,8 @@ from platformdirs import user_config_path
 from bridge.midi.sounding_notes import MAX_OUTPUTS
 from bridge.settings.instrument_table import INSTRUMENT, Instrument, parse_instrument
 from bridge.settings.pads_table import PADS, Pad, parse_pads
-from bridge.settings.parameters import PARAMETERS, check_live, defaults, find_parameter, find_target, set_checked
-from bridge.settings.voice import PartVoice
+from bridge.settings.parameters import PARAMETERS, check_live, defaults, find_parameter, set_checked
+from bridge.settings.voice import OF_PART, PartVoice, find_target, is_of_part, part_names, set_parts
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import presets_dir
 from genaudio_core.score.instruments import CODE_TO_PROGRAM, DRUMS, find_instrument, instrument_code
@@ -40,6 +40,7 @@ _PARTS = Rows(
             'output': Setting(1, 'number of one of ports.outputs', 1, MAX_OUTPUTS),
             'program': Setting(None, 'General MIDI program, counted from 0', 0, 127, kind=int),
             'drum_keys': Setting('', 'notes that drums have, if not a whole kit: those of a cajon', valid=drum_keys),
+            **{name: Setting(None, one.help, one.low, one.high, kind=one.kind) for name, one in OF_PART.items()},
         }
     )
 )
@@ -72,6 +73,7 @@ class Preset:
     path: Path | None = None
     pads: tuple[Pad, ...] = ()
     instrument: Instrument | None = None
+    part_values: Mapping[str, Any] = field(default_factory=dict)  # knobs of parts that were turned: density.bass
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -82,8 +84,27 @@ class Preset:
         return self['transport.beats_per_bar'] * 4 / self['transport.beat_unit']
 
     def with_values(self, changes: Mapping[str, Any]) -> 'Preset':
-        """Return the preset with other settings, checked."""
-        return replace(self, values=set_checked(self.values, changes))
+        """Return the preset with other settings, those of its parts among them, checked."""
+        values, parts = _sorted_out(changes)
+        names = [voice.instrument for voice in self.voices]
+        return replace(
+            self, values=set_checked(self.values, values), part_values=set_parts(names, self.part_values, parts)
+        )
+
+    def of_part(self, knob: str, part: int) -> Any:
+        """How a knob of `OF_PART` stands for a part; None where it was not turned."""
+        return self.part_values.get(f'{knob}.{part_names([voice.instrument for voice in self.voices])[part]}')
+
+    def range_of(self, part: int) -> tuple[int, int]:
+        """Lowest and highest note of a part as its knobs say; 0 and 127 for one that has none."""
+        low, high = (self.of_part(end, part) for end in ('low', 'high'))
+        return 0 if low is None else low, 127 if high is None else high
+
+    @property
+    def ranges(self) -> dict[PartVoice, tuple[int, int]]:
+        """`range_of` of the parts that have one for themselves."""
+        found = {voice: self.range_of(part) for part, voice in enumerate(self.voices)} if self.part_values else {}
+        return {voice: ends for voice, ends in found.items() if ends != (0, 127)}
 
     def with_live_values(self, changes: Mapping[str, Any]) -> 'Preset':
         """Return the preset with other settings, as `with_values` does, while the music plays.
@@ -94,7 +115,8 @@ class Preset:
             If one cannot change without a restart, is unknown, or its value is wrong.
         """
         for name in changes:
-            check_live(*find_parameter(name))
+            if not is_of_part(name):
+                check_live(*find_parameter(name))
         return self.with_values(changes)
 
     def reloaded(self, new: 'Preset') -> tuple['Preset', list[str]]:
@@ -104,13 +126,13 @@ class Preset:
             if not parameter.live and not name.startswith('about.') and new[name] != self[name]:
                 values[name] = self[name]
                 waits.append(name)
-        voices = new.voices
+        voices, parts = new.voices, new.part_values
         absent = sorted({voice.output + 1 for voice in voices if voice.output >= len(self['ports.outputs'])})
         if absent:
-            voices = self.voices
+            voices, parts = self.voices, self.part_values
             waits.append(f'the parts (output {", ".join(map(str, absent))} is not open)')
         line = f'Restart genaudio to change {", ".join(waits)}; until then that stays as it was.'
-        return replace(new, values=values, voices=voices), [line] if waits else []
+        return replace(new, values=values, voices=voices, part_values=parts), [line] if waits else []
 
 
 def available() -> dict[str, Path]:
@@ -171,17 +193,30 @@ def parse_preset(
 ) -> Preset:
     """Check a parsed TOML table; see `load_preset`."""
     found, folder = PRESET.check('', table), path.parent if path else Path()
-    values = set_checked({full: found[full.split('.')[0]][full.split('.')[1]] for full in PARAMETERS}, changes or {})
+    changed, turned = _sorted_out(changes or {})
+    values = set_checked({full: found[full.split('.')[0]][full.split('.')[1]] for full in PARAMETERS}, changed)
+    rows = found['parts'] or _PARTS.check('parts', [{'instrument': 'piano'}])
+    voices = _voices(rows, values)
+    instruments = [voice.instrument for voice in voices]
+    written = {f'{knob}.{part}': row[knob] for part, row in zip(part_names(instruments), rows, strict=True)
+               for knob in OF_PART if row[knob] is not None}  # fmt: skip
     controllers = {}
     for number, target in found['cc'].items():
         try:
-            controllers[number] = find_target(target)
+            controllers[number] = find_target(target, instruments)
         except GenaudioError as error:
             raise GenaudioError(f'cc.{number}: {error}') from None
     return Preset(
-        name, values, _voices(found['parts'] or _PARTS.check('parts', [{'instrument': 'piano'}]), values), controllers,
+        name, values, voices, controllers,
         path, parse_pads(found['pads'], folder), found['instrument'] and parse_instrument(found['instrument'], folder),
+        set_parts(instruments, {}, written | turned),
     )  # fmt: skip
+
+
+def _sorted_out(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Changes of settings, and of knobs of parts."""
+    parts = {name: value for name, value in changes.items() if is_of_part(name)}
+    return {name: value for name, value in changes.items() if name not in parts}, parts
 
 
 def _voices(parts: list[dict[str, Any]], values: Mapping[str, Any]) -> tuple[PartVoice, ...]:

@@ -1,10 +1,10 @@
 """MIDI controllers that move settings and commands, and learning which does which."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bridge.midi.messages import Control
-from bridge.settings.band_preset import find_target
 from bridge.settings.parameters import COMMANDS, PARAMETERS
+from bridge.settings.voice import find_target, part_knobs
 
 PRESSED = 64  # a command fires when its controller rises past this
 PARAMETER_NUMBER = frozenset((6, 38, *range(96, 102)))  # a knob that sends (N)RPN sends these, whichever knob it is
@@ -13,9 +13,18 @@ NEVER_LEARNED = PARAMETER_NUMBER | {0, 32, 64} | frozenset(range(120, 128))
 
 
 class Controllers:
-    """Controller number -> full name of a parameter, or a command."""
+    """Controller number -> full name of a parameter, or a command.
 
-    def __init__(self, bound: Mapping[int, str] | None = None) -> None:
+    Parameters
+    ----------
+    bound
+        What is bound at first.
+    instruments
+        Of the parts, whose knobs can be moved, too.
+    """
+
+    def __init__(self, bound: Mapping[int, str] | None = None, instruments: Sequence[str] = ()) -> None:
+        self._instruments = instruments
         self.bound: dict[int, str] = dict(bound or {})
         self._learning: str | None = None
         self._told = False  # that what moved while learning cannot be bound
@@ -27,7 +36,7 @@ class Controllers:
 
     def find(self, target: str) -> str:
         """Return the full name of what can be moved."""
-        return find_target(target)
+        return find_target(target, self._instruments)
 
     def is_command(self, name: str) -> bool:
         """Return whether it happens once, when the controller is pressed."""
@@ -35,7 +44,7 @@ class Controllers:
 
     def value_of(self, name: str, control: int, value: int) -> object:
         """Return the setting that a value 0..127 of a controller stands for."""
-        return PARAMETERS[name].from_controller(value)
+        return (PARAMETERS | part_knobs(self._instruments))[name].from_controller(value)
 
     def moved(self, event: Control, notify: Callable[[str], None]) -> Iterator[tuple[str, object]]:
         """Yield (name, value) of what the controller moves; commands come with value None."""

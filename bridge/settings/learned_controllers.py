@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from platformdirs import user_config_path
 
 from bridge.settings.parameters import COMMANDS, PARAMETERS
+from bridge.settings.voice import is_of_part
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write
 
@@ -19,7 +20,7 @@ P = TypeVar('P', bound=Any)  # a preset of either kind: has `name` and `controll
 def known(target: str) -> bool:
     """Return whether the band has such a command, or a setting that a controller may move while it plays."""
     parameter = PARAMETERS.get(target)
-    return target in COMMANDS or (parameter is not None and parameter.live and parameter.movable)
+    return target in COMMANDS or is_of_part(target) or (parameter is not None and parameter.live and parameter.movable)
 
 
 class Learned:

@@ -12,6 +12,7 @@ import tomlkit
 from bridge.settings.band_preset import Preset, available, own_folder, own_presets
 from bridge.settings.parameters import PARAMETERS, short_name
 from bridge.settings.stems_preset import PREFIX
+from bridge.settings.voice import OF_PART
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, make_folder
 
@@ -85,8 +86,9 @@ def _tables(preset: Preset) -> dict[str, Any]:
                 'instrument': voice.instrument, 'channel': voice.channel + 1, 'output': voice.output + 1,
                 **({} if voice.program is None else {'program': voice.program}),
                 **({'drum_keys': ', '.join(map(str, voice.drum_keys))} if voice.drum_keys else {}),
+                **_turned(preset, i),
             }
-            for voice in preset.voices
+            for i, voice in enumerate(preset.voices)
         ]  # fmt: skip
         return {'parts': parts, 'cc': controllers}
     try:
@@ -96,6 +98,10 @@ def _tables(preset: Preset) -> dict[str, Any]:
     sections = {name.split('.')[0] for name in PARAMETERS}
     tables: dict[str, Any] = {name: rows for name, rows in written.items() if name not in sections}
     tables['cc'] = controllers
+    if preset.part_values:
+        tables.setdefault('parts', [{'instrument': voice.instrument} for voice in preset.voices])
+    for i, row in enumerate(tables.get('parts', [])):
+        tables['parts'][i] = {name: value for name, value in row.items() if name not in OF_PART} | _turned(preset, i)
     folder = preset.path.absolute().parent
     for note, pad in tables.get('pads', {}).items():
         tables['pads'][note] = _placed(pad, folder, 'file') if isinstance(pad, Mapping) else str(folder / pad)
@@ -105,6 +111,12 @@ def _tables(preset: Preset) -> dict[str, Any]:
             {'effects': effects} if effects else {}
         )
     return tables
+
+
+def _turned(preset: Preset, part: int) -> dict[str, Any]:
+    """Knobs of a part that are not as they are without any."""
+    values = {knob: preset.of_part(knob, part) for knob in OF_PART}
+    return {knob: value for knob, value in values.items() if value is not None}
 
 
 def _placed(row: Mapping[str, Any], folder: Path, *names: str) -> dict[str, Any]:

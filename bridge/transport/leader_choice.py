@@ -171,6 +171,15 @@ class LeaderChoice:
         self.transport.use()
         return changes
 
+    def run(self, start: bool, now: float) -> None:
+        """Start or stop our own transport; where another device leads, say so."""
+        if self.transport.leader is not self.own:
+            self._notify('The transport follows another device: start and stop it there.')
+        elif start:
+            self.own.start(now)
+        else:
+            self.own.stop(now)
+
     def set_tempo(self, now: float, tempo: float) -> None:
         """Set the tempo (quarter notes a minute) for where nobody else tells one."""
         self.own.set_tempo(now, tempo)

@@ -176,6 +176,17 @@ def test_a_context_that_fills_before_the_background_is_done(musician):
     check_cache(musician)
 
 
+def test_an_answer_goes_on_in_the_new_past_where_the_old_one_had_no_room(musician):
+    for i in range(120):
+        hear(musician, note(i, i / 4, 60 + i % 12))
+    musician.hear([note(i, i / 4, 60 + i % 12) for i in range(120, 180)])
+    before = musician.late_rebases
+    chords = tuple(ChordAt(48.0 + 4 * bar, parse_chord('C'), 'chart') for bar in range(2))
+    notes = [n for p in musician.answer(Request(1, 48.0, 56.0, ('piano',), 'free', chords=chords)) for n in p.notes]
+    assert musician.late_rebases > before and notes and all(48.0 <= n.beat < 56.0 for n in notes)
+    check_cache(musician)
+
+
 def test_a_rebase_that_fails_is_counted_and_tried_again(musician, monkeypatch):
     from genaudio_core.continuation.continuer import Rebase
 

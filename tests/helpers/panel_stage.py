@@ -12,7 +12,7 @@ from live_band import Stage, preset
 
 from bridge.live.snapshot import Scenes
 from bridge.midi.messages import note_off, note_on
-from bridge.panel.facts import band_facts, presets
+from bridge.panel.facts import band_facts, part_facts, presets
 from bridge.panel.panel import Panel, PanelAddress
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -55,7 +55,8 @@ class PanelStage:
     def draw(self) -> None:
         self.panel.draw(self.scenes.make())
         self.scenes.told()
-        self.panel.show(self.session.snapshot() | {'presets': self.presets})
+        now = self.session.snapshot()
+        self.panel.show(now | {'presets': self.presets, 'part_knobs': part_facts(now)})
         self.panel.look()
 
     def until(self, holds: Callable[[], Any], seconds: float = 60, rest: Callable[[], Any] | None = None) -> bool:

@@ -87,6 +87,7 @@ def says(running, applied: int, **values) -> None:
     preset = running._setup.preset
     running.channel.heard.put(('snapshot', {
         **dict.fromkeys(COUNTED, 0), 'applied': applied, 'values': {**preset.values, **values}, 'controllers': {},
+        'part_values': {},
     }))  # fmt: skip
     assert running.poll()
 

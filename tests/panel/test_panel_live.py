@@ -37,7 +37,7 @@ def daemon(tmp_path_factory):
 def page(daemon, browser):
     opened = new_page(browser, viewport={'width': 1000, 'height': 700})
     opened.goto(link_of(daemon))
-    opened.wait_for_selector('setting-knob')
+    opened.wait_for_selector('knob-board setting-knob')
     yield opened
     opened.close()
 
@@ -120,7 +120,7 @@ def test_a_browser_that_goes_and_a_panel_that_is_killed_or_hangs_disturb_nothing
     pages = [new_page(browser) for _ in range(2)]
     for page in pages:
         page.goto(link)
-        page.wait_for_selector('setting-knob')
+        page.wait_for_selector('knob-board setting-knob')
     assert goes_on(daemon)
     for page in pages:
         page.close()

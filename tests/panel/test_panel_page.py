@@ -16,7 +16,7 @@ def page(band, browser):
     band.messages.clear()
     opened = new_page(browser, viewport={'width': 1280, 'height': 800})
     opened.goto(band.panel.link)
-    opened.wait_for_selector('setting-knob')
+    opened.wait_for_selector('knob-board setting-knob')
     shows(band, opened, '() => panel.heard.length > 0 && panel.played.length > 0')
     yield opened
     assert opened.faults == []
@@ -69,7 +69,8 @@ def test_every_live_parameter_has_a_control_with_a_name(band, page):
 
     wanted = {name for name, one in PARAMETERS.items() if one.live} - {'music.chords'}
     assert (
-        set(page.evaluate("() => [...document.querySelectorAll('setting-knob')].map((k) => k.dataset.name)")) == wanted
+        set(page.evaluate("() => [...document.querySelectorAll('knob-board setting-knob')].map((k) => k.dataset.name)"))
+        == wanted
     )
     nameless = page.evaluate(
         """() => [...document.querySelectorAll('button, input, select, summary')].filter(
@@ -155,10 +156,27 @@ def test_a_part_is_muted_and_a_take_is_taken_along(band, page):
     assert file.value.suggested_filename.endswith('.mid')
 
 
+def test_a_part_has_its_own_density_and_range(band, page):
+    page.locator('.part').filter(has_text='bass').locator('summary').click()
+    page.get_by_role('slider', name='low of bass').press('ArrowRight')
+    low = page.evaluate("() => panel.state.part_knobs['low.bass'].default") + 1
+    assert said(band, page, {'set': 'low.bass', 'value': low})
+    page.get_by_role('slider', name='density of bass').press('End')
+    assert said(band, page, {'set': 'density.bass', 'value': 1})
+    band.draw()
+    shows(band, page, f"() => panel.state.part_values['low.bass'] === {low} && panel.valueOf('density.bass') === 1")
+    assert page.get_by_role('slider', name='low of bass').get_attribute('aria-valuetext') == 'F1'
+    page.locator('.part').filter(has_text='drums').locator('summary').click()
+    assert page.locator('.part').filter(has_text='drums').locator('setting-knob').count() == 1
+    for name in ('low.bass', 'density.bass'):
+        band.session.set(name, page.evaluate(f"() => panel.state.part_knobs['{name}'].default"))
+    assert band.session.preset.part_values == {}
+
+
 def test_two_pages_and_two_hundred_clicks(band, page, browser):
     other = new_page(browser)
     other.goto(band.panel.link)
-    other.wait_for_selector('setting-knob')
+    other.wait_for_selector('knob-board setting-knob')
     for one in (page, other):
         one.evaluate("() => { for (let i = 0; i < 100; i += 1) document.querySelector('[data-command=tap]').click(); }")
     assert band.until(lambda: band.messages.count({'command': 'tap'}) == 200, rest=lambda: page.wait_for_timeout(20))
@@ -170,7 +188,7 @@ def test_two_pages_and_two_hundred_clicks(band, page, browser):
 def test_it_fits_a_phone(band, browser, scheme):
     phone = new_page(browser, viewport=PHONE, color_scheme=scheme)
     phone.goto(band.panel.link)
-    phone.wait_for_selector('setting-knob')
+    phone.wait_for_selector('knob-board setting-knob')
     assert phone.evaluate('() => document.documentElement.scrollWidth') <= PHONE['width']
     box = phone.get_by_role('button', name='Panic').bounding_box()
     assert box['x'] >= 0 and box['x'] + box['width'] <= PHONE['width'] and box['y'] < 200 and box['height'] >= 44

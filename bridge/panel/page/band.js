@@ -208,7 +208,7 @@ class AnswerList extends HTMLElement {
 }
 customElements.define('answer-list', AnswerList);
 
-/** Mute and solo for each part. */
+/** For each part mute, solo, density, and the range of its notes. */
 class PartBoard extends HTMLElement {
   connectedCallback() {
     this.setAttribute('role', 'group');
@@ -219,9 +219,9 @@ class PartBoard extends HTMLElement {
 
   show() {
     const { store } = this;
-    const switches = store.state.switches ?? {};
+    const { switches = {}, part_knobs: knobs = {} } = store.state;
     const names = Object.keys(switches).filter((name) => name.startsWith('mute.')).map((name) => name.slice(5));
-    if (names.join() !== this.named) {
+    if (names.join() !== this.named && names.every((name) => `density.${name}` in knobs)) {
       this.named = names.join();
       this.buttons = [];
       this.replaceChildren(...names.map((name, i) => {
@@ -234,7 +234,10 @@ class PartBoard extends HTMLElement {
           this.buttons.push([full, made]);
           return made;
         };
-        return h('span', { class: 'part' }, box, h('span', { class: 'name' }, name.replaceAll('_', ' ')), button('mute', 'Mute'), button('solo', 'Solo'));
+        const turned = ['density', 'low', 'high'].filter((knob) => `${knob}.${name}` in knobs).map((knob) =>
+          Object.assign(document.createElement('setting-knob'), { name: `${knob}.${name}`, fact: knobs[`${knob}.${name}`], store }));
+        return h('div', { class: 'part' }, box, h('span', { class: 'name' }, name.replaceAll('_', ' ')), button('mute', 'Mute'), button('solo', 'Solo'),
+          h('details', {}, h('summary', { 'aria-label': `density and range of ${name.replaceAll('_', ' ')}` }, 'Density, range'), h('div', { class: 'knobs' }, ...turned)));
       }));
     }
     for (const [full, button] of this.buttons ?? []) button.setAttribute('aria-pressed', String(Boolean(switches[full])));

@@ -1,13 +1,14 @@
 // A control for every parameter, made from the table of parameters: range, unit, choices, MIDI learn.
 
 import { h, sparing, write } from './dom.js';
+import { NAMES } from './roll.js';
 
 const GROUPS = { music: 'Music', player: 'You and the band', transport: 'Transport', engine: 'Engine' };
 export const HELD = 400; // ms for which what was just turned is left alone
 const WIDEST = 10000; // a slider is of no use for more
 
 /** 'beats_per_bar' -> 'beats per bar' */
-const words = (name) => name.split('.').pop().replaceAll('_', ' ').replace(/ ms$/, '');
+const words = (name) => (/^(density|low|high)\./.test(name) ? name.replace('.', ' of ') : name.split('.').pop()).replaceAll('_', ' ').replace(/ ms$/, '');
 
 const rangeOf = ({ low, high, unit, kind }) =>
   low === null || high === null || kind === 'text' || kind === 'choice' ? '' : `; ${low} to ${high}${unit ? ` ${unit}` : ''}`;
@@ -15,6 +16,7 @@ const rangeOf = ({ low, high, unit, kind }) =>
 export function shownValue(value, fact) {
   if (typeof value === 'number' && !Number.isInteger(value)) value = Number(value.toFixed(2));
   if (typeof value === 'boolean') return value ? 'on' : 'off';
+  if (fact.help?.endsWith('note of this part')) return `${NAMES[value % 12]}${Math.floor(value / 12) - 1}`;
   return `${value}${fact.unit ? ` ${fact.unit}` : ''}`;
 }
 

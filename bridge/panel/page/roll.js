@@ -4,7 +4,7 @@ import { colours, h, partColour, sharp, write } from './dom.js';
 
 const HEARD = 'heard';
 const LANES = [['K', [35, 36]], ['S', [37, 38, 39, 40]], ['H', [42, 44, 46]], ['T', [41, 43, 45, 47, 48, 50]], ['C', []]];
-const NAMES = ['C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B♭', 'B'];
+export const NAMES = ['C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B♭', 'B'];
 const CHORDS = 48, GUTTER = 34; // px: the lane of chords, the names of notes
 const BY_RULE = 1;
 

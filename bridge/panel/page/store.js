@@ -134,7 +134,8 @@ export class Store extends EventTarget {
   /** A setting, or a parameter of an effect: effect.drums.1.room_size */
   valueOf(name) {
     const [kind, pair, number, parameter] = name.split('.');
-    return kind === 'effect' ? this.state.effects?.[pair]?.[number - 1]?.parameters[parameter] : this.values[name];
+    if (kind === 'effect') return this.state.effects?.[pair]?.[number - 1]?.parameters[parameter];
+    return this.values[name] ?? this.state.part_values?.[name] ?? this.state.part_knobs?.[name]?.default;
   }
 
   get parts() {
