@@ -26,6 +26,7 @@ GROUPS = (
             'isolate': 'pull sounds out of a live input while they play',
             'pads': 'play sound files by MIDI notes; new takes appear on the next pad',
             'instrument': 'play an instrument plug-in by MIDI, in a process of its own',
+            'mcp': 'let an assistant set up and play a band (Model Context Protocol)',
         },
         'genaudio live duet --set temperature=0.9',
     ),

@@ -13,6 +13,7 @@ PACKAGES = ('bridge', 'export', 'genaudio_core')
 FLOORS = {
     'export/commands': 11,
     'genaudio_core/commands': 11,
+    'bridge/commands/assistant': 10,
     'bridge/commands/offline': 10,
     'export': 10,
     'bridge/commands': 9,

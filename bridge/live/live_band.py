@@ -154,6 +154,7 @@ class LiveBand:
         self._pads = self._instrument = self._osc = self._panel = None
         self._presets: dict[str, Any] | None = None  # for the panel; None: to be read
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()  # for the panel, from any thread
+        self._given = self._obeyed = 0  # orders
         self._orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()  # not for the session; from OSC's thread
         if panel is not None:
             self._panel = Panel(panel, 'band', band_facts(), lambda message: self.take(**message), self._notify)
@@ -206,6 +207,11 @@ class LiveBand:
             'refused_messages': self._supervisor.refused,
         }  # fmt: skip
 
+    @property
+    def settled(self) -> bool:
+        """Whether everything that it was told has been taken in; what it says to it is said. From any thread."""
+        return self._given == self._obeyed and not self._supervisor.pending
+
     def set(self, name: str, value: Any) -> None:
         """Change a live setting, such as 'temperature'; a wrong one costs a line."""
         self.send(set=name, value=value)
@@ -256,6 +262,7 @@ class LiveBand:
     def take(self, **message: Any) -> None:
         """Take a message of `control_messages`, from OSC or the panel; from any thread. A wrong one costs a line."""
         if message.keys() & {'pad', 'preset', 'save'}:
+            self._given += 1
             self._orders.put(message)
         else:
             self.send(**message)
@@ -272,6 +279,7 @@ class LiveBand:
                 self._notify('This preset has no pads; add a table [pads].')
             else:
                 self._pads.load(order['pad'], order['file'])
+            self._obeyed += 1
 
     def _change_to(self, name: str) -> None:
         """Play on with another preset. A name is not a path: what comes over a network chooses no files."""

@@ -87,6 +87,11 @@ class Supervisor:
         """Messages that were left out because too many came at once."""
         return self._refused_before + self.channel.refused
 
+    @property
+    def pending(self) -> int:
+        """Messages that were sent, and that the session is not yet known to have taken."""
+        return len(self._open)
+
     def send(self, **message: Any) -> None:
         """Tell the session: ``set=..., value=...``, ``command=...``, ``learn=...``, ``take=...``
         or ``preset=...``."""
