@@ -1,5 +1,4 @@
-"""Pictures of the panel, from real sessions on a JACK server of their own: python docs/panel.py [stems | band]; with
-``--measure SECONDS`` instead what the panel's process takes, and how often the page is drawn.
+"""Pictures of the panel, from real sessions on a JACK server of their own: python docs/panel.py [stems | band]
 
 Needs jackd, Chromium and the extra `dev`. What is played here is made here: a loop of chords for the band; drums, a
 bass line and a lead for the stems.
@@ -24,7 +23,6 @@ NAME = f'genaudio-panel-{os.getpid()}'
 RATE = 48000
 LOOP = ((48, 60, 64, 67), (45, 57, 60, 64), (41, 57, 60, 65), (43, 55, 59, 62))  # C Am F G, a bar each
 MOST = 150_000  # bytes of a picture
-SECONDS = float(sys.argv[sys.argv.index('--measure') + 1]) if '--measure' in sys.argv else 0.0
 
 
 @contextlib.contextmanager
@@ -142,43 +140,6 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-def measure(browser: Any, link: str, seconds: float) -> None:
-    """Print the panel's share of a core, its memory before and after, and the frames of an open page."""
-    listens = subprocess.run(['ss', '-tlnp'], capture_output=True, text=True).stdout
-    port = re.search(r':(\d+)/', link)
-    own = next(line for line in listens.splitlines() if port and f':{port[1]} ' in line)
-    process = Path('/proc') / str(max(map(int, re.findall(r'pid=(\d+)', own))))  # our child's; it has the door from us
-
-    def now() -> tuple[float, float]:
-        ticks = (process / 'stat').read_text().rsplit(')', 1)[1].split()[11:13]
-        memory = int((process / 'statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20
-        return sum(map(int, ticks)) / os.sysconf('SC_CLK_TCK'), memory
-
-    page = browser.new_page(viewport={'width': 1280, 'height': 800})
-    page.set_default_timeout(120_000 + 1000 * seconds)
-    page.goto(link)
-    page.wait_for_function('() => panel.levels.length > 0 || panel.played.length > 10')
-    time.sleep(5)
-    (before, memory), began = now(), time.monotonic()
-    frames = page.evaluate(
-        """(ms) => new Promise((done) => {
-            let n = 0;
-            const end = performance.now() + ms;
-            const count = () => {
-                n += 1;
-                turn();
-            };
-            const turn = () => (performance.now() < end ? requestAnimationFrame(count) : done(n));
-            requestAnimationFrame(turn);
-        })""",
-        1000 * seconds,
-    )
-    after, then = now()
-    share = 100 * (after - before) / (time.monotonic() - began)
-    print(f'{share:.1f}% of a core, {memory:.1f} -> {then:.1f} MiB, {frames / seconds:.1f} frames a second, '
-          f'load {os.getloadavg()[0]:.1f}')  # fmt: skip
-
-
 def picture(browser: Any, link: str, name: str, width: int, height: int, ready: str, wait: float = 0.0) -> None:
     """Write a picture of the page when what `ready` asks for holds."""
     page = browser.new_page(viewport={'width': width, 'height': height}, color_scheme='dark')
@@ -198,29 +159,26 @@ def picture(browser: Any, link: str, name: str, width: int, height: int, ready: 
         raise SystemExit(f'{path} has more than {MOST} bytes')
 
 
+BAND = ('live', 'band', '--no-view', '--set', 'ports.backend=jack', '--set', 'ports.connect=pianist:')
+
+
 def band(browser: Any) -> None:
     player = Pianist()
-    command = ['live', 'band', '--no-view', '--set', 'ports.backend=jack', '--set', 'ports.connect=pianist:',
-               '--set', 'takes=3']  # fmt: skip
-    with session(*command) as link:
-        if SECONDS:
-            measure(browser, link, SECONDS)
-            return
-        picture(browser, link, 'panel-band.png', 1280, 860, '() => panel.played.length > 60 && panel.takes.size > 1')
+    with session(*BAND, '--set', 'takes=2') as link:
+        ready = '() => panel.played.length > 150 && panel.takes.size > 1 && panel.scene.planned.length > 4'
+        picture(browser, link, 'panel-band.png', 1280, 860, ready)
     player.client.deactivate()
     player.client.close()
 
 
+STEMS = ('isolate', '-q', 'drums', '-q', 'bass', '-q', 'lead guitar', '--gain', '0', '--gain', '-3', '--gain',
+         '0', '--rest', '-12', '--effect', 'drums=Reverb,room_size=0.3', '--name', 'stems', '--connect',
+         'record:out_1=in_1', '--connect', 'record:out_2=in_2')  # fmt: skip
+
+
 def stems(browser: Any) -> None:
-    command = ['isolate', '-q', 'drums', '-q', 'bass', '-q', 'lead guitar', '--gain', '0', '--gain', '-3', '--gain',
-               '0', '--rest', '-12', '--effect', 'drums=Reverb,room_size=0.3', '--name', 'stems']  # fmt: skip
     player = Record()
-    for side in (1, 2):
-        command += ['--connect', f'record:out_{side}=in_{side}']
-    with session(*command) as link:
-        if SECONDS:
-            measure(browser, link, SECONDS)
-            return
+    with session(*STEMS) as link:
         picture(browser, link, 'panel-stems.png', 1280, 860, '() => panel.levels.length > 0', 12)
     player.client.deactivate()
     player.client.close()

@@ -157,9 +157,11 @@ class PianoRoll extends HTMLElement {
       if (note % 12 === 0) {
         c.fillStyle = colours.line;
         c.fillRect(0, y + step, width, 1);
-        c.fillStyle = colours.quiet;
-        c.fillText(`${NAMES[0]}${note / 12 - 1}`, 6, y + step / 2);
       }
+    }
+    c.fillStyle = colours.quiet;
+    for (let note = Math.ceil(this.low / 12) * 12; note <= this.high; note += 12) {
+      c.fillText(`${NAMES[0]}${note / 12 - 1}`, 6, CHORDS + (this.high - note + 0.5) * step);
     }
     c.fillStyle = colours.line;
     c.fillRect(0, CHORDS + tones, width, 2);
