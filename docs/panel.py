@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,12 +54,13 @@ def session(*command: str) -> Iterator[str]:
         assert process.stderr is not None
         for line in process.stderr:
             if found := re.search(r'Panel: (http\S+)', line):
+                threading.Thread(target=sys.stderr.writelines, args=(process.stderr,), daemon=True).start()
                 yield found[1]
                 return
         raise SystemExit(f'{" ".join(command)} opened no panel')
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
 
 
 class Pianist:

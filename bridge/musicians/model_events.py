@@ -111,11 +111,11 @@ def told_chords(request: Request, line: int) -> list[DescriptionEvent]:
     ]  # fmt: skip
 
 
-def told_part(line: int, who: tuple[int, int], onsets: float = -1.0, middle: int = 0) -> Told:
+def told_part(line: int, who: tuple[int, int], onsets: float = -1.0, middle: int = 0) -> DescriptionEvent:
     """What a part does from step `line` on: onsets to the quarter note (under 0: unknown), the middle of its notes."""
     density = 0 if onsets < 0 else int(density_code(np.array([onsets]))[0])
     row = part_row(*who, density=density, register=middle // REGISTER_STEP + 1 if middle else 0)
-    return Told(line, 0, tuple(row.tolist()))
+    return DescriptionEvent(line, 0, tuple(row.tolist()))
 
 
 class Cast:

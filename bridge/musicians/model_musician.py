@@ -442,7 +442,7 @@ class ModelMusician(Musician):
             self._fed += told
             self._ends += range(work.length - len(told) + 1, work.length + 1)
 
-    def _news(self, begin: int, parts: Sequence[tuple[Who, float, int]]) -> list[Told]:
+    def _news(self, begin: int, parts: Sequence[tuple[Who, float, int]]) -> list[DescriptionEvent]:
         """What was not told yet of parts, or holds no more: a part that is as the band again has nothing told."""
         column = self.encoding.columns
         known: dict[Who, tuple[int, ...]] = {}

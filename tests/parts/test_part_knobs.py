@@ -8,7 +8,7 @@ import small_decoders
 from live_band import Stage, check_no_hanging, preset
 
 from bridge.midi.messages import note_off, note_on
-from bridge.musicians.model_events import Told
+from bridge.musicians.model_events import DescriptionEvent
 from bridge.musicians.model_musician import ModelMusician
 from bridge.musicians.musician import ChordAt, HeardNote, MusicControls, Request
 from bridge.musicians.musician_process import SimulatedEngine
@@ -92,7 +92,7 @@ def test_density_moves_the_number_of_notes_of_a_part_and_hardly_that_of_the_othe
 def told_parts(playing):
     column = DESCRIBED.columns
     return [(one.step, one.fields[column['instrument']], one.fields[column['density']], one.fields[column['register']])
-            for one in playing._fed if isinstance(one, Told) and one.fields[0] == PART]  # fmt: skip
+            for one in playing._fed if isinstance(one, DescriptionEvent) and one.fields[0] == PART]  # fmt: skip
 
 
 def test_the_model_is_told_once_and_told_again_when_it_changes():
