@@ -197,9 +197,9 @@ def test_steps_depend_on_seed_and_number_alone(sounds, tmp_path):
 
 def test_a_run_learns_stops_resumes_and_loads(sounds, tmp_path):
     options = dict(batch=2, frames=24, valid_every=1e9)
-    first = train([sounds.folder], tmp_path, TimeLimit(0.2), total_minutes=1, **options)  # mixtures are made beside
+    first = train([sounds.folder], tmp_path, TimeLimit(0.02), total_minutes=1, **options)  # mixtures are made beside
     assert first['step'] >= 1 and np.isfinite(first['loss'])
-    second = train([sounds.folder], tmp_path, TimeLimit(0.05), total_minutes=1, beside=False, **options)
+    second = train([sounds.folder], tmp_path, TimeLimit(0.02), total_minutes=1, beside=False, **options)
     assert second['step'] > first['step'] and second['minutes'] > first['minutes']
     _, words = load_separator(tmp_path / 'best.safetensors')
     assert set(words) == set(placeholder_queries(128)) and words['drums'].shape == (128,)
@@ -214,7 +214,7 @@ def test_it_is_released_and_exported(sounds, tmp_path):
     from genaudio_core.separation.streaming import MaskNetwork
 
     run, packed, onnx = tmp_path / 'run', tmp_path / 'stems.safetensors', tmp_path / 'stems.onnx'
-    fit = ['fit', 'stems', '--sounds', str(sounds.folder), '--out', str(run), '--minutes', '0.15', '--frames', '24']
+    fit = ['fit', 'stems', '--sounds', str(sounds.folder), '--out', str(run), '--minutes', '0.02', '--frames', '24']
     assert main(fit) == 0
     assert main(['release', str(run), '-o', str(packed), '--note', 'a test']) == 0
     assert export(['one', str(packed), str(onnx), '--kind', 'stream_separator']) == 0
