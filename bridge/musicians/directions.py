@@ -71,8 +71,8 @@ class Directions:
         heard_in, phrase = self._key(notes, request), None
         if self._lead is not None:
             own = request.own[self._lead] if request.own else None
-            name, who = request.instruments[self._lead], self._who[self._lead]
-            phrase = read_phrase(notes, request, name, who, heard_in, own)
+            name, part = request.instruments[self._lead], self._who[self._lead]
+            phrase = read_phrase(notes, request, name, part, heard_in, own)
         self._soloist = None if phrase is None else phrase.role
         if phrase is not None and not any(each.source == 'chart' for each in request.chords):
             request = replace(request, chords=phrase.chords)
