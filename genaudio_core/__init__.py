@@ -34,7 +34,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 _PUBLIC = {
     'genaudio_core.sound.audio_files': ('AudioReader', 'AudioWriter', 'read_audio', 'write_audio'),

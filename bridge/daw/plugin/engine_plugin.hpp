@@ -37,7 +37,7 @@ class EnginePlugin : public Plugin {
 
   const char* getMaker() const override { return "genaudio"; }
   const char* getLicense() const override { return "MIT"; }
-  uint32_t getVersion() const override { return d_version(0, 1, 0); }
+  uint32_t getVersion() const override { return d_version(0, 2, 0); }
 
   float value(uint32_t index) const { return values[index].load(std::memory_order_relaxed); }
   bool on(uint32_t index) const { return value(index) > 0.5f; }
