@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from bridge.stems.isolate import model_path
     from genaudio_core.errors import GenaudioError
-    from genaudio_core.separation.streaming import MAX_QUERIES, MaskNetwork, StreamingSeparator, check_hop
+    from genaudio_core.separation.streaming import MAX_QUERIES, MaskNetwork, StreamingSeparator
 
     if args.queries > MAX_QUERIES:
         raise GenaudioError(f'--queries must be 1 to {MAX_QUERIES}.')
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     queries = rng.standard_normal((args.queries, network.query_dim)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    hop = check_hop(None, network, args.sample_rate) // (2 if args.low_latency else 1)
+    hop = network.frame(args.sample_rate)[1] // (2 if args.low_latency else 1)
     engine = StreamingSeparator(network, queries, args.sample_rate, hop)
     hop_seconds = engine.hop / args.sample_rate
 

@@ -84,7 +84,7 @@ class AudioHost:
         margin_ms: float | None = None, on_notice: Callable[[str], None] = lambda text: None, realtime: bool = True,
         standby: bool = True, low_latency: bool = False, or_dry: bool = False,
     ):  # fmt: skip
-        from genaudio_core.separation.streaming import MaskNetwork, check_hop, check_queries
+        from genaudio_core.separation.streaming import MaskNetwork, check_queries
 
         network = MaskNetwork.load(model)  # told here, in one line, rather than from the worker
         queries = check_queries(queries, network)
@@ -94,7 +94,7 @@ class AudioHost:
                 f'The device runs at {sample_rate} Hz and the live separator at {network.rates}. '
                 f'Set the device (jackd -r {network.sample_rates[-1]}) and start again.'
             )
-        self._own_hop = network.hop if self.dry else check_hop(None, network, sample_rate)  # samples
+        self._own_hop = network.hop if self.dry else network.frame(sample_rate)[1]  # samples
         self.hop, self.query_dim = self._own_hop // 2 if low_latency else self._own_hop, network.query_dim
         self.network = network
         self.n_stems = len(queries)

@@ -34,8 +34,8 @@ class LiveEar:
         self, network: MaskNetwork, plan: 'MaskPlan', channels: int, sample_rate: int, power: float = 1.0
     ):  # fmt: skip
         self._network, self._plan, self._power = network, plan, power
-        times = network.oversampling(sample_rate)
-        self._stream, self.hop, n_fft = network.stream(len(plan.vectors)), times * network.hop, times * network.n_fft
+        self._stream = network.stream(len(plan.vectors))
+        n_fft, self.hop = network.frame(sample_rate)
         self._analysis = low_delay_stft.Analysis(channels, n_fft, self.hop)
         self._synthesis = low_delay_stft.Synthesis((plan.n_queries, channels), n_fft, self.hop)
         self._waiting = np.zeros((channels, 0), np.float32)

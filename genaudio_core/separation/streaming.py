@@ -59,6 +59,7 @@ class MaskNetwork:
         except (KeyError, TypeError, ValueError) as error:
             raise GenaudioError(f'{model.path} has an incomplete model card ({error}). Export it again.') from None
         self.n_bins = self.n_fft // 2 + 1
+        self._oversampling = {times * rate: times for times in OVERSAMPLING for rate in self.sample_rates}
         states = [i for i in self.session.get_inputs() if i.name not in ('spectrum', 'query')]
         self._shapes = {state.name: state.shape for state in states}
 
@@ -85,25 +86,25 @@ class MaskNetwork:
 
     def runs_at(self, sample_rate: int) -> bool:
         """Whether a stream of this rate (Hz) can be separated."""
-        return any(sample_rate == times * rate for times in OVERSAMPLING for rate in self.sample_rates)
+        return sample_rate in self._oversampling
 
-    def oversampling(self, sample_rate: int) -> int:
-        """Return how many times a rate of the network `sample_rate` (Hz) is: 1, 2 or 4.
+    def frame(self, sample_rate: int) -> tuple[int, int]:
+        """Return the samples of a window and of a hop that last as long at `sample_rate` (Hz) as the network's own.
 
         Raises
         ------
         GenaudioError
-            If it is none of these.
+            If it does not run at this rate.
         """
-        for times in OVERSAMPLING:
-            if sample_rate in (times * rate for rate in self.sample_rates):
-                return times
-        raise GenaudioError(f'The live separator runs at {self.rates}, not at {sample_rate} Hz.')
+        if not self.runs_at(sample_rate):
+            raise GenaudioError(f'The live separator runs at {self.rates}, not at {sample_rate} Hz.')
+        times = self._oversampling[sample_rate]
+        return times * self.n_fft, times * self.hop
 
     @property
     def rates(self) -> str:
         """All rates that it runs at, in words."""
-        every = sorted(times * rate for times in OVERSAMPLING for rate in self.sample_rates)
+        every = sorted(self._oversampling)
         return f'{", ".join(map(str, every[:-1]))} or {every[-1]} Hz'
 
     def hears(self, spectrum: np.ndarray) -> np.ndarray:
@@ -171,16 +172,15 @@ class NetworkStream:
 
     def __init__(self, network: MaskNetwork, queries: np.ndarray, sample_rate: int, hop: int | None = None):
         self.network = network
-        times = network.oversampling(sample_rate)
-        self.hop = hop or times * network.hop
+        self.n_fft, own_hop = network.frame(sample_rate)
+        self.hop = hop or own_hop
         self.queries = check_queries(queries, network)
         self._now = self.queries.copy()  # what the network is told in this frame, on its way to `queries`
-        self._per_frame = times * network.hop / (GLIDE * sample_rate)
+        self._per_frame = own_hop / (GLIDE * sample_rate)
         self._left = 0.0  # of the way to the target, 1 to 0
         self._from = self._now
         self.stream = network.stream(len(self.queries))
         self._masks: np.ndarray | None = None
-        self.n_fft = times * network.n_fft
         self.synthesis = low_delay_stft.Synthesis((len(self.queries), 2), self.n_fft, self.hop)
 
     def set_queries(self, queries: np.ndarray) -> None:
@@ -320,12 +320,10 @@ class StreamingSeparator:
     ):
         self.network = network
         self.sample_rate = int(sample_rate or network.card.sample_rate or 44100)
-        times = network.oversampling(self.sample_rate)
+        self.n_fft, own_hop = network.frame(self.sample_rate)  # samples of the past that a frame sees
         self.hop = check_hop(hop, network, self.sample_rate)
-        self.n_fft = times * network.n_fft
-        """Samples of the past that a frame sees."""
-        self._every = times * network.hop // self.hop  # hops of ours to one of the network
-        self._window = low_delay_stft.windows(self.n_fft, times * network.hop)[0].astype(np.float32)
+        self._every = own_hop // self.hop  # hops of ours to one of the network
+        self._window = low_delay_stft.windows(self.n_fft, own_hop)[0].astype(np.float32)
         self.latency = 2 * self.hop
         """Samples from input to output, whatever the block size."""
         self.bank = CrossFade(NetworkStream(network, queries, self.sample_rate, self.hop), self.sample_rate)
@@ -394,7 +392,7 @@ def check_hop(hop: int | None, network: MaskNetwork, sample_rate: int) -> int:
     GenaudioError
         If it is not, or the network does not run at this rate.
     """
-    own = network.oversampling(sample_rate) * network.hop
+    own = network.frame(sample_rate)[1]
     hop = hop or own
     if hop < 32 or own % hop:
         raise GenaudioError(f'`hop` must be {own} samples or divide that, not {hop}.')
@@ -429,12 +427,13 @@ def separate_offline(
     """
     queries = check_queries(queries, network)
     sample_rate = int(sample_rate or network.card.sample_rate or 44100)
-    hop, times = check_hop(hop, network, sample_rate), network.oversampling(sample_rate)
-    every, n_fft = times * network.hop // hop, times * network.n_fft
+    n_fft, own_hop = network.frame(sample_rate)
+    hop = check_hop(hop, network, sample_rate)
+    every = own_hop // hop
     audio = as_stereo(audio)
     spectra = heard = low_delay_stft.analyse(audio, n_fft, hop).astype(np.complex64)
     if every > 1:
-        window = low_delay_stft.windows(n_fft, times * network.hop)[0]
+        window = low_delay_stft.windows(n_fft, own_hop)[0]
         heard = low_delay_stft.analyse(audio, n_fft, hop, window).astype(np.complex64)
     stream, masks = network.stream(len(queries)), np.empty(0)
     masked = np.empty((len(queries), *spectra.shape), np.complex64)
