@@ -5,13 +5,14 @@ blocks of 64 samples, 1.5 ms.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from genaudio_core.sound.soundfont import check_font, load_fluidsynth, load_font
+from genaudio_core.sound.soundfont import check_font, load_fluidsynth, load_font, render_events
 
 SUFFIXES = ('.sf2', '.sf3')
 _GAIN = 0.5  # a band of eight stays below full scale
@@ -59,18 +60,8 @@ class FontInstrument:
         """
         if sample_rate != self._rate:
             self._load(sample_rate)
-        n, position, parts = int(seconds * sample_rate), 0, []
-        for message, at in messages:
-            until = min(int(at * sample_rate), n)
-            if until > position:
-                parts.append(self._synth.get_samples(until - position))
-                position = until
-            self._hear(message)
-        if n > position:
-            parts.append(self._synth.get_samples(n - position))
-        if not parts:
-            return np.zeros((2, 0), np.float32)
-        return np.concatenate(parts).reshape(-1, 2).T.astype(np.float32) / 32768
+        events = [(int(at * sample_rate), partial(self._hear, message)) for message, at in messages]
+        return render_events(self._synth, events, int(seconds * sample_rate))
 
     def _hear(self, message: bytes) -> None:
         synth, kind, channel = self._synth, message[0] & 0xF0, message[0] & 0x0F

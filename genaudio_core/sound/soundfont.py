@@ -5,7 +5,7 @@ samples, 1.5 ms. pedalboard (GPLv3) hosts plug-ins; both are imported inside the
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import c_float, c_int, c_void_p
 from pathlib import Path
 from types import MappingProxyType
@@ -148,6 +148,21 @@ def silence(synth: Any) -> None:
     synth.system_reset()
 
 
+def render_events(synth: Any, events: Iterable[tuple[int, Callable[[], Any]]], n_samples: int) -> np.ndarray:
+    """Return float32 (2, n_samples) of a synthesizer to which (sample, action) events happen, in their order."""
+    position, parts = 0, []
+    for sample, act in events:
+        if (until := min(sample, n_samples)) > position:
+            parts.append(synth.get_samples(until - position))
+            position = until
+        act()
+    if position < n_samples:
+        parts.append(synth.get_samples(n_samples - position))
+    if not parts:
+        return np.zeros((2, 0), np.float32)
+    return np.concatenate(parts).reshape(-1, 2).T.astype(np.float32) / 32768
+
+
 class Generators:
     """Moves the generators (SoundFont 2.04, section 8.1.2) of a synthesizer's channels.
 
@@ -245,20 +260,8 @@ class FontSampler:
 
     def _run(self, events: list[tuple[float, int, Callable[[], Any]]], n_total: int) -> np.ndarray:
         """Render what (seconds, rank at one instant, action) events sound like."""
-        position, parts = 0, []
-        for time, _, act in sorted(events, key=lambda event: event[:2]):
-            target = min(int(time * self.sample_rate), n_total)
-            if target > position:
-                parts.append(self._fluid.get_samples(target - position))
-                position = target
-            if position >= n_total:
-                break
-            act()
-        if position < n_total:
-            parts.append(self._fluid.get_samples(n_total - position))
-        if not parts:
-            return np.zeros((2, 0), np.float32)
-        return np.concatenate(parts).reshape(-1, 2).T.astype(np.float32) / 32768
+        placed = [(int(time * self.sample_rate), act) for time, _, act in sorted(events, key=lambda event: event[:2])]
+        return render_events(self._fluid, [event for event in placed if event[0] < n_total], n_total)
 
 
 class Renderer(Protocol):
