@@ -42,8 +42,7 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
   int64_t onset = -1;               // where sound came after silence before the transport was started
   uint32_t silent = 0;              // samples of nothing until now
   bool stands = false;              // the host has a transport, and it does not run
-  bool rolls_in = false;            // it has started to run, and nothing has sounded since
-  int64_t began = 0;                // position of the newest segment
+  int64_t rolled = -1;              // where it has started to run, while nothing has sounded since
   float told[STEMS] = {};
   int told_version = 0;
   std::vector<float> history[2], scratch[2 * STEMS], clean[2];
@@ -207,7 +206,7 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
       else link.open(meeting.descriptor);
     }
     for (auto& one : history) std::fill(one.begin(), one.end(), 0.f);
-    start = position, onset = -1, silent = 0, stands = rolls_in = false;
+    start = position, onset = -1, silent = 0, stands = false, rolled = -1;
     playhead = Playhead();
     pace.begin();
     first_change = n_changes = 0, ramp_left = 0;
@@ -224,7 +223,7 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
     meeting.to_engine.push({at, SEGMENT, 0, 0, 0});
     told_version = 0;
     ask(at);
-    begins = false, began = at;
+    begins = false;
   }
 
   void ask(int64_t at) {
@@ -272,7 +271,7 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
     const TimePosition& time = getTimePosition();
     // A host that plays ahead by our latency sends the first sounds before it says that its transport runs (Ardour).
     const bool ahead = stands && onset >= start && onset >= position - int64_t(latency);
-    if (playhead.jumped(time.playing, int64_t(time.frame), frames) && !ahead) begins = true, rolls_in = stands;
+    if (playhead.jumped(time.playing, int64_t(time.frame), frames) && !ahead) begins = true, rolled = stands ? position : -1;
     stands = time.bbt.valid && !time.playing;
     for (uint32_t done = 0; done < frames;) {
       const uint32_t n = std::min(frames - done, CHUNK);
@@ -283,7 +282,6 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
 
   void chunk(const float** inputs, float** outputs, uint32_t done, uint32_t n) {
     note_levels();
-    if (begins) began = position;
     int64_t comes = -1;
     for (uint32_t i = 0; i < n; ++i) {
       if (inputs[0][done + i] == 0 && inputs[1][done + i] == 0) {
@@ -292,8 +290,8 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
       }
       if (silent >= SILENCE && stands && comes < 0) comes = onset = position + i;
       // Silence of which the music knows nothing: a host that makes up for our latency rolls that much earlier.
-      if (rolls_in && position + i > began && position + i <= began + int64_t(latency + SILENCE)) comes = position + i;
-      rolls_in = false, silent = 0;
+      if (rolled >= 0 && position + i > rolled && position + i <= rolled + int64_t(latency + SILENCE)) comes = position + i;
+      rolled = -1, silent = 0;
     }
     for (uint32_t c = 0; c < 2; ++c)
       for (uint32_t i = 0; i < n; ++i) {
