@@ -2,7 +2,7 @@
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+import functools
 from typing import Any
 
 from bridge.commands.assistant.sessions import Joined, Playing, Started
@@ -107,26 +107,23 @@ class Desk:
             session.close()
 
 
-@contextlib.contextmanager
-def _one_line() -> Iterator[None]:
-    """What is wrong is told to the assistant as the failure of its call, without a traceback."""
-    from mcp.server.mcpserver.exceptions import ToolError
-
-    try:
-        yield
-    except GenaudioError as error:
-        raise ToolError(str(error)) from None
-
-
 def make_server(desk: Desk) -> Any:
     """Return the server of the SDK, with tools that do what OSC and the panel can do."""
     from mcp.server import MCPServer
+    from mcp.server.mcpserver.exceptions import ToolError
 
     server = MCPServer('genaudio', instructions=ABOUT, log_level='WARNING')
 
-    def tool(function: Any) -> Any:
-        server.tool()(function)
-        return function
+    def tool(function: Any) -> None:
+        @functools.wraps(function)
+        def in_one_line(*args: Any, **named: Any) -> Any:
+            """What is wrong is told to the assistant as the failure of its call, without a traceback."""
+            try:
+                return function(*args, **named)
+            except GenaudioError as error:
+                raise ToolError(str(error)) from None
+
+        server.tool()(in_one_line)
 
     @tool
     def list_presets() -> dict[str, Any]:
@@ -147,14 +144,12 @@ def make_server(desk: Desk) -> Any:
 
         With `panel` its page is served too, and `said` has the link for the person.
         """
-        with _one_line():
-            return desk.start(preset, settings or {}, panel)
+        return desk.start(preset, settings or {}, panel)
 
     @tool
     def join(link: str) -> dict[str, Any]:
         """Join a session that plays, by the link that `genaudio live --panel` has printed."""
-        with _one_line():
-            return desk.join(link)
+        return desk.join(link)
 
     @tool
     def stop() -> str:
@@ -165,55 +160,46 @@ def make_server(desk: Desk) -> Any:
     @tool
     def state() -> dict[str, Any]:
         """What plays now: place, tempo, mode, parts, counts of notes and of missed deadlines, settings, lines."""
-        with _one_line():
-            return desk.state()
+        return desk.state()
 
     @tool
     def set(name: str, value: float | bool | str) -> dict[str, Any]:
         """Change a setting: "density", "music.chords", or of a part "mute.bass", "density.bass", "low.bass"."""
-        with _one_line():
-            return desk.say(set=name, value=value)
+        return desk.say(set=name, value=value)
 
     @tool
     def mode(name: str) -> dict[str, Any]:
         """How the band plays: respond, take_over, accompany, free or arrange."""
-        with _one_line():
-            return desk.say(set='player.mode', value=name)
+        return desk.say(set='player.mode', value=name)
 
     @tool
     def command(name: str) -> dict[str, Any]:
         """One of: play (answer now), hush, next_take, undo, keep (write a MIDI file), tap, start, stop, panic."""
-        with _one_line():
-            return desk.say(command=name)
+        return desk.say(command=name)
 
     @tool
     def take(number: int) -> dict[str, Any]:
         """Go to this take of the last answer, from 1."""
-        with _one_line():
-            return desk.say(take=number)
+        return desk.say(take=number)
 
     @tool
     def learn(target: str) -> dict[str, Any]:
         """The next MIDI controller that the person moves moves this setting from now on."""
-        with _one_line():
-            return desk.say(learn=target)
+        return desk.say(learn=target)
 
     @tool
     def play_preset(name: str) -> dict[str, Any]:
         """Go over to another preset while it plays."""
-        with _one_line():
-            return desk.say(preset=name)
+        return desk.say(preset=name)
 
     @tool
     def save_preset(name: str) -> dict[str, Any]:
         """Write what plays, as it is set now, as a preset of the user's own under a new name."""
-        with _one_line():
-            return desk.say(save=name)
+        return desk.say(save=name)
 
     @tool
     def panic() -> dict[str, Any]:
         """End every note at once."""
-        with _one_line():
-            return desk.say(command='panic')
+        return desk.say(command='panic')
 
     return server
