@@ -1,13 +1,17 @@
 """The live daemon as a program of its own, on a JACK server, heard by a desk."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from jack_server import HEARS_ALL, Desk, server
+from jack_server import HEARS_ALL, RATE, Desk, Recorder, record_until, server
 
 from bridge.midi.messages import note_off, note_on
 from bridge.system.waiting import wait_until
@@ -30,6 +34,43 @@ instrument = "strings"
 [[parts]]
 instrument = "bass"
 """
+RESPONDS = """
+[music]
+model = "rules"
+[ports]
+backend = "jack"
+connect = ["desk:out"]
+[player]
+mode = "respond"
+bars_heard = 1
+bars_answered = 1
+"""
+
+
+@contextlib.contextmanager
+def session_of(preset: str, folder: Path, *options: str):
+    """``genaudio live`` with the text of a preset: the process, and the lines that it has said so far."""
+    (folder / 'p.toml').write_text(preset)
+    command = [sys.executable, '-m', 'bridge.cli', 'live', str(folder / 'p.toml'), '--no-view', '--json', *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        said: list[str] = []
+        threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True).start()
+        try:
+            yield process, said
+        finally:
+            process.kill()
+
+
+def play_until_heard(desk: Desk, recorder: Recorder, process: subprocess.Popen, said: list[str], level: float) -> None:
+    """Phrases until the band has answered one. A short look back, bar by bar, could miss every answer."""
+    end = time.monotonic() + 60
+    while np.nanmax(np.abs(recorder.between(desk.frame() - 6 * RATE, desk.frame())), initial=0) < level:
+        assert time.monotonic() < end and process.poll() is None, said
+        at = desk.frame() + 1000
+        for i in range(4):
+            beat, key = at + 12_000 * i, 60 + 2 * i
+            desk.send('out', [(beat, bytes((0x90, key, 100))), (beat + 9_000, bytes((0x80, key, 0)))])
+        record_until(recorder, at + 2 * RATE)
 
 
 class Daemon:

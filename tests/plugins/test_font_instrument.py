@@ -1,15 +1,14 @@
 """A SoundFont as the instrument of a band: what it plays, and a band heard through it without a synthesizer."""
 
+import contextlib
 import json
 import signal
-import subprocess
-import sys
-import threading
 import time
 
 import numpy as np
 import pytest
-from jack_server import RATE, Desk, Recorder, available, record_until, server
+from jack_server import RATE, Desk, Recorder, available, server
+from live_daemon import RESPONDS, play_until_heard, session_of
 
 from bridge.plugins.font_instrument import FontInstrument
 from genaudio_core.errors import GenaudioError
@@ -27,17 +26,6 @@ def has_font():
     return True
 
 
-PRESET = """
-[music]
-model = "rules"
-[ports]
-backend = "jack"
-connect = ["desk:out"]
-[player]
-mode = "respond"
-bars_heard = 1
-bars_answered = 1
-"""
 pytestmark = pytest.mark.skipif(not has_font(), reason='needs fluidsynth and a SoundFont')
 
 
@@ -94,36 +82,19 @@ def test_a_font_that_is_none_is_one_line(tmp_path):
 @pytest.mark.jack
 @pytest.mark.skipif(not available, reason='needs jackd')
 def test_a_band_is_heard_without_a_synthesizer(font, tmp_path):
-    (tmp_path / 'p.toml').write_text(PRESET)
-    with server(BLOCK), Desk('desk') as desk:
+    with server(BLOCK), Desk('desk') as desk, contextlib.ExitStack() as stack:
         recorder = Recorder()
-        process = subprocess.Popen(
-            [sys.executable, '-m', 'bridge.cli', 'live', str(tmp_path / 'p.toml'), '--listen', str(font), '--no-view',
-             '--json'],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        said: list[str] = []
-        threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True).start()
-        try:
-            end, playback = time.monotonic() + 60, ''
-            while not playback:  # the loudspeakers of a machine
-                assert time.monotonic() < end and process.poll() is None, said
-                heard = recorder.client.get_ports('genaudio-instrument:out_1')
-                at = recorder.client.get_all_connections(heard[0]) if heard else []
-                playback = next((port.name for port in at if port.name.startswith('system:playback')), '')
-                time.sleep(0.05)
-            recorder.client.connect('genaudio-instrument:out_1', recorder.port)
-            while np.nanmax(np.abs(recorder.between(desk.frame() - 6 * RATE, desk.frame())), initial=0) < 0.01:
-                assert time.monotonic() < end and process.poll() is None, said
-                at = desk.frame() + 1000
-                for i in range(4):
-                    beat = at + 12_000 * i
-                    key = 60 + 2 * i
-                    desk.send('out', [(beat, bytes((0x90, key, 100))), (beat + 9_000, bytes((0x80, key, 0)))])
-                record_until(recorder, at + 2 * RATE)
-            process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=30)
-        finally:
-            process.kill()
-            recorder.client.close()
+        stack.callback(recorder.client.close)
+        process, said = stack.enter_context(session_of(RESPONDS, tmp_path, '--listen', str(font)))
+        end, playback = time.monotonic() + 60, ''
+        while not playback:  # the loudspeakers of a machine
+            assert time.monotonic() < end and process.poll() is None, said
+            heard = recorder.client.get_ports('genaudio-instrument:out_1')
+            at = recorder.client.get_all_connections(heard[0]) if heard else []
+            playback = next((port.name for port in at if port.name.startswith('system:playback')), '')
+            time.sleep(0.05)
+        recorder.client.connect('genaudio-instrument:out_1', recorder.port)
+        play_until_heard(desk, recorder, process, said, 0.01)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
     assert json.loads(out)['played'] > 0

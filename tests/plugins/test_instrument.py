@@ -4,9 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -16,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jack_server import RATE, Desk, Recorder, available, record_until, server
+from live_daemon import RESPONDS, play_until_heard, session_of
 from plugin_host import built, can_build
 
 from bridge.plugins.instrument import InstrumentProcess, JackInstrument
@@ -208,16 +206,7 @@ def test_what_cannot_play_is_told_in_one_line(tmp_path):
             assert host.restarts == 0
 
 
-PRESET = """
-[music]
-model = "rules"
-[ports]
-backend = "jack"
-connect = ["desk:out"]
-[player]
-mode = "respond"
-bars_heard = 1
-bars_answered = 1
+INSTRUMENT = """
 [instrument]
 plugin = "{plugin}"
 connect = ["recorder:in"]
@@ -232,31 +221,12 @@ gain_db = -6
 @can_build
 def test_the_answer_of_a_session_sounds(tmp_path):
     """The real daemon: what it answers is heard through the plug-in, and stays silent after the end."""
-    (tmp_path / 'p.toml').write_text(PRESET.format(plugin=built('beep')))
+    preset = RESPONDS + INSTRUMENT.format(plugin=built('beep'))
     with server(PERIOD), Desk('desk') as desk, contextlib.ExitStack() as stack:
         recorder = Recorder()
         stack.callback(recorder.client.close)
-        process = subprocess.Popen(
-            [sys.executable, '-m', 'bridge.cli', 'live', str(tmp_path / 'p.toml'), '--no-view', '--json'],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        stack.enter_context(process)
-        stack.callback(process.kill)
-        said: list[str] = []
-        threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True).start()
-
-        def loudest(seconds):
-            return np.nanmax(np.abs(recorder.between(desk.frame() - int(seconds * RATE), desk.frame())), initial=0)
-
-        end = time.monotonic() + 60
-        # Phrases until the band has answered one. A short look back, bar by bar, could miss every answer.
-        while loudest(6.0) < 0.05:
-            assert time.monotonic() < end and process.poll() is None, said
-            at = desk.frame() + 1000
-            for i in range(4):
-                beat = at + 12_000 * i
-                desk.send('out', [(beat, bytes((0x90, 60 + 2 * i, 100))), (beat + 9_000, bytes((0x80, 60 + 2 * i, 0)))])
-            record_until(recorder, at + 2 * RATE)
+        process, said = stack.enter_context(session_of(preset, tmp_path))
+        play_until_heard(desk, recorder, process, said, 0.05)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
         end_frame = desk.frame() + RATE // 10
