@@ -4,7 +4,9 @@ fluidsynth (LGPL; Debian's libfluidsynth3, Python package pyfluidsynth, extra `c
 samples, 1.5 ms. pedalboard (GPLv3) hosts plug-ins; both are imported inside the functions.
 """
 
+import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import c_float, c_int, c_void_p
 from pathlib import Path
@@ -109,7 +111,8 @@ def load_fluidsynth() -> Any:
         If package or library are missing.
     """
     try:
-        import fluidsynth
+        with contextlib.redirect_stdout(sys.stderr):  # where CI is set it prints its library, into what a program reads
+            import fluidsynth
     except ModuleNotFoundError:
         raise GenaudioError("Music needs the package pyfluidsynth: pip install 'genaudio[compose]'.") from None
     except ImportError:  # the package is there, the library is not

@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -32,6 +35,14 @@ pytestmark = pytest.mark.skipif(not has_font(), reason='needs fluidsynth and a S
 @pytest.fixture(scope='module')
 def font():
     return any_font()
+
+
+def test_fluidsynth_leaves_standard_output_to_the_program():
+    """Where CI is set its package prints which library it found: in front of what `--json` promises."""
+    load = 'from genaudio_core.sound.soundfont import load_fluidsynth; load_fluidsynth()'
+    command, environment = [sys.executable, '-c', load], {**os.environ, 'CI': 'true'}
+    run = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+    assert run.returncode == 0 and run.stdout == b''
 
 
 def played(instrument, events, blocks, rate=RATE):

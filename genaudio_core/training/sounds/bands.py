@@ -32,7 +32,7 @@ import numpy as np
 from genaudio_core.command_line import notice
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.sound.loudness import rms
-from genaudio_core.sound.soundfont import DRUM_BANK, Generators, PlayedNote, load_font, silence
+from genaudio_core.sound.soundfont import DRUM_BANK, Generators, PlayedNote, load_fluidsynth, load_font, silence
 from genaudio_core.training.sounds.altered_voices import AlteredVoice, coarsen, draw_voices
 from genaudio_core.training.sounds.lexicon import BY_NAME, PROGRAM_TO_CONCEPT
 from genaudio_core.training.sounds.packed_clips import SPLITS, SoundWriter
@@ -107,9 +107,7 @@ class BandRenderer:
     """
 
     def __init__(self, soundfonts: Sequence[Path | str]):
-        import fluidsynth  # extra `sounds`
-
-        self.synth = fluidsynth.Synth(gain=0.2, samplerate=float(SAMPLE_RATE), **{  # pyright: ignore[reportArgumentType]
+        self.synth = load_fluidsynth().Synth(gain=0.2, samplerate=float(SAMPLE_RATE), **{
             'synth.reverb.active': 0, 'synth.chorus.active': 0, 'synth.dynamic-sample-loading': 1,
             'synth.threadsafe-api': 0,
         })  # fmt: skip
