@@ -207,6 +207,16 @@ def test_a_run_learns_stops_resumes_and_loads(sounds, tmp_path):
         load_separator(tmp_path / 'nothing')
 
 
+def test_a_run_that_starts_from_another_keeps_its_words(sounds, tmp_path):
+    options = dict(batch=1, frames=24, n_queries=2, steps=1, valid_every=0, beside=False)
+    queries = {word: -vectors for word, vectors in placeholder_queries(128).items()}
+    train([sounds.folder], tmp_path / 'before', TimeLimit(), queries=queries, **options)
+    before = tmp_path / 'before/best.safetensors'
+    train([sounds.folder], tmp_path / 'after', TimeLimit(), start_from=before, **options)
+    words = load_separator(tmp_path / 'after/best.safetensors')[1]
+    np.testing.assert_allclose(words['drums'], queries['drums'][0], atol=1e-6)
+
+
 def test_it_is_released_and_exported(sounds, tmp_path):
     """From the run to a file that plays, by the commands a person types."""
     from export.cli import main as export

@@ -13,7 +13,7 @@ import argparse
 import itertools
 import math
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genaudio_core.command_line import share, whole
+from genaudio_core.command_line import notice, share, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, make_folder, read_arrays
 from genaudio_core.models.dual_path import Block
@@ -64,23 +64,29 @@ def placeholder_queries(dim: int) -> QueryTable:
     return {word: vector[None] for word, vector in zip(words, vectors, strict=True)}
 
 
-def queries_of_space(space: Path, *, copies: int = 3, spread: float = 0.2, seed: int = 6) -> QueryTable:
-    """Return the vectors of a query space (``training/queries/space.py``): each word's own, and `copies` near it.
+def with_neighbours(
+    vectors: Mapping[str, np.ndarray], *, copies: int = 3, spread: float = 0.2, seed: int = 6
+) -> QueryTable:
+    """Return word -> its vector, given (D,), and `copies` near it.
 
     Vectors near it stand for typos, phrases and audio examples, which land beside a concept, not on it.
     """
-    found = QuerySpace.load(space)
-    vectors = dict(zip(found.names, found.concepts.astype(np.float32), strict=True))
     rng = np.random.default_rng(seed)
     table: QueryTable = {}
-    for word in sorted({*vectors, *(word for words in FAMILY_WORDS.values() for word in words)}):
-        concept = concept_called(word)
-        if concept is None:
-            continue
-        own = vectors[concept] / np.linalg.norm(vectors[concept])
+    for word, vector in sorted(vectors.items()):
+        own = vector.astype(np.float32) / np.linalg.norm(vector)
         near = own + spread * rng.standard_normal((copies, len(own))).astype(np.float32) / len(own) ** 0.5
         table[word] = np.concatenate([own[None], near / np.linalg.norm(near, axis=1, keepdims=True)])
     return table
+
+
+def queries_of_space(space: Path) -> QueryTable:
+    """Return the vectors of a query space (``training/queries/space.py``)."""
+    found = QuerySpace.load(space)
+    vectors = dict(zip(found.names, found.concepts, strict=True))
+    words = {*vectors, *(word for words in FAMILY_WORDS.values() for word in words)}
+    concepts = {word: concept for word in words if (concept := concept_called(word)) is not None}
+    return with_neighbours({word: vectors[concept] for word, concept in concepts.items()})
 
 
 def separation_loss(estimate: Tensor, target: Tensor, mixture: Tensor) -> Tensor:
@@ -328,7 +334,13 @@ def train(
     c = config or StreamSeparatorConfig()
     table = out / 'queries.npz'
     if queries is None:  # a run goes on with the vectors it began with
-        queries = read_arrays(table, 'table of queries') if table.exists() else placeholder_queries(c.query_dim)
+        if table.exists():
+            queries = read_arrays(table, 'table of queries')
+        elif start_from is not None:  # with those of the run before it
+            queries = with_neighbours(load_separator(start_from)[1])
+        else:
+            notice('No --space: words are random vectors, which no text or example will ever land near. For trials.')
+            queries = placeholder_queries(c.query_dim)
     torch.manual_seed(seed)
     model = new_network(c, start_from).to(device)
     n_samples = c.n_fft + (frames - 1) * c.hop
@@ -403,7 +415,8 @@ class Batches:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', nargs='+', type=Path, required=True, help='folders made by prepare-bands')
-    parser.add_argument('--space', type=Path, help='.npz of a query space; default: the vectors the run began with')
+    parser.add_argument('--space', type=Path,
+                        help='.npz of a query space; default: the vectors of the run, or of --start-from')  # fmt: skip
     parser.add_argument('--frames', type=whole('--frames', 1, 100000), default=256, help='of a mixture')
     parser.add_argument('--queries', type=whole('--queries', 1, 64), default=4,
                         help='asked of each mixture; they share the trunk')  # fmt: skip
