@@ -19,11 +19,11 @@ from genaudio_core.training.fit.stems import (
 )
 from genaudio_core.training.loops.checkpoints import read_checkpoint, save_checkpoint
 from genaudio_core.training.loops.time_limit import TimeLimit
-from genaudio_core.training.mixtures.band_mixtures import BandMixtures, batch_of
+from genaudio_core.training.mixtures.band_mixtures import BandMixtures, batch_of, family
 from genaudio_core.training.mixtures.solo_mixtures import MixtureMaker
 from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.bands import concept_of, split_of
-from genaudio_core.training.sounds.lexicon import NAMES
+from genaudio_core.training.sounds.lexicon import NAMES, concept_called
 from genaudio_core.training.sounds.packed_clips import SoundSet, SoundWriter
 
 RATE = 44100
@@ -98,6 +98,17 @@ def test_the_offline_separator_learns_from_bands_in_stereo(sounds):
             one = dict(zip(('energy', 'cross', 'total'), features.of_batch(both, 40), strict=True))
             parts.append(one[name][0] if name == 'energy' else one[name][0, 0])
         torch.testing.assert_close(found, sum(parts), rtol=1e-3, atol=1e-3)
+
+
+def test_stems_of_a_mixture_that_a_limiter_presses_add_up_to_it(sounds, monkeypatch):
+    monkeypatch.setattr('genaudio_core.training.mixtures.band_mixtures.SHARE_MASTERED', 1.0)
+    source, rng, whole = BandMixtures([sounds], 'train', n_queries=4, composed=1.0), np.random.default_rng(3), 0
+    for _ in range(24):
+        drawn = source.draw(rng)
+        if drawn.targets.any((1, 2)).all() and len({family(concept_called(word)) for word in drawn.queries}) == 4:
+            np.testing.assert_allclose(drawn.targets.sum(0), drawn.mixture, atol=1e-5)
+            whole += 1
+    assert whole >= 4
 
 
 def test_what_is_asked_but_absent_has_a_silent_target(sounds):

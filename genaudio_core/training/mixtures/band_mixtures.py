@@ -11,6 +11,7 @@ Notable choices
   window, far below the rest, a young network learns that silence is the safe answer, and stays there. Half of them
   keep the two loudest others, nearly at the levels of the composer: what bands are and what is measured.
 * Effects, levels, pan and speed are drawn again each time: the same 8 seconds never come back.
+* Some mixtures are pressed by a limiter, as records are; its gain is that of all stems, too: they still add up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from genaudio_core.sound.loudness import rms
 from genaudio_core.training.sounds.lexicon import BY_NAME
 from genaudio_core.training.sounds.packed_clips import Clip, SoundSet, at_speed
-from genaudio_core.training.sounds.production import DRUM_PARTS, OTHER_DRUMS
+from genaudio_core.training.sounds.production import DRUM_PARTS, OTHER_DRUMS, limiter_gain
 
 # What people call a whole family, beside the names of its concepts.
 FAMILY_WORDS: dict[str, tuple[str, ...]] = {
@@ -40,6 +41,7 @@ SHARE_MAIN = 0.5  # of these that keep their main parts and nearly their levels
 SPREAD, SPREAD_MAIN = 7.0, 2.0  # dB, up and down, of parts of mixtures, and of those
 SHARE_ALONE = 0.5  # of the parts of what is thrown together that are solos or recordings, where there are any
 OVERDRIVEN = {'guitar': 0.3, 'bass': 0.1, 'organ': 0.1, 'synth': 0.1, 'keys': 0.05}  # share of parts
+SHARE_MASTERED = 0.4  # of mixtures that go through a limiter, as records do
 SHARE_ABSENT = 0.06  # of queries for something that does not sound
 # The ears that ask for drums and bass are many; the rest share what is left.
 ASKED: dict[str, float] = {'drums': 2.0, 'bass': 2.0, 'keys': 1.3, 'guitar': 1.3, 'strings': 1.3, 'voice': 1.3}
@@ -149,6 +151,11 @@ class BandMixtures:
         if self.n_samples is not None:  # resampling rounds, and a window may be shorter
             stems = {name: _of_length(audio, self.n_samples) for name, audio in stems.items()}
         mixture = np.sum(list(stems.values()), axis=0)
+        if self.augment and rng.random() < SHARE_MASTERED:
+            drive, ratio, release = rng.uniform(2, 12), rng.uniform(2, 20), np.exp(rng.uniform(*np.log([0.02, 0.4])))
+            pressed = limiter_gain(mixture, drive, ratio, release, 44100)
+            stems = {name: audio * pressed for name, audio in stems.items()}
+            mixture = mixture * pressed
         level = 10 ** (rng.uniform(-30, -12) / 20) if self.augment else 0.1
         gain = level / max(rms(mixture), 1e-4)
         targets, queries = [], []

@@ -56,6 +56,34 @@ def pump(audio: np.ndarray, kicks: Sequence[float], depth: float, release: float
     return audio * gain
 
 
+def limiter_gain(mixture: np.ndarray, drive: float, ratio: float, release: float, sample_rate: int) -> np.ndarray:
+    """Return the gain (n,) with which a compressor at the end of a desk levels a mixture (2, n).
+
+    It is the same for all that sounds: stems times it add up to the mixture times it.
+
+    Parameters
+    ----------
+    drive
+        How far peaks stand above its threshold, in dB.
+    ratio
+        dB above the threshold that become one.
+    release
+        Seconds in which what it holds down falls to a third.
+    """
+    n, hop = mixture.shape[-1], 64
+    level = np.abs(mixture).max(0)
+    peaks = np.pad(level, (0, -n % hop)).reshape(-1, hop).max(1)
+    decibels = 20 * np.log10(np.maximum(peaks, 1e-9) / max(float(level.max(initial=0)), 1e-9))
+    wanted = np.maximum(decibels + drive, 0) * (1 - 1 / ratio)
+    held, falls = 0.0, np.exp(-hop / (release * sample_rate))
+    for i, down in enumerate(wanted):
+        wanted[i] = held = max(down, held * falls)
+    wanted = np.maximum(wanted, np.append(wanted[1:], 0))  # it looks ahead: at no sample less than what its peak needs
+    wanted = np.maximum(wanted, np.append(0, wanted[:-1] * falls))
+    down = np.interp(np.arange(n), (np.arange(len(wanted)) + 0.5) * hop, wanted)
+    return (10 ** (-down / 20)).astype(np.float32)
+
+
 def sweep(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Return audio (2, n) through a low-pass filter that opens and closes, once in the window or with the beat."""
     import pedalboard as pb

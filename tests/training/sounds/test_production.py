@@ -13,8 +13,22 @@ from genaudio_core.score.reading import write_midi
 from genaudio_core.sound.audio_files import AudioWriter
 from genaudio_core.sound.soundfont import SAMPLE_RATE, PlayedNote, check_font
 from genaudio_core.training.sounds.bands import BandRenderer
-from genaudio_core.training.sounds.production import drum_part, pump, sung_over, sweep
+from genaudio_core.training.sounds.production import drum_part, limiter_gain, pump, sung_over, sweep
 from genaudio_core.training.sounds.singing import Singers, analyse
+
+
+def test_a_limiter_holds_peaks_down_and_lets_go():
+    t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    wave = np.sin(2 * np.pi * 200 * t).astype(np.float32)
+    loud = np.where((t > 0.4) & (t < 0.6), 1.0, 0.1).astype(np.float32)
+    mixture = np.stack([wave * loud, 0.5 * wave * loud])
+    gain = limiter_gain(mixture, 12.0, 1e6, 0.05, SAMPLE_RATE)
+    pressed = np.abs(mixture * gain)
+    assert 10 ** (-12.5 / 20) < pressed.max() < 10 ** (-11.5 / 20)  # also at the first loud sample: it looks ahead
+    assert gain[: round(0.39 * SAMPLE_RATE)].min() == 1  # below its threshold nothing happens
+    assert gain[round(0.62 * SAMPLE_RATE)] < 0.6 < 0.95 < gain[round(0.95 * SAMPLE_RATE)]
+    assert np.abs(np.diff(gain)).max() < 0.02  # no click
+    np.testing.assert_array_equal(limiter_gain(mixture, 0.0, 4.0, 0.05, SAMPLE_RATE), np.ones(SAMPLE_RATE))
 
 
 def test_parts_duck_under_the_bass_drum_and_come_back():
