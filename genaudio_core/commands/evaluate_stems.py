@@ -24,24 +24,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--by-instrument', action='store_true',
                         help="ask bands for 'violin' where it is all the strings there are")  # fmt: skip
     parser.add_argument('--report', type=Path, metavar='FILE', help='write the table as Markdown, too')
+    parser.add_argument('--page', type=Path, metavar='FOLDER',
+                        help='write a page of ten seconds of each real song: spectrograms, sounds')  # fmt: skip
     parser.add_argument('--seed', type=seed(), default=0)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from genaudio_core.analysis import stems
+    from genaudio_core.analysis.listening_page import write_page
     from genaudio_core.analysis.separation import song_folders
     from genaudio_core.command_line import check_outputs
     from genaudio_core.errors import GenaudioError
-    from genaudio_core.files import atomic_write, find_model
+    from genaudio_core.files import atomic_write, find_model, make_folder
     from genaudio_core.separation.offline import Separator
     from genaudio_core.separation.streaming import MaskNetwork
     from genaudio_core.training.sounds.packed_clips import SoundSet
 
     if args.sounds is None and args.real is None:
         raise GenaudioError('Give --sounds, --real or both.')
+    if args.page is not None and args.real is None:
+        raise GenaudioError('--page shows real songs: give --real, too.')
     for folder in args.real or ():
         song_folders(folder)  # what is wrong with it is said before the long work
     check_outputs(args, 'report')
+    if args.page is not None:
+        make_folder(args.page)
     network = MaskNetwork.load(args.model or find_model('stems-live'))
     separator = Separator.load(args.offline_model or find_model('separator'), fast=args.only == 'fast')
     ways = {'live': stems.live(network), 'offline': stems.offline(separator), 'fast': stems.offline(separator)}
@@ -60,4 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.report:
         with atomic_write(args.report) as temporary:
             temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    if args.page:
+        write_page(ways, args.real, separator.sample_rate, args.page)
+        result['page'] = str(args.page / 'index.html')
     return result | found

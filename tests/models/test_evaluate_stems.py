@@ -1,13 +1,17 @@
 """How the live separator is measured: on bands made here, with the bundled model."""
 
+import re
+from urllib.parse import unquote
+
 import numpy as np
 import pytest
 
+from genaudio_core.analysis.listening_page import write_page
 from genaudio_core.analysis.stems import as_table, bands, live, real, summary
 from genaudio_core.commands.cli import main
 from genaudio_core.files import find_model
 from genaudio_core.separation.streaming import MaskNetwork
-from genaudio_core.sound.audio_files import write_audio
+from genaudio_core.sound.audio_files import read_audio, write_audio
 from genaudio_core.training.sounds.packed_clips import SoundSet, SoundWriter
 
 RATE = 44100
@@ -110,3 +114,24 @@ def test_the_command_measures_the_bundled_model(folder, capsys):
     assert '"count": 4' in capsys.readouterr().out
     assert main(['evaluate-stems']) == 2
     assert 'Give --sounds, --real or both' in capsys.readouterr().err
+
+
+def test_a_page_to_listen_by_holds_what_it_shows(tmp_path):
+    song, n = tmp_path / 'songs/a & b #1', 10 * RATE
+    song.mkdir(parents=True)
+    made = {'drums': burst(n, np.random.default_rng(3)), 'bass': tone(n, 55, 0.5), 'vocals': np.zeros((2, n))}
+    for name, audio in made.items():
+        write_audio(song / f'{name}.ogg', (0.05 * audio).astype(np.float32), RATE)
+
+    def through(mixture, words):
+        return np.stack([mixture] * len(words))
+
+    assert write_page({'live': through}, [tmp_path / 'songs'], RATE, tmp_path / 'page') == ['a & b #1']
+    page = (tmp_path / 'page/index.html').read_text(encoding='utf-8')
+    files = [unquote(name) for name in re.findall('src="([^"]+)"', page)]
+    assert len(files) == 1 + 2 * 3 and all((tmp_path / 'page' / name).stat().st_size for name in files)
+    assert 'a &amp; b #1' in page and 'vocals' not in page  # which pause
+    wanted = read_audio(tmp_path / 'page/a & b #1-drums-wanted.ogg', RATE)
+    made_of_it = read_audio(tmp_path / 'page/a & b #1-drums-live.ogg', RATE)
+    assert np.corrcoef(wanted[0], made['drums'][0])[0, 1] > 0.99 > np.corrcoef(wanted[0], made_of_it[0])[0, 1]
+    assert main(['evaluate-stems', '--sounds', str(tmp_path), '--page', str(tmp_path / 'p')]) == 2
