@@ -251,7 +251,7 @@ def _is_here() -> bool:
 
 
 def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -> None:
-    """Print a result: one JSON object, or ``key: value`` lines; on stdout, or into `file`."""
+    """Print a result: one JSON object, or ``key: value`` lines, `printable`; on stdout, or into `file`."""
     import json  # not for the help alone, as above
 
     if as_json:
@@ -262,7 +262,7 @@ def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -
             value = f'{value:.4g}'
         elif isinstance(value, (dict, list)):
             value = json.dumps(value, default=_json_default)
-        print(f'{key}: {value}', file=file, flush=True)
+        print(printable(f'{key}: {value}'), file=file, flush=True)
 
 
 _NOBODY_READS = (errno.EIO, errno.EBADF)  # the terminal is gone

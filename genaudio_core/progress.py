@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from genaudio_core.command_line import printable
+
 
 @contextmanager
 def progress_bar(what: str, total: float | None = None) -> Iterator[Callable[..., None]]:
@@ -20,11 +22,11 @@ def progress_bar(what: str, total: float | None = None) -> Iterator[Callable[...
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(escape(what), total=total)
+        task = bar.add_task(escape(printable(what)), total=total)
 
         def show(done: float, total: float | None = total, what: str = what) -> None:
             told = what if total is not None else f'{what}: {done:g}'
-            bar.update(task, completed=done, total=total, description=escape(told))
+            bar.update(task, completed=done, total=total, description=escape(printable(told)))
 
         yield show
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.panel.facts import presets
 from bridge.system.jack_client import is_running
-from genaudio_core.command_line import notice
+from genaudio_core.command_line import notice, printable
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_readable
 
@@ -52,7 +52,7 @@ def choose() -> list[str] | None:
             titles = {name: one['title'] for name, one in presets().items()}
             names = list(titles)
             for number, name in enumerate(names, 1):
-                print(f'  {number:>2}  {titles[name]}')
+                print(f'  {number:>2}  {printable(titles[name])}')
             chosen = _asked('Which? [duet] ') or 'duet'
             if chosen.isdecimal() and 0 < int(chosen) <= len(names):
                 chosen = names[int(chosen) - 1]

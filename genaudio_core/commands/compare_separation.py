@@ -1,11 +1,10 @@
 """`genaudio-train compare-separation`: see HELP."""
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
-from genaudio_core.command_line import check_outputs, share, whole
+from genaudio_core.command_line import check_outputs, say, share, whole
 from genaudio_core.progress import counting
 from genaudio_core.training.loops.arguments import add_optimizer_argument, add_run_arguments, limit_threads
 
@@ -64,7 +63,8 @@ def run(args: argparse.Namespace) -> dict:
             for title, noise in (('clean', False), ('with noise', True))
         }
     lines = as_table(found)
-    print('\n'.join(lines), file=sys.stderr)
+    for line in lines:
+        say(line)
     if args.report:
         with atomic_write(args.report) as temporary:
             temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')

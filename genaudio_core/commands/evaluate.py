@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from genaudio_core.analysis.tables import print_rows
-from genaudio_core.command_line import check_outputs, number, seed, share, threads, whole
+from genaudio_core.command_line import check_outputs, number, printable, seed, share, threads, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, find_model, make_folder
 from genaudio_core.progress import counting
@@ -166,7 +166,7 @@ _ROWS = {'truth': 'truth', 'unconditional': 'unconditional', 'instrument_informe
 
 def _print(report: dict) -> None:
     nll = report['nll']
-    print(f'{report["model"]}: NLL in nats ({report["split"]}, {nll["pieces"]} pieces)')
+    print(printable(f'{report["model"]}: NLL in nats ({report["split"]}, {nll["pieces"]} pieces)'))
     rows = [['source', 'pieces', 'per note', 'per event', *nll['fields']]]
     for source, row in [*sorted(nll['sources'].items()), ('mean', nll)]:
         values = (row['per_note'], row['per_event'], *row.get('fields', {}).values())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command_line import check_outputs, notice, threads, whole
+from genaudio_core.command_line import check_outputs, notice, printable, threads, whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import find_model, make_folder
 from genaudio_core.inference.model_card import read_card
@@ -149,11 +149,11 @@ def _print(report: dict[str, Any]) -> None:
         counts = ['' if row[name] is None else f'{row[name]:.1f}' for name in _BARS]
         return [str(row['takes']) if 'takes' in row else '', *shares, *counts]
 
-    print(f'Model: {os.path.basename(report["model"])}. Shares in %, copied runs in bars.')
+    print(printable(f'Model: {os.path.basename(report["model"])}. Shares in %, copied runs in bars.'))
     print_rows([['music', 'takes', *_SHORT.values(), *_BARS.values()],
                 *([name, *cells(row)] for name, row in report['music'].items())])  # fmt: skip
     for name, row in report['music'].items():
         if 'by_prompt' in row:
-            print(f'\n{name}')
+            print(f'\n{printable(name)}')
             print_rows([['prompt', '', *_SHORT.values(), *_BARS.values()],
                         *([prompt, *cells(one)] for prompt, one in row['by_prompt'].items())])  # fmt: skip

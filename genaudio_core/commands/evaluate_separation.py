@@ -2,10 +2,9 @@
 
 import argparse
 import functools
-import sys
 from pathlib import Path
 
-from genaudio_core.command_line import check_outputs, number, seed, whole
+from genaudio_core.command_line import check_outputs, number, say, seed, whole
 from genaudio_core.progress import counting
 
 HELP = 'Measure a separator on unseen mixtures (SDR, SIR, SAR, SI-SDR improvement), beside the mixture and ideal masks.'
@@ -69,7 +68,8 @@ def run(args: argparse.Namespace) -> dict:
             f'| {row["si_sdri_all_asked"]:.2f} |'
             for song, stems in result['real'].items() for stem, row in stems.items()
         ]  # fmt: skip
-    print('\n'.join(lines), file=sys.stderr)
+    for line in lines:
+        say(line)
     if args.report:
         with atomic_write(args.report) as temporary:
             temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -1,11 +1,10 @@
 """`genaudio-train evaluate-stems`: see HELP."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command_line import seed, whole
+from genaudio_core.command_line import say, seed, whole
 
 HELP = 'Measure both separators, live and offline, by query: on unseen four-part bands, and on real songs.'
 EXAMPLE = """genaudio-train evaluate-stems --real shared/data/audio/dev-real --report table.md
@@ -63,7 +62,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for folder in args.real or ():
         found[folder.name] = stems.summary(stems.real(ways, [folder], separator.sample_rate, args.excerpts))
     lines = stems.as_table(found)
-    print('\n'.join(lines), file=sys.stderr)
+    for line in lines:
+        say(line)
     if args.report:
         with atomic_write(args.report) as temporary:
             temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from genaudio_core.command_line import check_outputs, number, seed, whole
+from genaudio_core.command_line import check_outputs, number, say, seed, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.progress import counting
 
@@ -64,7 +63,8 @@ def run(args: argparse.Namespace) -> dict:
                 guidance=args.guidance, steps=args.steps, seed=args.seed, progress=progress,
             )  # fmt: skip
         result['ways'] = table
-        print('\n'.join(analysis.as_table(table)), file=sys.stderr)
+        for line in analysis.as_table(table):
+            say(line)
     if args.samplers:
         with counting() as progress:
             result['samplers'] = analysis.study_sampler(

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import json
 import logging
 import re
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from bridge.commands.offline import compose, separate, synth
 from genaudio_core import command_line
+from genaudio_core.analysis.tables import print_rows
 from genaudio_core.continuation.generation import check_beats
 from genaudio_core.entry import Group
 from genaudio_core.errors import GenaudioError
@@ -169,6 +171,20 @@ def test_no_text_at_the_command_line_tells_the_terminal_what_to_do(monkeypatch, 
         command_line.main('p', 'about', 'odd_commands', [Group('', {'odd': 'help'}, '')], ['odd', *words])
     (line,) = capsys.readouterr().err.splitlines()
     assert f'no file {PLAIN}' in line
+
+
+@pytest.mark.parametrize('told', [{'out': ODD}, {ODD: 1}, {'out': [ODD]}, {'out': {ODD: ODD}}])
+@pytest.mark.parametrize('as_json', [False, True])
+def test_no_result_tells_the_terminal_what_to_do(capsys, told, as_json):
+    command_line.show(told, as_json)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+    assert json.loads(line) == told if as_json else PLAIN in line or json.dumps(ODD) in line
+
+
+def test_no_row_of_a_table_tells_the_terminal_what_to_do(capsys):
+    print_rows([['song', 'stems'], [ODD, '4']])
+    assert capsys.readouterr().out.splitlines() == [f'{"song":{len(PLAIN)}}  stems', f'{PLAIN}      4']
 
 
 def test_the_lines_of_a_list_stay_lines(capsys):

@@ -37,6 +37,12 @@ def test_each_answer_is_a_command(monkeypatch, tmp_path):
             answers(monkeypatch, '4', typed)
 
 
+def test_no_title_of_a_preset_tells_the_terminal_what_to_do(monkeypatch, capsys):
+    monkeypatch.setattr(welcome, 'presets', lambda: {'mine': {'title': 'a\x1b[2Jb'}})
+    assert answers(monkeypatch, '2', '1') == ['live', 'mine']
+    assert r'1  a\x1b[2Jb' in capsys.readouterr().out
+
+
 def test_it_asks_in_a_terminal_only(tmp_path):
     program = [sys.executable, '-m', 'bridge.cli']
     environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
