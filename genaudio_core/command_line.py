@@ -265,6 +265,16 @@ def show(result: Mapping[str, Any], as_json: bool, file: TextIO | None = None) -
         print(printable(f'{key}: {value}'), file=file, flush=True)
 
 
+def print_rows(rows: Sequence[Sequence[str]]) -> None:
+    """Print columns as wide as their widest cell, never wrapped: a report is read in files too."""
+    plain = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
+    for row in plain:
+        first, *others = (cell.rjust(width) if i else cell.ljust(width)
+                          for i, (cell, width) in enumerate(zip(row, widths, strict=True)))  # fmt: skip
+        print('  '.join([first, *others]))
+
+
 _NOBODY_READS = (errno.EIO, errno.EBADF)  # the terminal is gone
 _NO_MEMORY = r"(?i)can't allocate memory|out of memory|failed to allocate"  # torch, onnxruntime
 

@@ -5,8 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from genaudio_core.analysis.tables import print_rows
-from genaudio_core.command_line import check_outputs, number, printable, seed, share, threads, whole
+from genaudio_core.command_line import check_outputs, number, print_rows, printable, seed, share, threads, whole
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, find_model, make_folder
 from genaudio_core.progress import counting

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command_line import check_outputs, notice, printable, threads, whole
+from genaudio_core.command_line import check_outputs, notice, print_rows, printable, threads, whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import find_model, make_folder
 from genaudio_core.inference.model_card import read_card
@@ -142,8 +142,6 @@ def _written(n: int) -> Iterator[tuple[Any, str]]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    from genaudio_core.analysis.tables import print_rows
-
     def cells(row: dict[str, Any]) -> list[str]:
         shares = ['' if row[name] is None else f'{100 * row[name]:.0f}' for name in _SHORT]
         counts = ['' if row[name] is None else f'{row[name]:.1f}' for name in _BARS]

@@ -13,7 +13,6 @@ import pytest
 
 from bridge.commands.offline import compose, separate, synth
 from genaudio_core import command_line
-from genaudio_core.analysis.tables import print_rows
 from genaudio_core.continuation.generation import check_beats
 from genaudio_core.entry import Group
 from genaudio_core.errors import GenaudioError
@@ -183,7 +182,7 @@ def test_no_result_tells_the_terminal_what_to_do(capsys, told, as_json):
 
 
 def test_no_row_of_a_table_tells_the_terminal_what_to_do(capsys):
-    print_rows([['song', 'stems'], [ODD, '4']])
+    command_line.print_rows([['song', 'stems'], [ODD, '4']])
     assert capsys.readouterr().out.splitlines() == [f'{"song":{len(PLAIN)}}  stems', f'{PLAIN}      4']
 
 
