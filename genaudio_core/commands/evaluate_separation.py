@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> dict:
         TextEncoder.load(args.text_model), None if args.no_examples else AudioEncoder.load(args.audio_model)
     )
 
-    result: dict = {'model': separator.card.name or str(args.model), 'sha256': separator.card.sha256[:16]}
+    card = (separator.live or separator).card
+    result: dict = {'model': card.name or str(args.model), 'sha256': card.sha256[:16]}
     lines: list[str] = []
     if args.sounds is not None:
         with counting() as show:

@@ -16,8 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sounds', type=Path, help='folder made by prepare-bands; its test split is used')
     parser.add_argument('--real', type=Path, nargs='+', help='folders of songs as folders of stems, or such songs')
     parser.add_argument('--model', type=Path, help='.onnx file of the live separator (default: the bundled one)')
-    parser.add_argument('--offline-model', type=Path, help='.onnx file of the offline one (default: the bundled one)')
-    parser.add_argument('--only', choices=WAYS, help='one of the two, or the offline one as `separate --fast` uses it')
+    parser.add_argument('--offline-model', type=Path,
+                        help='.onnx file of an offline one (default: the live one, both ways)')  # fmt: skip
+    parser.add_argument('--only', choices=WAYS, help='one of the two, or offline as `separate --fast` does it')
     parser.add_argument('-n', '--number', type=whole('--number', 1, 1_000_000), default=60, help='four-part windows')
     parser.add_argument('--excerpts', type=whole('--excerpts', 1, 100_000), default=6, help='of each song (6)')
     parser.add_argument('--by-instrument', action='store_true',
@@ -49,10 +50,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.page is not None:
         make_folder(args.page)
     network = MaskNetwork.load(args.model or find_model('stems-live'))
-    separator = Separator.load(args.offline_model or find_model('separator'), fast=args.only == 'fast')
+    separator = Separator.load(args.offline_model, fast=args.only == 'fast')
+    if args.offline_model is None:
+        separator.live = network
     ways = {'live': stems.live(network), 'offline': stems.offline(separator), 'fast': stems.offline(separator)}
     ways = {name: ways[name] for name in ([args.only] if args.only else ['live', 'offline'])}
-    cards = {name: network.card if name == 'live' else separator.card for name in ways}
+    cards = {name: network.card if name == 'live' else (separator.live or separator).card for name in ways}
     result: dict[str, Any] = {name: {'model': card.name, 'sha256': card.sha256[:16]} for name, card in cards.items()}
     found: dict[str, Any] = {}
     if args.sounds:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from genaudio_core.separation.streaming import MaskNetwork
     from genaudio_core.synthesis.synthesizer import Prior, Synthesizer, Vocoder
 
+_SEPARATOR = 'separator'  # by this name what `separate` uses; by its path that model alone
 _BLOCK = 65536  # samples of an array that go through a separator at a time, as many as a file's
 
 PathOrStr = str | PathLike[str]
@@ -63,7 +64,7 @@ def load(name: PathOrStr, *, provider: str = 'auto', threads: int = 1) -> Any:
     =============== ===================== =======================================================================
     live            `MusicModel`          ``continue_``, ``generate``, ``accompany``, ``infill``
     arranger        `Arranger`            ``arrange``: spreads a score over other instruments
-    separator       `Separator`           ``separate`` whole sounds, any sample rate; see also `separate`
+    separator       `Separator`           ``separate`` whole sounds, any sample rate, as `separate` does
     stems-live      `MaskNetwork`         what `StreamingSeparator` pulls sounds out of a stream with
     synth-denoiser  `Synthesizer`         ``make`` sounds; see also `synthesize`
     query-text      `TextEncoder`         ``encode`` words as a query vector
@@ -98,7 +99,7 @@ def load(name: PathOrStr, *, provider: str = 'auto', threads: int = 1) -> Any:
         case 'clipsep':
             from genaudio_core.separation.offline import Separator
 
-            return Separator.load(path, provider=provider, threads=threads)
+            return Separator.load(None if name == _SEPARATOR else path, provider=provider, threads=threads)
         case 'stream_separator':
             from genaudio_core.separation.streaming import MaskNetwork
 
@@ -181,9 +182,9 @@ def separate(
     sharpness : float
         0.1..10; above 1 less of other sounds stays in a stem, and more of its own is lost.
     threads : int
-        Windows that are looked at side by side.
+        Two: the bundled model goes forwards and backwards at once. Of others, windows that are looked at side by side.
     fast : bool
-        Whether the bundled model listens alone, without the live one: half the time, not as good on whole songs.
+        Whether the bundled model goes forwards only: half the work, not as good.
 
     Returns
     -------
@@ -200,7 +201,7 @@ def separate(
 
     if isinstance(model, Separator):
         return _separated(model, source, queries, sample_rate, negative, residual)
-    path = None if model is None else find_model(str(model))
+    path = None if model in (None, _SEPARATOR) else find_model(str(model))
     with Separator.load(path, threads=threads, sharpness=sharpness, fast=fast) as separator:
         return _separated(separator, source, queries, sample_rate, negative, residual)
 

@@ -8,8 +8,9 @@
 * All channels share a mask, made from their mean power: the stereo image stays.
 * With several queries the masks are brought down where they sum to more than one. The residual is the input minus
   the stems, sample by sample, so that they always add up.
-* The bundled separator listens with the live network, too, where that runs at the sound's rate: a stem is a mean of
-  what both make of it (``live_ear.py``), unless it is to be fast.
+* Without a model of one's own, the live network goes through the sound, forwards and backwards (``both_ways.py``): it
+  learned from more music, and takes several queries for little more than one. At rates that it does not run at the
+  bundled offline separator listens, which is what is below.
 * A complement ('everything but vocals') has one minus the mask of what it lacks, as that is used for its own stem if
   both are asked for: they add up to the mixture. It holds what other stems hold, so it brings none of them down.
 """
@@ -27,7 +28,7 @@ from genaudio_core.files import presets_dir
 from genaudio_core.inference.session import LoadedModel, load_model, reading_card
 from genaudio_core.query.own_encoder import QuerySource
 from genaudio_core.query.vector import Query
-from genaudio_core.separation.live_ear import SHARE, LiveEar
+from genaudio_core.separation.both_ways import BothWays
 from genaudio_core.sound.audio_files import AudioReader, AudioWriter
 from genaudio_core.sound.spectrogram import StreamingISTFT, StreamingSTFT, bands_to_bins, bins_to_bins, good_size
 
@@ -54,10 +55,12 @@ class Separator:
         Windows that are looked at side by side. One window on two threads is no faster than on one: its products are
         many and small.
     live : MaskNetwork or None
-        Who listens beside it.
+        Who listens instead, at the rates that it runs at; `fast`: forwards only.
     """
 
-    def __init__(self, model: LoadedModel, sharpness: float = 1.0, threads: int = 1, live: Any = None):
+    def __init__(
+        self, model: LoadedModel, sharpness: float = 1.0, threads: int = 1, live: Any = None, fast: bool = False
+    ):  # fmt: skip
         if not 0.1 <= sharpness <= 10:
             raise GenaudioError(f'`sharpness` must be 0.1 (soft) to 10 (hard), not {sharpness:g}; 1 is balanced.')
         details = model.card.details
@@ -80,31 +83,31 @@ class Separator:
         self._power = float(details.get('mask_power') or 1) * sharpness
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, 'separation') if threads > 1 else None
-        self.live = live
-        self._beside = ThreadPoolExecutor(1, 'live ear') if threads > 1 and live is not None else None
+        self.live, self.fast = live, fast
 
     @classmethod
     def load(
         cls, path: str | Path | None = None, *, provider: str = 'auto', threads: int = 1, sharpness: float = 1.0,
         fast: bool = False,
     ) -> 'Separator':  # fmt: skip
-        """Load a model file; the bundled one by default, which listens with the live one unless it is to be `fast`."""
+        """Load a model file; without one, the bundled models, of which the live one takes the sound where it can.
+
+        `fast`: it goes forwards only, half the work; of no matter to a model file.
+        """
         bundled = presets_dir() / 'models' / BUNDLED
-        path = Path(path or bundled)
-        model = load_model(path, KIND, provider=provider)
+        model = load_model(path or bundled, KIND, provider=provider)
         live = None
-        if not fast and path.resolve() == bundled.resolve() and (beside := bundled.with_name(LIVE)).is_file():
+        if path is None and (beside := bundled.with_name(LIVE)).is_file():
             from genaudio_core.separation.streaming import MaskNetwork
 
             live = MaskNetwork.load(beside)
         with reading_card(model.path):
-            return cls(model, sharpness, threads, live)
+            return cls(model, sharpness, threads, live, fast)
 
     def close(self) -> None:
         """End the threads; what is under way is waited for."""
-        for pool in (self._pool, self._beside):
-            if pool is not None:
-                pool.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def __enter__(self) -> 'Separator':
         return self
@@ -123,15 +126,31 @@ class Separator:
         look = functools.partial(self.masks, query=query)
         return list(map(look, spectra) if self._pool is None else self._pool.map(look, spectra))
 
-    def listen_beside(self, hear: Callable[..., None], *heard: np.ndarray) -> Callable[[], None]:
-        """Begin what the live ear does, beside the windows if there are threads; return what waits for its end."""
-        if self._beside is None:
-            return lambda: hear(*heard)
-        return self._beside.submit(hear, *heard).result
+    def stream(self, sample_rate: int, channels: int, queries: Sequence[Query]) -> 'SeparationStream | BothWays':
+        """A stream that separates by these queries, block by block.
 
-    def stream(self, sample_rate: int, channels: int, queries: Sequence[Query]) -> 'SeparationStream':
-        """A stream that separates by these queries, block by block."""
-        return SeparationStream(self, sample_rate, channels, queries)
+        Raises
+        ------
+        GenaudioError
+            If there are no queries or too many, they are of another encoder, or sound of this rate cannot be separated.
+        """
+        if not queries:
+            raise GenaudioError('`queries` is empty. Say what to listen for, such as "violin".')
+        if len(queries) > MAX_QUERIES:
+            raise GenaudioError(f'{len(queries)} queries are too many; at most {MAX_QUERIES} at once.')
+        if not MIN_RATE <= sample_rate <= MAX_RATE:
+            raise GenaudioError(f'A sample rate of {sample_rate} Hz cannot be separated ({MIN_RATE} to {MAX_RATE}).')
+        plan = MaskPlan(queries)
+        if plan.vectors.shape[1] != self.query_dim:
+            raise GenaudioError(
+                f'The query has {plan.vectors.shape[1]} numbers, the model takes {self.query_dim}: '
+                'it was trained on another encoder (CLIP and CLAP models need `encoder`).'
+            )
+        if self.live is not None and self.live.runs_at(sample_rate):
+            return BothWays(
+                self.live, plan, channels, sample_rate, self.sharpness, backward=not self.fast, pool=self._pool
+            )
+        return SeparationStream(self, sample_rate, channels, plan)
 
     def separate(self, audio: np.ndarray, sample_rate: int, queries: Sequence[Query]) -> np.ndarray:
         """Return float32 (n_queries, channels, n_samples) of a whole `audio` (channels, n_samples)."""
@@ -187,24 +206,9 @@ class MaskPlan:
 class SeparationStream:
     """Separates what is fed block by block, with a lookahead of one window. Memory does not grow."""
 
-    def __init__(self, separator: Separator, sample_rate: int, channels: int, queries: Sequence[Query]):
-        if not queries:
-            raise GenaudioError('`queries` is empty. Say what to listen for, such as "violin".')
-        if len(queries) > MAX_QUERIES:
-            raise GenaudioError(f'{len(queries)} queries are too many; at most {MAX_QUERIES} at once.')
-        if not MIN_RATE <= sample_rate <= MAX_RATE:
-            raise GenaudioError(f'A sample rate of {sample_rate} Hz cannot be separated ({MIN_RATE} to {MAX_RATE}).')
-        self._separator = separator
-        self.model_name = separator.card.name
-        self._plan = MaskPlan(queries)
-        if self._plan.vectors.shape[1] != separator.query_dim:
-            raise GenaudioError(
-                f'The query has {self._plan.vectors.shape[1]} numbers, the model takes {separator.query_dim}: '
-                'it was trained on another encoder (CLIP and CLAP models need `encoder`).'
-            )
-        self.n_queries = len(queries)
-        live = separator.live if separator.live and separator.live.runs_at(sample_rate) else None
-        self._ear = LiveEar(live, self._plan, channels, sample_rate, separator.sharpness) if live else None
+    def __init__(self, separator: Separator, sample_rate: int, channels: int, plan: MaskPlan):
+        self._separator, self._plan = separator, plan
+        self.model_name, self.n_queries = separator.card.name, plan.n_queries
         ratio = sample_rate / separator.sample_rate
         overlap = separator.n_fft // separator.hop_length
         n_fft = separator.n_fft if ratio == 1 else good_size(separator.n_fft * ratio)
@@ -296,24 +300,15 @@ class SeparationStream:
 
     def process(self, block: np.ndarray) -> np.ndarray:
         """Take float32 (channels, any n); return what is finished: (n_queries, channels, m)."""
-        heard = self._separator.listen_beside(self._ear.hear, block) if self._ear else None
         parts = [np.zeros((self.n_queries, block.shape[0], 0), np.float32)]
         # In chunks, so that a whole file given at once does not become one huge spectrum.
         for start in range(0, block.shape[1], 1 << 18):
             self._take(self._stft.process(block[:, start : start + (1 << 18)]))
             parts += self._advance(self._separator.threads)
-        return self._with_ear(np.concatenate(parts, axis=2), heard)
-
-    def _with_ear(self, stems: np.ndarray, heard: Callable[[], None] | None) -> np.ndarray:
-        """Return a mean of stems (n_queries, channels, n) and what the live ear makes of the same samples."""
-        if self._ear is None or heard is None:
-            return stems
-        heard()
-        return (1 - SHARE) * stems + SHARE * self._ear.take(stems.shape[-1])
+        return np.concatenate(parts, axis=2)
 
     def finish(self) -> np.ndarray:
         """Return the rest (n_queries, channels, n). It may be longer than what is missing: cut it there."""
-        heard = self._separator.listen_beside(self._ear.end) if self._ear else None
         self._take(self._stft.finish())
         parts = [np.zeros((self.n_queries, self._spectra.shape[0], 0), np.float32), *self._advance(1)]
         total = self._features.shape[1]
@@ -330,7 +325,7 @@ class SeparationStream:
             self._weight[self._kept :] = 1.0
             parts.append(self._put(total))
         parts.append(np.stack([istft.finish() for istft in self._istft]))
-        return self._with_ear(np.concatenate(parts, axis=2), heard)
+        return np.concatenate(parts, axis=2)
 
 
 def separate_file(
@@ -393,7 +388,7 @@ def separate_file(
 
 
 def separated(
-    stream: SeparationStream, blocks: Iterable[np.ndarray], name: str = 'The sound'
+    stream: SeparationStream | BothWays, blocks: Iterable[np.ndarray], name: str = 'The sound'
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Send a whole sound through a stream; yield what is finished, the sound itself beside its stems.
 

@@ -14,7 +14,7 @@ import mido
 import numpy as np
 import pytest
 
-from genaudio_core.files import presets_dir
+from genaudio_core.files import find_model, presets_dir
 from genaudio_core.query.text_encoder import TextEncoder, text_features
 from genaudio_core.query.vector import Query
 from genaudio_core.separation.offline import Separator
@@ -71,6 +71,6 @@ def test_onnx_separate(tmp_path):
     words = TextEncoder.load()
     vector = words._session.run(None, {'ids': np.array(text_features('snare drums', words.buckets))})[0]
     query = Query('drums', ((1.0, vector),), normalise=False)
-    (ours,) = Separator.load(fast=True).separate(sound / np.float32(32768), 44100, [query])
+    (ours,) = Separator.load(find_model('separator')).separate(sound / np.float32(32768), 44100, [query])
     assert np.abs(ours).max() > 0.01
     np.testing.assert_allclose(stem, ours, atol=2e-4)

@@ -50,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='above 1, stems keep less of other sounds and lose more of their own (0.1 to 10)',
     )
     parser.add_argument('--fast', action='store_true',
-                        help='listen with one model, not two: half the time, and less clean stems')  # fmt: skip
+                        help='listen forwards only, not both ways: half the work, less clean stems')  # fmt: skip
     parser.add_argument('--residual', action='store_true', help='also write what is in no stem')
     parser.add_argument('-o', '--out', default='.', metavar='DIR', help='folder for the stems, or its address')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
-    parser.add_argument('--model', type=Path, help='.onnx file (default: the bundled one)')
+    parser.add_argument('--model', type=Path, help='.onnx file of an offline separator (default: the bundled models)')
     parser.add_argument('--provider', default='auto', help='auto, cpu, cuda, coreml or directml')
     parser.add_argument('--threads', type=threads(), help='for each worker (default: as many as help)')
     add_job_options(parser)
@@ -212,7 +212,7 @@ class Separating:
         networks = [network for network in (separator, separator.live) if network is not None]
         return {
             'command': 'separate', 'models': [network.card.sha256 for network in networks],
-            'sharpness': self.settings['sharpness'],
+            'sharpness': self.settings['sharpness'], 'fast': self.settings['fast'],
             'queries': [[name, _fingerprint(query)] for name, query in zip(self.names, self.queries, strict=False)],
         }  # fmt: skip
 
