@@ -276,6 +276,20 @@ def test_a_save_of_two_steps_is_refused(tmp_path):
         train(trainee(), tmp_path / 'old', TimeLimit(), steps=6)
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='nothing is locked on Windows')
+def test_two_do_not_train_in_one_folder(tmp_path):
+    """The second would go on from the last save, and both would save over each other's steps."""
+    refused = []
+
+    def another(step):
+        with pytest.raises(GenaudioError, match='Another process is training') as error:
+            train(trainee(), tmp_path, TimeLimit(), steps=9)
+        refused.append(error)
+
+    assert train(trainee(seen=another), tmp_path, TimeLimit(), steps=2)['step'] == 2
+    assert len(refused) == 2 and train(trainee(), tmp_path, TimeLimit(), steps=3)['step'] == 3
+
+
 def test_a_log_keeps_the_columns_it_began_with(tmp_path):
     tmp_path.joinpath('log.csv').write_text('step,loss,gone\n3,1.5,2\n')
     train(trainee(), tmp_path, TimeLimit(), steps=2)

@@ -238,7 +238,7 @@ def train(
         window = Window()
         save()
 
-    with limit:
+    with limit, run:
         while step < steps:
             model.train()
             step_began = time.monotonic()

@@ -13,6 +13,7 @@ import contextlib
 import csv
 import json
 import math
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from genaudio_core.errors import GenaudioError, one_line
-from genaudio_core.files import atomic_write, make_folder
+from genaudio_core.files import atomic_write, lock_of, make_folder
 from genaudio_core.training.loops.old_layouts import old_settings, old_state
 
 _DAMAGE = (RuntimeError, LookupError, TypeError, ValueError, AttributeError, EOFError, pickle.UnpicklingError)
@@ -50,10 +51,13 @@ def reading_run(path: Path) -> Iterator[None]:
 class Run:
     """The folder of one training run; only the `main` one of several processes writes.
 
+    A context manager that keeps others from training in it meanwhile: each would save over the other's steps. (Not on
+    Windows, where nothing is locked.)
+
     Raises
     ------
     GenaudioError
-        If the folder is a run with other settings.
+        If the folder is a run with other settings; when it is entered, if another process trains in it.
     """
 
     def __init__(self, folder: Path, settings: dict, *, main: bool = True):
@@ -75,6 +79,18 @@ class Run:
             make_folder(folder)
             with atomic_write(path) as temporary:  # another process may be reading it
                 temporary.write_text(json.dumps(settings, indent=1) + '\n')
+
+    def __enter__(self) -> 'Run':
+        self._held = contextlib.ExitStack()
+        if self.main and os.name != 'nt' and not self._held.enter_context(lock_of(self.folder / 'lock')):
+            self._held.close()
+            raise GenaudioError(
+                f'Another process is training in {self.folder}. Wait for its end, or give another --out.'
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
 
     def log(self, row: dict) -> None:
         """Append a row to ``log.csv``, under the columns of its first row."""
