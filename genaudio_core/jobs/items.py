@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,23 @@ class Step(Protocol):
 
     def close(self, tools: Any) -> None:
         """Let go of the tools."""
+        ...
+
+
+@runtime_checkable
+class TravellingStep(Step, Protocol):
+    """A step that other machines can do, too: what it reads goes along, and whether they would do the same is seen."""
+
+    def files(self) -> Iterable[Path]:
+        """Return the files that `open` and `do` read besides inputs and what is installed: the user's own models."""
+        ...
+
+    def with_files(self, places: Mapping[Path, Path]) -> 'TravellingStep':
+        """Return the same step, its `files` elsewhere."""
+        ...
+
+    def asked(self, tools: Any) -> dict[str, Any]:
+        """Return what decides the outputs of all items, as this machine would have it: models by their hash."""
         ...
 
 

@@ -14,8 +14,10 @@ from typing import Any
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import lock_of, make_folder
-from genaudio_core.jobs.items import Item, Step, in_shard
+from genaudio_core.jobs.cluster import Cluster
+from genaudio_core.jobs.items import Item, Step, TravellingStep, in_shard
 from genaudio_core.jobs.journal import Journal, failed_last, journals_of
+from genaudio_core.jobs.machine import Carried
 from genaudio_core.jobs.places import in_portions, is_address, list_files, read_each
 from genaudio_core.jobs.pool import each
 from genaudio_core.jobs.records import FOLDER, is_done, plain, read_record, side_car
@@ -37,6 +39,7 @@ class Options:
     dry_run: bool = False  # only say what there is to do
     force: bool = False  # also what is done
     debug: bool = False  # the first failure ends it
+    cluster: Cluster | None = None  # whose nodes do it, instead of this machine
 
 
 @dataclass
@@ -99,12 +102,15 @@ def run_job(
         journal = stack.enter_context(Journal(root, run, stage))
         show = stack.enter_context(progress_bar(doing, len(mine)))
         stack.callback(close_tools)
-        card = Card(run, root, None if is_address(root) else str(stage), step, asked, options.debug)
+        card = Card(
+            run, root, None if is_address(root) else str(stage), step, asked, options.debug,
+            _carried(step) if options.cluster else None,
+        )  # fmt: skip
         pace = _Pace(doing, len(mine), report, show)
         work = functools.partial(do_item, card)
-        if options.workers is None:
+        if options.workers is None and options.cluster is None:
             work = functools.partial(work, share=pace.show)
-        outcomes = stack.enter_context(contextlib.closing(each(work, todo, options.workers)))
+        outcomes = stack.enter_context(contextlib.closing(each(work, todo, options.workers, options.cluster)))
         try:
             for item, outcome in outcomes:
                 _note(item, outcome, report, journal, options)
@@ -117,6 +123,14 @@ def run_job(
         _log.warning('%d more could not be done; the journal in %s/%s tells why.', len(report.failed) - SHOWN, root,
                      FOLDER)  # fmt: skip
     return report
+
+
+def _carried(step: Step) -> tuple[Carried, ...]:
+    """The files that a step takes along to other machines."""
+    try:
+        return tuple(map(Carried.of, step.files())) if isinstance(step, TravellingStep) else ()
+    except OSError as error:
+        raise GenaudioError(f'Cannot read {error.filename}: {error.strerror}.') from error
 
 
 def _not_done(root: str, items: list[Item], asked: Mapping[str, Any], force: bool, report: Report) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""Many independent tasks, here or on processes of their own; one that ends its process costs no other."""
+"""Many independent tasks: here, on processes of their own, on a cluster; one that ends its process costs no other."""
 
 import itertools
 import os
@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from genaudio_core.errors import GenaudioError
+from genaudio_core.jobs.cluster import Cluster, each_on
 from genaudio_core.processes.worker_pool import WorkerPool
 
 T = TypeVar('T')
@@ -16,7 +17,7 @@ _NONE: Any = object()
 
 
 def each(
-    work: Callable[[T], Any], tasks: Iterable[T], workers: int | None = None
+    work: Callable[[T], Any], tasks: Iterable[T], workers: int | None = None, cluster: Cluster | None = None
 ) -> Generator[tuple[T, Any], None, None]:
     """Yield each task with its result, or with the exception that it ended in, as they are done.
 
@@ -27,8 +28,13 @@ def each(
     tasks
         Asked for one by one, a little ahead of the workers.
     workers
-        Processes, each with one thread for arithmetic; None: this one.
+        Processes, each with one thread for arithmetic; None: this one, or all that the cluster has room for.
+    cluster
+        Who does it instead of this machine.
     """
+    if cluster is not None:
+        yield from each_on(cluster, work, tasks, workers)
+        return
     if workers is None:
         for task in tasks:
             try:

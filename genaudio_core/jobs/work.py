@@ -2,9 +2,7 @@
 
 import contextlib
 import logging
-import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.interruption import raise_if_stopped
-from genaudio_core.jobs.items import Item, Step, Task
+from genaudio_core.jobs.items import Item, Step, Task, TravellingStep
+from genaudio_core.jobs.machine import Carried, put_down, this_machine, this_worker
 from genaudio_core.jobs.places import fetch, give, is_address, join, state
-from genaudio_core.jobs.records import record, side_car, size_of
+from genaudio_core.jobs.records import plain, record, side_car, size_of
 from genaudio_core.processes.memory import forget_peak, peak_memory
 
 PACKAGES = ('genaudio_core', 'bridge', 'export')  # whose notices travel back to the person
@@ -32,6 +32,8 @@ class Card:
     step: Step
     asked: Mapping[str, Any]
     debug: bool = False
+    carried: tuple[Carried, ...] | None = None  # files of the step; None: all is done on the machine that began it
+    version: str = __version__
 
 
 class Outcome(NamedTuple):
@@ -52,15 +54,34 @@ class NotReady(GenaudioError):
 _tools: dict[str, tuple[Step, Any]] = {}  # of this process, by the run they are for
 
 
-def tools_of(card: Card) -> Any:
-    """The tools of a job in this process; those of the job before are let go."""
+def tools_of(card: Card) -> tuple[Step, Any]:
+    """The step of a job and its tools in this process; those of the job before are let go."""
     if card.run not in _tools:
         close_tools()
         try:
-            _tools[card.run] = card.step, card.step.open()
-        except GenaudioError as error:
+            _tools[card.run] = _opened(card)
+        except (GenaudioError, OSError) as error:
             raise NotReady(str(error)) from error
-    return _tools[card.run][1]
+    return _tools[card.run]
+
+
+def _opened(card: Card) -> tuple[Step, Any]:
+    step = card.step
+    if card.carried is None:
+        return step, step.open()
+    where = this_machine()
+    if card.version != __version__:
+        raise GenaudioError(f'{where} has genaudio {__version__}, and {card.version} is needed.')
+    if card.stage is not None and not Path(card.stage).is_dir():
+        raise GenaudioError(f'{where} does not see the folder {card.root}: give one that all nodes see, or an address.')
+    if not isinstance(step, TravellingStep):
+        return step, step.open()
+    step = step.with_files({carried.path: put_down(carried) for carried in card.carried})
+    tools = step.open()
+    if plain(step.asked(tools)) != card.asked:
+        step.close(tools)
+        raise GenaudioError(f'{where} has other models, or reads other files, than the machine that began this.')
+    return step, tools
 
 
 def close_tools() -> None:
@@ -81,15 +102,15 @@ def do_item(card: Card, item: Item, share: Callable[[float], None] = lambda done
     began, told, why = time.monotonic(), None, None
     forget_peak()
     with _notices() as lines:
-        tools = tools_of(card)
+        step, tools = tools_of(card)
         try:
-            told = _do(card, item, tools, share, began)
+            told = _do(card, item, step, tools, share, began)
         except Exception as error:
             raise_if_stopped()
             if card.debug:
                 raise
             why = _why(error, item)
-    return Outcome(told, lines, why, time.monotonic() - began, _peak_mb(), f'{socket.gethostname()}:{os.getpid()}')
+    return Outcome(told, lines, why, time.monotonic() - began, _peak_mb(), this_worker())
 
 
 def _why(error: Exception, item: Item) -> str:
@@ -100,12 +121,12 @@ def _why(error: Exception, item: Item) -> str:
     return f'{item.label}: {type(error).__name__}: {one_line(error)}'
 
 
-def _do(card: Card, item: Item, tools: Any, share: Callable[[float], None], began: float) -> dict[str, Any]:
+def _do(card: Card, item: Item, step: Step, tools: Any, share: Callable[[float], None], began: float) -> dict[str, Any]:
     spent = True
     if card.stage is None:
         stage = Path(tempfile.mkdtemp(prefix='genaudio-'))
     else:  # of this process, for item after item: to take away a folder is what takes longest of an item of nothing
-        stage = Path(card.stage, f'{socket.gethostname()}-{os.getpid()}')
+        stage = Path(card.stage, this_worker().replace(':', '-'))
         stage.mkdir(exist_ok=True)
     try:
         before = [state(place) for place in item.inputs]
@@ -115,14 +136,14 @@ def _do(card: Card, item: Item, tools: Any, share: Callable[[float], None], bega
         for folder in {output.parent for output in outputs} - {stage}:
             folder.mkdir(parents=True, exist_ok=True)
         try:
-            told = card.step.do(tools, Task(item, inputs, outputs, places, share))
+            told = step.do(tools, Task(item, inputs, outputs, places, share))
         except Exception as error:
             raise _of_its_place(error, stage, card.root) from error
         sizes = {name: size_of(output) for name, output in zip(item.outputs, outputs, strict=True)}
         side = stage / '.side-car'
         side.write_bytes(record(
             item, card.asked, inputs, before, sizes, seconds=round(time.monotonic() - began, 3),
-            peak_mb=_peak_mb(), where=socket.gethostname(), told=told,
+            peak_mb=_peak_mb(), where=this_machine(), told=told,
         ))  # fmt: skip
         if [state(place) for place in item.inputs] != before:
             raise GenaudioError(f'{item.label} changed while it was read; the next run does it again.')

@@ -9,15 +9,18 @@ from pathlib import Path
 
 from genaudio_core.command_line import threads
 from genaudio_core.errors import GenaudioError
+from genaudio_core.jobs.cluster import Cluster
 from genaudio_core.jobs.job import Options
 from genaudio_core.jobs.places import is_address
 
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
-    """Add --workers, --shard, --retry-failed, --dry-run and --force."""
+    """Add --workers, --ray, --shard, --retry-failed, --dry-run and --force."""
     group = parser.add_argument_group('many files', 'A second run does only what is missing; docs/scale.md tells more.')
     group.add_argument('--workers', type=threads('--workers'), metavar='N',
                        help='processes, each with a model of its own (default: this one)')  # fmt: skip
+    group.add_argument('--ray', metavar='ADDRESS', help='work on the nodes of a Ray cluster: auto, HOST:PORT or '
+                       'ray://HOST:PORT (with --workers N, on so many at most)')  # fmt: skip
     group.add_argument('--shard', type=shard('--shard'), default=(1, 1), metavar='I/N',
                        help='only the files of part I of N: for N machines, each with another I')  # fmt: skip
     group.add_argument('--retry-failed', action='store_true', help='only what failed when it was last tried')
@@ -27,7 +30,12 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
 
 def job_options(args: argparse.Namespace) -> Options:
     """Return the options of a job from those of the command line."""
-    return Options(args.workers, args.shard, args.retry_failed, args.dry_run, args.force, args.debug)
+    cluster = None
+    if args.ray is not None:
+        # A graphics card for each only where one is asked for: what is made for the processor is no faster there.
+        cards = float(getattr(args, 'provider', None) == 'cuda')
+        cluster = Cluster(args.ray, float(threads_of(args)), cards)
+    return Options(args.workers, args.shard, args.retry_failed, args.dry_run, args.force, args.debug, cluster)
 
 
 def is_asked_for(args: argparse.Namespace) -> bool:
@@ -37,8 +45,10 @@ def is_asked_for(args: argparse.Namespace) -> bool:
 
 def threads_of(args: argparse.Namespace, alone: int = 2) -> int:
     """Threads of a worker: as given, or one where there are workers; `alone` where there are none."""
-    if args.threads is not None:
+    if getattr(args, 'threads', None) is not None:
         return args.threads
+    if args.ray is not None:
+        return 1
     return alone if args.workers is None else max(1, (os.cpu_count() or 1) // args.workers)
 
 

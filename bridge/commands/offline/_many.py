@@ -26,8 +26,8 @@ from genaudio_core.jobs.records import content_sha256
 
 Bar = Callable[..., AbstractContextManager[Callable[..., None]]]  # as `progress_bar`
 # What does not decide what comes out, or is said of each item.
-_APART = {'input', 'out', 'json', 'debug', 'began', 'not_published', 'threads', 'provider', 'workers', 'shard',
-          'retry_failed', 'dry_run', 'force', 'check', 'list'}  # fmt: skip
+_APART = {'input', 'out', 'json', 'debug', 'began', 'not_published', 'threads', 'provider', 'workers', 'ray',
+          'shard', 'retry_failed', 'dry_run', 'force', 'check', 'list'}  # fmt: skip
 
 
 class EachFile:
@@ -50,6 +50,27 @@ class EachFile:
 
     def close(self, tools: Any) -> None:
         """Nothing is held."""
+
+    def files(self) -> list[Path]:
+        """Return the files that the command line names: models, examples."""
+        named = [value for name, value in vars(self.args).items() if name not in _APART]
+        paths = [one for value in named for one in (value if isinstance(value, list) else [value])]
+        return list(dict.fromkeys(path for path in paths if isinstance(path, Path) and path.is_file()))
+
+    def with_files(self, places: Mapping[Path, Path]) -> 'EachFile':
+        """Return the same with other names of these files on the command line."""
+
+        def placed(value: Any) -> Any:
+            return list(map(placed, value)) if isinstance(value, list) else (
+                places.get(value, value) if isinstance(value, Path) else value)  # fmt: skip
+
+        moved = {name: value if name in _APART else placed(value) for name, value in vars(self.args).items()}
+        return EachFile(self.command, argparse.Namespace(**moved))
+
+    def asked(self, tools: Any = None) -> dict[str, Any]:
+        """Return all that decides what comes out, but for the single files."""
+        read = importlib.import_module(self.command).read_by(self.args)
+        return {'command': self.command.rpartition('.')[2], **_asked(self.args, read)}
 
     def do(self, tools: Any, task: Task) -> dict[str, Any]:
         """Run the command with one file."""
@@ -120,8 +141,8 @@ def over_files(
 
 def run_items(command: str, args: argparse.Namespace, items: Sequence[Item], *, doing: str) -> Report:
     """Do the items of a job of a command."""
-    asked = {'command': command.rpartition('.')[2], **_asked(args, importlib.import_module(command).read_by(args))}
-    return run_job(args.out, EachFile(command, args), items, asked, job_options(args), doing=doing)
+    step = EachFile(command, args)
+    return run_job(args.out, step, items, step.asked(), job_options(args), doing=doing)
 
 
 def told_of(report: Report, n_items: int) -> dict[str, Any]:

@@ -216,6 +216,16 @@ class Separating:
             'queries': [[name, _fingerprint(query)] for name, query in zip(self.names, self.queries, strict=False)],
         }  # fmt: skip
 
+    def files(self) -> list[Path]:
+        """Return the model, if it is the user's own."""
+        return [self.settings['path']] if self.settings['path'] else []
+
+    def with_files(self, places: Mapping[Path, Path]) -> 'Separating':
+        """Return the same with a copy of the model."""
+        path = self.settings['path']
+        settings = {**self.settings, 'path': places.get(path, path)}
+        return Separating(settings, self.queries, self.names[: len(self.queries)], self.residual)
+
     def open(self) -> Any:
         """Load the model, unless there is one."""
         from genaudio_core.separation.offline import Separator
