@@ -153,6 +153,11 @@ class Daemon:
                 self.process.wait()
 
 
+def state(pid: int) -> str:
+    """What Linux says of a process: R, S, T (stopped) and so on."""
+    return Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0]
+
+
 @pytest.fixture(scope='module')
 def jack_running():
     with server(256):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from jack_server import HEARS_ALL, Desk, available
-from live_daemon import FREE, Daemon
+from live_daemon import FREE, Daemon, state
 from live_daemon import daemon as daemon  # fixtures
 from live_daemon import jack_running as jack_running
 
@@ -19,10 +19,6 @@ from bridge.midi.messages import note_off, note_on
 from bridge.system.waiting import wait_until
 
 pytestmark = [pytest.mark.jack, pytest.mark.skipif(not available, reason='needs jackd')]
-
-
-def state(pid: int) -> str:
-    return Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0]
 
 
 def family(daemon) -> list[int]:
@@ -109,17 +105,6 @@ def test_a_port_process_that_hangs_is_replaced_and_its_notes_end(daemon):
     daemon.play()
     assert daemon.named('midi') != first
     assert daemon.log.read_text().count('hangs;') == 1
-
-
-def test_a_short_halt_of_everything_is_no_hang(daemon):
-    daemon.play()
-    os.killpg(daemon.process.pid, signal.SIGSTOP)
-    assert wait_until(lambda: state(daemon.process.pid) == 'T', 20)
-    assert not wait_until(lambda: daemon.process.poll() is not None, 6)
-    os.killpg(daemon.process.pid, signal.SIGCONT)
-    heard = len(daemon.desk.heard)
-    assert wait_until(lambda: len(daemon.desk.heard) > heard + 4, 30)
-    assert 'hangs' not in daemon.log.read_text()
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
