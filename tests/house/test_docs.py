@@ -4,20 +4,17 @@ import importlib.util
 import re
 import shlex
 import string
-from pathlib import Path
 
 import pytest
+from documents import PAGES, ROOT, commands
 
 from bridge import cli
 from export import cli as export_cli
 from genaudio_core import command_line
 from genaudio_core.commands import cli as train_cli
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')]
 PROGRAMS = {'genaudio': cli, 'genaudio-train': train_cli, 'genaudio-export': export_cli}
 LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
-BLOCK = re.compile(r'^```sh\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 
 def prose(text: str) -> str:
@@ -42,17 +39,6 @@ def test_links_lead_somewhere(page):
         if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding='utf-8'))):
             dead.append(link)
     assert dead == []
-
-
-def commands(page: Path) -> list[str]:
-    """Command lines of ours in the shell blocks of a page, whole; those with `...` or a variable are only a part."""
-    lines = [
-        line.strip()
-        for block in BLOCK.findall(page.read_text(encoding='utf-8'))
-        for line in block.replace('\\\n', ' ').splitlines()
-    ]
-    ours = [re.search(r'\b(genaudio(?:-train|-export)?) .*', line) for line in lines]
-    return [found[0] for found in ours if found and not re.search(r'\.\.\.|\$\w', found[0])]
 
 
 TAUGHT = [(page, line) for page in PAGES for line in commands(page)]
