@@ -14,6 +14,14 @@ FIRST_UNIT = 0.25  # beats: in the first bar of an answer the music may come a s
 
 
 @dataclass
+class ComposedAgain:
+    """A take that was another one at first, and in which some parts get other notes, one after the other."""
+
+    parts: tuple[int, ...]
+    upto: float  # beat up to which they have come
+
+
+@dataclass
 class Answer:
     """State of a request. `covered` is the beat up to which its notes are in the plan."""
 
@@ -32,6 +40,8 @@ class Answer:
     missed: int = 0
     looked: float = -math.inf  # beat up to which it was looked who plays
     ended: bool = False
+    complete: set[int] = field(default_factory=set)  # takes of which nothing more comes
+    again: dict[int, 'ComposedAgain'] = field(default_factory=dict)  # take -> what is new in it
 
     def __post_init__(self) -> None:
         self.covered = self.line = self.request.start
@@ -48,6 +58,11 @@ class Answer:
         if line < first_bar_end - 1e-6:
             return min(line + FIRST_UNIT, self.end)
         return min(line + bar, self.end)
+
+    @property
+    def n_takes(self) -> int:
+        """How many there are, or are to come."""
+        return max(self.request.takes, 1, *(take + 1 for take in self.takes))
 
     def notes(self, take: int | None = None) -> list[PlannedNote]:
         """The notes of a take, by default of the chosen one, so far."""

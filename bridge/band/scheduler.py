@@ -6,7 +6,7 @@ when a note comes within the horizon does it become a strike of the `NoteOutput`
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,18 +84,26 @@ class Scheduler:
         for due in notes:
             heapq.heappush(self._plan, (due.beat, next(self._order), owner, due))
 
-    def cancel(self, owner: int, beat: float = -1e9) -> list[Due]:
+    def cancel(
+        self, owner: int, beat: float = -1e9, end: float = 1e9, voices: Collection[PartVoice] | None = None
+    ) -> list[Due]:  # fmt: skip
         """Take back the notes of `owner` that belong to `beat` or later, and return those that had not begun.
+
+        With `end` (a beat) and `voices` only those that belong before it, and are theirs.
 
         Taken back whole: a note that the player's timing has moved before `beat`, and that has begun, ends now. What
         belongs before `beat` keeps its end.
         """
+
+        def is_meant(number: int, due: Due) -> bool:
+            return number == owner and beat - 1e-9 <= due.place < end and (voices is None or due.voice in voices)
+
         kept, gone = [], []
         for item in self._plan:
-            (gone if item[2] == owner and item[3].place >= beat - 1e-9 else kept).append(item)
+            (gone if is_meant(item[2], item[3]) else kept).append(item)
         heapq.heapify(kept)
         self._plan = kept
-        begun = [item for item in self._offs if item[2].owner.number == owner and item[3].place >= beat - 1e-9]
+        begun = [item for item in self._offs if is_meant(item[2].owner.number, item[3])]
         if begun:
             self._offs = [item for item in self._offs if item not in begun]
             heapq.heapify(self._offs)

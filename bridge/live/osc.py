@@ -4,6 +4,7 @@
 /genaudio/command/panic
 /genaudio/learn density
 /genaudio/take 2                   (of the last answer)
+/genaudio/again bass 12            (a part, or all, composed again in this bar; without, in all that is to come)
 /genaudio/preset duet
 /genaudio/save duet-for-friday     (as it stands now, into the folder of one's own)
 /genaudio/pad 36 takes/snare.wav   (a sound file onto a pad)
@@ -51,6 +52,8 @@ def translate(address: str, values: list[Any]) -> dict[str, Any]:
         return {parts[0]: values[0]}
     if parts == ['take'] and [type(value) for value in values] == [int]:
         return {'take': values[0]}
+    if parts == ['again'] and [type(value) for value in values] in ([str], [str, int]):
+        return dict(zip(('again', 'bar'), values, strict=False))
     if parts == ['pad'] and [type(value) for value in values] == [int, str]:
         return {'pad': values[0], 'file': values[1]}
     hint = did_you_mean(address, [PREFIX + 'set/', PREFIX + 'command/', PREFIX + 'learn'])

@@ -335,6 +335,11 @@ class Session:
         answer = next((answer for answer in self.answers if answer.request.id == piece.request), None)
         if answer is None:
             return
+        if piece.done:
+            answer.complete.add(piece.take)
+        if piece.take in answer.again:
+            self.takes.came_again(answer, piece)
+            return
         answer.takes.setdefault(piece.take, []).extend(piece.notes)
         answer.until[piece.take] = piece.until
         if piece.take != answer.take:
@@ -397,12 +402,8 @@ class Session:
             case 'hush':
                 self.drop(self.transport.beat_at(now), release=True)
                 self.takes.stop()
-            case 'next_take':
-                self.takes.next_take()
-            case 'undo':
-                self.takes.undo()
-            case 'keep':
-                self.takes.keep()
+            case 'next_take' | 'undo' | 'keep' | 'again':
+                getattr(self.takes, name)()
             case 'tap':
                 self.leaders.own.tap(now)
             case 'start' | 'stop':
@@ -473,6 +474,8 @@ class Session:
                 self.learn(str(message['learn']))
             elif 'take' in message:
                 self.takes.go_to(message['take'] - 1)
+            elif 'again' in message:
+                self.takes.again(message['again'], message.get('bar'))
             elif 'set' in message:
                 self.set(str(message['set']), message.get('value'))
             elif 'preset' in message:

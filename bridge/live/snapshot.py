@@ -73,7 +73,7 @@ class Scenes:
         self._played: deque[Due] = deque(maxlen=MOST_KEPT)
         self._known: dict[int, None] = {}  # ids of heard notes that were told, in order
         self._margin = 0  # number of the last deadline that was told
-        self._takes: dict[int, tuple[int, int, int, float]] = {}  # take -> what was told of it
+        self._takes: dict[int, tuple[float, ...]] = {}  # take -> what was told of it
         self._sent: tuple[Any, ...] = (0, [], 0, None)
         session.scheduler.on_play = lambda time, due: self._played.append(due)
 
@@ -129,20 +129,21 @@ class Scenes:
             found[beat] = (beat, str(chord), 'heard')
         return [found[beat] for beat in sorted(found)]
 
-    def _changed_take(self) -> tuple[tuple[int, int, int, float], dict[str, Any]] | None:
+    def _changed_take(self) -> tuple[tuple[float, ...], dict[str, Any]] | None:
         """A take of the last answer that is not as it was told, if there is one."""
         answer = self._session.takes.current
-        for take in range(answer.request.takes if answer else 0):
+        for take in range(answer.n_takes if answer else 0):
             assert answer is not None
             notes = answer.notes(take)
-            state = (answer.request.id, answer.take, len(notes), answer.end)
+            upto = answer.again[take].upto if take in answer.again else 0.0
+            state = (answer.request.id, answer.take, len(notes), answer.end, upto)
             if self._takes.get(take) != state:
                 drawn = packed(
                     (note.beat, note.duration, note.note, note.velocity, note.part, BY_RULE if note.by_rule else 0)
                     for note in notes[:MOST_OF_A_TAKE]
                 )
                 return state, {
-                    'answer': answer.request.id, 'number': take, 'of': answer.request.takes, 'chosen': answer.take,
+                    'answer': answer.request.id, 'number': take, 'of': answer.n_takes, 'chosen': answer.take,
                     'start': answer.request.start, 'end': answer.end, 'notes': drawn,
                 }  # fmt: skip
         return None

@@ -1,18 +1,26 @@
-"""Takes: audition the others, undo an answer, gather one that is kept."""
+"""Takes: audition the others, compose one again in part, undo an answer, gather one that is kept."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.band.answer import Answer
+from bridge.band.answer import Answer, ComposedAgain
 from bridge.live.kept_takes import KeptTake
+from bridge.musicians.musician import Again, PlannedMusic
+from bridge.settings.control_messages import EVERY
+from bridge.settings.voice import part_names
+from genaudio_core.errors import GenaudioError, did_you_mean
 
 if TYPE_CHECKING:
     from bridge.live.session import Session
 
 AUDITION = 1 << 30  # owner numbers of auditions, beyond every request
+MOST = 16  # takes of an answer
+EDGE = 1e-3  # beats: a piece with a note has reached its beat, one without has come up to it
 
 
 class Takes:
@@ -38,7 +46,7 @@ class Takes:
     def describe(self) -> str:
         """The take that is chosen and how many there are, such as '2/3'; '' without an answer."""
         answer = self.current
-        return f'{answer.take + 1}/{max(answer.request.takes, 1)}' if answer else ''
+        return f'{answer.take + 1}/{answer.n_takes}' if answer else ''
 
     def next_take(self) -> None:
         """Go to the next take: at the next beat if the answer plays, else hear it from the next bar line on."""
@@ -46,7 +54,7 @@ class Takes:
         if answer is None or len(answer.takes) < 2:
             self.session.notify('There is only one take. Set music.takes to 2 or more before the next answer.')
             return
-        n_takes = answer.request.takes
+        n_takes = answer.n_takes
         others = [(answer.take + step) % n_takes for step in range(1, n_takes)]
         self.go_to(next((take for take in others if answer.notes(take)), answer.take))
 
@@ -54,7 +62,7 @@ class Takes:
         """Go to a take of the last answer, counted from 0; as `next_take`. The one that is over plays again."""
         answer = self.current
         session = self.session
-        if answer is None or not 0 <= take < answer.request.takes or not answer.notes(take):
+        if answer is None or not 0 <= take < answer.n_takes or not answer.notes(take):
             session.notify(f'There is no take {take + 1} of the last answer.')
             return
         if take == answer.take and answer in session.answers:
@@ -84,6 +92,72 @@ class Takes:
     def stop(self) -> None:
         """End the audition that runs."""
         self.session.scheduler.cancel(AUDITION + self._auditions)
+
+    def again(self, part: str = EVERY, bar: int | None = None) -> None:
+        """Have a part, or `EVERY` one, composed again in what the band is still to play, or in one bar of it.
+
+        Each answer gets another take. What was planned stands until the new notes are there.
+
+        Parameters
+        ----------
+        bar : from 1, as the views count; None: all of them
+
+        Raises
+        ------
+        GenaudioError
+            If there is no such part, or nothing is planned there that can be changed in time.
+        """
+        session = self.session
+        names = part_names([voice.instrument for voice in session.voices])
+        if part not in (EVERY, *names):
+            raise GenaudioError(f"There is no part '{part}'.{did_you_mean(part, (EVERY, *names))}")
+        parts = tuple(number for number, name in enumerate(names) if part in (EVERY, name))
+        soon = math.ceil(session.transport.beat_at(session.clock.now() + session.lead()))
+        begin, end = -math.inf, math.inf
+        if bar is not None:
+            begin, end = (bar - 1) * session.transport.bar, bar * session.transport.bar
+        places = [(max(begin, soon, answer.request.start), min(end, answer.end), answer) for answer in session.answers]
+        places = [(start, until, answer) for start, until, answer in places if until - start > 1e-6]
+        if not places:
+            where = 'the next bars' if bar is None else f'bar {bar}'
+            raise GenaudioError(f'The band plays nothing in {where} that is not over.')
+        if not session.engine.ready:
+            raise GenaudioError('The music engine is starting: ask again in a moment.')
+        if any(answer.take not in answer.complete for _, _, answer in places):
+            raise GenaudioError('It is still being composed: ask again in a moment.')
+        if max(answer.n_takes for _, _, answer in places) >= MOST:
+            raise GenaudioError(f'The answer has {MOST} takes: choose one of them.')
+        for start, until, answer in places:
+            self._compose_again(answer, parts, start, until)
+        where = f'bar {bar}' if bar else f'from bar {places[0][0] // session.transport.bar + 1:g} on'
+        session.notify(f'Composed again: {part}, {where} (take {self.describe()}).')
+
+    def _compose_again(self, answer: Answer, parts: tuple[int, ...], start: float, end: float) -> None:
+        session, of, take = self.session, answer.take, answer.n_takes
+        answer.takes[take], answer.until[take] = list(answer.notes()), answer.until.get(of, start)
+        answer.again[take], answer.take = ComposedAgain(parts, start), take
+        given = [note for note in answer.notes() if start - 1e-6 <= note.beat < end - 1e-6 and note.part not in parts]
+        asked = answer.request
+        request = session.requests.make(start, end, asked.role, asked.listens)
+        again = Again(take, of, parts, tuple(given), asked.start)
+        session.engine.ask(replace(request, id=asked.id, chords=asked.chords, takes=1, again=again))
+
+    def came_again(self, answer: Answer, piece: PlannedMusic) -> None:
+        """Let new notes of a take that is composed again stand for those that were there up to their beat."""
+        session, again = self.session, answer.again[piece.take]
+        soon = session.transport.beat_at(session.clock.now() + session.scheduler.horizon)
+        begin, end = max(again.upto, soon), piece.until + (EDGE if piece.notes else -EDGE)
+        if end > begin:
+            answer.takes[piece.take] = [
+                note for note in answer.notes(piece.take) if not (note.part in again.parts and begin <= note.beat < end)
+            ]
+            if piece.take == answer.take:
+                session.scheduler.cancel(answer.request.id, begin, end, [session.voices[part] for part in again.parts])
+            again.upto = end
+        notes = [note for note in piece.notes if soon <= note.beat < answer.end]
+        answer.takes[piece.take].extend(notes)
+        if piece.take == answer.take:
+            session.scheduler.add(answer.request.id, session.dues(answer, notes))
 
     def undo(self) -> None:
         """Forget the last answer: it ends, and the music model never played it."""

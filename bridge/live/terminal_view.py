@@ -25,6 +25,7 @@ KEYS: dict[str, tuple[dict[str, Any], str]] = {
     ' ': ({'command': 'play'}, 'continue'),
     'h': ({'command': 'hush'}, 'hush'),
     'n': ({'command': 'next_take'}, 'next take'),
+    'r': ({'command': 'again'}, 'again'),
     'u': ({'command': 'undo'}, 'undo'),
     'k': ({'command': 'keep'}, 'keep'),
     't': ({'command': 'tap'}, 'tap'),

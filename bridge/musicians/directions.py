@@ -7,7 +7,7 @@ phrase that was played. Times are session steps, 12 to the quarter note.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -65,14 +65,21 @@ class Directions:
         self.bar, self._meter = round(request.bar * RESOLUTION), request.meter
         self.start, self.end = round(request.start * RESOLUTION), round(request.end * RESOLUTION)
         self.others = frozenset(others)
+        self._again = None if request.again is None else {self._who[part] for part in request.again.parts}
+        if self._again is not None:  # the others play by themselves
+            self.others |= {code for code, _ in self._who} - {code for code, _ in self._again}
         pitched = [number for number, name in enumerate(request.instruments) if name != DRUMS]
         self._lead = pitched[0] if request.role == 'continue' and pitched else None
         notes = sorted(heard)
-        heard_in, phrase = self._key(notes, request), None
+        whole = request
+        if request.again is not None:  # what comes out of the phrase stands where it stood
+            whole = replace(request, start=request.again.begin)
+            notes = [note for note in notes if note.beat < whole.start] or notes
+        heard_in, phrase = self._key(notes, whole), None
         if self._lead is not None:
             own = request.own[self._lead] if request.own else None
             name, part = request.instruments[self._lead], self._who[self._lead]
-            phrase = read_phrase(notes, request, name, part, heard_in, own)
+            phrase = read_phrase(notes, whole, name, part, heard_in, own)
         self._soloist = None if phrase is None else phrase.role
         if phrase is not None and not any(each.source == 'chart' for each in request.chords):
             request = replace(request, chords=phrase.chords)
@@ -122,9 +129,15 @@ class Directions:
     def of(self, begin: int) -> list[Direction]:
         """Directions of the rest of a bar from step `begin` on, one for each take."""
         found = [self._heard_first(self._with_lead(self._of(leader, begin), begin)) for leader in self.leaders]
-        if not self._own:
-            return found
-        return [self._as_told(one, rng, begin) for one, rng in zip(found, self._thinning, strict=True)]
+        if self._own:
+            found = [self._as_told(one, rng, begin) for one, rng in zip(found, self._thinning, strict=True)]
+        return found if self._again is None else [self._of_some(one, self._again) for one in found]
+
+    def _of_some(self, direction: Direction, parts: Set[Who]) -> Direction:
+        """For some of the parts alone."""
+        cues = tuple(cue for cue in direction.cues if cue.who in parts)
+        rules = {who: each for who, each in direction.rules.items() if who in parts}
+        return replace(direction, cues=cues, rules=rules)
 
     def _of(self, leader: Bandleader, begin: int) -> Direction:
         told = leader.direction(self._bar_at(begin), begin, self.others)
@@ -416,6 +429,12 @@ class Sampler(DirectedSampler):
             notes[:low], notes[high + 1 :] = False, False
         return super()._above(notes, who, step, place)
 
+    def advance(self, chosen: np.ndarray) -> None:
+        """Feed chosen events (takes, fields) as ever; why they came can still be asked."""
+        why = self._why.copy()
+        super().advance(chosen)
+        self._why[:] = why
+
     def was_cued(self, take: int) -> bool:
         """Whether the event chosen last came because a cue was due."""
         return bool(self._why[take] > 0)
@@ -439,9 +458,10 @@ def leaning(request: Request, n_instruments: int) -> np.ndarray | None:
 def sampling(request: Request) -> Controls:
     """The request's controls as the sampler knows them; which notes go with harmony and key, directions say."""
     controls, own = request.controls, request.own or (request.controls,)
+    parts = range(len(request.instruments)) if request.again is None else request.again.parts
     density = sum(one.density for one in own) / len(own)
     return Controls(
         temperature=controls.temperature, top_p=controls.top_p, density=4 * (density - 0.5),
         lowest=min(one.low for one in own), highest=max(one.high for one in own), velocity_scale=controls.velocity,
-        instruments=tuple(dict.fromkeys(request.instruments)),
+        instruments=tuple(dict.fromkeys(request.instruments[part] for part in parts)),
     )  # fmt: skip

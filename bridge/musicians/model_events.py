@@ -1,6 +1,6 @@
 """The memory of a live model: notes, and the chords that it was told, each with its step in session time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +71,15 @@ def heard_event(note: HeardNote, part: int) -> Event:
     )  # fmt: skip
 
 
+def played_event(note: PlannedNote, who: tuple[int, int], encoding: Encoding) -> Event:
+    """A note of the band, by one of its parts, as the model sees it."""
+    return Event(
+        round(note.beat * RESOLUTION), who[0], who[1] if encoding.has_descriptions else 0, note.note,
+        int(duration_code(np.array(max(round(note.duration * RESOLUTION), 1)))),
+        int(velocity_code(np.array(note.velocity))),
+    )  # fmt: skip
+
+
 def event_of(row: np.ndarray, step: int, encoding: Encoding) -> Event:
     """A note row (fields,) at a step of the session."""
     column = encoding.columns
@@ -123,9 +132,15 @@ class Cast:
 
     A model whose notes tell their part says it. Else, of one class the one that is free, and whose last note lies
     nearest.
+
+    Parameters
+    ----------
+    instruments : classes, by place
+    playing : places of those who play; by default all
     """
 
-    def __init__(self, instruments: Sequence[str]) -> None:
+    def __init__(self, instruments: Sequence[str], playing: Collection[int] | None = None) -> None:
+        self._playing = range(len(instruments)) if playing is None else playing
         self._parts: dict[int, dict[int, tuple[int, int]]] = {}  # code -> place -> (step until it plays, last note)
         for place, name in enumerate(instruments):
             low, high = RANGE[name]
@@ -138,6 +153,7 @@ class Cast:
         among = list(places)
         if event.part:
             among = among[event.part - 1 :] if event.part == N_PARTS else among[event.part - 1 : event.part]
+        among = [place for place in among if place in self._playing]
         place = min(
             among or places, key=lambda each: (places[each][0] > event.step, abs(places[each][1] - event.pitch))
         )

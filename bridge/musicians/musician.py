@@ -81,6 +81,17 @@ class ChordAt:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """Some parts of an answer are composed once more, beside what the others play in it: it gets another take."""
+
+    take: int  # that it becomes
+    of: int  # take that it is made from
+    parts: tuple[int, ...]  # composed anew between start and end of the request
+    given: tuple[PlannedNote, ...]  # what the others play there
+    begin: float  # beat at which the answer began
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """Music for the beats [start, end), please.
 
@@ -104,6 +115,7 @@ class Request:
     named_meter: tuple[int, int] | None = None  # None: the usual one for the length of the bar
     tempo: float = 120.0  # quarter notes a minute
     own: tuple[MusicControls, ...] = ()  # of each part; empty: all as the band
+    again: Again | None = None  # the answer of this id is there; None: it is a new one
 
     def controls_of(self, part: int) -> MusicControls:
         """Controls of a part, by its number."""

@@ -63,6 +63,8 @@ class FallbackMusician(Musician):
     def answer(self, request: Request) -> Iterator[PlannedMusic]:
         for take in range(request.takes):
             notes = self._compose(request, take)
+            if request.again is not None:
+                notes, take = [note for note in notes if note.part in request.again.parts], request.again.take
             start = request.start
             while start < request.end - 1e-6:
                 until = min(request.bar * math.floor(start / request.bar + 1 + 1e-6), request.end)

@@ -6,6 +6,7 @@ OSC, the panel and keys all make such a mapping, with one verb and what belongs 
     {'command': 'panic'}                      one of `parameters.COMMANDS`
     {'learn': 'density'}                      the next controller that is moved moves it
     {'take': 2}                               go to this take of the last answer, counted from 1
+    {'again': 'bass', 'bar': 12}              have a part, or 'all', composed again in this bar; without, in all to come
     {'preset': 'duet'}                        play on with a preset that is bundled, or one's own
     {'save': 'my duet'}                       write it as it stands now into the folder of one's own
     {'pad': 36, 'file': 'takes/snare.wav'}    a sound file onto a pad
@@ -32,12 +33,15 @@ VERBS: dict[str, dict[str, str]] = {
     'command': {'command': _TEXT},
     'learn': {'learn': _TEXT},
     'take': {'take': _COUNT},
+    'again': {'again': _TEXT, 'bar': _COUNT},
     'preset': {'preset': _TEXT},
     'save': {'save': _TEXT},
     'pad': {'pad': _COUNT, 'file': _TEXT},
     'query': {'query': _TEXT, 'stem': _COUNT},
 }
 """verb -> its fields and what they hold."""
+MAY_LACK = ('bar',)  # fields that need not be there
+EVERY = 'all'  # instead of a part: every one
 
 
 def checked(message: Any) -> dict[str, Any]:
@@ -55,12 +59,12 @@ def checked(message: Any) -> dict[str, Any]:
         hint = next((hint for key in message if (hint := did_you_mean(key, VERBS))), '')
         raise GenaudioError(f'{shown(message)} must have one verb of {", ".join(VERBS)}.{hint}')
     fields = VERBS[verbs[0]]
-    if set(message) != set(fields):
+    if not set(fields) - {*MAY_LACK} <= set(message) <= set(fields):
         raise GenaudioError(f'{shown(message)}: "{verbs[0]}" takes {" and ".join(fields)}, and nothing else.')
-    for name, what in fields.items():
-        if not _is(what, message[name]):
-            raise GenaudioError(f'{shown(message)}: {name} must be {what}.')
-        check_text(message[name])
+    for name, value in message.items():
+        if not _is(fields[name], value):
+            raise GenaudioError(f'{shown(message)}: {name} must be {fields[name]}.')
+        check_text(value)
     return dict(message)
 
 

@@ -132,6 +132,7 @@ COMMANDS: dict[str, str] = {
     'hush': 'end the answer that plays',
     'next_take': 'play the next take',
     'undo': 'forget the last answer',
+    'again': 'compose what is still to come of the answer again',
     'keep': 'write the last answer as a MIDI file',
     'tap': 'tap the tempo',
     'start': 'start our own transport',

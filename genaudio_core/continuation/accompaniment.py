@@ -24,6 +24,7 @@ from genaudio_core.continuation.generation import (
 from genaudio_core.continuation.leading import Bandleader
 from genaudio_core.continuation.roles import BarAt, accompanying_roles, bars_between, charted
 from genaudio_core.continuation.sampling import Controls, EventSampler
+from genaudio_core.continuation.writer import beside
 from genaudio_core.errors import GenaudioError
 from genaudio_core.music.events import decode_table, encode, table_to_tracks, timeline
 from genaudio_core.music.grooves import Feel
@@ -142,38 +143,24 @@ def _listening(
     """The new events under direction, to the end of the last bar, and their steps."""
     encoding, zero = session.encoding, session.zero
     column = encoding.index('instrument')
-    waiting = deque(zip(given.astype(np.int64), steps.tolist(), strict=True))
+    waiting = deque(zip(given.astype(np.int64), (steps + zero).tolist(), strict=True))
     others = frozenset(int(code) for code in given[given[:, 0] == NOTE, column])
     rows, onsets = [], []
     for bar in bars_between(score, zero / RESOLUTION, score.end):
-        begin, end = bar.begin - zero, min(bar.end, math.ceil(score.end * RESOLUTION - 0.5)) - zero
+        begin, end = bar.begin, min(bar.end, math.ceil(score.end * RESOLUTION - 0.5))
         while waiting and waiting[0][0][0] != NOTE and waiting[0][1] <= begin:
-            session.feed_at(*waiting.popleft())
+            session.feed_given(*waiting.popleft())
         since = begin
         if not rows and waiting and waiting[0][1] - begin >= bar.length / 2:
             since = waiting[0][1]  # an upbeat: nobody is there before it
         session.tell(leader, bar)
-        session.sampler.direct(leader.direction(bar, zero + since, others))
-        while True:
-            row, at = waiting[0] if waiting and waiting[0][1] < end else (None, end)
-            if row is not None and row[0] != NOTE:
-                session.feed_at(*waiting.popleft())
-                continue
-            session.make_room()
-            event = session.draw(earliest=since, latest=at if row is None else at + 1)
-            if event[0] == NOTE:
-                onset = session.onset(event)
-                # At one moment instruments rise: what comes after the given note is drawn again after it.
-                if row is None or onset < at or event[column] < row[column]:
-                    session.take(event)
-                    rows.append(event)
-                    onsets.append(onset)
-                    leader.played(bar, *session.sampler.what(event), step=onset + zero)
-                    continue
-            if row is None:
-                break
-            session.feed_at(*waiting.popleft())
-        progress(end / RESOLUTION)
+        session.sampler.direct(leader.direction(bar, since, others))
+        for event, step, is_new in beside(session.sampler, waiting, since, end, session.feed_given, session.make_room):
+            if is_new:
+                rows.append(event)
+                onsets.append(step - zero)
+                leader.played(bar, *session.sampler.what(event), step=step)
+        progress((end - zero) / RESOLUTION)
     return rows, onsets
 
 
@@ -225,14 +212,14 @@ class _Session:
             self._met_parts = True
         self.started = True
 
-    def take(self, row: np.ndarray) -> None:
-        """Feed an event that was drawn under direction."""
-        self.sampler.advance(row[None])
-
     def feed_at(self, row: np.ndarray, onset: int) -> None:
         """Feed an event at an absolute onset: its beat code follows from the event before."""
         self.make_room()
         self.feed(self.continuer.placed(row, onset - self.origin))
+
+    def feed_given(self, row: np.ndarray, step: int) -> None:
+        """The same by the step of the score."""
+        self.feed_at(row, step - self.zero)
 
     def tell(self, leader: Bandleader, bar: BarAt) -> None:
         """Tell a model that can be told the chords of a bar."""

@@ -1,7 +1,8 @@
-"""Events drawn up to a time, freely or under direction, by a session that stays inside the context."""
+"""Events drawn up to a time, freely, under direction or beside others, by a session that stays inside the context."""
 
 import bisect
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,51 @@ from genaudio_core.music.layouts import METER, NOTE, PART, RESOLUTION, RESTS
 MAX_BRIDGED = 256 * RESOLUTION  # steps of rest that the model is told of
 RESERVE = 0.25  # share of the context that a prompt leaves free
 Progress = Callable[[float], None]  # beats done
+
+
+def beside(
+    sampler: DirectedSampler, given: deque[tuple[np.ndarray, int]], begin: int, end: int,
+    feed: Callable[[np.ndarray, int], None], make_room: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[np.ndarray, int, bool]]:  # fmt: skip
+    """Draw the events from step `begin` to before `end`, in turn with those that are given.
+
+    Given and new ones are one sequence to the model. Whenever it would play a new note before the next given event, in
+    time or in the order of one moment, the note is taken; else the given event comes, and the note is drawn anew after
+    it. Steps are those of the sampler's direction.
+
+    Parameters
+    ----------
+    given : deque of (event (fields,), its step), in the model's order
+        Those before `end` are taken from it.
+    feed : callable
+        Feeds a given event at its step.
+    make_room : callable
+        Called before anything is drawn: the next event, and a given one after it, must fit.
+
+    Yields
+    ------
+    (fields,), int, bool
+        An event that has just been fed, its step, and whether it is new.
+    """
+    encoding, continuer = sampler.encoding, sampler.continuer
+    order = [encoding.index(name) for name in ('instrument', 'part', 'pitch') if name in encoding.fields]
+    while True:
+        row, at = given[0] if given and given[0][1] < end else (None, end)
+        make_room()
+        latest = at + 1 if row is not None and row[0] == NOTE else at
+        event = sampler.next_events(earliest=begin - sampler.origin, latest=latest - sampler.origin)[0]
+        if event[0] == NOTE:
+            step = int(continuer.when(event)[0][0]) + sampler.origin
+            # At one moment instruments rise: what comes after the given note is drawn again after it.
+            if row is None or step < at or event[order].tolist() < row[order].tolist():
+                sampler.advance(event[None])
+                yield event, step, True
+                continue
+        if row is None:
+            return
+        given.popleft()
+        feed(row, at)
+        yield row, at, False
 
 
 @dataclass

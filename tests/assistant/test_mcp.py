@@ -13,8 +13,8 @@ from bridge.cli import main
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec('mcp') is None, reason='needs the extra mcp')
 TOOLS = {
-    'list_presets', 'list_settings', 'start', 'join', 'stop', 'state', 'set', 'mode', 'command', 'take', 'learn',
-    'play_preset', 'save_preset', 'panic',
+    'list_presets', 'list_settings', 'start', 'join', 'stop', 'state', 'set', 'mode', 'command', 'take', 'again',
+    'learn', 'play_preset', 'save_preset', 'panic',
 }  # fmt: skip
 
 
@@ -96,6 +96,12 @@ def test_an_assistant_sets_up_and_plays_a_band(tmp_path):
         wrong = await ask('set', name='low.bass', value=127)
         assert any('low.bass' in line for line in wrong['said'])
         assert any('nothing' in line.lower() or 'unknown' in line for line in (await ask('command', name='x'))['said'])
+        for _ in range(100):  # now and then it is just being composed
+            if any('Composed again: bass' in line for line in (await ask('again', part='bass'))['said']):
+                break
+        else:
+            raise AssertionError(await ask('state'))
+        assert any("no part 'bas'" in line for line in (await ask('again', part='bas', bar=3))['said'])
         await ask('mode', name='respond')
         await until(ask, lambda now: now['mode'] == 'respond')
         await ask('save_preset', name='for later')

@@ -204,13 +204,15 @@ def test_a_preset_changes_while_the_music_plays():
         ('/genaudio/command/panic', [], {'command': 'panic'}),
         ('/genaudio/command/panic', [0.0], {}),
         ('/genaudio/learn', ['density'], {'learn': 'density'}),
+        ('/genaudio/again', ['bass'], {'again': 'bass'}),
+        ('/genaudio/again', ['all', 12], {'again': 'all', 'bar': 12}),
     ],
 )
 def test_osc(address, values, meaning):
     assert translate(address, values) == meaning
 
 
-@pytest.mark.parametrize('address', ['/other', '/genaudio/set/a/b', '/genaudio/', '/genaudio/learn'])
+@pytest.mark.parametrize('address', ['/other', '/genaudio/set/a/b', '/genaudio/', '/genaudio/learn', '/genaudio/again'])
 def test_osc_nonsense(address):
     with pytest.raises(GenaudioError, match='is not a message of genaudio'):
         translate(address, [])

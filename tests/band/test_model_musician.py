@@ -2,16 +2,14 @@
 
 import random
 
-import numpy as np
 import pytest
 import small_decoders
+from small_decoders import check_cache
 
-from bridge.musicians.model_events import DescriptionEvent, Event
+from bridge.musicians.model_events import Event
 from bridge.musicians.model_musician import ModelMusician
 from bridge.musicians.musician import ChordAt, HeardNote, Request
-from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.music.descriptions import chord_code, chord_row, told_in
-from genaudio_core.music.events import timeline
 from genaudio_core.music.keys import parse_chord
 from genaudio_core.music.layouts import DESCRIBED, FIRST_HALF, NOTE, SECOND_HALF, WHOLE_BAR
 from genaudio_core.score.instruments import instrument_code
@@ -30,22 +28,6 @@ def told():
 
 def note(number, beat, key=60, duration=0.5, instrument='piano', held=False):
     return HeardNote(number, beat, duration, key, 80, instrument, held)
-
-
-def check_cache(musician):
-    """The hidden state is that of a fresh prefill of the same events, and the events are the notes wanted."""
-    continuer = musician._continuer
-    fresh = Continuer(musician.decoder)
-    fresh.feed(continuer.events[0])
-    np.testing.assert_allclose(fresh.hidden, continuer.hidden, atol=1e-5)
-    rows = continuer.events[0]
-    steps = timeline(rows, musician.encoding)[0][rows[:, 0] == NOTE] + musician._origin
-    assert steps.tolist() == [event.step for event in musician._fed if isinstance(event, Event)]
-    steps, told = told_in(rows) if musician.encoding.has_descriptions else ([], [])
-    fed = [entry for entry in musician._fed if isinstance(entry, DescriptionEvent)]
-    assert [entry.step for entry in fed] == [step + musician._origin for step in steps][len(steps) - len(fed) :]
-    assert [entry.fields[3:] for entry in fed] == [tuple(row.tolist()[3:]) for row in told][len(steps) - len(fed) :]
-    assert (np.diff(steps) >= 0).all()
 
 
 def hear(musician, *heard):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,3 +88,27 @@ def torch_hidden(name: str, rows: np.ndarray) -> np.ndarray:
     step, phase = timeline(rows, CONFIGS[name].layout)
     tensors = (torch.from_numpy(np.asarray(a, np.int64))[None] for a in (rows, step, phase))
     return model(name)(*tensors)[0].numpy()
+
+
+def check_cache(musician: Any) -> None:
+    """Check the memory of a `ModelMusician`: its hidden state is that of a fresh prefill of the same events, and the
+    events are the notes wanted.
+    """
+    from bridge.musicians.model_events import DescriptionEvent, Event
+    from genaudio_core.continuation.continuer import Continuer
+    from genaudio_core.music.descriptions import told_in
+    from genaudio_core.music.events import timeline
+    from genaudio_core.music.layouts import NOTE
+
+    continuer = musician._continuer
+    fresh = Continuer(musician.decoder)
+    fresh.feed(continuer.events[0])
+    np.testing.assert_allclose(fresh.hidden, continuer.hidden, atol=1e-5)
+    rows = continuer.events[0]
+    steps = timeline(rows, musician.encoding)[0][rows[:, 0] == NOTE] + musician._origin
+    assert steps.tolist() == [event.step for event in musician._fed if isinstance(event, Event)]
+    steps, told = told_in(rows) if musician.encoding.has_descriptions else ([], [])
+    fed = [entry for entry in musician._fed if isinstance(entry, DescriptionEvent)]
+    assert [entry.step for entry in fed] == [step + musician._origin for step in steps][len(steps) - len(fed) :]
+    assert [entry.fields[3:] for entry in fed] == [tuple(row.tolist()[3:]) for row in told][len(steps) - len(fed) :]
+    assert (np.diff(steps) >= 0).all()

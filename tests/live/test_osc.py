@@ -78,11 +78,12 @@ def test_a_typed_line_means_the_same_as_osc():
         ('set density 0.3', '/genaudio/set/density', [0.3]), ('panic', '/genaudio/command/panic', []),
         ('save my duet', '/genaudio/save', ['my duet']), ('take 2', '/genaudio/take', [2]),
         ('learn density', '/genaudio/learn', ['density']), ('pad 36 a b.wav', '/genaudio/pad', [36, 'a b.wav']),
-        ('command hush', '/genaudio/command/hush', []),
+        ('command hush', '/genaudio/command/hush', []), ('again bass', '/genaudio/again', ['bass']),
+        ('again bass 12', '/genaudio/again', ['bass', 12]),
     ):  # fmt: skip
         wanted, found = translate(address, values), from_line(line)
         assert {name: str(value) for name, value in found.items()} == {name: str(v) for name, v in wanted.items()}
-    for line in ('take', 'take x', 'set density', 'sav x', 'x y', 'save a\x1b[2J'):
+    for line in ('take', 'take x', 'again', 'again bass x', 'set density', 'sav x', 'x y', 'save a\x1b[2J'):
         with pytest.raises(GenaudioError) as caught:
             from_line(line)
         assert str(caught.value).isprintable()

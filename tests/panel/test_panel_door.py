@@ -294,7 +294,10 @@ def test_notes_come_out_as_they_went_in(notes):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(['set', 'value', 'command', 'take', 'x']), inner),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.sampled_from(['set', 'value', 'command', 'take', 'again', 'bar', 'x']), inner)
+    ),
 )
 
 

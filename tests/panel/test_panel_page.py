@@ -175,6 +175,21 @@ def test_a_part_has_its_own_density_and_range(band, page):
     assert band.session.preset.part_values == {}
 
 
+def test_a_part_and_a_bar_are_composed_again(band, page):
+    band.play(1)
+    shows(band, page, "() => document.querySelectorAll('#again-bar option').length > 1")
+    bar = page.locator('#again-bar option').last.get_attribute('value')
+    page.locator('#again-bar').select_option(bar)
+    page.get_by_role('button', name='compose bass again').click()
+    assert said(band, page, {'again': 'bass', 'bar': int(bar)})
+    assert f'bass, bar {bar}' in band.stage.said[-1]
+    page.locator('#again-bar').select_option('')
+    page.get_by_role('button', name='compose all again').click()
+    assert said(band, page, {'again': 'all'})
+    page.locator('body').press('r')
+    assert said(band, page, {'command': 'again'})
+
+
 def test_two_pages_and_two_hundred_clicks(band, page, browser):
     other = new_page(browser)
     other.goto(band.panel.link)

@@ -183,6 +183,11 @@ def make_server(desk: Desk) -> Any:
         return desk.say(take=number)
 
     @tool
+    def again(part: str = 'all', bar: int | None = None) -> dict[str, Any]:
+        """Have a part such as "bass" composed again, in a bar that is still to come (from 1), or in all of them."""
+        return desk.say(again=part, **({} if bar is None else {'bar': bar}))
+
+    @tool
     def learn(target: str) -> dict[str, Any]:
         """The next MIDI controller that the person moves moves this setting from now on."""
         return desk.say(learn=target)

@@ -76,10 +76,10 @@ class DeadlineStrip extends HTMLElement {
 customElements.define('deadline-strip', DeadlineStrip);
 
 const BUTTONS = [
-  ['play', 'Answer', 'space'], ['hush', 'Hush', 'h'], ['next_take', 'Next take', 'n'], ['keep', 'Keep', 'k'],
-  ['undo', 'Undo', 'u'], ['tap', 'Tap', 't'], ['start', 'Start', 's'], ['stop', 'Stop', 'x'],
+  ['play', 'Answer', 'space'], ['hush', 'Hush', 'h'], ['next_take', 'Next take', 'n'], ['again', 'Again', 'r'],
+  ['keep', 'Keep', 'k'], ['undo', 'Undo', 'u'], ['tap', 'Tap', 't'], ['start', 'Start', 's'], ['stop', 'Stop', 'x'],
 ];
-const KEYS = { ' ': 'play', h: 'hush', n: 'next_take', k: 'keep', u: 'undo', t: 'tap', s: 'start', x: 'stop', p: 'panic' };
+const KEYS = { ' ': 'play', h: 'hush', n: 'next_take', r: 'again', k: 'keep', u: 'undo', t: 'tap', s: 'start', x: 'stop', p: 'panic' };
 
 /** The commands as buttons, and as the keys that the terminal has. */
 class BandCommands extends HTMLElement {
@@ -208,13 +208,33 @@ class AnswerList extends HTMLElement {
 }
 customElements.define('answer-list', AnswerList);
 
-/** For each part mute, solo, density, and the range of its notes. */
+/** For each part mute, solo, compose again, density, and the range of its notes. */
 class PartBoard extends HTMLElement {
   connectedCallback() {
     this.setAttribute('role', 'group');
     this.setAttribute('aria-label', 'Parts');
+    this.bar = h('select', { id: 'again-bar' });
+    this.choice = h('p', { class: 'again' }, h('label', { for: 'again-bar' }, 'Again: '), this.bar, this.again('all'));
     this.store.addEventListener('state', () => this.show());
+    this.store.addEventListener('scene', () => this.offer());
     this.show();
+  }
+
+  /** A button that has a part, or all, composed again in the bar that is chosen. */
+  again(name) {
+    return h('button', { type: 'button', 'aria-label': `compose ${name.replaceAll('_', ' ')} again`,
+      onclick: () => this.store.send({ again: name, ...(this.bar.value ? { bar: Number(this.bar.value) } : {}) }) }, 'Again');
+  }
+
+  /** Offer the bars that are planned; the one that is chosen stays until it is over. */
+  offer() {
+    const { scene } = this.store;
+    const bars = [...new Set(scene.planned.map(([beat]) => Math.floor(beat / scene.bar + 1e-3) + 1))].sort((a, b) => a - b);
+    if (bars.join() === this.offered) return;
+    this.offered = bars.join();
+    const chosen = this.bar.value;
+    this.bar.replaceChildren(h('option', { value: '' }, 'all to come'), ...bars.map((bar) => h('option', { value: String(bar) }, `bar ${bar}`)));
+    if (bars.includes(Number(chosen))) this.bar.value = chosen;
   }
 
   show() {
@@ -224,7 +244,7 @@ class PartBoard extends HTMLElement {
     if (names.join() !== this.named && names.every((name) => `density.${name}` in knobs)) {
       this.named = names.join();
       this.buttons = [];
-      this.replaceChildren(...names.map((name, i) => {
+      this.replaceChildren(this.choice, ...names.map((name, i) => {
         const box = h('span', { class: 'box', 'aria-hidden': 'true' });
         box.style.background = partColour(i);
         const button = (knob, text) => {
@@ -236,7 +256,7 @@ class PartBoard extends HTMLElement {
         };
         const turned = ['density', 'low', 'high'].filter((knob) => `${knob}.${name}` in knobs).map((knob) =>
           Object.assign(document.createElement('setting-knob'), { name: `${knob}.${name}`, fact: knobs[`${knob}.${name}`], store }));
-        return h('div', { class: 'part' }, box, h('span', { class: 'name' }, name.replaceAll('_', ' ')), button('mute', 'Mute'), button('solo', 'Solo'),
+        return h('div', { class: 'part' }, box, h('span', { class: 'name' }, name.replaceAll('_', ' ')), button('mute', 'Mute'), button('solo', 'Solo'), this.again(name),
           h('details', {}, h('summary', { 'aria-label': `density and range of ${name.replaceAll('_', ' ')}` }, 'Density, range'), h('div', { class: 'knobs' }, ...turned)));
       }));
     }
