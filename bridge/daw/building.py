@@ -257,7 +257,7 @@ def _jobs(dpf: Path, work: Path) -> list[tuple[list[str], Path, Path]]:
             add(f'{plugin}-{kind}', dpf / 'DistrhoPluginMain.cpp', [*include, target, '-O1'], theirs.digest(), told)
         for kind, more in (('own', []), ('own-LV2', ['-DGENAUDIO_LV2'])):
             source = SOURCES / plugin / f'{plugin.capitalize()}.cpp'
-            add(f'{plugin}-{kind}', source, [*include, *more, '-O2'], ours.digest(), told)
+            add(f'{plugin}-{kind}', source, [*include, *more, '-O3'], ours.digest(), told)
     add('link', SOURCES / 'link.cpp', ['-O1'], ours.digest())
     return jobs
 

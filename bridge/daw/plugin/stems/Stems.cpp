@@ -334,7 +334,12 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
     }
     had = wet;
     const float fade_step = float(1 / (0.01 * rate)), click_step = float(1 / (0.004 * rate));
-    for (uint32_t i = from; i < to; ++i) {
+    for (uint32_t i = from; i < to;) {
+      const uint32_t still = standing(first + i, to - i, wet);
+      if (still > 1) {  // the last one goes the long way, which notes what a step to dry would begin with
+        mix_standing(outputs, first + i, done + i, i, still - 1, wet);
+        i += still - 1;
+      }
       levels(first + i);
       if (wet && fade < 1) fade = std::min(1.f, fade + fade_step);
       const float amount = (wet ? fade : 0.f) * now_at[STEMS + 2];
@@ -357,6 +362,45 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
         }
       }
       if (click > 0) click = std::max(0.f, click - click_step);
+      ++i;
+    }
+  }
+
+  // How many of the next `n` samples no level, fade or step changes at.
+  uint32_t standing(int64_t at, uint32_t n, bool wet) const {
+    if (ramp_left || click > 0 || (wet && fade < 1)) return 0;
+    if (!n_changes) return n;
+    return uint32_t(std::max<int64_t>(0, std::min<int64_t>(n, changes[first_change % CHANGES].at - at)));
+  }
+
+  // The same sums in the same order as sample by sample, on levels that stand: the compiler takes several at once.
+  void mix_standing(float** outputs, int64_t at, uint32_t out_at, uint32_t in_at, uint32_t n, bool wet) {
+    const float amount = wet ? now_at[STEMS + 2] : 0.f, other = 1 - amount, rest = now_at[STEMS], dried = now_at[STEMS + 1];
+    for (uint32_t c = 0; c < 2; ++c) {
+      const float *__restrict a = scratch[c].data() + in_at, *__restrict b = scratch[2 + c].data() + in_at;
+      const float *__restrict d = scratch[4 + c].data() + in_at, *__restrict e = scratch[6 + c].data() + in_at;
+      float* __restrict to[PAIRS];
+      for (uint32_t p = 0; p < PAIRS; ++p) to[p] = outputs[2 * p + c] + out_at;
+      for (uint32_t done = 0; done < n;) {  // as far as the history goes on in one piece
+        const uint32_t begin = uint32_t(at + done) & (HISTORY - 1), stop = done + std::min(n - done, HISTORY - begin);
+        const float* __restrict dry = history[c].data() + begin - done;
+        if (!wet) {
+          for (uint32_t i = done; i < stop; ++i) to[0][i] = to[PAIRS - 1][i] = dry[i];
+          for (uint32_t s = 1; s <= STEMS; ++s) std::fill(to[s] + done, to[s] + stop, 0.f);
+        } else {
+          for (uint32_t i = done; i < stop; ++i) {
+            const float sum = 0.f + a[i] + b[i] + d[i] + e[i];
+            float mixed = 0.f + now_at[0] * a[i] + now_at[1] * b[i] + now_at[2] * d[i] + now_at[3] * e[i];
+            mixed += rest * (dry[i] - sum) + dried * dry[i];
+            to[0][i] = amount == 1 ? mixed : amount * mixed + other * dry[i];
+            to[PAIRS - 1][i] = dry[i] - amount * sum;
+          }
+          const float* const stems[STEMS] = {a, b, d, e};
+          for (uint32_t s = 0; s < STEMS; ++s)
+            for (uint32_t i = done; i < stop; ++i) to[1 + s][i] = amount * stems[s][i];
+        }
+        done = stop;
+      }
     }
   }
 
