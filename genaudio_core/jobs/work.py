@@ -117,7 +117,8 @@ def _why(error: Exception, item: Item) -> str:
     if isinstance(error, GenaudioError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f'{item.label}: {error.strerror}' + (f' ({error.filename})' if error.filename else '')
+        place = error.filename2 or error.filename  # of a file that is renamed: where it was to be
+        return f'{item.label}: {error.strerror}' + (f' ({place})' if place else '')
     return f'{item.label}: {type(error).__name__}: {one_line(error)}'
 
 

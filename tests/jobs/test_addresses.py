@@ -1,5 +1,6 @@
-"""Jobs whose inputs and outputs lie elsewhere: an S3 server, a real sshd, a web server, all on this machine."""
+"""Jobs whose inputs and outputs lie elsewhere: an S3 and a GCS server, a real sshd, a web server, on this machine."""
 
+import asyncio
 import contextlib
 import getpass
 import http.server
@@ -67,6 +68,48 @@ def s3(monkeypatch):
         monkeypatch.setenv(name, value)
     fsspec.filesystem('s3').clear_instance_cache()
     fsspec.filesystem('s3').mkdir('bucket')
+    yield server
+    server.away()
+
+
+class Gcs:
+    """A Google Cloud Storage server that can be away for a while; what it holds lies on the disk."""
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.back()
+
+    def back(self):
+        from gcp_storage_emulator.server import create_server
+
+        self._server = create_server('127.0.0.1', self.port, data_dir=str(self.folder), default_bucket='bucket')
+        self._server.start()
+
+    def away(self):
+        self._server.stop()
+
+
+class NoSleep:
+    """asyncio, for a library that waits longer and longer before it tries again."""
+
+    def __getattr__(self, name):
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def gcs(tmp_path, monkeypatch):
+    import fsspec
+    import gcsfs.retry
+
+    monkeypatch.setattr(gcsfs.retry, 'asyncio', NoSleep())
+    server = Gcs(tmp_path / 'gcs')
+    for name, value in (('STORAGE_EMULATOR_HOST', f'http://127.0.0.1:{server.port}'), ('NO_GCE_CHECK', 'true'),
+                        ('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem('gs').clear_instance_cache()
     yield server
     server.away()
 
@@ -174,6 +217,10 @@ def job_over(server, root, tmp_path):
 
 def test_a_job_in_an_s3_bucket(s3, tmp_path):
     job_over(s3, 's3://bucket/deep', tmp_path)
+
+
+def test_a_job_in_a_gcs_bucket(gcs, tmp_path):
+    job_over(gcs, 'gs://bucket/deep', tmp_path)
 
 
 def test_a_job_over_sftp(sftp, tmp_path):
