@@ -182,9 +182,9 @@ def separate(
     sharpness : float
         0.1..10; above 1 less of other sounds stays in a stem, and more of its own is lost.
     threads : int
-        Two: the bundled model goes forwards and backwards at once. Of others, windows that are looked at side by side.
+        With two the live network goes forwards and backwards at once; more look at windows of others side by side.
     fast : bool
-        Whether the bundled model goes forwards only: half the work, not as good.
+        Whether one bundled model listens, not two: half the work or less, not quite as good.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A whole sound goes through the live network in both directions: a stem is a mean of what both make of it."""
+"""A whole sound goes through the live network in both directions, and through the offline model: a stem is a mean."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,8 @@ from separation_fakes import fake_separator
 from stream_models import music, random_model
 
 from genaudio_core.query.vector import Query
-from genaudio_core.separation.offline import BUNDLED, Separator
+from genaudio_core.separation.both_ways import BACKWARD
+from genaudio_core.separation.offline import BUNDLED, SHARE, Separator
 from genaudio_core.separation.streaming import MaskNetwork, separate_offline
 
 
@@ -24,9 +25,10 @@ def network():
 
 
 def separators(network, threads=1):
-    for live in (network, None):
-        model = fake_separator(Half())
-        made = Separator(type('Model', (), {'session': Half(), 'card': model.card})(), threads=threads, live=live)
+    """With both models, with the live one, and with the other one."""
+    for live, fast in ((network, False), (network, True), (None, False)):
+        model = type('Model', (), {'session': Half(), 'card': fake_separator(Half()).card})()
+        made = Separator(model, threads=threads, live=live, fast=fast)
         made.query_dim = network.query_dim
         yield made
 
@@ -46,13 +48,16 @@ def streamed(separator, audio, asked, size):
 
 
 @pytest.mark.parametrize(('threads', 'size'), [(1, 1 << 20), (2, 9001)])
-def test_a_stem_is_a_mean_of_both_directions_to_the_last_sample(network, threads, size):
-    audio = music(4.0)[:, :150_001]
-    both, _ = separators(network, threads)
-    with both:
-        found = streamed(both, audio, [query(network, 'drums')], size)
-    wanted = sum(way(network, audio, network.words('drums')) for way in (separate_offline, backwards)) / 2
-    assert_allclose(found, wanted, atol=1e-5)
+def test_a_stem_is_a_mean_of_both_directions_and_both_models_to_the_last_sample(network, threads, size):
+    audio, asked = music(4.0)[:, :150_001], [query(network, 'drums')]
+    both, fast, alone = separators(network, threads)
+    with both, fast:
+        found, quick = (streamed(one, audio, asked, size) for one in (both, fast))
+    forward, back = (way(network, audio, network.words('drums')) for way in (separate_offline, backwards))
+    live = (1 - BACKWARD) * forward + BACKWARD * back
+    assert_allclose(quick, live, atol=1e-5)
+    assert found.shape == (1, 2, 150_001)
+    assert_allclose(found, (1 - SHARE) * live + SHARE * alone.separate(audio, 44100, asked), atol=1e-5)
 
 
 @pytest.mark.parametrize('length', [1, 300, 44_100, 150_001, 3 * 44_288, 3 * 44_288 + 5])
@@ -61,17 +66,15 @@ def test_pieces_are_as_the_whole_at_any_size_of_block(network, length, monkeypat
     for name, seconds in (('PIECE', 1.004), ('RUN_UP', 0.5), ('FADE', 0.1)):
         monkeypatch.setattr(f'genaudio_core.separation.both_ways.{name}', seconds)
     audio, asked = music(4.0)[:, :length], [query(network, 'drums')]
-    both, _ = separators(network)
-    whole = streamed(both, audio, asked, length)
+    _, fast, _ = separators(network)
+    whole = streamed(fast, audio, asked, length)
     assert whole.shape == (1, 2, length)
     for size in (777, 44_100):
-        assert_allclose(streamed(both, audio, asked, size), whole, atol=1e-6)
-    wanted = backwards(network, audio, network.words('drums'))
-    loud = np.abs(wanted).max()
-    forward = separate_offline(network, audio, network.words('drums'))
-    assert np.abs(2 * whole - forward - wanted).max() <= 0.05 * loud + 1e-6
-    fast, _ = separators(network)
-    fast.fast = True
+        assert_allclose(streamed(fast, audio, asked, size), whole, atol=1e-6)
+    forward, back = (way(network, audio, network.words('drums')) for way in (separate_offline, backwards))
+    found = (whole - (1 - BACKWARD) * forward) / BACKWARD
+    assert np.abs(found - back).max() <= 0.05 * np.abs(back).max() + 1e-5
+    monkeypatch.setattr('genaudio_core.separation.both_ways.BACKWARD', 0.0)
     assert_allclose(streamed(fast, audio, asked, 777), forward, atol=1e-6)
 
 
@@ -81,15 +84,15 @@ def test_a_piece_is_crossfaded_with_the_one_before(network, monkeypatch):
         monkeypatch.setattr(f'genaudio_core.separation.both_ways.{name}', seconds)
     t = np.arange(4 * 44100) / 44100
     audio = np.repeat(0.3 * np.sin(2 * np.pi * 50 * t, dtype=np.float32)[None], 2, 0)
-    both, _ = separators(network)
-    (stem,) = both.separate(audio, 44100, [query(network, 'drums')])
+    _, fast, _ = separators(network)
+    (stem,) = fast.separate(audio, 44100, [query(network, 'drums')])
     steepest = np.abs(np.diff(audio)).max()
     assert np.abs(np.diff(stem[:, 4000:-4000])).max() < 2 * steepest
 
 
 def test_mono_is_heard_on_both_sides_and_many_channels_share_a_mask(network):
     audio = music(1.0)[:1]
-    both, _ = separators(network)
+    both, *_ = separators(network)
     asked = [query(network, 'drums')]
     mono, stereo, six = (both.separate(np.repeat(audio, n, 0), 44100, asked)[0] for n in (1, 2, 6))
     assert_allclose(stereo, np.repeat(mono, 2, 0), atol=1e-5)
@@ -98,7 +101,7 @@ def test_mono_is_heard_on_both_sides_and_many_channels_share_a_mask(network):
 
 def test_all_but_a_sound_and_the_sound_still_add_up(network):
     audio = music(1.0)
-    both, _ = separators(network)
+    both, *_ = separators(network)
     drums = query(network, 'drums')
     rest = Query('no drums', (), drums.positive)
     stems = both.separate(audio, 44100, [drums, rest])
@@ -107,12 +110,12 @@ def test_all_but_a_sound_and_the_sound_still_add_up(network):
 
 def test_at_a_rate_that_the_live_network_has_not_the_other_listens(network):
     audio = music(1.0)
-    both, alone = separators(network)
+    both, _, alone = separators(network)
     asked = [query(network, 'drums')]
     assert_allclose(both.separate(audio, 32000, asked), alone.separate(audio, 32000, asked), atol=0)
 
 
-def test_without_a_model_of_ones_own_the_live_network_listens():
+def test_without_a_model_of_ones_own_the_live_network_listens_too():
     from genaudio_core.files import presets_dir
 
     assert Separator.load().live is not None and Separator.load(fast=True).live is not None
