@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from bridge.daw import building, meeting_place
+from bridge.system.waiting import wait_until
 from genaudio_core.errors import GenaudioError
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +84,41 @@ def host_program(bundles) -> Path:
     return program
 
 
+def engine_processes() -> list[int]:
+    """The engine, and its processes."""
+    server = meeting_place.discovery()['pid']
+    children = subprocess.run(['pgrep', '-P', str(server)], capture_output=True, text=True).stdout.split()
+    return [server, *map(int, children)]
+
+
+def kill_engine() -> None:
+    """Kill it, and wait until its processes have noticed."""
+    server, *children = engine_processes()
+    os.kill(server, signal.SIGKILL)
+    assert wait_until(lambda: not any(Path(f'/proc/{pid}').exists() for pid in children), 60)
+
+
+@contextlib.contextmanager
+def engine_that_hangs(seconds: float):
+    """The engine and its processes stand still inside; who waits for them for ever is let go after `seconds`."""
+    pids = engine_processes()  # the server first: it ends children that hang
+
+    def send(number: signal.Signals) -> None:
+        for pid in pids if number == signal.SIGSTOP else reversed(pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    timer = threading.Timer(seconds, send, [signal.SIGCONT])
+    send(signal.SIGSTOP)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        send(signal.SIGCONT)
+
+
 def hash_of(path: Path) -> str:
     from export.up_to_date import file_hash
 
@@ -113,6 +150,15 @@ class ClapHost:
         return {
             name: int(number) for number, _, name in (one.partition('=') for one in self('parameters').split(';')[:-1])
         }
+
+    def texts(self, number: int) -> list[str]:
+        """What the values of a parameter are called."""
+        return self('texts', number).split(';')[:-1]
+
+    @property
+    def missed(self) -> int:
+        """Blocks for which there was nothing from the engine."""
+        return round(float(self('get', self.parameters()['Missed blocks'])))
 
     def feed(self, sound: np.ndarray) -> None:
         np.ascontiguousarray(sound, np.float32).tofile(self.folder / 'in.raw')

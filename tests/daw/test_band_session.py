@@ -1,12 +1,15 @@
 """The session of *genaudio band* on a host's time, driven by blocks, without a plug-in."""
 
+import os
+
 import numpy as np
 import pytest
-from host_blocks import RATE, HostBlocks
+from host_blocks import RATE, HostBlocks, memory
 
 from bridge.daw import band_state
-from bridge.daw.meeting_place import MIDI
+from bridge.daw.meeting_place import LAYOUT, MIDI, Meeting
 from bridge.midi.messages import note_off, note_on
+from genaudio_core.errors import GenaudioError
 
 BEAT = RATE // 2  # frames at 120 BPM
 
@@ -234,3 +237,12 @@ def test_a_fault_of_the_session_ends_notes_and_goes_on(host, monkeypatch):
     one.stop()
     answered(one)
     assert min(at for at in one.onsets() if at > begin) == begin + 8 * BEAT
+
+
+@pytest.mark.parametrize(('word', 'value'), [(0, 1), (1, LAYOUT + 1), (2, 8), (4, 2), (5, 1 << 40), (4, -1)])
+def test_memory_of_another_layout_is_refused_with_a_line(word, value):
+    """Magic number, layout, bytes and rings: nothing is read by what the header says before all of it agrees."""
+    descriptor = memory()
+    os.pwrite(descriptor, np.array([value], np.int64).tobytes(), 8 * word)
+    with pytest.raises(GenaudioError, match='another layout of memory'):
+        Meeting(descriptor)

@@ -1,6 +1,7 @@
 // A small CLAP host for the tests, driven by lines on its standard input; each is answered by one line.
 //
 //   create FILE | activate RATE MAX | deactivate | destroy | render 0|1 | latency | parameters | get ID | set ID VALUE
+//   texts ID (what the whole values of a parameter are called) | ticks 0|1 (the place is told in whole ticks, as Ardour does)
 //   input FILE (float32, both channels one after the other) | rewind | play 0|1 | seek FRAME | tempo BPM NUM DEN
 //   loop FROM TO (frames of the song; 0 0: none) | midi FRAME B0 B1 B2 (of the song, while it plays) | run FRAMES BLOCK[,BLOCK...] PACE (0: at once, 1: as a sound card) | trap FRAMES BLOCK
 //   steady (frames so far) | cost FRAMES BLOCK | restarts (that were asked for) | output FILE (all channels, since the last time) | notes (FRAME so far, bytes) | save FILE | load FILE | quit
@@ -92,6 +93,7 @@ static int64_t song = 0, steady = 0;
 static bool playing = false;
 static int64_t loop_from = 0, loop_to = 0;
 static double quarters = 0;  // of the song
+static bool whole_ticks = false;
 static double rate = 48000, tempo = 120;
 static int beats = 4, beat_type = 4;
 static uint32_t largest = 512;
@@ -138,7 +140,8 @@ static void block(uint32_t n) {
   transport.tempo = tempo, transport.tsig_num = uint16_t(beats), transport.tsig_denom = uint16_t(beat_type);
   transport.song_pos_seconds = clap_sectime(std::llround(double(song) / rate * CLAP_SECTIME_FACTOR));
   const double bar = beats * 4.0 / beat_type, number = std::floor(quarters / bar + 1e-9);
-  transport.song_pos_beats = clap_beattime(std::llround(quarters * CLAP_BEATTIME_FACTOR));
+  const double place = whole_ticks ? std::floor(quarters * 1920 + 1e-6) / 1920 : quarters;
+  transport.song_pos_beats = clap_beattime(std::llround(place * CLAP_BEATTIME_FACTOR));
   transport.bar_start = clap_beattime(std::llround(number * bar * CLAP_BEATTIME_FACTOR)), transport.bar_number = int32_t(number);
   events.clear(), midi.clear();
   for (auto& one : waiting) events.push_back(&one.header);
@@ -227,6 +230,7 @@ static std::string obey(const std::string& word, std::istringstream& rest) {
   if (word == "latency") return std::to_string(extension<clap_plugin_latency_t>(CLAP_EXT_LATENCY)->get(plugin));
   if (word == "play") return rest >> playing, "ok";
   if (word == "seek") return rest >> song, quarters = double(song) / rate * tempo / 60, "ok";
+  if (word == "ticks") return rest >> whole_ticks, "ok";
   if (word == "loop") return rest >> loop_from >> loop_to, "ok";
   if (word == "steady") return std::to_string(steady);
   if (word == "tempo") return rest >> tempo >> beats >> beat_type, "ok";
@@ -255,6 +259,20 @@ static std::string obey(const std::string& word, std::istringstream& rest) {
     rest >> id;
     extension<clap_plugin_params_t>(CLAP_EXT_PARAMS)->get_value(plugin, id, &value);
     return std::to_string(value);
+  }
+  if (word == "texts") {
+    const auto* params = extension<clap_plugin_params_t>(CLAP_EXT_PARAMS);
+    clap_id id;
+    rest >> id;
+    std::string all;
+    for (uint32_t i = 0; i < params->count(plugin); ++i) {
+      clap_param_info_t info;
+      char text[256] = "";
+      if (!params->get_info(plugin, i, &info) || info.id != id) continue;
+      for (double value = info.min_value; value <= info.max_value; ++value)
+        if (params->value_to_text(plugin, id, value, text, sizeof text)) all += std::string(text) + ";";
+    }
+    return all;
   }
   if (word == "set") {  // with the next block
     clap_event_param_value_t event{};

@@ -203,11 +203,15 @@ class BandPlugin : public EnginePlugin<P_ENGINE> {
     }
     double place = bbt.valid ? (bbt.beat - 1 + bbt.tick / bbt.ticksPerBeat) * quarter : plays ? beat : 0.0;
     double off = std::remainder(place - beat, bar);  // by how much the place in the bar is another than expected
-#ifdef GENAUDIO_LV2  // Ardour tells the place in whole ticks, which is not good enough: what agrees with it is taken
+    // Ardour tells the place in whole ticks, which is not good enough: what agrees with it is taken.
     const double tick = 1.1 / 1920, counted = std::fmod(double(time.frame) * tempo / 60 / rate, bar);
-    if (std::fabs(off) < tick) off = 0;
-    if (std::fabs(std::remainder(counted - place, bar)) < tick) place = counted;
+#ifdef GENAUDIO_LV2  // whose place has not the digits to tell
+    const bool whole = true;
+#else
+    const bool whole = std::fabs(std::remainder(place * 1920, 1.0)) < 1e-5;
 #endif
+    if (whole && std::fabs(off) < tick) off = 0;
+    if (whole && std::fabs(std::remainder(counted - place, bar)) < tick) place = counted;
     const bool elsewhere = std::fabs(off) > 0.02 + frames * tempo / 60 / rate;
     if (!plays || knows_nothing || another || elsewhere) return start(place, !plays && offline);
     if (moved) silence();  // a loop over whole bars

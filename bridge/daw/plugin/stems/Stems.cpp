@@ -37,6 +37,7 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
   std::string texts[STEMS], model, hash, wanted;
   Link link;
   bool begins = true;
+  int seen_lost = 0;
   uint32_t latency = 0;
   int64_t start = 0;                // position of the first sample since it was switched on
   int64_t onset = -1;               // where sound came after silence before the transport was started
@@ -220,10 +221,10 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
   // --- the process call
 
   void segment(int64_t at) {  // the engine begins afresh here: the same music becomes the same stems, whatever was before
-    meeting.to_engine.push({at, SEGMENT, 0, 0, 0});
+    begins = !meeting.to_engine.push({at, SEGMENT, 0, 0, 0});  // full: nobody is there; it is said again
+    if (begins) return;
     told_version = 0;
     ask(at);
-    begins = false;
   }
 
   void ask(int64_t at) {
@@ -273,6 +274,8 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
     const bool ahead = stands && onset >= start && onset >= position - int64_t(latency);
     if (playhead.jumped(time.playing, int64_t(time.frame), frames) && !ahead) begins = true, rolled = stands ? position : -1;
     stands = time.bbt.valid && !time.playing;
+    const int lost = link.lost.load(std::memory_order_relaxed);
+    if (lost != seen_lost) seen_lost = lost, begins = true;  // another engine comes, which knows nothing
     for (uint32_t done = 0; done < frames;) {
       const uint32_t n = std::min(frames - done, CHUNK);
       chunk(inputs, outputs, done, n);
