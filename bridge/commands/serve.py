@@ -3,10 +3,11 @@
 import argparse
 from typing import Any
 
+from bridge.panel.panel import add_panel_arguments, panel_address
 from genaudio_core.command_line import MAX_SECONDS, number
 
 HELP = 'serve the plug-ins that play in a DAW (they start it themselves)'
-EXAMPLE = 'genaudio serve --idle 600'
+EXAMPLE = 'genaudio serve --idle 600 --panel'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='end when no plug-in has been there for so long (default: 60)',
     )  # fmt: skip
     parser.add_argument('--detached', action='store_true', help='let go of the program that started it')
+    add_panel_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -22,4 +24,4 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.detached:
         server.let_go_of_the_host()
-    return server.serve(args.idle)
+    return server.serve(args.idle, panel=panel_address(args))

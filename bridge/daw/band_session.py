@@ -22,7 +22,9 @@ from bridge.daw.attending import attend
 from bridge.daw.band_state import BandState
 from bridge.daw.host_sender import HostSender
 from bridge.daw.meeting_place import METER, MIDI, READY, START, STOP, TEMPO, VALUE, Event, JsonLines, Meeting
+from bridge.daw.shown import Shown
 from bridge.live.session import MAX_SLEEP, Session
+from bridge.live.snapshot import Scenes
 from bridge.musicians.choose import load_musicians, model_path
 from bridge.musicians.musician import Musician
 from bridge.musicians.thread_engine import ThreadEngine
@@ -77,6 +79,7 @@ class HostBand:
         self._dirty = True  # something was set that the session does not know
         self._pressed: list[int] = []  # buttons, since the last step
         self._settled: Preset | None = None
+        self._scenes: tuple[Session, Scenes] | None = None  # of whoever plays
 
     # --- time
 
@@ -179,7 +182,7 @@ class HostBand:
 
     def _set(self, number: int, value: float) -> None:
         rises = value > 0.5 and not self.state.is_on(number)
-        self.state.values[number] = value
+        self.state.move(number, value)
         if number in band_state.BUTTONS:
             self._pressed += [number] * rises
         else:
@@ -230,6 +233,38 @@ class HostBand:
             now = self.clock.now()
             self.leader.start(now, self.leader.beat_at(now), self.leader.line.tempo)
 
+    # --- a panel
+
+    def show(self, shown: Shown) -> None:
+        """Do what its pages say, and let them see what plays, where somebody looks."""
+        while shown.messages:
+            self._guard(self._obey, shown.messages.popleft())
+        if not shown.is_due():
+            return
+        if self.session is None:  # the host has not played yet
+            self._guard(self._settle)
+        if (session := self.session) is None:
+            return
+        if self._scenes is None or self._scenes[0] is not session:
+            self._scenes = session, Scenes(session)
+        scenes = self._scenes[1]
+        shown.tell('state', session.snapshot())
+        if shown.tell('scene', scenes.make()):
+            scenes.told()
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        """Do what a page says; what it turns is held by the host's session, until the host turns the same."""
+        session = self.session
+        if session is None:
+            return
+        if not message.keys() & {'set', 'command', 'take', 'again'}:
+            raise GenaudioError('In a DAW, presets, controllers and sounds are those of the plug-in and its host.')
+        if 'set' not in message:
+            session.apply(message)
+        elif not session.switches.set(name := message['set'], value := message['value']):
+            self.state.turn(name, value, session.preset)
+            self._settle()  # now: a host that stands still gives no time
+
     def _part_of(self, output: int, channel: int) -> int:
         voices = self.session.voices if self.session is not None else ()
         return next((i for i, voice in enumerate(voices) if (voice.output, voice.channel) == (output, channel)), 127)
@@ -237,7 +272,7 @@ class HostBand:
 
 def run_band(
     lines: JsonLines, memory: int, hello: dict[str, Any], heart: Heartbeat, told_to_end: Callable[[], bool],
-    loaded: object = None,
+    shown: Shown,
 ) -> None:  # fmt: skip
     """Play for one plug-in until it is gone (EOFError) or we are told to end.
 
@@ -253,6 +288,7 @@ def run_band(
 
     def say(line: str) -> None:
         lines.send({'line': line})
+        shown.tell('line', line)
 
     def beat() -> None:
         heart.beat()
@@ -272,6 +308,7 @@ def run_band(
     def hear() -> None:
         if any([state.hear(message) for message in lines.receive()]):
             band.settings_changed()
+        band.show(shown)
         if state.changed:
             lines.send({'version': state.version, 'session': state.as_text()})
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from bridge.live.kept_takes import KeptTake
 from bridge.settings.band_preset import Preset, available, find_preset, parse_preset
+from bridge.settings.parameters import find_parameter
+from bridge.settings.voice import is_of_part
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import atomic_write
 from genaudio_core.score.reading import midi_bytes
@@ -23,6 +25,9 @@ BYPASS, PRESET, MODE, TEMPERATURE, DENSITY, KEY, SEED, MUTE = range(8)  # number
 PLAY, NEXT, KEEP, UNDO, PANIC = range(11, 16)
 BUTTONS = {PLAY: 'play', NEXT: 'next_take', KEEP: 'keep', UNDO: 'undo', PANIC: 'panic'}
 """Parameter -> command of the session, when it goes up."""
+OF_SETTINGS = {MODE: 'player.mode', TEMPERATURE: 'music.temperature', DENSITY: 'music.density', KEY: 'music.key',
+               SEED: 'music.seed'}  # fmt: skip
+"""Parameter -> setting that it moves."""
 MOST_TAKES, MOST_BYTES = 16, 40_000  # that a DAW's session holds, of kept takes
 _OF_THE_HOST = {
     'transport.leader': 'internal', 'transport.latency_ms': 0.0, 'transport.song_position': 'auto',
@@ -73,6 +78,8 @@ class BandState:
 
         self.own, self.chords, self._used_name, self._used = word('own'), word('chords'), word('name'), word('used')
         self.saved_model, self.saved_hash = word('model'), word('hash')
+        turned = found.get('turned')
+        self.turned: dict[str, Any] = turned if isinstance(turned, dict) else {}  # on a panel, by full name
         takes = found.get('takes')
         self.takes: list[dict[str, str]] = [
             {'name': str(one['name']), 'midi': str(one['midi'])}
@@ -86,7 +93,7 @@ class BandState:
         return json.dumps(
             {
                 'format': 1, 'name': self._used_name, 'used': self._used, 'own': self.own, 'chords': self.chords,
-                'model': self.model, 'hash': self.model_hash, 'takes': self.takes,
+                'model': self.model, 'hash': self.model_hash, 'takes': self.takes, 'turned': self.turned,
             },
             ensure_ascii=False,
         )  # fmt: skip
@@ -109,6 +116,29 @@ class BandState:
             return False
         self.changed = True
         return True
+
+    def turn(self, name: str, value: Any, preset: Preset) -> None:
+        """Hold a setting, by its short or full name, that was turned on a panel.
+
+        Raises
+        ------
+        GenaudioError
+            If `preset`, which plays, has no such setting, it needs a restart, or the value is wrong.
+        """
+        preset.with_live_values({name: value})
+        full = name if is_of_part(name) else find_parameter(name)[0]
+        if full == 'music.chords':
+            self.chords = value
+        else:
+            self.turned[full] = value
+        self.changed = True
+
+    def move(self, number: int, value: float) -> None:
+        """The host says what a parameter is; where it moves, what was turned on a panel before is over."""
+        if value != self.values.get(number):
+            names = list(self.turned) if number == PRESET else [OF_SETTINGS.get(number, '')]
+            self.changed |= bool([self.turned.pop(name) for name in names if name in self.turned])
+        self.values[number] = value
 
     def keep(self, take: KeptTake) -> None:
         """Hold a take in the DAW's session; the oldest go where it grows too large."""
@@ -140,6 +170,7 @@ class BandState:
         ]
         if self.chords.strip():
             changes.append({'music.chords': self.chords})
+        changes += [{name: value} for name, value in self.turned.items()]
         for change in changes:
             try:
                 base = base.with_values(change)

@@ -13,6 +13,8 @@ from typing import Any
 
 from bridge.daw.meeting_place import PROTOCOL, discovery, parse_line, runtime_folder
 from bridge.daw.sessions import KINDS, Spare
+from bridge.daw.shown import Panels
+from bridge.panel.panel import PanelAddress
 from bridge.system.notices import notice
 from bridge.system.signals import SignalWatch
 from genaudio_core.errors import GenaudioError
@@ -75,8 +77,9 @@ class Server:
         If another one runs, or the folder cannot be used.
     """
 
-    def __init__(self, on_notice: Callable[[str], None] = notice):
+    def __init__(self, on_notice: Callable[[str], None] = notice, panel: PanelAddress | None = None):
         self.on_notice = on_notice
+        self._panels = Panels(panel, on_notice) if panel is not None else None
         self.folder = runtime_folder()
         self._lock = contextlib.ExitStack()  # held as long as we live
         if not self._lock.enter_context(lock_of(self.folder / 'serve.lock')):
@@ -124,6 +127,8 @@ class Server:
             stranger, hello = self._line.pop(0)
             memory = stranger.descriptors[0]
             self.sessions.append(self._spare.give(stranger.connection, memory, hello, stranger.data))
+            if self._panels and hello.get('genaudio') == 'band':
+                self._show(self._panels, self.sessions[-1])
             stranger.close()  # the process has its own
             self._spare = None
         for session in list(self.sessions):
@@ -133,8 +138,18 @@ class Server:
             if not session.is_alive():
                 session.close()
                 self.sessions.remove(session)
+                if self._panels:
+                    self._panels.remove(session)
+        if self._panels:
+            self._panels.look()
         if self.sessions or self._strangers or self._line:
             self.idle_since = time.monotonic()
+
+    def _show(self, panels: Panels, session: ChildProcess) -> None:
+        try:
+            panels.add(session)
+        except GenaudioError as error:  # it plays all the same
+            self.on_notice(str(error))
 
     def _new_spare(self) -> None:
         if self._spare is not None:
@@ -175,6 +190,8 @@ class Server:
 
     def close(self) -> None:
         """End all sessions and leave nothing behind."""
+        if self._panels:
+            self._panels.close()
         for session in self.sessions:
             session.send('quit')
         for session in self.sessions:
@@ -219,15 +236,19 @@ def say_to_plugins(message: dict[str, Any]) -> int:
     return int(told)
 
 
-def serve(idle: float = IDLE, *, on_notice: Callable[[str], None] = notice) -> dict[str, Any]:
+def serve(
+    idle: float = IDLE, *, panel: PanelAddress | None = None, on_notice: Callable[[str], None] = notice
+) -> dict[str, Any]:
     """Serve plug-ins until told to end, or none has been there for `idle` seconds; return how many there were.
+
+    With `panel` each band has a page in a browser.
 
     Raises
     ------
     GenaudioError
         If another engine runs.
     """
-    server = Server(on_notice)
+    server = Server(on_notice, panel)
     served: set[int] = set()
     on_notice(f'Serving plug-ins at {server.folder}. Ctrl-C ends.')
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bridge.daw.band_session import run_band
 from bridge.daw.meeting_place import JsonLines, parse_line
+from bridge.daw.shown import Shown
 from bridge.daw.stems_session import load_network, run_stems
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.processes.child_process import ChildProcess, begin, messages
@@ -52,7 +53,7 @@ def run_session(channel: socket.socket, cells: Any, pipe: Connection) -> None:
     heart = begin(cells)
 
     lines: JsonLines | None = None
-    plays = ''
+    plays, shown = '', Shown(pipe)
 
     def told_to_end() -> bool:
         ends = False
@@ -60,6 +61,7 @@ def run_session(channel: socket.socket, cells: Any, pipe: Connection) -> None:
             ends = ends or kind == 'quit'
             if kind == 'say' and lines is not None:
                 (lines.overhear if plays == 'band' else lines.send)(value)
+            shown.hear(kind, value)
         return ends
 
     try:
@@ -84,7 +86,7 @@ def run_session(channel: socket.socket, cells: Any, pipe: Connection) -> None:
             plays = hello['genaudio']
             if isinstance(loaded, GenaudioError) and plays == 'stems':
                 raise loaded
-            KINDS[plays](lines, descriptors[1], hello, heart, told_to_end, loaded)
+            KINDS[plays](lines, descriptors[1], hello, heart, told_to_end, shown if plays == 'band' else loaded)
         except GenaudioError as error:
             lines.send({'state': 'refused', 'line': one_line(error)})
     except (EOFError, OSError):  # the plug-in is gone, or the server

@@ -70,6 +70,8 @@ class Panel:
         Gets each message of a page, checked (`control_messages`); called by `look`.
     notify : callable
         Gets one line for the person.
+    opens : bool
+        Show it in a browser at once, where there is a display.
 
     Attributes
     ----------
@@ -84,7 +86,7 @@ class Panel:
 
     def __init__(
         self, address: PanelAddress, kind: str, facts: Mapping[str, Any],
-        take: Callable[[dict[str, Any]], None], notify: Callable[[str], None],
+        take: Callable[[dict[str, Any]], None], notify: Callable[[str], None], *, opens: bool = True,
     ) -> None:  # fmt: skip
         if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
             raise GenaudioError(f"The panel needs {' and '.join(missing)}: pip install 'genaudio[panel]'.")
@@ -92,7 +94,9 @@ class Panel:
         self._wrong = Sparing(notify)
         self._door = _listen(address)
         port = self._door.getsockname()[1]
-        self._setup = PanelSetup(kind, dict(facts), secrets.token_urlsafe(16), address.host, port, opens=_has_display())
+        self._setup = PanelSetup(
+            kind, dict(facts), secrets.token_urlsafe(16), address.host, port, opens and _has_display()
+        )
         self.link = f'http://{_named(address.host)}:{port}/?token={self._setup.token}'
         self._limit = RestartLimit()
         self._told: dict[str, Any] = {}  # of the state, to the process that runs now

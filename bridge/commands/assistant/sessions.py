@@ -1,5 +1,6 @@
 """A band as an assistant has it: one that was started for it, or one whose panel's link it was given."""
 
+import contextlib
 import json
 import threading
 import time
@@ -159,11 +160,14 @@ class Joined(Playing):
             raise GenaudioError('That is no link of a panel: they look like http://127.0.0.1:PORT/?token=TOKEN.')
         self.over = ''
         self._lines, self._state = _Lines(), {}
+        self._open = contextlib.ExitStack()
         self._news = self._told = 0  # messages with something new, and how many there were at the last order
         try:
-            self._socket = connect(f'ws://{parts.netloc}/socket?token={token}', max_size=None)
+            way = connect(f'ws://{parts.netloc}/socket?token={token}', max_size=None)
+            self._socket = self._open.enter_context(way)
             self._take(json.loads(self._socket.recv(HEARS * 10)))
         except (OSError, ValueError, TimeoutError, WebSocketException) as error:
+            self._open.close()
             raise GenaudioError(f'No session answers at {parts.netloc}: {error}.') from error
         self._lines.new()  # said before we came
         self._thread = threading.Thread(target=self._hear, name='assistant hears', daemon=True)
@@ -202,5 +206,5 @@ class Joined(Playing):
         return self._lines.new()
 
     def close(self) -> None:
-        self._socket.close()
+        self._open.close()
         self._thread.join(HEARS)

@@ -11,7 +11,8 @@ class BandTransport extends HTMLElement {
     this.tempo = h('span', { class: 'tempo' });
     this.leader = h('span', { class: 'leader' });
     this.doing = h('span', { class: 'doing', role: 'status' });
-    this.append(this.lamp, this.place, h('span', { class: 'about' }, this.tempo, this.leader), this.doing);
+    this.other = h('select', { 'aria-label': 'Plug-in', hidden: true, onchange: () => location.assign(this.other.value) });
+    this.append(this.lamp, this.place, h('span', { class: 'about' }, this.tempo, this.leader), this.doing, this.other);
     const turn = () => {
       if (!this.isConnected) return;
       this.show();
@@ -19,6 +20,7 @@ class BandTransport extends HTMLElement {
     };
     requestAnimationFrame(turn);
     this.store.addEventListener('state', () => this.tell());
+    this.tell(); // what a session tells that stands still is told once
   }
 
   show() {
@@ -34,6 +36,12 @@ class BandTransport extends HTMLElement {
   tell() {
     const { state } = this.store;
     write(this.leader, state.rolling ? state.leader ?? '' : `stopped · ${state.leader ?? ''}`);
+    const others = Object.entries(state.instances ?? {});
+    if (others.join() !== this.others) {
+      this.others = others.join();
+      this.other.replaceChildren(...others.map(([name, link]) => h('option', { value: link, selected: name === state.instance }, name)));
+      this.other.hidden = others.length < 2;
+    }
     write(this.doing, state.mode ? `${state.mode.replace('_', ' ')}: ${state.state}` : '');
   }
 }
