@@ -19,8 +19,8 @@ SETTINGS = {
     'RAY_worker_register_timeout_seconds': '600', 'RAY_gcs_server_port_wait_time_s': '300',
     'RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S': '600', 'RAY_enable_metrics_collection': '0',
     'RAY_USAGE_STATS_ENABLED': '0',
-    # A node that is gone is missed after five seconds, and one that has no turn for a while is not.
-    'RAY_health_check_timeout_ms': '20000', 'RAY_health_check_failure_threshold': '5',
+    # A node that is gone is missed after forty seconds, and one that has no turn for a while is not.
+    'RAY_health_check_timeout_ms': '5000', 'RAY_health_check_failure_threshold': '5',
     'OMP_NUM_THREADS': '1',
 }  # fmt: skip
 
@@ -150,6 +150,8 @@ def _end_all(namespace: str) -> None:
 def _take_away(namespace: str) -> None:
     _end_all(namespace)
     subprocess.run(['ip', 'netns', 'del', namespace], capture_output=True)
+    bridge, _, node = namespace.rpartition('n')
+    subprocess.run(['ip', 'link', 'del', f'{bridge}v{node}'], capture_output=True)  # or it lives until the last socket
 
 
 def _take_away_what_killed_runs_left() -> None:
