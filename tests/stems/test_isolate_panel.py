@@ -87,6 +87,7 @@ def page(stems, browser):
     opened.goto(stems.link)
     shows(opened, '() => panel.levels.length === 5 && document.querySelectorAll("stem-strip").length === 5')
     yield opened
+    assert stems.process.poll() is None, stems.lines
     assert not [line for line in stems.lines if 'The panel' in line] or stems.killed
     assert opened.faults == []
     opened.close()
