@@ -6,6 +6,7 @@
   is asked for as it is worked on, and a node that comes later finds work.
 """
 
+import atexit
 import contextlib
 import importlib
 import itertools
@@ -27,6 +28,7 @@ T = TypeVar('T')
 AHEAD = 2  # tasks for each place in the cluster that are handed out: one at work, one that waits
 RETRIES = 3  # times that a task is begun again when its node or its process has ended
 LOOK = 2.0  # seconds between looks at how large the cluster is
+GRACE = 20.0  # seconds for a cluster to hear that a run was ended; what it does not hear it sees by itself
 ANSWERED = 10.0  # seconds within which a cluster takes a connection
 _ADDRESS = re.compile(r'(?:ray://)?\[?(?P<host>[^/\s\[\]]+)\]?:(?P<port>\d{1,5})')
 _NONE: Any = object()
@@ -96,9 +98,14 @@ def _all(
             for reference in done:
                 yield under_way.pop(reference), _result(ray, reference)
     finally:
-        for reference in under_way:  # Ctrl-C, or a fault: of no use any more
-            with contextlib.suppress(Exception):
-                ray.cancel(reference, force=True)
+        if under_way:  # Ctrl-C, or a fault: of no use any more
+            _in_time(lambda: _cancel(ray, under_way))
+
+
+def _cancel(ray: Any, references: Iterable[Any]) -> None:
+    for reference in references:
+        with contextlib.suppress(Exception):
+            ray.cancel(reference, force=True)
 
 
 def _do(work: Callable[[T], Any], task: T, folder: str) -> tuple[bool, Any]:
@@ -181,9 +188,25 @@ def _reached(address: str) -> Iterator[Any]:
             raise GenaudioError(f'No Ray cluster answers at {address}.{start} ({one_line(error)})') from None
     try:
         yield ray
-    finally:
-        with _own_signals():
-            ray.shutdown()
+    except BaseException:
+        if not _in_time(ray.shutdown):
+            atexit.unregister(ray.shutdown)  # where it would be waited for once more
+        raise
+    with _own_signals():
+        ray.shutdown()
+
+
+def _in_time(work: Callable[[], Any]) -> bool:
+    """Whether `work` was over within `GRACE`: who ends a run does not wait for a cluster that does not answer."""
+
+    def quietly() -> None:
+        with contextlib.suppress(Exception):
+            work()
+
+    thread = threading.Thread(target=quietly, daemon=True)
+    thread.start()
+    thread.join(GRACE)
+    return not thread.is_alive()
 
 
 @contextlib.contextmanager

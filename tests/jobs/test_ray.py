@@ -48,7 +48,7 @@ def test_faults_are_told_and_counted_as_they_are_on_this_machine(cluster, tmp_pa
     assert made(tmp_path / 'o') == sorted({*names} - {'bad', 'raises', 'dies'})
     assert {entry['where'].split(':')[0] for entry in journal(tmp_path / 'o') if entry['where']} == {
         cluster.address(1), cluster.address(2)}  # fmt: skip
-    assert list((tmp_path / 'o/.genaudio/runs').iterdir()) == []
+    assert list((tmp_path / 'o/.genaudio').glob('runs/*')) == []
     with pytest.raises(GenaudioError, match='there is no model'):
         run(tmp_path / 'o', items('c'), Toy('no model'), cluster=there)
 
@@ -80,7 +80,7 @@ def test_whoever_ends_the_driver_leaves_nothing_half_and_the_same_again_does_the
     log.unlink()
     report = run(out, items('a', 'z', 'y'), Toy(log=log), cluster=Cluster(cluster.for_clients))
     assert done_by(log) == ['y'] and report.already == 2
-    assert made(out) == ['a', 'y', 'z'] and list((out / '.genaudio/runs').iterdir()) == []
+    assert made(out) == ['a', 'y', 'z'] and list((out / '.genaudio').glob('runs/*')) == []
 
 
 def separate(songs, out, model, *options):
