@@ -47,7 +47,8 @@ class RayCluster:
 
     def __init__(self, nodes: int, paths: list[str]) -> None:
         self._nodes, self._names, self._folder = nodes, [], Path(tempfile.mkdtemp(prefix='ray-'))
-        self._environment = {**os.environ, **SETTINGS, 'PYTHONPATH': os.pathsep.join(paths)}
+        self._environment = {**os.environ, **SETTINGS, 'PYTHONPATH': os.pathsep.join(paths),
+                             'XDG_CACHE_HOME': str(self._folder / 'cache')}  # fmt: skip
         self._bridge = f'gr{os.getpid() % 100_000}'
 
     def __enter__(self) -> 'RayCluster':
