@@ -22,14 +22,14 @@ from genaudio_core.jobs.journal import entries, journals_of
 from genaudio_core.sound.audio_files import write_audio
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.slow, pytest.mark.filterwarnings('ignore'), pytest.mark.skipif(bool(why_not()), reason=why_not()),
-]  # fmt: skip
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings('ignore')]
 N_FILES = 200
 
 
 @pytest.fixture(scope='module')
 def cluster():
+    if why := why_not():
+        pytest.skip(why)
     with RayCluster(2, [str(ROOT), str(ROOT / 'tests' / 'jobs')]) as cluster:
         yield cluster
 
