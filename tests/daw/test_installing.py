@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from bridge import cli
 from bridge.daw import building, installing, meeting_place, server
+from bridge.system.waiting import wait_until
 from genaudio_core.errors import GenaudioError
 
 
@@ -108,8 +110,6 @@ def test_a_folder_that_others_may_write_to_is_refused(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('line', [b'', b'[]', b'{"a"', b'{"genaudio": "stems"}', b'{"genaudio": 3, "protocol": 1}'])
 def test_a_stranger_on_the_socket_does_no_harm(engine, line):
-    import socket
-
     one = server.Server(lambda line: None)
     try:
         with socket.socket(socket.AF_UNIX) as stranger:
@@ -119,6 +119,22 @@ def test_a_stranger_on_the_socket_does_no_harm(engine, line):
             while time.monotonic() < until and not (one._strangers == [] and time.monotonic() > until - 4.8):
                 one.turn(0.01)
         assert one.sessions == [] and one._line == []
+    finally:
+        one.close()
+
+
+def test_a_plugin_of_another_protocol_is_refused_with_a_line(engine):
+    said = []
+    one = server.Server(said.append)
+    try:
+        with socket.socket(socket.AF_UNIX) as plugin:
+            plugin.settimeout(20)
+            plugin.connect(meeting_place.discovery()['socket'])
+            plugin.sendall(b'{"genaudio": "stems", "protocol": 99}\n')
+            assert wait_until(lambda: (one.turn(0.01), said)[1], 20)
+            told = meeting_place.parse_line(plugin.recv(65536).strip())
+        assert told == {'state': 'refused', 'line': said[0]}
+        assert 'protocol 99' in said[0] and 'genaudio plugin install' in said[0]
     finally:
         one.close()
 
