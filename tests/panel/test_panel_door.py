@@ -311,3 +311,8 @@ def test_whatever_comes_is_right_by_the_schema_or_one_line(message):
         assert taken == message
         if message.get('value') != float('-inf'):
             validator('to_genaudio').validate(message)
+
+
+def test_page_and_server_stay_small():
+    files = [path for path in server.PAGE.parent.rglob('*') if path.suffix in ('.py', '.js', '.css', '.html', '.json')]
+    assert len(files) > 12 and sum(len(path.read_text().splitlines()) for path in files) < 2500
