@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from conftest import ROOT, an_engine
+from engines import ROOT, an_engine
 from host_blocks import HostBlocks
 from panel_stage import BROWSER, new_page
 from panel_stage import browser as browser  # a fixture

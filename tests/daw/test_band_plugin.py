@@ -5,7 +5,7 @@ import os
 import time
 
 import pytest
-from conftest import an_engine, engine_that_hangs, kill_engine
+from engines import an_engine, engine_that_hangs, kill_engine
 
 from bridge.system.waiting import wait_until
 

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import engine_that_hangs, kill_engine
+from engines import engine_that_hangs, kill_engine
 
 from bridge.stems.isolate import model_path
 from genaudio_core.separation.streaming import MaskNetwork, StreamingSeparator
