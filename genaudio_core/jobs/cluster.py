@@ -51,7 +51,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if self.address != 'auto' and _ADDRESS.fullmatch(self.address) is None:
-            raise GenaudioError(f"--ray takes auto, HOST:PORT or ray://HOST:PORT, not '{self.address}'.")
+            raise GenaudioError(f"A cluster is at auto, HOST:PORT or ray://HOST:PORT, not at '{self.address}'.")
 
 
 def each_on(
@@ -174,7 +174,7 @@ def _reached(address: str) -> Iterator[Any]:
     try:
         ray = importlib.import_module('ray')
     except ImportError:
-        raise GenaudioError("--ray needs the package 'ray': pip install 'genaudio[ray]'") from None
+        raise GenaudioError("A cluster needs the package 'ray': pip install 'genaudio[ray]'") from None
     if ray.is_initialized():
         yield ray
         return
@@ -184,7 +184,7 @@ def _reached(address: str) -> Iterator[Any]:
                 socket.create_connection((place['host'], int(place['port'])), ANSWERED).close()
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, namespace='genaudio')
         except Exception as error:
-            start = ' Start one: ray start --head.' if address == 'auto' else ''
+            start = ' The command ray can start one.' if address == 'auto' else ''
             raise GenaudioError(f'No Ray cluster answers at {address}.{start} ({one_line(error)})') from None
     try:
         yield ray

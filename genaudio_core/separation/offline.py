@@ -169,11 +169,11 @@ class Stream(Protocol):
     model_name: str
 
     def process(self, block: np.ndarray) -> np.ndarray:
-        """Take samples; return what is finished."""
+        """Take samples (channels, any n); return what is finished: (n_queries, channels, m)."""
         ...
 
     def finish(self) -> np.ndarray:
-        """Return the rest, or more than that: cut it."""
+        """Return the rest (n_queries, channels, n), or more than that: cut it."""
         ...
 
 
@@ -186,11 +186,11 @@ class MeanStream:
         self._made: list[np.ndarray] = []  # by each, and not put out yet
 
     def process(self, block: np.ndarray) -> np.ndarray:
-        """As `Stream.process`."""
+        """Take float32 (channels, any n); return what both have finished: (n_queries, channels, m)."""
         return self._put([stream.process(block) for stream in self._streams])
 
     def finish(self) -> np.ndarray:
-        """As `Stream.finish`."""
+        """Return the rest (n_queries, channels, n)."""
         return self._put([stream.finish() for stream in self._streams])
 
     def _put(self, new: list[np.ndarray]) -> np.ndarray:

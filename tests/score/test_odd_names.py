@@ -43,7 +43,10 @@ def test_names_that_are_not_utf_8_are_read_written_and_shown(tmp_path, phrase, e
                '--picture', str(tmp_path / 'roll.png')]  # fmt: skip
     ended = subprocess.run(command, capture_output=True, timeout=300, env=os.environ | {'PYTHONIOENCODING': encoding})
     assert ended.returncode == 0, ended.stderr
-    assert os.fsencode(made) in ended.stdout  # byte for byte, so that a script can go on with it
+    shown = os.fsencode(made).replace(
+        b'\x01', rb'\x01'
+    )  # byte for byte but for what moves a cursor; scripts take --json
+    assert shown in ended.stdout
     assert read_midi(made).n_notes >= phrase.n_notes
     assert (tmp_path / 'roll.png').stat().st_size
 

@@ -82,7 +82,7 @@ class Run:
 
     def __enter__(self) -> 'Run':
         self._held = contextlib.ExitStack()
-        if self.main and os.name != 'nt' and not self._held.enter_context(lock_of(self.folder / 'lock')):
+        if self.main and os.name != 'nt' and not self._held.enter_context(lock_of(self.folder / 'config.json')):
             self._held.close()
             raise GenaudioError(
                 f'Another process is training in {self.folder}. Wait for its end, or give another --out.'

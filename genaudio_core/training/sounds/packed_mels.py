@@ -152,12 +152,12 @@ def items(
 ) -> Iterator[Item]:
     """Yield every item there is to train and measure on."""
     rng = random.Random(seed)
+    for audio, label, split in recorded_notes(recordings, progress):  # one that cannot be read is told in seconds
+        yield from crops_of(audio, label, split, 1, 0, rng)
     for audio, label, split in one_shots(per_font, rng, progress) if per_font else ():
         item = crop(audio, mel_magnitude(audio), 0, label, split, True)
         if item:
             yield item
-    for audio, label, split in recorded_notes(recordings, progress):
-        yield from crops_of(audio, label, split, 1, 0, rng)
     clips = [c for c in sounds.clips if c.kind != 'noise' and c.label in NAMES and c.sample_rate == SAMPLE_RATE]
     for done, clip in enumerate(clips):
         progress('crops', done, len(clips))
