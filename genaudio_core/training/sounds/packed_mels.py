@@ -186,6 +186,8 @@ def prepare_synthesis(
     from safetensors.numpy import save_file
 
     found = _single_notes(recordings) if recordings else []  # what is wrong with them is said before the long work
+    if recordings and not found:
+        raise GenaudioError(f'{recordings}/manifest.csv lists no notes of instruments: give another, or leave it out.')
     encoder = encoder or AudioEncoder.load()
     mels, vectors, labels, splits, starts = [], [], [], [], []
     for item in items(sounds, found, per_font=per_font, scale=scale, seed=seed, progress=progress):
