@@ -34,7 +34,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 .venv/bin/ruff format --check --quiet .
 if [ "${1:-}" = --quick ]; then
     exec .venv/bin/python -m pytest -n auto -m 'not slow and not jack' tests/house/test_layers.py tests/house/test_files.py \
-        tests/score tests/music tests/transport tests/midi tests/system tests/query tests/arranging
+        tests/score tests/music tests/transport tests/midi tests/system
 fi
 types() { # By itself pyright reads the packages of whatever python comes first on the path.
     nice -n 19 .venv/bin/pyright --pythonpath .venv/bin/python
