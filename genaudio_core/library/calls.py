@@ -184,7 +184,7 @@ def separate(
     threads : int
         With two the live network goes forwards and backwards at once; more look at windows of others side by side.
     fast : bool
-        Whether one bundled model listens, not two: half the work or less, not quite as good.
+        Whether the bundled model goes forwards only: half the work, not as good.
 
     Returns
     -------

@@ -19,7 +19,7 @@ from genaudio_core.sound.low_delay_stft import windows
 if TYPE_CHECKING:
     from genaudio_core.separation.offline import MaskPlan
 
-BACKWARD = 0.375  # of a stem is what it makes backwards: forwards it was trained
+BACKWARD = 0.3  # of a stem is what it makes backwards: forwards it was trained
 PIECE, RUN_UP, FADE = 30.0, 4.0, 0.25  # seconds
 AT_ONCE = 128  # frames
 
@@ -35,18 +35,20 @@ class BothWays:
         Which vectors it is asked with, and which stems they make.
     sharpness
         Power of its masks.
+    backward
+        Without it is half the work, and stems are those that it plays live.
     pool
         Where one direction runs beside the other.
     """
 
     def __init__(
-        self, network: MaskNetwork, plan: 'MaskPlan', channels: int, sample_rate: int, sharpness: float = 1.0,
-        pool: Executor | None = None,
+        self, network: MaskNetwork, plan: 'MaskPlan', channels: int, sample_rate: int, sharpness: float = 1.0, *,
+        backward: bool = True, pool: Executor | None = None,
     ):  # fmt: skip
         self.n_queries, self.model_name = plan.n_queries, network.card.name
         self._hop = network.frame(sample_rate)[1]
         self._new = lambda: _Pass(network, plan, channels, sample_rate, sharpness)
-        self._forward, self._pool = self._new(), pool
+        self._forward, self._backward, self._pool = self._new(), backward, pool
         self._piece, self._run_up, self._fade = (round(s * sample_rate) // self._hop * self._hop
                                                  for s in (PIECE, RUN_UP, FADE))  # fmt: skip
         self._waiting = np.zeros((channels, 0), np.float32)
@@ -67,14 +69,16 @@ class BothWays:
 
     def _put(self, n: int) -> np.ndarray:
         """Finish the next `n` samples: a piece, or all that is left."""
-        if self._pool is None:
-            forward, back = self._go_forward(n), self._go_back(n)
+        if not self._backward:
+            stems = self._go_forward(n)
+        elif self._pool is None:
+            stems = _mean(self._go_forward(n), self._go_back(n))
         else:
             beside = self._pool.submit(self._go_forward, n)
             back = self._go_back(n)
-            forward = beside.result()
+            stems = _mean(beside.result(), back)
         self._waiting, self._ahead = self._waiting[:, n:].copy(), max(0, self._ahead - n)
-        return (1 - BACKWARD) * forward + BACKWARD * back
+        return stems
 
     def _go_forward(self, n: int) -> np.ndarray:
         # Sound is whole a hop behind what was heard.
@@ -97,6 +101,10 @@ class BothWays:
     def _whole_hops(self, samples: np.ndarray, n: int) -> np.ndarray:
         """Samples (channels, up to n), and silence up to `n` and to a whole hop."""
         return np.pad(samples, ((0, 0), (0, -(-n // self._hop) * self._hop - samples.shape[1])))
+
+
+def _mean(forward: np.ndarray, back: np.ndarray) -> np.ndarray:
+    return (1 - BACKWARD) * forward + BACKWARD * back
 
 
 class _Pass:

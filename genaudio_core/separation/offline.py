@@ -8,9 +8,9 @@
 * All channels share a mask, made from their mean power: the stereo image stays.
 * With several queries the masks are brought down where they sum to more than one. The residual is the input minus
   the stems, sample by sample, so that they always add up.
-* Without a model of one's own a stem is a mean: for the most part of what the live network makes going forwards and
-  backwards through the sound (``both_ways.py``), which learned from more music, and of what the bundled offline model
-  makes of it, which errs elsewhere. At rates that the live network does not run at, that one is alone.
+* Without a model of one's own, the live network goes through the sound, forwards and backwards (``both_ways.py``): it
+  learned from more music, and takes several queries for little more than one. At rates that it does not run at the
+  bundled offline model listens, which is what is below.
 * A complement ('everything but vocals') has one minus the mask of what it lacks, as that is used for its own stem if
   both are asked for: they add up to the mixture. It holds what other stems hold, so it brings none of them down.
 """
@@ -34,7 +34,6 @@ from genaudio_core.sound.spectrogram import StreamingISTFT, StreamingSTFT, bands
 
 KIND = 'clipsep'
 BUNDLED, LIVE = 'separator.onnx', 'stems-live.onnx'
-SHARE = 0.2  # of a stem is what the offline model makes of it, where the live one listens, too
 OVERLAP = 1 / 6  # of a window, crossfaded with the next
 MIN_RATE, MAX_RATE = 4000, 384000  # Hz
 MAX_QUERIES = 16
@@ -56,7 +55,7 @@ class Separator:
         Windows that are looked at side by side. One window on two threads is no faster than on one: its products are
         many and small.
     live : MaskNetwork or None
-        Who listens beside it, at the rates that it runs at; `fast`: instead of it.
+        Who listens instead, at the rates that it runs at; `fast`: forwards only.
     """
 
     def __init__(
@@ -91,9 +90,9 @@ class Separator:
         cls, path: str | Path | None = None, *, provider: str = 'auto', threads: int = 1, sharpness: float = 1.0,
         fast: bool = False,
     ) -> 'Separator':  # fmt: skip
-        """Load a model file; without one, the bundled models, of which the live one listens where it can.
+        """Load a model file; without one, the bundled models, of which the live one takes the sound where it can.
 
-        `fast`: it listens alone there, half the work or less; of no matter to a model file.
+        `fast`: it goes forwards only, half the work; of no matter to a model file.
         """
         bundled = presets_dir() / 'models' / BUNDLED
         model = load_model(path or bundled, KIND, provider=provider)
@@ -149,8 +148,7 @@ class Separator:
             )
         if self.live is None or not self.live.runs_at(sample_rate):
             return SeparationStream(self, sample_rate, channels, plan)
-        both_ways = BothWays(self.live, plan, channels, sample_rate, self.sharpness, self._pool)
-        return both_ways if self.fast else MeanStream(both_ways, SeparationStream(self, sample_rate, channels, plan))
+        return BothWays(self.live, plan, channels, sample_rate, self.sharpness, backward=not self.fast, pool=self._pool)
 
     def separate(self, audio: np.ndarray, sample_rate: int, queries: Sequence[Query]) -> np.ndarray:
         """Return float32 (n_queries, channels, n_samples) of a whole `audio` (channels, n_samples)."""
@@ -175,30 +173,6 @@ class Stream(Protocol):
     def finish(self) -> np.ndarray:
         """Return the rest (n_queries, channels, n), or more than that: cut it."""
         ...
-
-
-class MeanStream:
-    """A mean of the stems of two streams, `SHARE` of the second; nothing is put out before both have it."""
-
-    def __init__(self, first: Stream, second: Stream):
-        self._streams = first, second
-        self.n_queries, self.model_name = first.n_queries, f'{first.model_name} or {second.model_name}'
-        self._made: list[np.ndarray] = []  # by each, and not put out yet
-
-    def process(self, block: np.ndarray) -> np.ndarray:
-        """Take float32 (channels, any n); return what both have finished: (n_queries, channels, m)."""
-        return self._put([stream.process(block) for stream in self._streams])
-
-    def finish(self) -> np.ndarray:
-        """Return the rest (n_queries, channels, n)."""
-        return self._put([stream.finish() for stream in self._streams])
-
-    def _put(self, new: list[np.ndarray]) -> np.ndarray:
-        made = [np.concatenate(parts, axis=2) for parts in zip(self._made, new, strict=True)] if self._made else new
-        n = min(stems.shape[2] for stems in made)
-        self._made = [stems[..., n:].copy() for stems in made]
-        first, second = (stems[..., :n] for stems in made)
-        return (1 - SHARE) * first + SHARE * second
 
 
 class MaskPlan:

@@ -1,4 +1,4 @@
-"""A whole sound goes through the live network in both directions, and through the offline model: a stem is a mean."""
+"""A whole sound goes through the live network in both directions: a stem is a mean of what both make of it."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from stream_models import music, random_model
 
 from genaudio_core.query.vector import Query
 from genaudio_core.separation.both_ways import BACKWARD
-from genaudio_core.separation.offline import BUNDLED, SHARE, Separator
+from genaudio_core.separation.offline import BUNDLED, Separator
 from genaudio_core.separation.streaming import MaskNetwork, separate_offline
 
 
@@ -25,7 +25,7 @@ def network():
 
 
 def separators(network, threads=1):
-    """With both models, with the live one, and with the other one."""
+    """Both ways, forwards only, and with the other model."""
     for live, fast in ((network, False), (network, True), (None, False)):
         model = type('Model', (), {'session': Half(), 'card': fake_separator(Half()).card})()
         made = Separator(model, threads=threads, live=live, fast=fast)
@@ -48,16 +48,15 @@ def streamed(separator, audio, asked, size):
 
 
 @pytest.mark.parametrize(('threads', 'size'), [(1, 1 << 20), (2, 9001)])
-def test_a_stem_is_a_mean_of_both_directions_and_both_models_to_the_last_sample(network, threads, size):
+def test_a_stem_is_a_mean_of_both_directions_to_the_last_sample(network, threads, size):
     audio, asked = music(4.0)[:, :150_001], [query(network, 'drums')]
-    both, fast, alone = separators(network, threads)
+    both, fast, _ = separators(network, threads)
     with both, fast:
         found, quick = (streamed(one, audio, asked, size) for one in (both, fast))
     forward, back = (way(network, audio, network.words('drums')) for way in (separate_offline, backwards))
-    live = (1 - BACKWARD) * forward + BACKWARD * back
-    assert_allclose(quick, live, atol=1e-5)
+    assert_allclose(quick, forward, atol=1e-5)
     assert found.shape == (1, 2, 150_001)
-    assert_allclose(found, (1 - SHARE) * live + SHARE * alone.separate(audio, 44100, asked), atol=1e-5)
+    assert_allclose(found, (1 - BACKWARD) * forward + BACKWARD * back, atol=1e-5)
 
 
 @pytest.mark.parametrize('length', [1, 300, 44_100, 150_001, 3 * 44_288, 3 * 44_288 + 5])
@@ -66,15 +65,14 @@ def test_pieces_are_as_the_whole_at_any_size_of_block(network, length, monkeypat
     for name, seconds in (('PIECE', 1.004), ('RUN_UP', 0.5), ('FADE', 0.1)):
         monkeypatch.setattr(f'genaudio_core.separation.both_ways.{name}', seconds)
     audio, asked = music(4.0)[:, :length], [query(network, 'drums')]
-    _, fast, _ = separators(network)
-    whole = streamed(fast, audio, asked, length)
+    both, fast, _ = separators(network)
+    whole = streamed(both, audio, asked, length)
     assert whole.shape == (1, 2, length)
     for size in (777, 44_100):
-        assert_allclose(streamed(fast, audio, asked, size), whole, atol=1e-6)
+        assert_allclose(streamed(both, audio, asked, size), whole, atol=1e-6)
     forward, back = (way(network, audio, network.words('drums')) for way in (separate_offline, backwards))
     found = (whole - (1 - BACKWARD) * forward) / BACKWARD
     assert np.abs(found - back).max() <= 0.05 * np.abs(back).max() + 1e-5
-    monkeypatch.setattr('genaudio_core.separation.both_ways.BACKWARD', 0.0)
     assert_allclose(streamed(fast, audio, asked, 777), forward, atol=1e-6)
 
 
@@ -84,8 +82,8 @@ def test_a_piece_is_crossfaded_with_the_one_before(network, monkeypatch):
         monkeypatch.setattr(f'genaudio_core.separation.both_ways.{name}', seconds)
     t = np.arange(4 * 44100) / 44100
     audio = np.repeat(0.3 * np.sin(2 * np.pi * 50 * t, dtype=np.float32)[None], 2, 0)
-    _, fast, _ = separators(network)
-    (stem,) = fast.separate(audio, 44100, [query(network, 'drums')])
+    both, *_ = separators(network)
+    (stem,) = both.separate(audio, 44100, [query(network, 'drums')])
     steepest = np.abs(np.diff(audio)).max()
     assert np.abs(np.diff(stem[:, 4000:-4000])).max() < 2 * steepest
 
@@ -115,7 +113,7 @@ def test_at_a_rate_that_the_live_network_has_not_the_other_listens(network):
     assert_allclose(both.separate(audio, 32000, asked), alone.separate(audio, 32000, asked), atol=0)
 
 
-def test_without_a_model_of_ones_own_the_live_network_listens_too():
+def test_without_a_model_of_ones_own_the_live_network_listens():
     from genaudio_core.files import presets_dir
 
     assert Separator.load().live is not None and Separator.load(fast=True).live is not None

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='above 1, stems keep less of other sounds and lose more of their own (0.1 to 10)',
     )
     parser.add_argument('--fast', action='store_true',
-                        help='listen with one model, not two: half the work, and less clean stems')  # fmt: skip
+                        help='listen forwards only, not both ways: half the work, less clean stems')  # fmt: skip
     parser.add_argument('--residual', action='store_true', help='also write what is in no stem')
     parser.add_argument('-o', '--out', default='.', metavar='DIR', help='folder for the stems, or its address')
     parser.add_argument('-f', '--format', default='wav', help=f'{", ".join(FORMATS)} (default: wav, 32-bit float)')
