@@ -5,8 +5,8 @@ samples, 1.5 ms. pedalboard (GPLv3) hosts plug-ins; both are imported inside the
 """
 
 import contextlib
+import io
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import c_float, c_int, c_void_p
 from pathlib import Path
@@ -111,7 +111,7 @@ def load_fluidsynth() -> Any:
         If package or library are missing.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where CI is set it prints its library, into what a program reads
+        with contextlib.redirect_stdout(io.StringIO()):  # where CI is set it prints which library it found
             import fluidsynth
     except ModuleNotFoundError:
         raise GenaudioError("Music needs the package pyfluidsynth: pip install 'genaudio[compose]'.") from None
