@@ -37,12 +37,12 @@ def font():
     return any_font()
 
 
-def test_fluidsynth_leaves_standard_output_to_the_program():
+def test_fluidsynth_leaves_both_outputs_to_the_program():
     """Where CI is set its package prints which library it found: in front of what `--json` promises."""
     load = 'from genaudio_core.sound.soundfont import load_fluidsynth; load_fluidsynth()'
     command, environment = [sys.executable, '-c', load], {**os.environ, 'CI': 'true'}
     run = subprocess.run(command, env=environment, capture_output=True, timeout=60)
-    assert run.returncode == 0 and run.stdout == b''
+    assert run.returncode == 0 and run.stdout == run.stderr == b''
 
 
 def played(instrument, events, blocks, rate=RATE):
