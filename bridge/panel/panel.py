@@ -86,7 +86,7 @@ class Panel:
 
     def __init__(
         self, address: PanelAddress, kind: str, facts: Mapping[str, Any],
-        take: Callable[[dict[str, Any]], None], notify: Callable[[str], None], *, opens: bool = True,
+        take: Callable[[dict[str, Any]], object], notify: Callable[[str], None], *, opens: bool = True,
     ) -> None:  # fmt: skip
         if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
             raise GenaudioError(f"The panel needs {' and '.join(missing)}: pip install 'genaudio[panel]'.")
