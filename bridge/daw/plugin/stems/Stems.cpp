@@ -46,7 +46,7 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
   int64_t rolled = -1;              // where it has started to run, while nothing has sounded since
   float told[STEMS] = {};
   int told_version = 0;
-  std::vector<float> history[2], scratch[2 * STEMS], clean[2];
+  std::vector<float> history[2], scratch[2 * STEMS], clean[2], nothing = std::vector<float>(CHUNK, 0.f);
   std::vector<Change> changes;
   uint64_t first_change = 0, n_changes = 0;
   float now_at[WEIGHTS] = {}, target[WEIGHTS] = {}, step[WEIGHTS] = {}, asked[WEIGHTS] = {};
@@ -348,15 +348,9 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
       const float amount = (wet ? fade : 0.f) * now_at[STEMS + 2];
       for (uint32_t c = 0; c < 2; ++c) {
         const float dry = history[c][uint32_t(first + i) & (HISTORY - 1)];
-        float out[PAIRS], sum = 0, mixed = 0;
-        for (uint32_t s = 0; s < STEMS; ++s) {
-          const float stem = wet ? scratch[2 * s + c][i] : 0.f;
-          sum += stem, mixed += now_at[s] * stem;
-          out[1 + s] = amount * stem;
-        }
-        mixed += now_at[STEMS] * (dry - sum) + now_at[STEMS + 1] * dry;
-        out[0] = amount == 1 ? mixed : amount * mixed + (1 - amount) * dry;
-        out[PAIRS - 1] = dry - amount * sum;
+        float stems[STEMS], out[PAIRS];
+        for (uint32_t s = 0; s < STEMS; ++s) stems[s] = wet ? scratch[2 * s + c][i] : 0.f;
+        blend(now_at, amount, dry, stems, out);
         for (uint32_t p = 0; p < PAIRS; ++p) {
           const uint32_t o = 2 * p + c;
           if (click > 0) out[p] += click * offset[o];
@@ -376,35 +370,39 @@ class StemsPlugin : public EnginePlugin<P_ENGINE> {
     return uint32_t(std::max<int64_t>(0, std::min<int64_t>(n, changes[first_change % CHANGES].at - at)));
   }
 
-  // The same sums in the same order as sample by sample, on levels that stand: the compiler takes several at once.
+  // The same on levels that stand: the compiler takes several samples at once.
   void mix_standing(float** outputs, int64_t at, uint32_t out_at, uint32_t in_at, uint32_t n, bool wet) {
-    const float amount = wet ? now_at[STEMS + 2] : 0.f, other = 1 - amount, rest = now_at[STEMS], dried = now_at[STEMS + 1];
-    for (uint32_t c = 0; c < 2; ++c) {
-      const float *__restrict a = scratch[c].data() + in_at, *__restrict b = scratch[2 + c].data() + in_at;
-      const float *__restrict d = scratch[4 + c].data() + in_at, *__restrict e = scratch[6 + c].data() + in_at;
-      float* __restrict to[PAIRS];
-      for (uint32_t p = 0; p < PAIRS; ++p) to[p] = outputs[2 * p + c] + out_at;
+    const float amount = wet ? now_at[STEMS + 2] : 0.f;
+    float weights[WEIGHTS];
+    std::copy(now_at, now_at + WEIGHTS, weights);
+    for (uint32_t c = 0; c < 2; ++c)
       for (uint32_t done = 0; done < n;) {  // as far as the history goes on in one piece
-        const uint32_t begin = uint32_t(at + done) & (HISTORY - 1), stop = done + std::min(n - done, HISTORY - begin);
-        const float* __restrict dry = history[c].data() + begin - done;
-        if (!wet) {
-          for (uint32_t i = done; i < stop; ++i) to[0][i] = to[PAIRS - 1][i] = dry[i];
-          for (uint32_t s = 1; s <= STEMS; ++s) std::fill(to[s] + done, to[s] + stop, 0.f);
-        } else {
-          for (uint32_t i = done; i < stop; ++i) {
-            const float sum = 0.f + a[i] + b[i] + d[i] + e[i];
-            float mixed = 0.f + now_at[0] * a[i] + now_at[1] * b[i] + now_at[2] * d[i] + now_at[3] * e[i];
-            mixed += rest * (dry[i] - sum) + dried * dry[i];
-            to[0][i] = amount == 1 ? mixed : amount * mixed + other * dry[i];
-            to[PAIRS - 1][i] = dry[i] - amount * sum;
-          }
-          const float* const stems[STEMS] = {a, b, d, e};
-          for (uint32_t s = 0; s < STEMS; ++s)
-            for (uint32_t i = done; i < stop; ++i) to[1 + s][i] = amount * stems[s][i];
+        const uint32_t begin = uint32_t(at + done) & (HISTORY - 1), many = std::min(n - done, HISTORY - begin);
+        const float *stem[STEMS], *dry = history[c].data() + begin;
+        float* to[PAIRS];
+        for (uint32_t s = 0; s < STEMS; ++s) stem[s] = (wet ? scratch[2 * s + c].data() : nothing.data()) + in_at + done;
+        for (uint32_t p = 0; p < PAIRS; ++p) to[p] = outputs[2 * p + c] + out_at + done;
+#pragma GCC ivdep
+        for (uint32_t i = 0; i < many; ++i) {
+          float stems[STEMS], out[PAIRS];
+          for (uint32_t s = 0; s < STEMS; ++s) stems[s] = stem[s][i];
+          blend(weights, amount, dry[i], stems, out);
+          for (uint32_t p = 0; p < PAIRS; ++p) to[p][i] = out[p];
         }
-        done = stop;
+        done += many;
       }
+  }
+
+  // One sample of one side: monitor, stems, rest.
+  static void blend(const float* weights, float amount, float dry, const float* stems, float* out) {
+    float sum = 0, mixed = 0;
+    for (uint32_t s = 0; s < STEMS; ++s) {
+      sum += stems[s], mixed += weights[s] * stems[s];
+      out[1 + s] = amount * stems[s];
     }
+    mixed += weights[STEMS] * (dry - sum) + weights[STEMS + 1] * dry;
+    out[0] = amount == 1 ? mixed : amount * mixed + (1 - amount) * dry;
+    out[PAIRS - 1] = dry - amount * sum;
   }
 
   void levels(int64_t at) {
