@@ -8,10 +8,9 @@ from urllib.parse import quote
 import numpy as np
 
 from genaudio_core.analysis.separation import song_folders
-from genaudio_core.analysis.stems import KINDS, SILENT, Way, excerpts
+from genaudio_core.analysis.stems import KINDS, Way, excerpts, heard_in
 from genaudio_core.files import atomic_write, make_folder
 from genaudio_core.sound.audio_files import write_audio
-from genaudio_core.sound.loudness import rms
 from genaudio_core.sound.separation_metrics import si_sdr
 from genaudio_core.sound.spectrogram import stft
 
@@ -54,9 +53,7 @@ def _rows(ways: Mapping[str, Way], song: Path, rate: int) -> Rows:
     if not found:
         return {}
     stems = found[len(found) // 2]
-    mixture = np.sum(list(stems.values()), axis=0)
-    gain = 0.1 / max(rms(mixture), 1e-6)
-    names = [name for name in stems if name in KINDS.values() and rms(stems[name]) * gain > SILENT]
+    mixture, gain, names = heard_in(stems, KINDS.values())
     made = {way: separate(mixture * gain, names) for way, separate in ways.items()} if names else {}
     return {
         name: {'mixture': mixture * gain, 'wanted': stems[name] * gain, **{way: one[i] for way, one in made.items()}}

@@ -66,15 +66,21 @@ def offline(separator: Separator) -> Way:
 
 def score(ways: Mapping[str, Way], stems: Mapping[str, np.ndarray], words: Mapping[str, str]) -> Score:
     """Return way -> name -> SI-SDR of mixture and estimate, the improvement; for each stem (2, n) that has a word."""
-    mixture = np.sum(list(stems.values()), axis=0)
-    gain = 0.1 / max(rms(mixture), 1e-6)
-    asked = [n for n in stems if n in words and rms(stems[n]) * gain > SILENT]
+    mixture, gain, asked = heard_in(stems, words)
     result: Score = {way: {} for way in ways}
     for way, separate in ways.items():
         found = separate(mixture * gain, [words[name] for name in asked]) if asked else ()
         for name, estimate in zip(asked, found, strict=True):
             result[way][name] = _compared(stems[name], estimate, mixture)
     return result
+
+
+def heard_in(stems: Mapping[str, np.ndarray], names: Iterable[str]) -> tuple[np.ndarray, float, list[str]]:
+    """Return the mixture (2, n) of stems (2, n), the gain that makes it as loud as any, and which of `names` sound."""
+    mixture = np.sum(list(stems.values()), axis=0)
+    gain = 0.1 / max(rms(mixture), 1e-6)
+    asked = set(names)
+    return mixture, gain, [name for name in stems if name in asked and rms(stems[name]) * gain > SILENT]
 
 
 def _compared(target: np.ndarray, estimate: np.ndarray, mixture: np.ndarray) -> dict[str, float]:
@@ -135,9 +141,7 @@ def real(ways: Mapping[str, Way], folders: Sequence[Path], rate: int, most: int 
     scores: list[Score] = []
     for song in (song for folder in folders for song in song_folders(folder)):
         for stems in excerpts(song, rate, most):
-            mixture = np.sum(list(stems.values()), axis=0)
-            gain = 0.1 / max(rms(mixture), 1e-6)
-            here = [name for name in stems if name in KINDS.values() and rms(stems[name]) * gain > SILENT]
+            mixture, gain, here = heard_in(stems, KINDS.values())
             pausing = [name for name in stems if name in KINDS.values() and rms(stems[name]) * gain < PAUSES]
             absent = [STRANGERS[len(scores) % len(STRANGERS)], *pausing]
             one: Score = {}
