@@ -1,5 +1,6 @@
 -- ardour7-lua add_plugin.lua DIR NAME PLUGIN TYPE LABEL: put the plug-in into each track, switch a parameter on, save.
 local dir, name, which, kind, wanted = arg[1], arg[2], arg[3], arg[4], arg[5]
+local find_parameter = dofile (debug.getinfo (1, "S").source:match ("^@(.*/)") .. "parameters.lua")
 AudioEngine:set_backend ("None (Dummy)", "", "")
 local s = load_session (dir, name)
 assert (s, "no session")
@@ -7,16 +8,10 @@ for t in s:get_tracks ():iter () do
   local p = ARDOUR.LuaAPI.new_plugin (s, which, ARDOUR.PluginType[kind], "")
   assert (not p:isnil (), "no plug-in")
   assert (t:add_processor_by_index (p, 0, nil, true) == 0, "not added")
-  local plug, n = p:to_insert ():plugin (0), -1
-  for i = 0, plug:parameter_count () - 1 do
-    if plug:parameter_is_control (i) and plug:parameter_is_input (i) then
-      n = n + 1
-      if plug:parameter_label (i) == wanted then
-        print ("latency", p:to_insert ():signal_latency ())
-        -- Ardour counts the latency's port, which comes first, among the controls.
-        print ("set", ARDOUR.LuaAPI.set_processor_param (p, n + 1, 1))
-      end
-    end
+  local place, number = find_parameter (p:to_insert ():plugin (0), wanted)
+  if place then
+    print ("latency", p:to_insert ():signal_latency ())
+    print ("set", ARDOUR.LuaAPI.set_processor_param (p, number, 1))
   end
 end
 sleep (1)

@@ -60,7 +60,7 @@ def test_two_exports_are_alike_and_are_the_streaming_engines_stem(ardour_with, t
     one, two = (export(ardour, tmp_path, name) for name in ('one', 'two'))
     assert np.array_equal(one, two)
     network = MaskNetwork.load(model_path(None))
-    assert np.abs(one - first_stem(network, sound, len(sound[0]))).max() < 1e-6
+    assert np.abs(one - first_stem(network, sound)).max() < 1e-6
 
 
 def stem_session(ardour_with, tmp_path, kind):
@@ -83,8 +83,8 @@ def export(ardour, tmp_path, name):
     return read_audio(tmp_path / f'{name}.wav')
 
 
-def first_stem(network, sound, turn):
-    """The first stem by the library, without delay: drums, and piano from sample `turn` on."""
+def first_stem(network, sound, turn=1 << 30):
+    """The first stem by the library, without delay: drums, and piano from sample `turn` on, if it comes to that."""
     words = network.words('drums', 'bass', 'vocals', 'guitar')
     separator = StreamingSeparator(network, words, 44100)
     padded = np.concatenate([sound, np.zeros((2, separator.latency), np.float32)], -1)
@@ -94,8 +94,9 @@ def first_stem(network, sound, turn):
     return np.concatenate([first, rest], -1)[0][:, separator.latency :]
 
 
-# Ardour never tells a VST3 that it renders: where it exports no faster than it plays, what is late is left out.
-EXPORTS = ['LV2', pytest.param('VST3', marks=pytest.mark.xfail(reason='exports too slowly here', strict=False))]
+# Ardour never tells a VST3 that it renders: where it exports no faster than it plays, what is late is left out, and two
+# exports of the band differ on a quiet machine, too.
+EXPORTS = ['LV2', pytest.param('VST3', marks=pytest.mark.xfail(reason='is not told that it renders', strict=False))]
 BLOCK = 8192  # the largest with which Ardour exports; automation steps between two
 
 
