@@ -102,7 +102,7 @@ def test_where_no_cluster_answers_that_is_one_line(tmp_path):
 
 @pytest.mark.parametrize('address', ['', 'local', 'ray://', 'host', 'host:port', 'host:1/x', 'http://h:1', 'a b:1'])
 def test_an_address_that_is_none_is_one_line(address):
-    with pytest.raises(GenaudioError, match='takes auto, HOST:PORT or ray://HOST:PORT'):
+    with pytest.raises(GenaudioError, match='is at auto, HOST:PORT or ray://HOST:PORT, not at'):
         Cluster(address)
     assert Cluster('[::1]:6379').address and Cluster('ray://head.example:10001').address
 

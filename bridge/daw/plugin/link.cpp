@@ -183,9 +183,12 @@ static int connect_to(const std::string& path) {
   return -1;
 }
 
-void Link::start_engine() {
+bool Link::start_engine() {
   const std::string record = engine_record(), python = json_text(record, "python");
-  if (python.empty()) return tell("no engine is recorded. Run: genaudio plugin install");
+  if (python.empty()) {
+    tell("no engine is recorded. Run: genaudio plugin install");
+    return false;  // and as soon as that was done, it starts
+  }
   const std::string log = runtime_folder() + "/serve.log", path = json_text(record, "path");
   // The shell ends at once, so the engine is no child of the host and outlives it until it is idle.
   const char* script = "\"$1\" -m bridge.cli serve --detached </dev/null >>\"$0\" 2>&1 &";
@@ -212,6 +215,7 @@ void Link::start_engine() {
   if (posix_spawn(&pid, "/bin/sh", nullptr, &how, const_cast<char**>(arguments), environment.data()) == 0) waitpid(pid, nullptr, 0);
   else tell("the engine cannot be started.");
   posix_spawnattr_destroy(&how);
+  return true;
 }
 
 int Link::connect_or_start() {
@@ -234,7 +238,7 @@ int Link::connect_or_start() {
       changed.notify_all();
       return -1;
     }
-    if (!started) start_engine(), started = true;
+    if (!started) started = start_engine();
     if (!pause(0.05)) return -1;
   }
   tell("the engine does not answer; see " + folder + "/serve.log");

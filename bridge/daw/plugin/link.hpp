@@ -47,7 +47,7 @@ class Link {
   int memory = -1;
   bool quit = false;
   int connect_or_start();
-  void start_engine();
+  bool start_engine();  // false: none is recorded
   bool pause(double seconds);
   bool talk(int socket);
   void tell(const std::string& line);
