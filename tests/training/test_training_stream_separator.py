@@ -100,6 +100,18 @@ def test_the_offline_separator_learns_from_bands_in_stereo(sounds):
         torch.testing.assert_close(found, sum(parts), rtol=1e-3, atol=1e-3)
 
 
+def test_one_part_is_nearly_alone_in_some_mixtures(sounds, monkeypatch):
+    module = 'genaudio_core.training.mixtures.band_mixtures'
+    shares = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(f'{module}.SHARE_NEARLY_ALONE', share)
+        source, rng = BandMixtures([sounds], 'train', n_queries=4, composed=1.0), np.random.default_rng(4)
+        drawn = [source.draw(rng) for _ in range(24)]
+        shares.append([np.square(one.targets).sum((1, 2)).max() / np.square(one.mixture).sum() for one in drawn])
+    assert np.median(shares[0]) < 0.8
+    assert np.mean(np.array(shares[1]) > 0.8) > 0.8  # the one above it may not be among what is asked for
+
+
 def test_stems_of_a_mixture_that_a_limiter_presses_add_up_to_it(sounds, monkeypatch):
     monkeypatch.setattr('genaudio_core.training.mixtures.band_mixtures.SHARE_MASTERED', 1.0)
     source, rng, whole = BandMixtures([sounds], 'train', n_queries=4, composed=1.0), np.random.default_rng(3), 0

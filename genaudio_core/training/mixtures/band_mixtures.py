@@ -11,6 +11,7 @@ Notable choices
   window, far below the rest, a young network learns that silence is the safe answer, and stays there. Half of them
   keep the two loudest others, nearly at the levels of the composer: what bands are and what is measured.
 * Effects, levels, pan and speed are drawn again each time: the same 8 seconds never come back.
+* In some one part is nearly alone: what is almost all of a mixture must be let through whole.
 * Some mixtures are pressed by a limiter, as records are; its gain is that of all stems, too: they still add up.
 """
 
@@ -39,6 +40,8 @@ PARTS_SPEED = 0.25  # octaves, up and down, of each part of what is thrown toget
 SHARE_COMPOSED = 0.65  # of mixtures, unless another share is asked for
 SHARE_MAIN = 0.5  # of these that keep their main parts and nearly their levels
 SPREAD, SPREAD_MAIN = 7.0, 2.0  # dB, up and down, of parts of mixtures, and of those
+SHARE_NEARLY_ALONE = 0.08  # of mixtures, in which one part stands so many dB above the others:
+ABOVE = (8.0, 25.0)
 SHARE_ALONE = 0.5  # of the parts of what is thrown together that are solos or recordings, where there are any
 OVERDRIVEN = {'guitar': 0.3, 'bass': 0.1, 'organ': 0.1, 'synth': 0.1, 'keys': 0.05}  # share of parts
 SHARE_MASTERED = 0.4  # of mixtures that go through a limiter, as records do
@@ -63,6 +66,18 @@ def main_parts(loudness: Mapping[str, float]) -> list[str]:
     """Return drums, bass and the two loudest other families, of those that sound: what is measured."""
     others = sorted(set(loudness) - {'drums', 'bass'}, key=lambda name: (-loudness[name], name))
     return [name for name in ('drums', 'bass') if name in loudness] + others[:2]
+
+
+def nearly_alone(stems: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return the stems, the others together `ABOVE` dB below one of them (channels, samples each)."""
+    loudness = {name: rms(audio) for name, audio in stems.items()}
+    weights = np.array([ASKED.get(name, 1.0) * (loudness[name] > 1e-3) for name in stems])
+    if len(stems) < 2 or not weights.any():
+        return dict(stems)
+    chosen = str(rng.choice(list(stems), p=weights / weights.sum()))
+    rest = sum(value**2 for name, value in loudness.items() if name != chosen) ** 0.5
+    gain = np.float32(min(1.0, loudness[chosen] / max(rest, 1e-6) * 10 ** (-rng.uniform(*ABOVE) / 20)))
+    return {name: audio if name == chosen else audio * gain for name, audio in stems.items()}
 
 
 @dataclass
@@ -144,6 +159,8 @@ class BandMixtures:
                 stems[name] = self._effects(
                     audio, 'drums' if name in apart else name, coherent, SPREAD_MAIN if main else SPREAD, rng
                 )
+        if self.augment and rng.random() < SHARE_NEARLY_ALONE:
+            stems = nearly_alone(stems, rng)
         if up != down:
             from scipy.signal import resample_poly
 
