@@ -24,7 +24,7 @@ import numpy as np
 from genaudio_core.sound.loudness import rms
 from genaudio_core.training.sounds.lexicon import BY_NAME
 from genaudio_core.training.sounds.packed_clips import Clip, SoundSet, at_speed
-from genaudio_core.training.sounds.production import DRUM_PARTS, OTHER_DRUMS, limiter_gain
+from genaudio_core.training.sounds.production import DRUM_PARTS, OTHER_DRUMS, gated, limiter_gain
 
 # What people call a whole family, beside the names of its concepts.
 FAMILY_WORDS: dict[str, tuple[str, ...]] = {
@@ -44,6 +44,8 @@ SHARE_NEARLY_ALONE = 0.08  # of mixtures, in which one part stands so many dB ab
 ABOVE = (8.0, 25.0)
 SHARE_ALONE = 0.5  # of the parts of what is thrown together that are solos or recordings, where there are any
 OVERDRIVEN = {'guitar': 0.3, 'bass': 0.1, 'organ': 0.1, 'synth': 0.1, 'keys': 0.05}  # share of parts
+# Share of parts whose notes are cut short, as plucked synthesizers are.
+GATED = {'synth': 0.25, 'bass': 0.15, 'keys': 0.1, 'organ': 0.1, 'strings': 0.05, 'brass': 0.05, 'guitar': 0.05}
 SHARE_MASTERED = 0.4  # of mixtures that go through a limiter, as records do
 SHARE_ABSENT = 0.06  # of queries for something that does not sound
 # The ears that ask for drums and bass are many; the rest share what is left.
@@ -250,11 +252,13 @@ class BandMixtures:
         if rng.random() < 0.25 and name != 'bass':
             board.append(pb.Reverb(float(rng.uniform(0.1, 0.8)), wet_level=float(rng.uniform(0.05, 0.3))))
         before = rms(audio) + 1e-6
+        if rng.random() < GATED.get(name, 0.0):
+            audio = gated(audio, 44100, rng)
         if board:
             for plugin in board:
                 audio = plugin(audio, 44100, reset=True)
-            if coherent:  # an effect may colour a part, its loudness stays the composer's
-                audio = audio * (before / (rms(audio) + 1e-6))
+        if coherent:  # an effect may colour a part, its loudness stays the composer's
+            audio = audio * min(before / (rms(audio) + 1e-6), 8.0)
         if not coherent:
             audio = audio * (0.1 / (rms(audio) + 1e-3))
         gain = 10 ** (rng.uniform(-spread, spread) / 20)

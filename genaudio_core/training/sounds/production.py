@@ -1,4 +1,4 @@
-"""Effects of producers that SoundFonts lack: pumping, filters that open, a voice above the band.
+"""Effects of producers that SoundFonts lack: pumping, filters that open, notes cut short, a voice above the band.
 
 Everything here works on single stems (2, n), so that a mixture stays the sum of its stems.
 """
@@ -54,6 +54,25 @@ def pump(audio: np.ndarray, kicks: Sequence[float], depth: float, release: float
         if last > first:
             gain[first:last] = np.minimum(gain[first:last], shape[first - at : last - at])
     return audio * gain
+
+
+def gated(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Return audio (2, n) in short notes that die away at once, in a rhythm of sixteen steps of its own.
+
+    Plucked synthesizers begin as drums do: who learned synthesizers from held notes takes them for drums.
+    """
+    step, n = int(rng.uniform(0.09, 0.2) * sample_rate), audio.shape[-1]
+    struck = rng.random(16) < rng.uniform(0.25, 0.9)
+    struck[rng.integers(16)] = True
+    since = np.full(n, n, np.int64)  # samples since the last stroke
+    for i in range(-16, n // step + 1):
+        if struck[i % 16]:
+            first = max(i * step, 0)
+            since[first:] = np.arange(first - i * step, n - i * step)
+    decay = np.exp(rng.uniform(np.log(0.03), np.log(0.25))) * sample_rate
+    attack = rng.uniform(0.001, 0.01) * sample_rate
+    shape = np.exp(-since / decay) * np.minimum(1.0, since / attack)
+    return (audio * shape).astype(np.float32)
 
 
 def limiter_gain(mixture: np.ndarray, drive: float, ratio: float, release: float, sample_rate: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from genaudio_core.score.reading import write_midi
 from genaudio_core.sound.audio_files import AudioWriter
 from genaudio_core.sound.soundfont import SAMPLE_RATE, PlayedNote, check_font
 from genaudio_core.training.sounds.bands import BandRenderer
-from genaudio_core.training.sounds.production import drum_part, limiter_gain, pump, sung_over, sweep
+from genaudio_core.training.sounds.production import drum_part, gated, limiter_gain, pump, sung_over, sweep
 from genaudio_core.training.sounds.singing import Singers, analyse
 
 
@@ -173,3 +173,16 @@ def test_singing_needs_voices(tmp_path, capsys):
     assert main(['prepare-bands', str(tmp_path), '-o', str(tmp_path / 'out'), '--sung', '0.5']) == 2
     assert '--recordings' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_a_gate_makes_notes_that_die_away(seed):
+    gain = gated(np.ones((2, 2 * SAMPLE_RATE), np.float32), SAMPLE_RATE, np.random.default_rng(seed))
+    assert (gain[0] == gain[1]).all() and gain.max() <= 1 and (gain >= 0).all()
+    gain = gain[0]
+    rises = np.flatnonzero((np.diff(gain) > 0) & (np.append(0, np.diff(gain)[:-1]) <= 0))  # where notes begin
+    assert 1 <= len(rises) <= 2 / 0.09 + 1
+    falling = np.diff(gain) < 0
+    assert falling.mean() > 0.8  # a stroke is short
+    gaps = np.diff(rises)
+    assert len(gaps) == 0 or gaps.min() >= 0.089 * SAMPLE_RATE
