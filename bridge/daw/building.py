@@ -89,18 +89,27 @@ _CHANGES = {
         '        float    barBeat;\n': '        double   barBeat;\n',
     },
     'src/DistrhoPluginCLAP.cpp': {
-        """                    const int64_t clapPos   = std::abs(transport->song_pos_beats);
+        """                if (transport->song_pos_beats >= 0)
+                {
+                    const int64_t clapPos   = std::abs(transport->song_pos_beats);
                     const int64_t clapBeats = clapPos >> 31;
                     const double  clapRest  = static_cast<double>(clapPos & 0x7fffffff) / CLAP_BEATTIME_FACTOR;
 
                     fTimePosition.bbt.bar  = static_cast<int32_t>(clapBeats) / transport->tsig_num + 1;
                     fTimePosition.bbt.beat = static_cast<int32_t>(clapBeats % transport->tsig_num) + 1;
                     fTimePosition.bbt.tick = clapRest * fTimePosition.bbt.ticksPerBeat;
-""": """                    const double place = static_cast<double>(transport->song_pos_beats - transport->bar_start)
-                                       / CLAP_BEATTIME_FACTOR * transport->tsig_denom / 4.0;
-                    fTimePosition.bbt.bar  = transport->bar_number + 1;
-                    fTimePosition.bbt.beat = static_cast<int32_t>(place) + 1;
-                    fTimePosition.bbt.tick = (place - static_cast<int32_t>(place)) * fTimePosition.bbt.ticksPerBeat;
+                }
+                else
+                {
+                    fTimePosition.bbt.bar  = 1;
+                    fTimePosition.bbt.beat = 1;
+                    fTimePosition.bbt.tick = 0.0;
+                }
+""": """                const double place = static_cast<double>(transport->song_pos_beats - transport->bar_start)
+                                   / CLAP_BEATTIME_FACTOR * transport->tsig_denom / 4.0;
+                fTimePosition.bbt.bar  = transport->bar_number + 1;
+                fTimePosition.bbt.beat = static_cast<int32_t>(place) + 1;
+                fTimePosition.bbt.tick = (place - static_cast<int32_t>(place)) * fTimePosition.bbt.ticksPerBeat;
 """,
         '            fTimePosition.frame = process->steady_time >= 0 ? process->steady_time : 0;\n':
             """            fTimePosition.frame = (transport->flags & CLAP_TRANSPORT_HAS_SECONDS_TIMELINE)

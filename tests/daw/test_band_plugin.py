@@ -173,6 +173,17 @@ def test_where_a_host_tells_whole_ticks_the_answer_is_on_the_bar_line_all_the_sa
     assert (onsets(host.notes())[0] - began + begin) % (4 * BEAT) == 0
 
 
+def test_a_host_that_rolls_in_from_before_the_song_gets_its_answer_on_the_bar_line(band):
+    """Ardour exports from 768 frames before the song on, and tells whole ticks."""
+    host = band()
+    play_phrase(host)
+    host('ticks', 1)
+    host('seek', -768), host('play', 1)
+    began = host.position
+    host('run', 16 * BEAT, 500)
+    assert onsets(host.notes())[0] - began - 768 == 8 * BEAT
+
+
 def test_a_pedal_that_is_passed_on_is_up_where_the_host_stops(band):
     host = band(more='thru = true\n')
     for what in ('play 0', 'seek 12345'):

@@ -204,7 +204,8 @@ class BandPlugin : public EnginePlugin<P_ENGINE> {
     double place = bbt.valid ? (bbt.beat - 1 + bbt.tick / bbt.ticksPerBeat) * quarter : plays ? beat : 0.0;
     double off = std::remainder(place - beat, bar);  // by how much the place in the bar is another than expected
     // Ardour tells the place in whole ticks, which is not good enough: what agrees with it is taken.
-    const double tick = 1.1 / 1920, counted = std::fmod(double(time.frame) * tempo / 60 / rate, bar);
+    const double tick = 1.1 / 1920, quarters = double(int64_t(time.frame)) * tempo / 60 / rate;  // less than 0: it rolls in
+    const double counted = quarters - std::floor(quarters / bar) * bar;
 #ifdef GENAUDIO_LV2  // whose place has not the digits to tell
     const bool whole = true;
 #else
