@@ -35,7 +35,7 @@ def server() -> Iterator[None]:
     command = ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(RATE), '-p', '256']
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '20'], check=True, capture_output=True)
+        subprocess.run(['jack_wait', '-s', NAME, '-w', '-t', '120'], check=True, capture_output=True)
         yield
     finally:
         process.terminate()

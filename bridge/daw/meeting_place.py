@@ -165,7 +165,7 @@ class Meeting:
         If it is of another layout, or no such memory.
     """
 
-    OFFLINE, VALUES, STATE, SKIPPED, ALIVE = 7, 16, 48, 49, 50
+    OFFLINE, VALUES, MISSED, STATE, SKIPPED, ALIVE = 7, 16, 32, 48, 49, 50
 
     def __init__(self, descriptor: int):
         try:
@@ -202,6 +202,56 @@ class Meeting:
     def say_state(self, state: int) -> None:
         """Tell the plug-in `READY` or `FAILED`."""
         self.words[self.STATE] = state
+
+
+class _WithRest:
+    """Stems of a plug-in and, as the last pair, what is left of its input without them; read like a `Ring`."""
+
+    def __init__(self, stems: Ring, inbox: Ring):
+        self._stems, self._inbox = stems, inbox
+        self.n_channels = stems.n_channels + 2
+
+    @property
+    def end(self) -> int:
+        return self._stems.end
+
+    def read_into(self, out: np.ndarray, position: int) -> bool:
+        there = self._stems.read_into(out[:-2], position) and self._inbox.read_into(out[-2:], position)
+        out[-2:] -= out[:-2].reshape(-1, 2, out.shape[1]).sum(0)
+        return there
+
+    def close(self) -> None:
+        """The memory goes with the process that looks."""
+
+
+@dataclass(frozen=True)
+class PluginSound:
+    """Where the sound of a plug-in is, for the meters of a panel (`bridge.panel.meters`), in plain data.
+
+    Attributes
+    ----------
+    path
+        Of the memory, among the files that the server has open: it has no name of its own.
+    sample_rate
+        In Hz.
+    """
+
+    path: str
+    sample_rate: int
+
+    def rings(self) -> tuple[_WithRest, Ring]:
+        """Open it: stems with what is left, and the input.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the plug-in is gone, or it is no such memory.
+        """
+        try:
+            meeting = Meeting(os.open(self.path, os.O_RDWR))
+        except GenaudioError as error:
+            raise ValueError(str(error)) from None
+        return _WithRest(meeting.outbox, meeting.inbox), meeting.inbox
 
 
 class JsonLines:

@@ -127,8 +127,8 @@ class Server:
             stranger, hello = self._line.pop(0)
             memory = stranger.descriptors[0]
             self.sessions.append(self._spare.give(stranger.connection, memory, hello, stranger.data))
-            if self._panels and hello.get('genaudio') == 'band':
-                self._show(self._panels, self.sessions[-1])
+            if self._panels:
+                self._show(self._panels, self.sessions[-1], hello, memory)
             stranger.close()  # the process has its own
             self._spare = None
         for session in list(self.sessions):
@@ -145,9 +145,9 @@ class Server:
         if self.sessions or self._strangers or self._line:
             self.idle_since = time.monotonic()
 
-    def _show(self, panels: Panels, session: ChildProcess) -> None:
+    def _show(self, panels: Panels, session: ChildProcess, hello: dict[str, Any], memory: int) -> None:
         try:
-            panels.add(session)
+            panels.add(session, hello, memory)
         except GenaudioError as error:  # it plays all the same
             self.on_notice(str(error))
 
@@ -241,7 +241,7 @@ def serve(
 ) -> dict[str, Any]:
     """Serve plug-ins until told to end, or none has been there for `idle` seconds; return how many there were.
 
-    With `panel` each band has a page in a browser.
+    With `panel` each plug-in has a page in a browser.
 
     Raises
     ------

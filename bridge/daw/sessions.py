@@ -86,7 +86,8 @@ def run_session(channel: socket.socket, cells: Any, pipe: Connection) -> None:
             plays = hello['genaudio']
             if isinstance(loaded, GenaudioError) and plays == 'stems':
                 raise loaded
-            KINDS[plays](lines, descriptors[1], hello, heart, told_to_end, shown if plays == 'band' else loaded)
+            more = (shown,) if plays == 'band' else (loaded, shown)
+            KINDS[plays](lines, descriptors[1], hello, heart, told_to_end, *more)
         except GenaudioError as error:
             lines.send({'state': 'refused', 'line': one_line(error)})
     except (EOFError, OSError):  # the plug-in is gone, or the server

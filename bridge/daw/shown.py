@@ -1,11 +1,13 @@
 """What a panel shows of the session of a plug-in, on its way between the session's process and the server."""
 
+import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
+from bridge.daw.meeting_place import PluginSound
 from bridge.panel.facts import band_facts, part_facts, presets
 from bridge.panel.panel import Panel, PanelAddress
 from genaudio_core.processes.child_process import ChildProcess
@@ -43,7 +45,7 @@ class Shown:
 
 
 class Panels:
-    """The server's end: a panel for each band that plays, and in each the links to all. For the server's thread.
+    """The server's end: a panel for each plug-in that plays, and in each the links to all. For the server's thread.
 
     Parameters
     ----------
@@ -56,18 +58,25 @@ class Panels:
     def __init__(self, address: PanelAddress, notify: Callable[[str], None]) -> None:
         self._address, self._notify = address, notify
         self._panels: dict[ChildProcess, tuple[str, Panel]] = {}
-        self._numbers = 0
+        self._memories: dict[ChildProcess, int] = {}  # of stems, whose sound is looked at: descriptors of ours
+        self._numbers: dict[str, int] = {}
         self._presets = presets()
 
-    def add(self, session: ChildProcess) -> None:
-        """A band is there."""
-        self._numbers += 1
+    def add(self, session: ChildProcess, hello: Mapping[str, Any], memory: int) -> None:
+        """A plug-in is there that has said `hello`; the descriptor of its `memory` stays the caller's."""
+        kind = hello['genaudio']
+        self._numbers[kind] = number = self._numbers.get(kind, 0) + 1
         port = self._address.port if not self._panels else 0
+        knobs: dict[str, Any] = {'stem': {}, 'rest': {}, 'monitor': {}}  # they are the host's
+        words = [*map(str, hello.get('words') or ())]
+        facts = band_facts() if kind == 'band' else {'knobs': knobs, 'spans': {}, 'words': words}
         panel = Panel(
-            PanelAddress(self._address.host, port), 'band', band_facts(),
+            PanelAddress(self._address.host, port), kind, facts,
             lambda message: session.send('message', message), self._notify, opens=not self._panels,
         )  # fmt: skip
-        self._panels[session] = f'band {self._numbers}', panel
+        self._panels[session] = f'{kind} {number}', panel
+        if kind == 'stems':
+            self._memories[session] = os.dup(memory)
         session.send('panel')
 
     def look(self) -> None:
@@ -76,8 +85,12 @@ class Panels:
         for session, (name, panel) in self._panels.items():
             for kind, value in session.receive():
                 if kind == 'state':
-                    more = {'presets': self._presets, 'part_knobs': part_facts(value)}
-                    panel.show(value | more | {'instances': links, 'instance': name})
+                    if session in self._memories:
+                        path = f'/proc/{os.getpid()}/fd/{self._memories[session]}'
+                        value['sound'] = PluginSound(path, value['sample_rate'])
+                    else:
+                        value |= {'presets': self._presets, 'part_knobs': part_facts(value)}
+                    panel.show(value | {'instances': links, 'instance': name})
                 elif kind == 'scene':
                     panel.draw(value)
                 elif kind == 'line':
@@ -88,6 +101,8 @@ class Panels:
         """It is gone."""
         if session in self._panels:
             self._panels.pop(session)[1].close()
+        if session in self._memories:
+            os.close(self._memories.pop(session))
 
     def close(self) -> None:
         """End all."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from bridge.daw.attending import attend
 from bridge.daw.meeting_place import READY, SEGMENT, VALUE, Event, JsonLines, Meeting
+from bridge.daw.shown import Shown
 from bridge.stems.isolate import model_path
 from bridge.stems.lookup import Lookup
 from bridge.stems.words import Words
@@ -40,6 +41,7 @@ class StemQueries:
         self._texts: dict[int, list[str]] = {}
         self._lookup: Lookup | None = None
         self._wanted: list[tuple[int, int]] = [(i + 1, 0) for i in range(STEMS)]
+        self.texts = [''] * STEMS  # what each is, for a person
         self.vectors = np.zeros((STEMS, network.query_dim + 1), np.float32)  # the last: see `Query.row`
         self.on = np.zeros(STEMS, np.float32)
         for i in range(STEMS):
@@ -64,6 +66,14 @@ class StemQueries:
         if 0 <= event.index < STEMS:
             self._wanted[event.index] = (int(event.value + 0.5), int(event.more))
 
+    def is_own(self, stem: int) -> bool:
+        """Whether the host has set a stem to words of the user's own."""
+        return self._wanted[stem][0] == 0
+
+    def near(self, stem: int) -> list[tuple[str, float]]:
+        """Return the model's own words that lie nearest to what a stem is, with their cosines, best first."""
+        return self._words.near(self.vectors[stem]) if self.on[stem] else []
+
     def is_known(self) -> bool:
         """Whether all that is wanted is understood; looks into it where it is not."""
         return all([self._settle(i) for i in range(STEMS)])
@@ -79,7 +89,7 @@ class StemQueries:
         if text not in self._known and not self._look_up(text):
             return False
         vector = self._known[text]
-        self.on[stem] = vector is not None
+        self.texts[stem], self.on[stem] = text, vector is not None
         if vector is not None:
             self.vectors[stem] = vector
         return True
@@ -263,6 +273,61 @@ class StemsSession:
             self.engine.set_queries(self.asked.vectors.copy())
 
 
+class StemsPage:
+    """What a panel shows of a session, and takes from its pages: words. Levels are parameters of the plug-in.
+
+    Parameters
+    ----------
+    send : callable
+        Tells the plug-in something.
+    """
+
+    def __init__(self, session: StemsSession, shown: Shown, send: Callable[[dict[str, Any]], None]):
+        self._session, self._shown, self._send = session, shown, send
+        self._near: tuple[bytes, list[dict[str, Any]]] = b'', []
+
+    def look(self) -> None:
+        """Do what the pages say, and let them see what is new, where somebody looks."""
+        while self._shown.messages:
+            self._take(self._shown.messages.popleft())
+        if self._shown.is_due():
+            self._shown.tell('state', self._state())
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if 'query' not in message:
+            self._shown.tell(
+                'line', 'In a DAW, levels and switches of stems are parameters of the plug-in: turn them there.'
+            )
+            return
+        stem, text = message['stem'], ' '.join(str(message['query']).split())
+        if not 1 <= stem <= STEMS:
+            self._shown.tell('line', f'There is no stem {stem}: they are 1 to {STEMS}.')
+            return
+        self._send({'set_texts': 1, f'text{stem}': text})
+        asked = self._session.asked
+        if not asked.is_own(stem - 1):
+            now = asked.texts[stem - 1]
+            line = f"Stem {stem} is '{now}' in your DAW: set its query there to 'own words' to hear '{text}'."
+            self._shown.tell('line', line)
+
+    def _state(self) -> dict[str, Any]:
+        asked, meeting = self._session.asked, self._session.meeting
+        known = asked.vectors.tobytes() + repr((asked.texts, asked.on.tolist())).encode()
+        if known != self._near[0]:
+            self._near = known, [
+                {'name': text, 'query': text, 'all_but': bool(asked.vectors[i, -1]),
+                 'near': [(word, round(cosine, 2)) for word, cosine in asked.near(i)]}
+                for i, text in enumerate(asked.texts)
+            ]  # fmt: skip
+        return {
+            'stems': self._near[1], 'outputs': [*asked.texts, 'rest'], 'engine': 'ready',
+            'latency_ms': round(1000 * meeting.latency / meeting.sample_rate, 1), 'sample_rate': meeting.sample_rate,
+            'figures': {
+                'underruns': int(meeting.words[Meeting.MISSED]), 'left_out': int(meeting.words[Meeting.SKIPPED]),
+            },
+        }  # fmt: skip
+
+
 def load_network() -> tuple[str, MaskNetwork]:
     """Return path and network of the live separator."""
     path = model_path(None)
@@ -276,6 +341,7 @@ def run_stems(
     heart: Heartbeat,
     told_to_end: Callable[[], bool],
     loaded: tuple[str, MaskNetwork],
+    shown: Shown,
 ) -> None:
     """Play for one plug-in until it is gone (EOFError) or we are told to end.
 
@@ -298,11 +364,17 @@ def run_stems(
         if learns and asked[0].look_ahead():
             learns = False
             lines.send({'state': 'ready', 'model': Path(path).name, 'hash': network.card.sha256})
+        page.look()
+
+    def say(line: str) -> None:
+        lines.send({'line': line})
+        shown.tell('line', line)
 
     session = StemsSession(
         meeting := Meeting(memory), network, [str(word) for word in hello.get('words') or []],
-        on_line=lambda line: lines.send({'line': line}), on_beat=heart.beat, hear=hear,
+        on_line=say, on_beat=heart.beat, hear=hear,
     )  # fmt: skip
+    page = StemsPage(session, shown, lines.send)
     asked.append(session.asked)
     session.asked.hear_texts(hello)
     if (wanted := hello.get('hash')) and wanted != network.card.sha256:

@@ -35,7 +35,7 @@ def snapshot(session: Session) -> dict[str, Any]:
         'parts': [voice.instrument for voice in session.voices],
         'values': dict(session.preset.values), 'switches': dict(session.switches.values),
         'part_values': dict(session.preset.part_values),
-        'controllers': dict(session.controllers.bound),
+        'controllers': dict(session.controllers.bound), 'learning': session.controllers.learning,
         'heard': session.listener.n_heard, 'held': session.listener.n_held,
         'planned': len(session.scheduler.planned()), 'played': session.scheduler.played,
         'sounding': session.sender.sounding.count(),

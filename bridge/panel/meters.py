@@ -6,6 +6,7 @@ Nobody who plays knows of it: rings have any number of readers, and one that han
 import base64
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,18 @@ class Sound:
     channels: int  # of the outbox: pairs
     sample_rate: int  # Hz
 
+    def rings(self) -> tuple[Any, Any]:
+        """Open them: what is played, and what is heard."""
+        return Ring(self.channels, self.outbox), Ring(2, self.inbox)
+
 
 class Meters:
     """Reads what is new. One pair of channels for each output, and the input behind them.
+
+    Parameters
+    ----------
+    sound : Sound
+        Or another with its `rings` and `sample_rate`.
 
     Raises
     ------
@@ -38,11 +48,11 @@ class Meters:
         If the memory is not there any more.
     """
 
-    def __init__(self, sound: Sound) -> None:
-        self._out, self._in = Ring(sound.channels, sound.outbox), Ring(2, sound.inbox)
-        self.pairs = sound.channels // 2 + 1
-        rate = sound.sample_rate
-        self._samples = np.zeros((sound.channels + 2, FRAME), np.float32)
+    def __init__(self, sound: Any) -> None:
+        self._out, self._in = sound.rings()
+        channels, rate = self._out.n_channels, sound.sample_rate
+        self.pairs = channels // 2 + 1
+        self._samples = np.zeros((channels + 2, FRAME), np.float32)
         self._at = self._out.end
         self._window = np.hanning(FRAME).astype(np.float32)
         scale = 2.0 / (FRAME * float((self._window**2).sum()))  # a spectrum's power -> mean square

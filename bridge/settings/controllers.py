@@ -21,18 +21,23 @@ class Controllers:
         What is bound at first.
     instruments
         Of the parts, whose knobs can be moved, too.
+
+    Attributes
+    ----------
+    learning : str or None
+        What the next controller that moves will be bound to.
     """
 
     def __init__(self, bound: Mapping[int, str] | None = None, instruments: Sequence[str] = ()) -> None:
         self._instruments = instruments
         self.bound: dict[int, str] = dict(bound or {})
-        self._learning: str | None = None
+        self.learning: str | None = None
         self._told = False  # that what moved while learning cannot be bound
         self._values: dict[tuple[int, int], int] = {}
 
     def learn(self, target: str) -> None:
         """Bind the next controller that moves to `target` (a parameter, short or full, or a command)."""
-        self._learning, self._told = self.find(target), False
+        self.learning, self._told = self.find(target), False
 
     def find(self, target: str) -> str:
         """Return the full name of what can be moved."""
@@ -50,13 +55,13 @@ class Controllers:
         """Yield (name, value) of what the controller moves; commands come with value None."""
         before = self._values.get((event.channel, event.control), 0)
         self._values[event.channel, event.control] = event.value
-        if self._learning is not None and event.control in PARAMETER_NUMBER and not self._told:
+        if self.learning is not None and event.control in PARAMETER_NUMBER and not self._told:
             self._told = True
             notify('What moved sends parameter numbers (RPN or NRPN): have it send a plain controller.')
-        elif self._learning is not None and event.control not in NEVER_LEARNED:
-            self.bound[event.control] = self._learning
-            notify(f'Controller {event.control} now moves {self._learning}.')
-            self._learning = None
+        elif self.learning is not None and event.control not in NEVER_LEARNED:
+            self.bound[event.control] = self.learning
+            notify(f'Controller {event.control} now moves {self.learning}.')
+            self.learning = None
         name = self.bound.get(event.control)
         if name is None:
             return

@@ -79,7 +79,7 @@ class StemsPanel:
                 ]
                 for pair, links in chains.items()
             },
-            'controllers': dict(knobs.bound),
+            'controllers': dict(knobs.bound), 'learning': knobs.learning,
             'engine': 'ready' if host.ready else 'dry' if host.dry else 'starting',
             'latency_ms': round(host.latency_ms, 1), 'sample_rate': core.sample_rate, 'block': core.block,
             'figures': {name: round(status[name], 2) for name in FIGURES},

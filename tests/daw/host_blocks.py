@@ -21,18 +21,18 @@ KEYS = ["preset's", 'auto', 'off', 'C major']
 RATE = 48000
 
 
-def memory(rate: int = RATE, ahead: int = 4800) -> int:
-    """A descriptor of shared memory as plugin/meeting.hpp lays it out, without sound."""
-    ring, queue = 64, 64 + 4096 * 32
-    size = 512 + 2 * ring + 2 * queue
+def memory(rate: int = RATE, ahead: int = 4800, channels: tuple[int, int] = (0, 0)) -> int:
+    """A descriptor of shared memory as plugin/meeting.hpp lays it out; channels of sound in and out."""
+    rings, queue = [64 + n * 4 * (1 << 16) for n in channels], 64 + 4096 * 32
+    size = 512 + sum(rings) + 2 * queue
     descriptor = os.memfd_create('genaudio-test')
     os.ftruncate(descriptor, size)
     words = np.zeros(size // 8, np.int64)
-    words[:7] = MAGIC, LAYOUT, size, rate, 0, 0, ahead
-    for at in (64, 72):
-        words[at + 2] = 1 << 16
-    for at in (80, 80 + queue // 8):
-        words[at + 2] = 4096
+    words[:7] = MAGIC, LAYOUT, size, rate, *channels, ahead
+    for at, n in ((64, channels[0]), (64 + rings[0] // 8, channels[1])):
+        words[at + 2], words[at + 3] = 1 << 16, n
+    for at in (size - 2 * queue, size - queue):
+        words[at // 8 + 2] = 4096
     os.pwrite(descriptor, words.tobytes(), 0)
     return descriptor
 

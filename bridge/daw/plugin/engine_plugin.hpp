@@ -63,7 +63,10 @@ class EnginePlugin : public Plugin {
     meeting.word(genaudio::W_OFFLINE).store(renders, std::memory_order_relaxed);
     return renders;
   }
-  void count_missed() { values[MISSED].store(value(MISSED) + 1); }
+  void count_missed() {
+    values[MISSED].store(value(MISSED) + 1);
+    if (meeting.is_open()) meeting.word(genaudio::W_MISSED).store(int64_t(value(MISSED)), std::memory_order_relaxed);
+  }
 };
 
 END_NAMESPACE_DISTRHO

@@ -27,7 +27,7 @@ static_assert(std::atomic<int64_t>::is_always_lock_free, "words of 8 bytes must 
 using Word = std::atomic<int64_t>;
 
 // Words of the header. The plug-in writes those before STATE, the engine the others.
-enum : uint32_t { W_MAGIC, W_LAYOUT, W_BYTES, W_RATE, W_IN, W_OUT, W_LATENCY, W_OFFLINE, W_VALUES = 16, W_STATE = 48, W_SKIPPED, W_ALIVE };
+enum : uint32_t { W_MAGIC, W_LAYOUT, W_BYTES, W_RATE, W_IN, W_OUT, W_LATENCY, W_OFFLINE, W_VALUES = 16, W_MISSED = 32, W_STATE = 48, W_SKIPPED, W_ALIVE };
 enum : int64_t { NONE = 0, READY = 1, FAILED = 2 };
 
 struct Event {  // 32 bytes

@@ -11,8 +11,7 @@ class BandTransport extends HTMLElement {
     this.tempo = h('span', { class: 'tempo' });
     this.leader = h('span', { class: 'leader' });
     this.doing = h('span', { class: 'doing', role: 'status' });
-    this.other = h('select', { 'aria-label': 'Plug-in', hidden: true, onchange: () => location.assign(this.other.value) });
-    this.append(this.lamp, this.place, h('span', { class: 'about' }, this.tempo, this.leader), this.doing, this.other);
+    this.append(this.lamp, this.place, h('span', { class: 'about' }, this.tempo, this.leader), this.doing);
     const turn = () => {
       if (!this.isConnected) return;
       this.show();
@@ -36,12 +35,6 @@ class BandTransport extends HTMLElement {
   tell() {
     const { state } = this.store;
     write(this.leader, state.rolling ? state.leader ?? '' : `stopped · ${state.leader ?? ''}`);
-    const others = Object.entries(state.instances ?? {});
-    if (others.join() !== this.others) {
-      this.others = others.join();
-      this.other.replaceChildren(...others.map(([name, link]) => h('option', { value: link, selected: name === state.instance }, name)));
-      this.other.hidden = others.length < 2;
-    }
     write(this.doing, state.mode ? `${state.mode.replace('_', ' ')}: ${state.state}` : '');
   }
 }
@@ -172,6 +165,7 @@ function midiFile(store) {
   link.point = ({ answer, number }) => {
     link.href = store.midi({ answer, number });
     link.name = `genaudio-${answer}-take${number + 1}.mid`;
+    link.setAttribute('aria-label', `MIDI file of take ${number + 1} of answer ${answer}`);
   };
   link.addEventListener('dragstart', (event) => event.dataTransfer.setData('DownloadURL', `audio/midi:${link.name}:${link.href}`));
   return link;
@@ -346,9 +340,17 @@ class PersonLines extends HTMLElement {
   connectedCallback() {
     this.list = h('ol', { role: 'log', 'aria-label': 'Messages', 'aria-live': 'polite', tabindex: '0' });
     this.append(h('h2', {}, 'Messages'), this.list);
+    // The newest one is shown where one looks, too, for a while: the list may be far away on a phone.
+    this.newest = h('p', { class: 'newest', hidden: true, 'aria-hidden': 'true', onclick: () => (this.newest.hidden = true) });
+    this.append(this.newest);
     this.store.addEventListener('lines', () => {
-      this.list.replaceChildren(...this.store.lines.slice(-12).map((line) => h('li', {}, line)));
+      const { lines } = this.store;
+      this.list.replaceChildren(...lines.slice(-12).map((line) => h('li', {}, line)));
       this.list.scrollTop = this.list.scrollHeight;
+      write(this.newest, lines.at(-1) ?? '');
+      this.newest.hidden = !this.store.isNews;
+      clearTimeout(this.passing);
+      this.passing = setTimeout(() => (this.newest.hidden = true), 6000);
     });
   }
 }

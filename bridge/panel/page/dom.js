@@ -18,6 +18,20 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** A button that binds the next controller that is moved; `told(state, name)` shows what is bound, or that it waits. */
+export function learner(store, what) {
+  const button = h('button', { type: 'button', class: 'learn', title: 'Bind the next controller you move' });
+  button.told = (name) => {
+    const { controllers = {}, learning } = store.state;
+    const bound = Object.entries(controllers).find(([, target]) => target === name);
+    button.onclick = () => store.send({ learn: name });
+    button.classList.toggle('waits', learning === name);
+    write(button, learning === name ? 'Move it …' : bound ? `CC ${bound[0]}` : 'Learn');
+    button.setAttribute('aria-label', `Learn a controller for ${what()}${learning === name ? ': move it' : bound ? `; now ${bound[0]}` : ''}`);
+  };
+  return button;
+}
+
 /** A canvas that is as sharp as the screen. Returns its context, and its size in CSS pixels. */
 export function sharp(canvas) {
   const scale = window.devicePixelRatio || 1;

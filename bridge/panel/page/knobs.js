@@ -1,6 +1,6 @@
 // A control for every parameter, made from the table of parameters: range, unit, choices, MIDI learn.
 
-import { h, sparing, write } from './dom.js';
+import { h, learner, sparing, write } from './dom.js';
 import { NAMES } from './roll.js';
 
 const GROUPS = { music: 'Music', player: 'You and the band', transport: 'Transport', engine: 'Engine' };
@@ -17,7 +17,7 @@ export function shownValue(value, fact) {
   if (typeof value === 'number' && !Number.isInteger(value)) value = Number(value.toFixed(2));
   if (typeof value === 'boolean') return value ? 'on' : 'off';
   if (fact.help?.endsWith('note of this part')) return `${NAMES[value % 12]}${Math.floor(value / 12) - 1}`;
-  return `${value}${fact.unit ? ` ${fact.unit}` : ''}`;
+  return `${value}${fact.unit ? ` ${value === 1 ? fact.unit.replace(/s$/, '') : fact.unit}` : ''}`;
 }
 
 export class SettingKnob extends HTMLElement {
@@ -27,9 +27,8 @@ export class SettingKnob extends HTMLElement {
     this.dataset.name = name;
     this.send = sparing((value) => store.send({ set: name, value }));
     this.input = this.make(id);
-    this.value = h('output', { for: id });
-    this.learn = fact.learns && h('button', { type: 'button', class: 'learn', title: `Bind the next controller you move to ${words(name)}`,
-      'aria-label': `Learn a controller for ${words(name)}`, onclick: () => store.send({ learn: name }) }, 'Learn');
+    this.value = h('output', { for: id, 'aria-live': 'off' }); // the control itself says it
+    this.learn = fact.learns && learner(store, () => words(name));
     this.append(h('label', { for: id, title: `${fact.help}: ${fact.right}` }, words(name)), this.value, this.input,
       h('p', { id: `${id}-help` }, `${fact.help}${rangeOf(fact)}`));
     if (this.learn) this.append(this.learn);
@@ -71,8 +70,7 @@ export class SettingKnob extends HTMLElement {
   show() {
     const { name, fact, store } = this;
     const value = store.valueOf(name);
-    const bound = Object.entries(store.state.controllers ?? {}).find(([, target]) => target === name);
-    if (this.learn) write(this.learn, bound ? `CC ${bound[0]}` : 'Learn');
+    if (this.learn) this.learn.told(name);
     // What is being turned is not pulled out of the hand by an older value on its way back.
     if (value === undefined || value === null) return; // as the effect has it
     const since = performance.now() - (this.touched ?? -1e9);

@@ -21,11 +21,27 @@ function panic() {
   return button;
 }
 
+/** The pages of the other plug-ins of a DAW. */
+function others() {
+  const select = h('select', { 'aria-label': 'Plug-in', hidden: true, onchange: () => location.assign(select.value) });
+  let known = '';
+  const show = () => {
+    const links = Object.entries(store.state.instances ?? {});
+    if (links.join() === known) return;
+    known = links.join();
+    select.replaceChildren(...links.map(([name, link]) => h('option', { value: link, selected: name === store.state.instance }, name)));
+    select.hidden = links.length < 2;
+  };
+  store.addEventListener('state', show);
+  show();
+  return select;
+}
+
 function band() {
   return [
-    h('header', {}, make('band-transport'), make('chord-now'), panic()),
+    h('header', {}, make('band-transport'), others(), make('chord-now'), panic()),
     h('main', {},
-      h('section', { 'aria-label': 'Music', class: 'music' }, make('piano-roll'), make('part-board'), make('deadline-strip'), make('band-commands')),
+      h('section', { 'aria-label': 'Music', class: 'music' }, make('piano-roll'), make('deadline-strip'), make('band-commands'), make('part-board')),
       h('section', { 'aria-label': 'Takes, chords, presets', class: 'side' },
         make('take-list'), make('answer-list'), make('chord-chart'), make('preset-list'), make('person-lines')),
       h('section', { 'aria-label': 'Settings', class: 'settings' }, h('h2', {}, 'Settings'), make('knob-board'))),
@@ -37,14 +53,17 @@ function knob(name, fact) {
 }
 
 function stems() {
-  const { wet, low_latency: low } = store.facts.knobs.monitor;
+  const { wet, low_latency: low } = store.facts.knobs.monitor; // a plug-in's are the host's
   const strips = store.state.outputs.map((_, index) => make('stem-strip', { index }));
   return [
-    h('header', {}, make('stems-state')),
+    h('header', {}, make('stems-state'), others()),
     h('main', {},
       h('section', { 'aria-label': 'Stems', class: 'strips' }, ...strips, make('stem-strip', { index: strips.length })),
       h('section', { 'aria-label': 'Settings, messages', class: 'side' },
-        h('div', { class: 'knobs' }, knob('wet', wet), knob('low_latency', low)), make('stems-certificate'), make('person-lines'))),
+        ...(wet ? [h('div', { class: 'knobs' }, knob('wet', wet), knob('low_latency', low)), make('stems-certificate')]
+          : [h('p', { class: 'hint' }, 'Levels, mute and solo are parameters of the plug-in: turn them in your DAW. What is typed here is heard where '
+            + 'the query of that stem is set to “own words” there.')]),
+        make('person-lines'))),
     h('datalist', { id: 'words' }, ...store.facts.words.map((word) => h('option', { value: word }))),
   ];
 }

@@ -1,6 +1,6 @@
 // The page of live isolation: a strip for each stem with its query, picture, level and fader; latency and what was late.
 
-import { colours, h, sharp, sparing, write } from './dom.js';
+import { colours, h, learner, sharp, sparing, write } from './dom.js';
 import { HELD } from './knobs.js';
 
 const FLOOR = -60, TOP = 6; // dB of meters and faders
@@ -21,7 +21,8 @@ class StemStrip extends HTMLElement {
     this.picture = h('canvas', { class: 'picture', width: COLUMNS, height: BANDS, 'aria-hidden': 'true' });
     this.column = this.picture.getContext('2d', { willReadFrequently: true }).createImageData(1, BANDS);
     this.meter = h('canvas', { class: 'meter', role: 'meter', 'aria-valuemin': FLOOR, 'aria-valuemax': TOP });
-    this.level = h('output', { class: 'level' });
+    this.level = h('span', { class: 'level', 'aria-hidden': 'true' }); // new 25 times a second: the meter says it
+    this.setAttribute('role', 'group');
     this.held = [FLOOR, 0];
     this.append(this.head(), this.picture, this.meter, this.level);
     if (this.has('gain')) this.append(...this.fader());
@@ -39,9 +40,13 @@ class StemStrip extends HTMLElement {
     return this.store.state.outputs?.[this.index] ?? 'input';
   }
 
+  /** The same for a person: in names of knobs there is no space. */
+  get called() {
+    return this.name.replaceAll('_', ' ');
+  }
+
   get place() {
-    const n = this.store.state.outputs?.length ?? 0;
-    return this.index < n - 2 ? 'stem' : this.index === n - 2 ? 'rest' : this.index === n - 1 ? 'monitor' : 'input';
+    return this.index < this.store.state.stems.length ? 'stem' : this.name; // rest, monitor, input
   }
 
   has(knob) {
@@ -67,7 +72,7 @@ class StemStrip extends HTMLElement {
   fader() {
     const [low, high] = this.store.facts.knobs.stem.gain.fader;
     const send = sparing((value) => this.store.send({ set: `gain.${this.name}`, value }));
-    this.value = h('output', { class: 'gain' });
+    this.value = h('output', { class: 'gain', 'aria-live': 'off' });
     this.gain = h('input', { type: 'range', class: 'fader', min: String(low - 1), max: String(high), step: '0.5', oninput: (event) => {
       const db = Number(event.target.value);
       this.touched = performance.now();
@@ -86,10 +91,8 @@ class StemStrip extends HTMLElement {
     const button = (knob, text) => h('button', { type: 'button', class: knob, 'data-knob': knob, 'aria-pressed': 'false',
       onclick: () => this.store.send({ set: `${knob}.${this.name}`, value: !this.store.values[`${knob}.${this.name}`] }) }, text);
     this.buttons = [button('mute', 'Mute'), button('solo', 'Solo')];
-    const learn = h('button', { type: 'button', class: 'learn', onclick: () => this.store.send({ learn: `gain.${this.name}` }) }, 'Learn');
-    learn.title = 'Bind the next controller you move to this fader';
-    this.learn = learn;
-    return h('div', { class: 'switches' }, ...this.buttons, learn);
+    this.learn = learner(this.store, () => `the level of ${this.called}`);
+    return h('div', { class: 'switches' }, ...this.buttons, this.learn);
   }
 
   show() {
@@ -100,16 +103,12 @@ class StemStrip extends HTMLElement {
       if (stem.query !== this.known && this.known !== undefined && this.query.value === this.known) this.query.value = stem.query;
       this.known = stem.query;
       const near = stem.near.map(([word, cosine]) => `${word} ${cosine.toFixed(2)}`).join(' · ');
-      write(this.near, near ? `${stem.all_but ? 'all but ' : ''}${near}` : 'no word of this model is near');
+      write(this.near, near ? `${stem.all_but ? 'all but ' : ''}${near}` : stem.query ? 'no word of this model is near' : 'nothing is asked for');
     }
     if (this.gain) {
       const value = store.values[`gain.${name}`];
-      this.gain.setAttribute('aria-label', `Level of ${name}`);
-      const bound = Object.entries(store.state.controllers ?? {}).find(([, target]) => target === `gain.${name}`);
-      if (this.learn) {
-        write(this.learn, bound ? `CC ${bound[0]}` : 'Learn');
-        this.learn.setAttribute('aria-label', `Learn a controller for the level of ${name}`);
-      }
+      this.gain.setAttribute('aria-label', `Level of ${this.called}`);
+      if (this.learn) this.learn.told(`gain.${name}`);
       if (value !== undefined && performance.now() - (this.touched ?? -1e9) > HELD) {
         this.told(value);
         this.gain.value = value === '-inf' ? this.gain.min : String(value);
@@ -118,12 +117,13 @@ class StemStrip extends HTMLElement {
     for (const button of this.buttons ?? []) {
       const { knob } = button.dataset;
       button.setAttribute('aria-pressed', String(Boolean(store.values[`${knob}.${name}`])));
-      button.setAttribute('aria-label', `${knob} ${name}`);
+      button.setAttribute('aria-label', `${knob} ${this.called}`);
     }
     const solo = Object.entries(store.values).some(([knob, on]) => knob.startsWith('solo.') && on);
     this.classList.toggle('silent', this.place !== 'monitor' && this.place !== 'input'
       && Boolean(store.values[`mute.${name}`] || (solo && !store.values[`solo.${name}`])));
-    this.meter.setAttribute('aria-label', `Peak of ${name}`);
+    this.meter.setAttribute('aria-label', `Peak of ${this.called}`);
+    this.setAttribute('aria-label', this.called);
     this.showEffects(store.state.effects?.[name] ?? []);
   }
 
@@ -165,6 +165,7 @@ class StemStrip extends HTMLElement {
     if (now - (this.spoken ?? 0) > 1000) {
       this.spoken = now;
       this.meter.setAttribute('aria-valuenow', String(Math.round(Math.max(peak, FLOOR))));
+      this.meter.setAttribute('aria-valuetext', `${Math.round(peak)} decibels, ${Math.round(loud)} LUFS`);
     }
     const fresh = store.spectra;
     if (!fresh.length) return;
@@ -189,13 +190,14 @@ class StemsState extends HTMLElement {
     this.latency = h('strong', { class: 'place' });
     this.doing = h('span', { class: 'doing', role: 'status' });
     this.late = h('span', { class: 'late' });
-    this.dry = h('button', { type: 'button', id: 'dry', 'aria-pressed': 'false', title: store.facts.knobs.monitor.bypass.help,
+    const { bypass } = store.facts.knobs.monitor;
+    this.dry = bypass && h('button', { type: 'button', id: 'dry', 'aria-pressed': 'false', title: bypass.help,
       onclick: () => store.send({ set: 'bypass', value: !store.values.bypass }) }, 'Dry');
-    this.append(h('span', { class: 'about' }, this.latency, h('span', { class: 'leader' }, 'latency')), this.doing, this.late, this.dry);
+    this.append(...[h('span', { class: 'about' }, this.latency, h('span', { class: 'leader' }, 'latency')), this.doing, this.late, this.dry].filter(Boolean));
     store.addEventListener('state', () => this.show());
     document.addEventListener('keydown', (event) => {
       if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || event.target.matches?.('input:not([type=range]), select')) return;
-      if (event.key === 'd') this.dry.click();
+      if (event.key === 'd') this.dry?.click();
       else if (event.key >= '1' && event.key <= '8') document.querySelectorAll('stem-strip [data-knob=mute]')[event.key - 1]?.click();
     });
   }
@@ -206,11 +208,11 @@ class StemsState extends HTMLElement {
     write(this.latency, `${(state.latency_ms ?? 0).toFixed(1)} ms`);
     const doing = { ready: '', starting: 'The network is starting: dry', dry: 'Dry: this rate is not the model’s' }[state.engine] ?? '';
     write(this.doing, values.bypass ? 'Dry' : doing);
-    const other = [['fades', 'times dry'], ['device_xruns', 'xruns'], ['restarts', 'restarts']].filter(([name]) => figures[name])
+    const other = [['fades', 'times dry'], ['device_xruns', 'xruns'], ['restarts', 'restarts'], ['left_out', 'hops left out']].filter(([name]) => figures[name])
       .map(([name, text]) => ` · ${figures[name]} ${text}`).join('');
-    write(this.late, `${figures.underruns ?? 0} late blocks${other}`);
+    write(this.late, `${figures.underruns ?? 0} late ${figures.underruns === 1 ? 'block' : 'blocks'}${other}`);
     this.late.classList.toggle('missed', figures.underruns > 0);
-    this.dry.setAttribute('aria-pressed', String(Boolean(values.bypass)));
+    this.dry?.setAttribute('aria-pressed', String(Boolean(values.bypass)));
   }
 }
 customElements.define('stems-state', StemsState);

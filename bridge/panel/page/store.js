@@ -53,7 +53,8 @@ export class Store extends EventTarget {
   }
 
   take(message) {
-    if (message.type === 'hello') {
+    this.isNews = message.type === 'news';
+    if (!this.isNews) {
       const again = this.kind === message.kind;
       this.kind = message.kind;
       this.facts = message.facts;
