@@ -8,6 +8,7 @@ from live_band import preset
 
 from bridge.live.live_band import LiveBand, PluginInstrument
 from bridge.live.preset_reload import GONE, Reloader
+from bridge.settings.band_preset import find_preset, load_preset
 from genaudio_core.errors import GenaudioError
 
 
@@ -114,6 +115,25 @@ def test_a_live_band_in_ones_own_program_reloads_its_preset_and_answers_osc_as_t
     assert reloaded['preset']['music.density'] == 0.75 and reloaded['preset']['music.seed'] == 7
     assert any('no pads' in line for line in said.lines) and any('is reloaded' in line for line in said.lines)
     assert supervisor.stopped
+
+
+def test_what_is_saved_stands_as_it_was_turned_parts_and_controllers_too(monkeypatch, tmp_path):
+    monkeypatch.setattr('bridge.live.live_band.Supervisor', FakeSupervisor)
+    monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path))
+    said = Said()
+    with LiveBand({'parts': [{'instrument': 'bass'}, {'instrument': 'drums'}]}, notify=said.say) as band:
+        band.take(save='too early')
+        band.look()
+        assert 'not ready' in said.lines[-1]
+        band._supervisor.snapshot = {
+            'values': {**band.preset.values, 'music.density': 0.3}, 'controllers': {21: 'low.bass'},
+            'part_values': {'low.bass': 40, 'density.drums': 0.9},
+        }  # fmt: skip
+        band.take(save='low one')
+        band.look()
+    saved = load_preset(find_preset('low one'))
+    assert saved['music.density'] == 0.3 and dict(saved.controllers) == {21: 'low.bass'}
+    assert dict(saved.part_values) == {'low.bass': 40, 'density.drums': 0.9}
 
 
 def test_a_live_band_whose_instrument_cannot_play_leaves_nothing_behind(monkeypatch):

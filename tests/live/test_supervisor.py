@@ -87,7 +87,7 @@ def says(running, applied: int, **values) -> None:
     preset = running._setup.preset
     running.channel.heard.put(('snapshot', {
         **dict.fromkeys(COUNTED, 0), 'applied': applied, 'values': {**preset.values, **values}, 'controllers': {},
-        'part_values': {},
+        'part_values': {'low.piano': 40},
     }))  # fmt: skip
     assert running.poll()
 
@@ -112,6 +112,7 @@ def test_what_an_earlier_process_took_does_not_come_back_later(parent):
     says(running, 1, **{'music.density': 0.2})  # taken, and moved by a controller since
     dies(running)
     assert running._process.preset['music.density'] == 0.2
+    assert running._process.preset.part_values == {'low.piano': 40}
 
 
 def test_what_was_sent_to_a_dead_process_is_so_in_the_next(parent):

@@ -89,6 +89,40 @@ def test_density_moves_the_number_of_notes_of_a_part_and_hardly_that_of_the_othe
         assert max(others) <= 1.5 * min(others), others
 
 
+def by_rule(role, density, instruments=('piano',), heard=(), groove_of=0.5):
+    """Notes of the rules, of five seeds, where each part has a density of its own and the band 0.5."""
+    found = []
+    for seed in range(5):
+        own = tuple(controls(density=density) for _ in instruments)
+        playing = FallbackMusician()
+        playing.hear(heard)
+        request = Request(
+            1, 16.0, 24.0, instruments, role, chords=(ChordAt(16.0, parse_chord('C'), 'chart'),), own=own, seed=seed,
+            groove=groove('auto', (4, 4), density=groove_of),
+        )  # fmt: skip
+        found += [(seed, note.beat, note.note) for piece in playing.answer(request) for note in piece.notes]
+    return found
+
+
+def test_a_piano_by_rules_holds_chords_or_breaks_them():
+    sparse, usual, dense = ({one[:2] for one in by_rule('accompany', density)} for density in (0.0, 0.5, 1.0))
+    assert len(sparse) < len(usual) < len(dense)
+    assert len(by_rule('accompany', 0.0)) >= 3 * len(sparse)  # whole chords, held
+
+
+def test_a_melody_by_rules_has_the_density_of_its_part():
+    sparse, usual, dense = (len(by_rule('free', density)) for density in (0.0, 0.5, 1.0))
+    assert sparse < 0.8 * usual and usual < 0.8 * dense
+    phrase = [HeardNote(i, 8 + i / 2, 0.4, 60 + i % 5, 80, 'piano') for i in range(16)]
+    thinned, whole = (by_rule('continue', density, heard=phrase) for density in (0.0, 0.5))
+    assert len(thinned) < 0.7 * len(whole) and all(beat == round(beat) or beat == 16 for _, beat, _ in thinned)
+
+
+def test_drums_by_rules_strike_more_where_their_part_is_denser():
+    usual, dense = (by_rule('accompany', density, (DRUMS,)) for density in (0.5, 1.0))
+    assert set(usual) < set(dense) or len(dense) > len(usual)
+
+
 def told_parts(playing):
     column = DESCRIBED.columns
     return [(one.step, one.fields[column['instrument']], one.fields[column['density']], one.fields[column['register']])

@@ -53,9 +53,8 @@ export class SettingKnob extends HTMLElement {
       return h('input', { id, type: 'checkbox', role: 'switch', onchange: (event) => turned(event.target.checked) });
     }
     if (fact.kind === 'choice') {
-      const number = fact.choices.every((choice) => typeof choice === 'number');
-      return h('select', { id, onchange: (event) => turned(number ? Number(event.target.value) : event.target.value) },
-        ...fact.choices.map((choice) => h('option', { value: String(choice) }, String(choice).replace('_', ' '))));
+      return h('select', { id, onchange: (event) => turned(event.target.value) },
+        ...fact.choices.map((choice) => h('option', { value: choice }, choice.replace('_', ' '))));
     }
     if (fact.kind === 'text') {
       return h('input', { id, type: 'text', maxlength: '1000', spellcheck: 'false', onchange: (event) => turned(event.target.value) });
