@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, 'workerinput'):  # the process that starts the others, which inherit this
         made = tempfile.TemporaryDirectory(prefix='genaudio-tests-')
         os.environ['GENAUDIO_TESTS'] = made.name
+        os.environ['GENAUDIO_TAKES'] = f'{made.name}/takes'  # not among those of who runs the tests
         config.add_cleanup(made.cleanup)
 
 

@@ -40,6 +40,7 @@ class Answer:
     missed: int = 0
     looked: float = -math.inf  # beat up to which it was looked who plays
     ended: bool = False
+    saved: int = 0  # as it was when it last was saved: 0 not yet, 1 in part, 2 complete
     complete: set[int] = field(default_factory=set)  # takes of which nothing more comes
     again: dict[int, 'ComposedAgain'] = field(default_factory=dict)  # take -> what is new in it
 

@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> dict[str, int]:
     with (
         SignalWatch() as told,
         LiveBand(
-            args.preset, changes, name=args.name, folder=args.folder, osc=args.osc, panel=panel_address(args),
-            listen=args.listen, reload=True, learned=learned, notify=view.say,
+            args.preset, changes, name=args.name, folder=args.folder, save=True, osc=args.osc,
+            panel=panel_address(args), listen=args.listen, reload=True, learned=learned, notify=view.say,
         ) as band,
     ):  # fmt: skip
         view.say(f'{preset["about.title"] or preset.name}: ports {", ".join(preset["ports.inputs"])} and '

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.live.in_process import AnyPreset, preset_of
+from bridge.live.kept_takes import SavedTakes
 from bridge.live.osc import OscServer
 from bridge.live.port_process import COUNTED
 from bridge.live.preset_reload import Reloader
@@ -117,6 +118,9 @@ class LiveBand:
         Client name that other programs see.
     folder : path
         Where takes that are kept are written.
+    save : bool
+        Save each answer as it is heard, in a folder of this session below `takes_folder`, where the preset's
+        'player.autosave' says so.
     osc : int, optional
         Listen for OSC on this UDP port of 127.0.0.1.
     listen : path, optional
@@ -139,9 +143,9 @@ class LiveBand:
 
     def __init__(
         self, preset: AnyPreset = 'duet', settings: Mapping[str, Any] | None = None, *, name: str = 'genaudio',
-        folder: str | PathLike[str] = '.', osc: int | None = None, panel: PanelAddress | None = None,
-        listen: str | PathLike[str] | None = None, reload: bool = False, learned: Learned | None = None,
-        notify: Callable[[str], None] = notice,
+        folder: str | PathLike[str] = '.', save: bool = False, osc: int | None = None,
+        panel: PanelAddress | None = None, listen: str | PathLike[str] | None = None, reload: bool = False,
+        learned: Learned | None = None, notify: Callable[[str], None] = notice,
     ) -> None:  # fmt: skip
         if not Path(folder).is_dir():
             raise GenaudioError(f'The folder {folder} does not exist.')
@@ -159,13 +163,16 @@ class LiveBand:
         if panel is not None:
             self._panel = Panel(panel, 'band', band_facts(), lambda message: self.take(**message), self._notify)
         draw = self._panel.draw if self._panel is not None else None
+        saved = self._saved_takes() if save else None
         try:
             self._supervisor = Supervisor(
-                self._with_learned(), self._notify, folder=str(folder), client_name=name, on_scene=draw
+                self._with_learned(), self._notify, folder=str(folder), client_name=name, on_scene=draw, saved=saved
             )
         except BaseException:
             if self._panel is not None:
                 self._panel.close()
+            if saved is not None:
+                saved.close()
             raise
         try:
             self._pads = PadsProcess(self.preset.pads, f'{name}-pads') if self.preset.pads else None
@@ -178,6 +185,19 @@ class LiveBand:
 
     def _audible(self, preset: Preset) -> Preset:
         return preset if self._font is None or preset.instrument else replace(preset, instrument=self._font)
+
+    def _saved_takes(self) -> SavedTakes | None:
+        """Where answers are saved; made also where the preset saves none, for it may be told to while it plays."""
+        wanted = self.preset['player.autosave']
+        try:
+            saved = SavedTakes(self.preset.name, self._notify)
+        except GenaudioError as error:
+            if wanted:
+                self._notify(str(error))
+            return None
+        if wanted:
+            self._notify(f'Every answer is saved in {saved.folder} (--set autosave=no: none is).')
+        return saved
 
     def _notify(self, line: str) -> None:
         self._tell(line)

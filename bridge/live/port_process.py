@@ -57,6 +57,7 @@ class Setup:
     client_name: str = 'genaudio'
     reconnect: list[tuple[str, str]] = field(default_factory=list)  # JACK connections to restore (source, sink)
     draws: bool = False  # somebody draws the music: send scenes
+    saves: bool = False  # somebody saves answers as they are heard
 
 
 class Backend:
@@ -168,6 +169,8 @@ def run_midi(setup: Setup, cells: Any, connection: Connection) -> None:
         return
     if backend.jack:
         session.leaders.alternatives.append(JackLeader(backend.jack.transport, setup.preset['transport.tempo']))
+    if setup.saves:
+        session.takes.heard = deque(maxlen=64)
     parent.tell('started', {'backend': backend.name, 'pid': os.getpid()})
     loop = Loop(parent, session, engine, backend, inbox, heart, Scenes(session) if setup.draws else None)
     try:
@@ -240,7 +243,7 @@ class Loop:
         self._lost = 0  # messages of a flood that the person knows of
         self._paused = False
         self._next_show = 0.0
-        self._pieces: deque[Piece] = deque()  # of takes that are kept, on their way to the parent
+        self._pieces: deque[Piece] = deque()  # of takes on their way to the parent, which writes them
 
     def run(self, stop: list[str]) -> None:
         """Turn until something is in `stop`, the parent says so, or is gone."""
@@ -351,9 +354,10 @@ class Loop:
         return self.parent.tell('snapshot', snapshot)
 
     def _hand_on_takes(self) -> bool:
-        """Send takes that are kept to the parent, which writes them: as much as its pipe takes. Whether all."""
-        while self.session.takes.gathered:
-            self._pieces += to_pieces(self.session.takes.gathered.popleft())
+        """Send takes to the parent, which writes them: as much as its pipe takes. Whether all."""
+        for waiting in (self.session.takes.gathered, self.session.takes.heard):
+            while waiting:
+                self._pieces += to_pieces(waiting.popleft())
         while self._pieces and self.parent.tell('keep', self._pieces[0]):
             self._pieces.popleft()
         return not self._pieces

@@ -305,6 +305,7 @@ class Session:
             self.mode.step(now, beat)
             self.deadlines.keep(now)
             self.answers = [answer for answer in self.answers if not self._is_over(answer, beat)]
+            self.takes.look(beat)
         self.scheduler.dispatch(now)
         return self._next_time(now, beat)
 

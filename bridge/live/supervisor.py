@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bridge.live.kept_takes import Pieces, TakeWriter
+from bridge.live.kept_takes import HeardTake, Pieces, SavedTakes, TakeWriter
 from bridge.live.port_process import COUNTED, Backend, Setup, run_midi
 from bridge.midi.input_queue import Inbox
 from bridge.midi.sounding_notes import Sounding
@@ -38,11 +38,13 @@ class Supervisor:
         Gets one line for the person; called by `poll`, `pause` and `stop`.
     on_scene : callable, optional
         Gets what a panel draws (`snapshot.Scenes`), ten times a second; called by `poll`, must not wait.
+    saved : SavedTakes, optional
+        Gets each answer as it is heard; `stop` closes it.
     """
 
     def __init__(
         self, preset: Preset, notify: Callable[[str], None], *, folder: str = '.', client_name: str = 'genaudio',
-        on_scene: Callable[[dict[str, Any]], None] | None = None,
+        on_scene: Callable[[dict[str, Any]], None] | None = None, saved: SavedTakes | None = None,
     ) -> None:  # fmt: skip
         self.notify = notify
         self.snapshot: dict[str, Any] = {}
@@ -50,9 +52,10 @@ class Supervisor:
         self.started = False
         handle, self._table = tempfile.mkstemp(prefix='genaudio-sounding-')
         os.close(handle)
-        self._setup = Setup(preset, self._table, client_name, draws=on_scene is not None)
+        self._setup = Setup(preset, self._table, client_name, draws=on_scene is not None, saves=saved is not None)
         self._on_scene = on_scene
         self._writer = TakeWriter(folder, notify)
+        self._saved = saved
         self._pieces = Pieces()
         self._limit = RestartLimit(MAX_RESTARTS, WITHIN)
         self._stopping = self._paused = False
@@ -116,6 +119,8 @@ class Supervisor:
                 return False
             return self._revive('died')
         self._writer.poll()
+        if self._saved is not None:
+            self._saved.poll()
         if self.refused > self._refused_told:
             self._sparing(f'Too many messages at once: {self.refused - self._refused_told} are left out.')
             self._refused_told = self.refused
@@ -139,7 +144,11 @@ class Supervisor:
         elif kind == 'scene' and self._on_scene is not None:
             self._on_scene(value)
         elif kind == 'keep':
-            if (take := self._pieces.add(value)) is not None:
+            take = self._pieces.add(value)
+            if isinstance(take, HeardTake):
+                assert self._saved is not None
+                self._saved.add(take)
+            elif take is not None:
                 self._writer.write(take)
         elif kind == 'line':
             self.notify(value)
@@ -193,6 +202,8 @@ class Supervisor:
         self.channel.refused = 0
         self.channel.close()
         self._pieces.clear()
+        if self._saved is not None:
+            self._saved.cut()
 
     def _end_notes(self) -> None:
         """End what still sounds ourselves, in this process: nobody else is left to do it."""
@@ -245,6 +256,8 @@ class Supervisor:
         self._stopping = True
         self._bury()
         self._writer.close()
+        if self._saved is not None:
+            self._saved.close()
         self.snapshot['kept'] = list(self._writer.kept)
         with contextlib.suppress(OSError):
             os.unlink(self._table)

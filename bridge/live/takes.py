@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.band.answer import Answer, ComposedAgain
-from bridge.live.kept_takes import KeptTake
+from bridge.live.kept_takes import HeardTake, KeptTake
 from bridge.musicians.musician import Again, PlannedMusic
 from bridge.settings.control_messages import EVERY
 from bridge.settings.voice import part_names
@@ -29,6 +29,7 @@ class Takes:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.gathered: deque[KeptTake] = deque(maxlen=16)  # to be kept: whoever runs the session hands them on
+        self.heard: deque[HeardTake] | None = None  # the same with each answer as it is heard; None: nobody saves them
         self._done: deque[Answer] = deque(maxlen=16)
         self._auditions = 0
 
@@ -36,6 +37,20 @@ class Takes:
         """Remember a finished or cut answer, if it sounded at all."""
         if answer.queued is not None and answer.end > answer.request.start:
             self._done.append(answer)
+            self._save(answer)
+
+    def look(self, beat: float) -> None:
+        """Have answers saved that have begun, as far as they are known, and again when they are complete."""
+        for answer in self.session.answers if self.heard is not None else ():
+            state = 2 if answer.take in answer.complete else 1
+            if answer.queued is not None and answer.request.start <= beat and answer.saved < state:
+                answer.saved = state
+                self._save(answer)
+
+    def _save(self, answer: Answer) -> None:
+        if self.heard is not None and self.session.preset['player.autosave']:
+            begin, take = answer.request.start, self.gather(answer)
+            self.heard.append(HeardTake(take, answer.request.id, answer.take, begin, answer.end))
 
     @property
     def current(self) -> Answer | None:
@@ -67,7 +82,9 @@ class Takes:
             return
         if take == answer.take and answer in session.answers:
             return  # it plays
-        answer.take = take
+        if answer in session.answers and answer.saved:
+            self._save(answer)  # as far as it was heard, before another is chosen
+        answer.take, answer.saved = take, 0
         session.engine.choose(answer.request.id, answer.take)
         session.notify(f'Take {self.describe()}')
         if not session.transport.rolling and answer not in session.answers:
@@ -86,6 +103,7 @@ class Takes:
         self.stop()
         shift = session.transport.next_bar(soon) - session.transport.bar_start(answer.request.start)
         self._auditions += 1
+        self._save(answer)
         notes = [note for note in answer.notes() if note.beat < answer.end]
         session.scheduler.add(AUDITION + self._auditions, session.dues(answer, notes, shift))
 

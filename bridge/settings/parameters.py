@@ -106,6 +106,7 @@ PARAMETERS: dict[str, Parameter] = {
     'player.yields': Parameter(True, 'take_over: fall silent when you play again'),
     'player.programs': Parameter(False, 'send program changes for the parts'),
     'player.thru': Parameter(False, 'send what you play to the first part as well'),
+    'player.autosave': Parameter(True, 'live: save every answer, and what you played to it, as a MIDI file'),
     'music.model': Parameter('', 'model file; empty: the bundled one', live=False),
     'music.temperature': Parameter(1.0, 'how adventurous', 0.1, 2),
     'music.top_p': Parameter(0.95, 'share of the likely choices that stay open', 0.1, 1),

@@ -16,7 +16,8 @@ def test_notes_are_handed_over_earlier_when_jack_runs_in_longer_blocks():
     backend, session, inbox = MagicMock(jack=jack), MagicMock(), Inbox()
     backend.look.return_value = backend.outputs_back.return_value = []
     backend.counts.return_value = session.snapshot.return_value = {}
-    session.takes.gathered, session.scheduler = [], SimpleNamespace(horizon=jack.horizon, extra_latency_s=0.0)
+    session.takes = SimpleNamespace(gathered=[], heard=None)
+    session.scheduler = SimpleNamespace(horizon=jack.horizon, extra_latency_s=0.0)
     loop = Loop(MagicMock(), session, MagicMock(), backend, inbox, MagicMock())
     jack._blocksize(8192)
     loop._look_around()

@@ -89,7 +89,9 @@ class Started(Playing):
 
         def make() -> LiveBand:
             address = PanelAddress() if panel else None
-            return LiveBand(self._path, settings, name=name, folder=folder, panel=address, notify=self._lines.add)
+            return LiveBand(
+                self._path, settings, name=name, folder=folder, save=True, panel=address, notify=self._lines.add
+            )
 
         self._thread = threading.Thread(target=self._run, args=(make,), name='assistant band', daemon=True)
         self._thread.start()
