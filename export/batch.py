@@ -1,9 +1,11 @@
 """Many jobs at once, in processes of their own; a failure stops nothing but itself."""
 
-import os
+import contextlib
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from export.job import Result
@@ -11,18 +13,23 @@ from export.manifest import Fault, Job
 from export.up_to_date import is_up_to_date, source_hash
 from genaudio_core.command_line import notice, printable
 from genaudio_core.errors import GenaudioError, one_line
+from genaudio_core.files import make_folder
+from genaudio_core.jobs.cluster import Cluster
 from genaudio_core.jobs.pool import each
 
 
 def export_all(
-    jobs: Sequence[Job], faults: Sequence[Fault] = (), *, workers: int | None = None, force: bool = False
-) -> list[Result]:
+    jobs: Sequence[Job], faults: Sequence[Fault] = (), *, workers: int | None = None, cluster: Cluster | None = None,
+    force: bool = False,
+) -> list[Result]:  # fmt: skip
     """Export what is not up to date, and tell what became of every job, in their order.
 
     Parameters
     ----------
     workers : int, optional
-        Processes; by default one for each CPU, and no more than jobs.
+        Processes, no more than jobs; None: as many as the cluster has room for, or this one.
+    cluster : Cluster, optional
+        Whose nodes do it instead of this machine. They must see the same files.
     force : bool
         Export also what is up to date.
     """
@@ -42,15 +49,26 @@ def export_all(
             )  # fmt: skip
         else:
             todo.append((job, wanted))
-    for result in _run(todo, workers or min(len(todo), os.cpu_count() or 1)):
-        results[result.file] = result
+    with _shown_to(cluster, {job.output.parent for job, _ in todo}) as cluster:
+        for result in _run(todo, workers and min(len(todo), workers), cluster):
+            results[result.file] = result
     failed = [Result(fault.label, '', 'failed', fault.why) for fault in faults]
     return [results[str(job.output)] for job in jobs] + failed
 
 
-def _run(todo: Sequence[tuple[Job, str]], workers: int) -> Iterator[Result]:
+@contextlib.contextmanager
+def _shown_to(cluster: Cluster | None, folders: Iterable[Path]) -> Iterator[Cluster | None]:
+    """The cluster, with something in each folder that its nodes must see: the folders themselves they may have, too."""
+    with contextlib.ExitStack() as stack:
+        if cluster is not None:
+            shown = {at: tempfile.TemporaryDirectory(prefix='.genaudio-', dir=make_folder(at)) for at in folders}
+            cluster = replace(cluster, sees={str(at): stack.enter_context(inner) for at, inner in shown.items()})
+        yield cluster
+
+
+def _run(todo: Sequence[tuple[Job, str]], workers: int | None, cluster: Cluster | None) -> Iterator[Result]:
     """Yield a result for each job as it is done."""
-    for n_done, ((job, _), result) in enumerate(each(_work, todo, workers), 1):
+    for n_done, ((job, _), result) in enumerate(each(_work, todo, workers, cluster), 1):
         if isinstance(result, Exception):
             why = str(result) if isinstance(result, GenaudioError) else f'its process ended ({one_line(result)})'
             result = Result(job.label, str(job.output), 'failed', why)
@@ -63,6 +81,8 @@ def _work(task: tuple[Job, str]) -> Result:
 
     job, wanted = task
     try:
+        if source_hash(job) != wanted:
+            raise GenaudioError('its checkpoint has changed meanwhile, or a node of the cluster has other sources')
         return export(job, wanted)
     except GenaudioError as error:
         return Result(job.label, str(job.output), 'failed', str(error))

@@ -6,9 +6,9 @@ from typing import Any
 
 from export.batch import export_all, report
 from export.manifest import read_manifest
-from genaudio_core.command_line import whole
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import check_targets
+from genaudio_core.jobs.options import add_worker_options, cluster_of, workers_of
 
 HELP = (
     'Export every model of a manifest. Files that are up to date are skipped; one that fails does not stop the others.'
@@ -19,7 +19,7 @@ EXAMPLE = 'genaudio-export all presets/models/manifest.toml --json'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('manifest', type=Path, help='TOML file; see export/manifest.py for its keys')
     parser.add_argument('--only', default='', help='names of models, comma-separated')
-    parser.add_argument('--workers', type=whole('--workers', 1), help='parallel processes (default: one per CPU)')
+    add_worker_options(parser)
     parser.add_argument('--force', action='store_true', help='export files that are up to date, too')
 
 
@@ -35,4 +35,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         faults = [fault for fault in faults if fault.label in only]
     for job in jobs:
         check_targets([job.output], [args.manifest, job.checkpoint])
-    return report(export_all(jobs, faults, workers=args.workers, force=args.force), as_json=args.json)
+    results = export_all(jobs, faults, workers=workers_of(args), cluster=cluster_of(args), force=args.force)
+    return report(results, as_json=args.json)

@@ -17,12 +17,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError, one_line
-from genaudio_core.jobs.machine import call_this_machine
+from genaudio_core.interruption import raise_if_stopped
+from genaudio_core.jobs.machine import call_this_machine, check_machine
 
 T = TypeVar('T')
 AHEAD = 2  # tasks for each place in the cluster that are handed out: one at work, one that waits
@@ -48,6 +50,8 @@ class Cluster:
     address: str  # 'auto': $RAY_ADDRESS, or one that runs on this machine; HOST:PORT of its head; ray://HOST:PORT
     cpus: float = 1
     gpus: float = 0  # graphics cards; a share of one where several tasks may have it together
+    # What every node must see as this machine does: what a person calls it -> a file or folder that shows it.
+    sees: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.address != 'auto' and _ADDRESS.fullmatch(self.address) is None:
@@ -84,15 +88,16 @@ def _all(
 ) -> Iterator[tuple[T, Any]]:
     do = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=RETRIES)(_do)
     room = _Room(ray, cluster, at_most)
-    shared, folder = ray.put(work), os.getcwd()
+    shared, needed = ray.put(work), (os.getcwd(), __version__, dict(cluster.sees))
     under_way: dict[Any, T] = {}
     try:
         while True:
             while len(under_way) < room.now() and (task := next(source, _NONE)) is not _NONE:
-                under_way[do.remote(shared, task, folder)] = task
+                under_way[do.remote(shared, task, *needed)] = task
             if not under_way:
                 return
             done, _ = ray.wait(list(under_way), timeout=LOOK)
+            raise_if_stopped()  # Ray may have been where an interruption is dropped
             if len(under_way) > 1 and done:  # and what else there is: a question for each would take its time
                 done, _ = ray.wait(list(under_way), num_returns=len(under_way), timeout=0)
             for reference in done:
@@ -108,13 +113,14 @@ def _cancel(ray: Any, references: Iterable[Any]) -> None:
             ray.cancel(reference, force=True)
 
 
-def _do(work: Callable[[T], Any], task: T, folder: str) -> tuple[bool, Any]:
+def _do(work: Callable[[T], Any], task: T, folder: str, version: str, sees: Mapping[str, str]) -> tuple[bool, Any]:
     """On a node: the result, or what it ended in."""
     import ray
 
     call_this_machine(ray.util.get_node_ip_address())
     with contextlib.suppress(OSError):  # paths on the command line are seen from there
         os.chdir(folder)
+    check_machine(version, sees)
     try:
         return True, work(task)
     except Exception as error:
@@ -124,7 +130,9 @@ def _do(work: Callable[[T], Any], task: T, folder: str) -> tuple[bool, Any]:
 def _result(ray: Any, reference: Any) -> Any:
     try:
         return ray.get(reference)[1]
-    except ray.exceptions.RayTaskError as error:  # nothing of ours raises: the node could not begin
+    except ray.exceptions.RayTaskError as error:  # the node could not begin
+        if isinstance(error.cause, GenaudioError):
+            raise error.cause from None
         why = one_line(error.cause if isinstance(error.cause, Exception) else error)
         raise GenaudioError(f'A node of the cluster cannot do this work (is the same genaudio there?): {why}') from None
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):

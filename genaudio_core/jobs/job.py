@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -110,7 +110,10 @@ def run_job(
         work = functools.partial(do_item, card)
         if options.workers is None and options.cluster is None:
             work = functools.partial(work, share=pace.show)
-        outcomes = stack.enter_context(contextlib.closing(each(work, todo, options.workers, options.cluster)))
+        cluster = options.cluster
+        if cluster is not None and card.stage is not None:
+            cluster = replace(cluster, sees={root: card.stage})
+        outcomes = stack.enter_context(contextlib.closing(each(work, todo, options.workers, cluster)))
         try:
             for item, outcome in outcomes:
                 _note(item, outcome, report, journal, options)

@@ -2,11 +2,13 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import atomic_write, file_sha256, make_folder
 
@@ -26,6 +28,29 @@ def this_worker() -> str:
 def this_machine() -> str:
     """The name of the machine: what it calls itself, or its address in a cluster."""
     return _called[0] if _called else socket.gethostname()
+
+
+def check_machine(version: str, sees: Mapping[str, str]) -> None:
+    """Check that this machine can do what another has begun.
+
+    Parameters
+    ----------
+    version
+        Of genaudio there.
+    sees
+        Of `cluster.Cluster`.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot.
+    """
+    if version != __version__:
+        raise GenaudioError(f'{this_machine()} has genaudio {__version__}, and {version} is needed.')
+    for place, token in sees.items():
+        if not os.path.exists(token):
+            raise GenaudioError(f'{this_machine()} does not see {place}, which all nodes must: on a shared disk, at '
+                                'the same path (a command that takes addresses may be given one).')  # fmt: skip
 
 
 class Carried(NamedTuple):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.interruption import raise_if_stopped
 from genaudio_core.jobs.items import Item, Step, Task, TravellingStep
@@ -33,7 +32,6 @@ class Card:
     asked: Mapping[str, Any]
     debug: bool = False
     carried: tuple[Carried, ...] | None = None  # files of the step; None: all is done on the machine that began it
-    version: str = __version__
 
 
 class Outcome(NamedTuple):
@@ -69,18 +67,15 @@ def _opened(card: Card) -> tuple[Step, Any]:
     step = card.step
     if card.carried is None:
         return step, step.open()
-    where = this_machine()
-    if card.version != __version__:
-        raise GenaudioError(f'{where} has genaudio {__version__}, and {card.version} is needed.')
-    if card.stage is not None and not Path(card.stage).is_dir():
-        raise GenaudioError(f'{where} does not see the folder {card.root}: give one that all nodes see, or an address.')
     if not isinstance(step, TravellingStep):
         return step, step.open()
     step = step.with_files({carried.path: put_down(carried) for carried in card.carried})
     tools = step.open()
     if plain(step.asked(tools)) != card.asked:
         step.close(tools)
-        raise GenaudioError(f'{where} has other models, or reads other files, than the machine that began this.')
+        raise GenaudioError(
+            f'{this_machine()} has other models, or reads other files, than the machine that began this.'
+        )
     return step, tools
 
 

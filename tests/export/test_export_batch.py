@@ -134,6 +134,15 @@ def test_batch_skips_fails_and_goes_on(tmp_path, capsys):
     assert main(['all', str(path), '--only', 'b', '--json']) == 2
 
 
+def test_a_checkpoint_that_was_written_anew_meanwhile_is_not_taken_for_the_one_before(tmp_path):
+    (tmp_path / 'a.safetensors').write_bytes(checkpoint('live').read_bytes())
+    (job,), _ = jobs(tmp_path, ROW.format(name='a', checkpoint='a.safetensors'))
+    wanted = source_hash(job)
+    job.checkpoint.write_bytes(checkpoint('mmt').read_bytes())
+    result = batch._work((job, wanted))
+    assert result.state == 'failed' and 'has changed meanwhile' in result.why and not job.output.exists()
+
+
 def killed_at_b(task):
     job, _ = task
     if job.name == 'b':

@@ -90,6 +90,20 @@ class RayCluster:
         subprocess.run(['ip', 'link', 'set', f'{self._bridge}v{node}', 'down'], capture_output=True)
         _end_all(self._names[node])
 
+    @contextlib.contextmanager
+    def clients_unanswered(self):
+        """Within the block, whoever reaches the cluster from outside has a connection and gets no answer."""
+        pids = [int(pid) for pid in _output('ip', 'netns', 'pids', self._names[0]).split()
+                if b'ray.util.client.server' in Path('/proc', pid, 'cmdline').read_bytes()]  # fmt: skip
+        assert pids
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def _start(self, i: int, *options: str) -> None:
         name, link, temporary = f'{self._bridge}n{i}', f'{self._bridge}v{i}', self._folder / str(i)
         self._names.append(name)

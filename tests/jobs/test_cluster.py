@@ -1,7 +1,6 @@
 """What a job does on other machines, as far as no cluster is needed for it; `test_ray.py` has a real one."""
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from toy_job import Toy, items, made, run
 
 from bridge.commands.offline._many import EachFile
 from bridge.commands.offline.separate import Separating
+from genaudio_core import __version__
 from genaudio_core.errors import GenaudioError
 from genaudio_core.jobs.cluster import Cluster, places_in
-from genaudio_core.jobs.machine import Carried, put_down
+from genaudio_core.jobs.machine import Carried, check_machine, put_down
 from genaudio_core.jobs.work import Card, NotReady, close_tools, do_item
 
 
@@ -47,12 +47,10 @@ def there(tmp_path, monkeypatch):
     stage = tmp_path / 'o' / 'stage'
     stage.mkdir(parents=True)
 
-    def card(asked='weights', **changed):
+    def card(asked='weights'):
         step = WithModel(model)
         carried = tuple(map(Carried.of, step.files()))
-        return dataclasses.replace(
-            Card('run', str(tmp_path / 'o'), str(stage), step, {'model': asked}, carried=carried), **changed
-        )
+        return Card('run', str(tmp_path / 'o'), str(stage), step, {'model': asked}, carried=carried)
 
     yield card
     close_tools()
@@ -75,16 +73,21 @@ def test_what_came_along_lies_there_once_and_whole(there, tmp_path):
     assert put_down(carried).read_text() == 'weights'
 
 
-@pytest.mark.parametrize(('changed', 'told'), [
-    ({'version': '0.0'}, r'has genaudio \d.*, and 0.0 is needed'),
-    ({'stage': '/not/there'}, 'does not see the folder'),
-    ({'asked': {'model': 'other weights'}}, 'other models'),
-])  # fmt: skip
-def test_a_machine_that_would_make_something_else_makes_nothing(there, tmp_path, changed, told):
+def test_a_machine_that_would_make_something_else_makes_nothing(there, tmp_path):
     (item,) = items('a')
-    with pytest.raises(NotReady, match=told):
-        do_item(there(**changed), item)
+    with pytest.raises(NotReady, match='other models'):
+        do_item(there('other weights'), item)
     assert made(tmp_path / 'o') == []
+
+
+@pytest.mark.parametrize(('version', 'sees', 'told'), [
+    ('0.0', {}, r'has genaudio \d.*, and 0.0 is needed'),
+    (__version__, {'/mnt/songs': '/mnt/songs/.not/there'}, r'does not see /mnt/songs, which all nodes must'),
+])  # fmt: skip
+def test_a_machine_with_another_genaudio_or_other_folders_begins_nothing(version, sees, told):
+    with pytest.raises(GenaudioError, match=told):
+        check_machine(version, sees)
+    check_machine(__version__, {'here': __file__})
 
 
 def test_without_ray_that_is_one_line_and_what_is_done_needs_none(tmp_path, monkeypatch):

@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from own_command import start_command
 from ray_cluster import RayCluster, why_not
+from small_decoders import checkpoint
 from toy_job import Toy, done_by, items, made, run
 
 from bridge.system.waiting import wait_until
@@ -19,6 +22,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import presets_dir
 from genaudio_core.jobs.cluster import Cluster
 from genaudio_core.jobs.journal import entries, journals_of
+from genaudio_core.jobs.pool import each
 from genaudio_core.sound.audio_files import write_audio
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +55,9 @@ def test_faults_are_told_and_counted_as_they_are_on_this_machine(cluster, tmp_pa
     assert list((tmp_path / 'o/.genaudio').glob('runs/*')) == []
     with pytest.raises(GenaudioError, match='there is no model'):
         run(tmp_path / 'o', items('c'), Toy('no model'), cluster=there)
+    blind = Cluster(cluster.for_clients, sees={'/mnt/songs': str(tmp_path / 'none')})
+    with pytest.raises(GenaudioError, match=r'^10\S+ does not see /mnt/songs, which all nodes must'):
+        list(each(len, ['a'], cluster=blind))
 
 
 DRIVER = """
@@ -83,24 +90,63 @@ def test_whoever_ends_the_driver_leaves_nothing_half_and_the_same_again_does_the
     assert made(out) == ['a', 'y', 'z'] and list((out / '.genaudio').glob('runs/*')) == []
 
 
-def separate(songs, out, model, *options):
-    command = [
-        sys.executable,
-        '-m',
-        'bridge.cli',
-        'separate',
-        songs,
-        '-q',
-        'drums',
-        '--model',
-        model,
-        '-o',
-        out,
-        '--json',
-    ]
+def test_who_presses_ctrl_c_does_not_wait_for_a_cluster_that_does_not_answer(cluster, tmp_path):
+    log, out = tmp_path / 'log', tmp_path / 'o'
+    driver = start_command(tmp_path, IMPORTS, DRIVER, str(out), str(log), cluster.for_clients)
+    try:
+        assert wait_until(lambda: (out / '.genaudio/z.json').exists() and "'slow'" in log.read_text(), 300)
+        with cluster.clients_unanswered():
+            driver.send_signal(signal.SIGINT)
+            assert driver.wait(300) == 130
+            assert 'of 3 are done; the same command goes on from here' in driver.stderr.read()
+    finally:
+        driver.kill()
+        driver.communicate()
+    pids = {int(line.split()[-1]) for line in log.read_text().splitlines() if "'slow'" in line}
+    # The cluster sees by itself that nobody is there any more.
+    assert wait_until(lambda: not any(Path(f'/proc/{pid}').exists() for pid in pids), 300)
+
+
+def command(folder, module, *words):
+    """A command of ours, as a program."""
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    return subprocess.Popen([*map(str, command), '--json', *options], env=environment, cwd=songs.parent, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    return subprocess.Popen([sys.executable, '-m', module, *map(str, words), '--json'], env=environment, cwd=folder,
+                            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
+def told(begun):
+    out, said = begun.communicate(timeout=6000)
+    assert begun.returncode == 0 and 'Traceback' not in said, said
+    return json.loads(out)
+
+
+def test_data_and_models_are_the_same_as_by_processes_of_this_machine(cluster, tmp_path):
+    for where, words in (('near', ['--workers', '1']), ('far', ['--ray', cluster.for_clients])):
+        folder = tmp_path / where
+        folder.mkdir()
+        (folder / 'a.safetensors').write_bytes(checkpoint('live').read_bytes())
+        (folder / 'models.toml').write_text('[[model]]\nname = "a"\nkind = "decoder"\ncheckpoint = "a.safetensors"\n')
+        written = ['write-bands', '-o', 'bands', '-n', '201', '--styles', 'waltz', *words]
+        assert told(command(folder, 'genaudio_core.commands.cli', *written))['written_now'] == 201
+        prepared = ['prepare', 'bands', '-o', 'scores.safetensors', *words]
+        assert told(command(folder, 'genaudio_core.commands.cli', *prepared))['pieces'] > 100
+        assert told(command(folder, 'export.cli', 'all', 'models.toml', *words))['exported'] == 1
+    for name in ('scores.safetensors', 'bands/00000000-00000199.zip', 'bands/00000200-00000200.zip'):
+        near, far = (tmp_path / where / name for where in ('near', 'far'))
+        if name.endswith('.zip'):  # which says when its files were written
+            near, far = (zipfile.ZipFile(path) for path in (near, far))
+            assert near.namelist() == far.namelist()
+            assert all(near.read(name) == far.read(name) for name in near.namelist())
+        else:
+            assert near.read_bytes() == far.read_bytes()
+    models = [onnx.load(tmp_path / where / 'a-fp32.onnx').graph for where in ('near', 'far')]
+    assert models[0] == models[1]
+    assert [path.name for path in (tmp_path / 'far').iterdir() if path.name.startswith('.')] == []
+
+
+def separate(songs, out, model, *options):
+    words = ['separate', songs, '-q', 'drums', '--model', model, '-o', out, *options]
+    return command(songs.parent, 'bridge.cli', *words)
 
 
 def test_a_node_dies_while_200_files_are_separated_and_every_stem_is_that_of_one_machine(cluster, tmp_path):
@@ -119,10 +165,9 @@ def test_a_node_dies_while_200_files_are_separated_and_every_stem_is_that_of_one
                       or begun.poll() is not None, 3000)  # fmt: skip
     before = len(journal(tmp_path / 'far'))
     cluster.kill(2)
-    told, said = begun.communicate(timeout=6000)
-    assert begun.returncode == 0, said
+    n_told = len(told(begun)['files'])
     assert N_FILES // 8 < before < N_FILES and workers() == {cluster.address(1), cluster.address(2)}
-    assert len(json.loads(told)['files']) == N_FILES and 'Traceback' not in said
+    assert n_told == N_FILES
     near = separate(tmp_path / 'songs', tmp_path / 'near', model, '--workers', '1')
     assert near.wait(6000) == 0
     stems = made(tmp_path / 'near')
@@ -130,6 +175,5 @@ def test_a_node_dies_while_200_files_are_separated_and_every_stem_is_that_of_one
     for name in stems:
         assert (tmp_path / 'far' / name).read_bytes() == (tmp_path / 'near' / name).read_bytes()
     again = separate(tmp_path / 'songs', tmp_path / 'far', model, '--ray', cluster.for_clients)
-    told, said = again.communicate(timeout=6000)
-    assert again.returncode == 0 and json.loads(told)['already_done'] == N_FILES
+    assert told(again)['already_done'] == N_FILES
     assert len(journal(tmp_path / 'far')) == N_FILES

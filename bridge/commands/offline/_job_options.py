@@ -7,20 +7,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from genaudio_core.command_line import threads
 from genaudio_core.errors import GenaudioError
-from genaudio_core.jobs.cluster import Cluster
 from genaudio_core.jobs.job import Options
+from genaudio_core.jobs.options import add_worker_options, cluster_of
 from genaudio_core.jobs.places import is_address
 
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
     """Add --workers, --ray, --shard, --retry-failed, --dry-run and --force."""
     group = parser.add_argument_group('many files', 'A second run does only what is missing; docs/scale.md tells more.')
-    group.add_argument('--workers', type=threads('--workers'), metavar='N',
-                       help='processes, each with a model of its own (default: this one)')  # fmt: skip
-    group.add_argument('--ray', metavar='ADDRESS', help='work on the nodes of a Ray cluster: auto, HOST:PORT or '
-                       'ray://HOST:PORT (with --workers N, on so many at most)')  # fmt: skip
+    add_worker_options(group, 'processes, each with a model of its own (default: this one)')
     group.add_argument('--shard', type=shard('--shard'), default=(1, 1), metavar='I/N',
                        help='only the files of part I of N: for N machines, each with another I')  # fmt: skip
     group.add_argument('--retry-failed', action='store_true', help='only what failed when it was last tried')
@@ -30,11 +26,8 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
 
 def job_options(args: argparse.Namespace) -> Options:
     """Return the options of a job from those of the command line."""
-    cluster = None
-    if args.ray is not None:
-        # A graphics card for each only where one is asked for: what is made for the processor is no faster there.
-        cards = float(getattr(args, 'provider', None) == 'cuda')
-        cluster = Cluster(args.ray, float(threads_of(args)), cards)
+    # A graphics card for each only where one is asked for: what is made for the processor is no faster there.
+    cluster = cluster_of(args, threads_of(args), float(getattr(args, 'provider', None) == 'cuda'))
     return Options(args.workers, args.shard, args.retry_failed, args.dry_run, args.force, args.debug, cluster)
 
 

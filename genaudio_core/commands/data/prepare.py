@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
-from genaudio_core.command_line import check_outputs, threads
+from genaudio_core.command_line import check_outputs
 from genaudio_core.files import atomic_write
+from genaudio_core.jobs.options import add_worker_options, cluster_of, workers_of
 from genaudio_core.progress import progress_bar
 
 HELP = 'Make one compact data file from folders (or archives) of MIDI, MusicXML or Humdrum.'
@@ -16,8 +16,7 @@ EXAMPLE = 'genaudio-train prepare ~/scores -o data/scores.safetensors --report r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folders', nargs='+', type=Path, help='folders, archives or single files')
     parser.add_argument('-o', '--out', type=Path, required=True, help='data file to write (.safetensors)')
-    parser.add_argument('--workers', type=threads('--workers'), default=os.cpu_count() or 1,
-                        help='processes (default: all cores)')  # fmt: skip
+    add_worker_options(parser)
     parser.add_argument('--report', type=Path, help='write the whole report, with every skipped file, as JSON')
 
 
@@ -26,7 +25,7 @@ def run(args: argparse.Namespace) -> dict:
 
     check_outputs(args, 'out', 'report')
     with progress_bar('reading scores') as progress:
-        report = prepare(args.folders, args.out, workers=max(args.workers, 1), progress=progress)
+        report = prepare(args.folders, args.out, workers=workers_of(args), cluster=cluster_of(args), progress=progress)
     if args.report:
         with atomic_write(args.report) as temporary:
             temporary.write_text(json.dumps(report, indent=1) + '\n')

@@ -1,11 +1,11 @@
 """`genaudio-train write-bands`: see HELP."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command_line import check_outputs, seed, threads, whole
+from genaudio_core.command_line import check_outputs, seed, whole
+from genaudio_core.jobs.options import add_worker_options, cluster_of, workers_of
 from genaudio_core.progress import progress_bar
 
 HELP = 'Write band music by rule, without end: MIDI files with their chords, to train on.'
@@ -22,8 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=seed(), default=0, help='number of the first piece')
     parser.add_argument('--styles', nargs='+', help='only these (default: all)')
     parser.add_argument('--grooves', nargs='+', type=Path, help='folders or archives of the Groove MIDI Dataset')
-    parser.add_argument('--workers', type=threads('--workers'), default=os.cpu_count() or 1,
-                        help='processes (default: all cores)')  # fmt: skip
+    add_worker_options(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -32,6 +31,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_outputs(args, folders=['out'])
     with progress_bar('writing bands', args.pieces) as progress:
         return write_archives(
-            args.out, args.pieces, args.seed, styles=args.styles, grooves=args.grooves, workers=args.workers,
-            progress=progress,
+            args.out, args.pieces, args.seed, styles=args.styles, grooves=args.grooves, workers=workers_of(args),
+            cluster=cluster_of(args), progress=progress,
         )  # fmt: skip

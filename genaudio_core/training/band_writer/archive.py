@@ -1,17 +1,20 @@
 """Many written pieces on disk: archives of MIDI files and of what is known about them."""
 
 import functools
+import io
 import json
 import random
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import atomic_write, make_folder
+from genaudio_core.jobs.cluster import Cluster
 from genaudio_core.jobs.pool import each
 from genaudio_core.score.reading import write_midi
 from genaudio_core.training.band_writer.performances import Performances
@@ -27,16 +30,12 @@ def _performances(folders: tuple[Path, ...]) -> Performances:
     return Performances(folders)  # read once in each process
 
 
-def write_archive(path: Path, seeds: range, styles: tuple[str, ...], grooves: tuple[Path, ...]) -> Counter[str]:
-    """Write the pieces of `seeds` as one archive, whole or not at all; return notes and pieces by style."""
+def _archive(seeds: range, styles: tuple[str, ...], grooves: tuple[Path, ...]) -> tuple[bytes, Counter[str]]:
+    """Write the pieces of `seeds`; return their archive, and notes and pieces by style."""
     performances = _performances(grooves) if grooves else None
     counts: Counter[str] = Counter()
-    lines = []
-    with (
-        atomic_write(path) as temporary,
-        tempfile.TemporaryDirectory() as folder,
-        zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive,
-    ):
+    lines, whole = [], io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(whole, 'w', zipfile.ZIP_DEFLATED) as archive:
         for seed in seeds:
             style = random.Random(f'style {seed}').choice(styles)
             piece = write_piece(seed, style, performances=performances)
@@ -47,11 +46,11 @@ def write_archive(path: Path, seeds: range, styles: tuple[str, ...], grooves: tu
             counts['notes'] += piece.score.n_notes
             counts[style] += 1
         archive.writestr(FACTS, '\n'.join(lines) + '\n')
-    return counts
+    return whole.getvalue(), counts
 
 
-def _write(job: tuple[Path, range, tuple[str, ...], tuple[Path, ...]]) -> Counter[str]:
-    return write_archive(*job)
+def _write(task: tuple[Path, range, tuple[str, ...], tuple[Path, ...]]) -> tuple[bytes, Counter[str]]:
+    return _archive(*task[1:])
 
 
 def write_archives(
@@ -61,10 +60,13 @@ def write_archives(
     *,
     styles: Sequence[str] | None = None,
     grooves: Sequence[Path] | None = None,
-    workers: int = 1,
+    workers: int | None = 1,
+    cluster: Cluster | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Write pieces `first` to `first + n_pieces` into archives of `folder`; archives that are there are left alone.
+
+    Processes do it, or the nodes of a cluster, which must see `grooves` and nothing else.
 
     Raises
     ------
@@ -89,10 +91,15 @@ def write_archives(
     done = n_pieces - sum(len(seeds) for _, seeds, *_ in jobs)
     counts: Counter[str] = Counter()
     progress(done)
-    for (_, seeds, *_), result in each(_write, jobs, min(workers, len(jobs))):
+    if cluster is not None:
+        cluster = replace(cluster, sees={str(place): str(place) for place in places})
+    for (path, seeds, *_), result in each(_write, jobs, workers and min(workers, len(jobs)), cluster):
         if isinstance(result, Exception):
             raise result
-        counts += result
+        data, of_these = result
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(data)
+        counts += of_these
         done += len(seeds)
         progress(done)
     return {

@@ -16,6 +16,7 @@ import numpy as np
 
 from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.files import atomic_write, check_readable
+from genaudio_core.jobs.cluster import Cluster
 from genaudio_core.jobs.pool import each
 from genaudio_core.music.chord_recognition import Segment, recognise_score
 from genaudio_core.music.descriptions import chord_code
@@ -122,9 +123,10 @@ def near_duplicates(pieces: list[PackedPiece], splits: np.ndarray) -> list[int]:
 
 
 def prepare(
-    folders: list[Path], out: Path, *, workers: int = 1, progress: Callable[[int], None] = lambda done: None
-) -> dict:
-    """Pack every score in `folders` into `out`; return the report.
+    folders: list[Path], out: Path, *, workers: int | None = 1, cluster: Cluster | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict:  # fmt: skip
+    """Pack every score in `folders` into `out`, by processes or the nodes of a cluster; return the report.
 
     Bad files are skipped and named in the report. Exact duplicates count once. A held-out piece that nearly
     repeats a training piece is left out of its split.
@@ -138,7 +140,7 @@ def prepare(
     skipped: list[tuple[str, str, str]] = []
     seen: set[bytes] = set()
     found: dict[int, PackedPiece | tuple[str, str, str]] = {}
-    for (place, file), result in each(_read_numbered, enumerate(find_scores(folders)), workers):
+    for (place, file), result in each(_read_numbered, enumerate(find_scores(folders)), workers, cluster):
         if isinstance(result, GenaudioError):  # its process ended
             result = (file.source, file.name, str(result))
         elif isinstance(result, Exception):
