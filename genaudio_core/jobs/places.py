@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from genaudio_core.files import hidden_beside
 _ADDRESS = re.compile(r'[a-z][a-z0-9+.-]+://', re.IGNORECASE)  # not C:\
 _RENAMING = {'sftp', 'ssh', 'ftp', 'smb', 'hdfs', 'file', 'local'}  # others make a file whole by themselves
 PAUSES = (0.5, 3.0)  # seconds after which a connection that failed is tried again
+_NOT_THERE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)  # no fault of a connection
 T = TypeVar('T')
 TICK = 2.0  # seconds
 _STAMPS = ('ETag', 'etag', 'md5Hash', 'generation', 'mtime', 'LastModified', 'last_modified')
@@ -32,6 +33,10 @@ class State(NamedTuple):
 
     bytes: int
     stamp: str  # of the system it lies on: time of its last change, or a hash of its content
+
+
+class Unreached(GenaudioError):
+    """There is no connection to where a place lies."""
 
 
 def is_address(place: str | Path) -> bool:
@@ -58,8 +63,10 @@ def reached(place: str) -> tuple[Any, str]:
         return url_to_fs(place)
     except ImportError as error:
         raise GenaudioError(f"{place} needs more packages: pip install 'genaudio[cloud]' ({one_line(error)})") from None
-    except Exception as error:
+    except ValueError as error:  # no kind of address that there is
         raise GenaudioError(f'{place} cannot be reached: {one_line(error)}') from error
+    except Exception as error:
+        raise Unreached(f'{place} cannot be reached: {one_line(error)}') from error
 
 
 def _again(work: Callable[[str], T]) -> Callable[[str], T]:
@@ -69,12 +76,13 @@ def _again(work: Callable[[str], T]) -> Callable[[str], T]:
         for pause in PAUSES:
             try:
                 return work(place)
-            except (FileNotFoundError, PermissionError, GenaudioError):
-                raise
+            except (*_NOT_THERE, GenaudioError) as error:
+                if not isinstance(error, Unreached):
+                    raise
             except Exception:
                 with suppress(Exception):
                     type(reached(place)[0]).clear_instance_cache()
-                time.sleep(pause)
+            time.sleep(pause)
         return work(place)
 
     return tried
@@ -114,14 +122,40 @@ def _is_new(stamp: Any) -> bool:
 
 
 def read_each(places: Sequence[str]) -> list[bytes | None]:
-    """The contents of small files, None for one that cannot be read; of a store many are asked for at once."""
+    """The contents of small files, None for one that is not there; of a store many are asked for at once.
+
+    Raises
+    ------
+    GenaudioError
+        If an address does not answer: what it holds would be done again.
+    """
     if not places or not is_address(places[0]):
         return [_read(place) for place in places]
-    system, _ = reached(places[0])
-    paths = [system._strip_protocol(place) for place in places]
-    found = system.cat(paths, on_error='return')
-    found = found if isinstance(found, dict) else {paths[0]: found}
-    return [data if isinstance(data := found.get(path), bytes) else None for path in paths]
+
+    @_again
+    def read(first: str) -> list[bytes | None]:
+        system, _ = reached(first)
+        paths = [system._strip_protocol(place) for place in places]
+        found = system.cat(paths, on_error='return')
+        found = found if isinstance(found, dict) else {paths[0]: found}
+        for fault in found.values():
+            if isinstance(fault, Exception) and not isinstance(fault, _NOT_THERE):
+                raise fault
+        return [data if isinstance(data := found.get(path), bytes) else None for path in paths]
+
+    with _told_of(places[0]):
+        return read(places[0])
+
+
+@contextmanager
+def _told_of(place: str) -> Iterator[None]:
+    """Say in one line what libraries raise of a connection."""
+    try:
+        yield
+    except GenaudioError:
+        raise
+    except Exception as error:
+        raise GenaudioError(f'{place} cannot be read: {one_line(error)}') from error
 
 
 def _read(place: str) -> bytes | None:
@@ -150,7 +184,7 @@ def fetch(place: str, folder: Path) -> Path:
         wanted = system.info(path).get('size')
         system.get_file(path, str(copy))
         if wanted is not None and copy.stat().st_size != wanted:  # https may not say how long it is
-            raise GenaudioError(f'{place} came short: {copy.stat().st_size} of {wanted} bytes.')
+            raise OSError(errno.EIO, f'only {copy.stat().st_size} of {wanted} bytes came')
         return copy
 
     return get(place)
@@ -210,14 +244,26 @@ def _send(path: Path, place: str) -> None:
 
 
 def list_files(folder: str) -> dict[str, State]:
-    """Every file under an address, by its name in there, from as few questions as its system takes."""
-    system, path = reached(folder)
-    system.invalidate_cache()
-    above = f'{path.rstrip("/")}/'
-    try:
-        return {name.removeprefix(above): state_of(info) for name, info in system.find(path, detail=True).items()}
-    except FileNotFoundError:
-        return {}
+    """Every file under an address, by its name in there, from as few questions as its system takes.
+
+    Raises
+    ------
+    GenaudioError
+        If it cannot be listed.
+    """
+
+    @_again
+    def listed(folder: str) -> dict[str, State]:
+        system, path = reached(folder)
+        system.invalidate_cache()
+        above = f'{path.rstrip("/")}/'
+        try:
+            return {name.removeprefix(above): state_of(info) for name, info in system.find(path, detail=True).items()}
+        except FileNotFoundError:
+            return {}
+
+    with _told_of(folder):
+        return listed(folder)
 
 
 def in_portions(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -5,11 +5,14 @@ import contextlib
 import getpass
 import http.server
 import os
+import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,8 @@ def s3(monkeypatch):
                         ('AWS_MAX_ATTEMPTS', '1')):  # fmt: skip
         monkeypatch.setenv(name, value)
     fsspec.filesystem('s3').clear_instance_cache()
+    forget = urllib.request.Request(f'http://127.0.0.1:{server.port}/moto-api/reset', method='POST')
+    urllib.request.urlopen(forget).close()  # what it holds outlives a server
     fsspec.filesystem('s3').mkdir('bucket')
     yield server
     server.away()
@@ -165,6 +170,64 @@ def sftp(tmp_path, monkeypatch):
     server.away()
 
 
+class Line:
+    """A connection to a server of this machine that breaks in the middle: once so many bytes went one way."""
+
+    def __init__(self, port):
+        self._to, self._limits, self.breaks = port, {}, 0
+        self._listening = socket.create_server(('127.0.0.1', 0))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def break_after(self, n_bytes, way, times=1000):
+        """`way` is 'there' or 'back'; so many connections break."""
+        self._limits, self.breaks = {way: n_bytes}, -times
+
+    def hold(self):
+        self._limits = {}
+
+    def close(self):
+        self._listening.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near = self._listening.accept()[0]
+                try:
+                    far = socket.create_connection(('127.0.0.1', self._to))
+                except OSError:
+                    near.close()
+                    continue
+                for ends, way in (((near, far), 'there'), ((far, near), 'back')):
+                    threading.Thread(target=self._carry, args=(*ends, way), daemon=True).start()
+
+    def _carry(self, source, target, way):
+        carried = 0
+        with contextlib.suppress(OSError), source, target:
+            while data := source.recv(1 << 14):
+                carried += len(data)
+                if carried > self._limits.get(way, carried) and self.breaks:
+                    self.breaks += 1
+                    for end in (source, target):  # at once, and not before what waits has arrived
+                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                        end.shutdown(socket.SHUT_RDWR)
+                    return
+                target.sendall(data)
+
+
+@pytest.fixture
+def line():
+    lines = []
+
+    def laid(port):
+        lines.append(Line(port))
+        return lines[-1]
+
+    yield laid
+    for one in lines:
+        one.close()
+
+
 class Away(Toy):
     """The server goes away in the middle: while the second item is made."""
 
@@ -215,6 +278,47 @@ def job_over(server, root, tmp_path):
     assert states.count('done') >= 6
 
 
+def breaks_over(line, root, way, tmp_path):
+    """The line breaks in the middle of what is fetched or sent; it holds again, and the rest is done."""
+    song = 'heard ' * 1_000_000  # s3fs goes on from where it broke, five times
+    for name in ('a', 'big', 'z'):
+        (tmp_path / 'x').write_text(song if name == 'big' else name)
+        places.give(tmp_path / 'x', f'{root}/in/{name}.txt')
+    what = [Item((f'{name}.out',), (f'{root}/in/{name}.txt',)) for name in ('a', 'big', 'z')]
+    line.break_after(200_000, way)
+    report = run(f'{root}/out', what)
+    assert report.done == 2 and list(report.failed) == [f'{root}/in/big.txt'], report.failed
+    assert line.breaks >= -1000 + 2  # it was tried again
+    line.hold()
+    assert read(f'{root}/out/big.out') is None and read(f'{root}/out/z.out') == 'z.outz'
+    report = run(f'{root}/out', what)
+    assert (report.done, report.already, report.failed) == (1, 2, {})
+    assert read(f'{root}/out/big.out') == f'big.out{song}'
+    assert {name for name in places.list_files(f'{root}/out') if not name.startswith('.genaudio/')} == {
+        'a.out', 'big.out', 'z.out'}  # fmt: skip
+    line.break_after(200_000, way, times=1)
+    report = run(f'{root}/out', what, force=True)
+    assert (report.done, report.failed, line.breaks) == (3, {}, 0)
+    assert read(f'{root}/out/big.out') == f'big.out{song}'
+
+
+@pytest.mark.parametrize('way', ['there', 'back'])
+def test_a_line_to_s3_that_breaks_in_the_middle_of_a_file(s3, line, tmp_path, monkeypatch, way):
+    import fsspec
+
+    laid = line(s3.port)
+    monkeypatch.setenv('AWS_ENDPOINT_URL', f'http://127.0.0.1:{laid.port}')
+    fsspec.filesystem('s3').clear_instance_cache()
+    breaks_over(laid, 's3://bucket/deep', way, tmp_path)
+
+
+@pytest.mark.parametrize('way', ['there', 'back'])
+def test_a_line_to_sshd_that_breaks_in_the_middle_of_a_file(sftp, line, tmp_path, way):
+    laid = line(sftp.port)
+    (tmp_path / 'there').mkdir()
+    breaks_over(laid, f'sftp://{getpass.getuser()}@127.0.0.1:{laid.port}{tmp_path}/there', way, tmp_path)
+
+
 def test_a_job_in_an_s3_bucket(s3, tmp_path):
     job_over(s3, 's3://bucket/deep', tmp_path)
 
@@ -258,6 +362,81 @@ def test_an_address_of_an_unknown_kind_is_one_line():
         find_inputs(['nosuch://x/*'], ['.wav'])
     with pytest.raises(GenaudioError, match=r'nosuch://x/a\.wav'):
         places.state('nosuch://x/a.wav')
+
+
+class Short:
+    """A store that sends a file cut off, so many times."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def info(self, path):
+        return {'size': 5}
+
+    def get_file(self, path, copy):
+        self.times -= 1
+        Path(copy).write_text('hea' if self.times >= 0 else 'heard')
+
+
+def test_a_file_that_comes_short_is_fetched_again_and_never_taken_for_the_whole(tmp_path, monkeypatch):
+    store = Short(1)
+    monkeypatch.setattr(places, 'reached', lambda place: (store, 'b/a.txt'))
+    assert places.fetch('s3://b/a.txt', tmp_path).read_text() == 'heard'
+    store.times = 9
+    with pytest.raises(OSError, match='only 3 of 5 bytes came'):
+        places.fetch('s3://b/a.txt', tmp_path)
+
+
+@pytest.mark.parametrize('fault', [ConnectionResetError('gone'), places.Unreached('no way there')])
+def test_a_store_that_does_not_answer_is_asked_again_and_told_of_and_not_taken_for_empty(monkeypatch, fault):
+    class Store:
+        left = 1
+
+        def invalidate_cache(self):
+            pass
+
+        def _strip_protocol(self, place):
+            return place
+
+        def find(self, path, detail):
+            self.left -= 1
+            if self.left >= 0:
+                raise fault
+            return {'b/a.txt': {'size': 5}}
+
+        def cat(self, paths, on_error):
+            self.left -= 1
+            if isinstance(fault, places.Unreached) and self.left >= 0:
+                raise fault
+            return {path: fault if self.left >= 0 else FileNotFoundError(path) for path in paths}
+
+    store = Store()
+    monkeypatch.setattr(places, 'reached', lambda place: (store, 'b'))
+    assert list(places.list_files('s3://b')) == ['a.txt']
+    store.left = 1
+    assert places.read_each(['s3://b/x']) == [None]
+    for ask in (lambda: places.list_files('s3://b'), lambda: places.read_each(['s3://b/x'])):
+        store.left = 9
+        with pytest.raises(GenaudioError, match=r'gone|no way there'):
+            ask()
+
+
+SPLIT = re.compile(r'```python\n(import pyarrow.*?)```', re.DOTALL)
+
+
+def test_a_catalogue_becomes_manifests_as_the_page_on_scale_says(tmp_path, monkeypatch):
+    import pyarrow
+    from pyarrow import parquet
+
+    monkeypatch.chdir(tmp_path)
+    paths = [f's3://b/{i:07d}.wav' for i in range(100_003)]
+    parquet.write_table(pyarrow.table({'path': paths, 'title': paths}), 'catalogue.parquet')
+    found = SPLIT.search((Path(__file__).parents[2] / 'docs' / 'scale.md').read_text())
+    assert found is not None
+    exec(found[1])
+    parts = sorted(tmp_path.glob('part-*.parquet'))
+    assert [path.name for path in parts] == ['part-0000.parquet', 'part-0001.parquet']
+    assert [one.place for one in find_inputs([f'@{parts[1]}'], ['.wav'])] == paths[100_000:]
 
 
 def test_a_list_in_parquet(tmp_path):
