@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from genaudio_core.command_line import printable
 from genaudio_core.errors import GenaudioError
 from genaudio_core.files import lock_of, make_folder
 from genaudio_core.jobs.cluster import Cluster
@@ -46,11 +47,12 @@ class Options:
 class Report:
     """The result of a job: numbers of items, and labels of those that failed or are still to do."""
 
+    asked: int = 0  # items of this run: those of its shard, and those that failed where only these are wanted
     done: int = 0
     already: int = 0
     failed: dict[str, str] = field(default_factory=dict)  # label of the item -> why
     told: list[dict[str, Any]] = field(default_factory=list)  # of the items that are done, now or before: the first
-    to_do: list[str] = field(default_factory=list)  # of a dry run: labels of what is not done
+    to_do: list[str] | None = None  # of a dry run: labels of what is not done
 
     @property
     def exit_code(self) -> int:
@@ -59,7 +61,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """For a command to return."""
-        if self.to_do:
+        if self.to_do is not None:
             return {'to_do': len(self.to_do), 'already_done': self.already, 'items': self.to_do[:TOLD]}
         return {'done': self.done, 'already_done': self.already, 'skipped': list(self.failed),
                 'exit_code': self.exit_code}  # fmt: skip
@@ -91,7 +93,7 @@ def run_job(
         item for item in items
         if in_shard(item.name, options.shard) and (wanted is None or item.name in wanted)
     ]  # fmt: skip
-    report = Report()
+    report = Report(len(mine))
     todo = _not_done(root, mine, asked, options.force, report)
     if options.dry_run:
         report.to_do = [item.label for item in todo]
@@ -120,7 +122,7 @@ def run_job(
                 pace.show()
         except KeyboardInterrupt:
             _log.warning('%d of %d are done; the same command goes on from here.', report.done + report.already,
-                         len(mine))  # fmt: skip
+                         report.asked)  # fmt: skip
             raise
     if len(report.failed) > SHOWN:
         _log.warning('%d more could not be done; the journal in %s/%s tells why.', len(report.failed) - SHOWN, root,
@@ -175,7 +177,7 @@ def _note(item: Item, outcome: Outcome | Exception, report: Report, journal: Jou
         return
     report.failed[item.label] = outcome.why
     if len(report.failed) <= SHOWN:
-        _log.warning('skipped: %s', ' '.join(outcome.why.split()))
+        _log.warning('skipped: %s', printable(outcome.why))
 
 
 class _Pace:

@@ -80,6 +80,34 @@ def test_what_fails_is_named_by_its_place_and_not_by_where_it_was_made(tmp_path,
     assert '--shard must be a part' in run(capsys, 'separate', *files, '-q', 'x', '--shard', '3/2')[2]
 
 
+def test_people_are_told_numbers_and_names_of_what_is_still_to_do(tmp_path, capsys, separator):
+    for i in range(23):
+        song(tmp_path / 'songs' / f'{i:02d}.wav')
+    (tmp_path / 'songs' / 'bad\n.wav').write_text('no sound')
+    out = tmp_path / 'o'
+    words = ['separate', str(tmp_path / 'songs'), '-q', 'x', '-o', str(out)]
+
+    def told(*options):
+        code = main([*words, *options])
+        said = capsys.readouterr()
+        return code, said.out.splitlines(), said.err.splitlines()
+
+    code, (to_do, already, items, more), said = told('--dry-run')
+    assert (code, to_do, already, said) == (0, 'to_do: 24', 'already_done: 0', [])
+    assert len(json.loads(items.removeprefix('items: '))) == 20 and more == 'more_items: 4'
+    code, lines, said = told()
+    assert (code, lines) == (1, ['done: 23', 'already_done: 0', 'failed: 1', f'folder: {out}'])
+    assert len(said) == 2 and said[0].startswith('skipped: ') and r'bad\n.wav' in said[0]
+    assert said[1] == '1 of 24 files could not be separated; the others are done.'
+    code, lines, said = told('--retry-failed')
+    assert (code, lines, said[1:]) == (2, [], ['error: The file could not be separated.'])
+    (tmp_path / 'songs' / 'bad\n.wav').unlink()
+    code, lines, said = told('--retry-failed')
+    assert (code, lines[0], said) == (0, 'done: 0', ['No file of these failed when it was last tried.'])
+    code, (to_do, already, items), said = told('--dry-run')
+    assert (to_do, already, items, said) == ('to_do: 0', 'already_done: 23', 'items: []', [])
+
+
 def test_a_list_of_words_becomes_sounds(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(synthesis, 'Synthesizer', Fake)
     (tmp_path / 'list.txt').write_text('snare drum\n\nrain\nSnare Drum!\nsnare drum\n')

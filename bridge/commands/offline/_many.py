@@ -20,7 +20,7 @@ from genaudio_core.errors import GenaudioError
 from genaudio_core.files import check_targets
 from genaudio_core.jobs.inputs import Found, find_inputs, is_many
 from genaudio_core.jobs.items import Item, Task
-from genaudio_core.jobs.job import Report, run_job
+from genaudio_core.jobs.job import SHOWN, Report, run_job
 from genaudio_core.jobs.places import is_address
 from genaudio_core.jobs.records import content_sha256
 
@@ -136,7 +136,7 @@ def over_files(
             [Path(args.out, name) for item in items for name in item.outputs],
             [Path(place) for item in items for place in item.inputs if not is_address(place)],
         )
-    return told_of(run_items(command, args, items, doing=doing), len(items))
+    return told_of(args, run_items(command, args, items, doing=doing), 'file')
 
 
 def run_items(command: str, args: argparse.Namespace, items: Sequence[Item], *, doing: str) -> Report:
@@ -145,33 +145,42 @@ def run_items(command: str, args: argparse.Namespace, items: Sequence[Item], *, 
     return run_job(args.out, step, items, step.asked(), job_options(args), doing=doing)
 
 
-def told_of(report: Report, n_items: int) -> dict[str, Any]:
-    """Return the summary of a job that a command prints.
+def told_of(
+    args: argparse.Namespace, report: Report, item: str, made: str = 'made', files: Sequence[Any] | None = None
+) -> dict[str, Any]:
+    """Return the summary of a job that a command prints: for people numbers, for programs each file.
+
+    Parameters
+    ----------
+    item, made
+        What the person calls an item ('file') and what is done with it ('separated').
+    files
+        What is told of each; by default as the job tells it.
 
     Raises
     ------
     GenaudioError
         If nothing at all could be done.
     """
-    if report.to_do:
-        return report.as_dict()
-    tell_failures(report, str(n_items), 'made')
-    return {**report.as_dict(), 'files': report.told}
-
-
-def tell_failures(report: Report, all_of_them: str, done: str) -> None:
-    """Tell the person how many of `all_of_them` ('12 files') could not be `done` ('separated').
-
-    Raises
-    ------
-    GenaudioError
-        If nothing at all could be.
-    """
-    if not report.failed:
-        return
-    if not report.done and not report.already:
-        raise GenaudioError(f'None of the {all_of_them} could be {done}.')
-    notice(f'{len(report.failed)} of {all_of_them} could not be {done}; the others are done.')
+    if report.to_do is not None:
+        more = len(report.to_do) - SHOWN
+        if args.json or more <= 0:
+            return report.as_dict()
+        return report.as_dict() | {'items': report.to_do[:SHOWN], 'more_items': more}
+    if args.retry_failed and not report.asked:
+        notice(f'No {item} of these failed when it was last tried.')
+    if report.failed:
+        if not report.done and not report.already:
+            if report.asked == 1:
+                raise GenaudioError(f'The {item} could not be {made}.')
+            raise GenaudioError(f'None of the {report.asked} {item}s could be {made}.')
+        notice(f'{len(report.failed)} of {report.asked} {item}s could not be {made}; the others are done.')
+    if args.json:
+        return {**report.as_dict(), 'files': report.told if files is None else files}
+    return {
+        'done': report.done, 'already_done': report.already, 'failed': len(report.failed), 'folder': str(args.out),
+        'exit_code': report.exit_code,
+    }  # fmt: skip
 
 
 def _asked(args: argparse.Namespace, read: Mapping[str, Path | None]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _takes(args: argparse.Namespace) -> dict:
     items = [Item((name,), asked={'seed': args.seed + i, 'takes': 1}) for i, name in enumerate(names)]
     for name in ('seed', 'takes'):  # of the items now
         delattr(args, name)
-    return told_of(run_items(__name__, args, items, doing='generating'), n)
+    return told_of(args, run_items(__name__, args, items, doing='generating'), 'take')
 
 
 def _asked(args: argparse.Namespace) -> tuple[Controls, tuple[int, int]]:

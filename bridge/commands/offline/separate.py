@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bridge.commands.offline._job_options import add_job_options, is_asked_for, job_options, threads_of
-from bridge.commands.offline._many import tell_failures
+from bridge.commands.offline._many import told_of
 from bridge.commands.offline._queries import add_query_options, check_pictures, check_sounds
 from genaudio_core.command_line import notice, number, threads
 from genaudio_core.errors import GenaudioError, did_you_mean
 from genaudio_core.files import check_targets, fitting_name, make_folder, names_apart, slug
 from genaudio_core.jobs.inputs import Found, find_inputs, is_many
 from genaudio_core.jobs.items import Item, Task
-from genaudio_core.jobs.job import Report, run_job
+from genaudio_core.jobs.job import run_job
 from genaudio_core.jobs.places import is_address, join
 from genaudio_core.progress import progress_bar
 
@@ -163,8 +163,8 @@ def run(args: argparse.Namespace) -> dict:
         step = Separating(settings, queries, names, args.residual)
         if many:
             step.separator = separator
-            return _done(args, run_job(args.out, step, items, step.asked(separator), job_options(args),
-                                       doing='separating'), len(items))  # fmt: skip
+            report = run_job(args.out, step, items, step.asked(separator), job_options(args), doing='separating')
+            return told_of(args, report, 'file', 'separated', [_placed(one, args.out) for one in report.told])
         make_folder(args.out)
         with progress_bar(Path(args.files[0]).name, 1.0) as progress:
             outputs = [Path(args.out, name) for name in items[0].outputs]
@@ -176,16 +176,6 @@ def _placed(told: Mapping[str, Any], out: str) -> dict[str, Any]:
     """The summary of one file, with the paths of its stems inside folder `out`."""
     residual = told['residual'] and join(out, told['residual'])
     return {**told, 'stems': [join(out, name) for name in told['stems']], 'residual': residual}
-
-
-def _done(args: argparse.Namespace, report: Report, n_files: int) -> dict:
-    if report.to_do:
-        return report.as_dict()
-    tell_failures(report, f'{n_files} files', 'separated')
-    return {
-        'files': [_placed(one, args.out) for one in report.told], 'skipped': list(report.failed),
-        'already_done': report.already, 'exit_code': report.exit_code,
-    }  # fmt: skip
 
 
 class Separating:

@@ -128,7 +128,7 @@ def _of_list(args: argparse.Namespace) -> dict:
         items.append(Item(tuple(file.name for file in files), asked={'words': words}))
     for name in ('words', 'format'):  # of the items now
         delattr(args, name)
-    return told_of(run_items(__name__, args, items, doing='making'), len(items))
+    return told_of(args, run_items(__name__, args, items, doing='making'), 'sound')
 
 
 def load(args: argparse.Namespace) -> Any:
