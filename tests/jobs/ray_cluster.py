@@ -19,8 +19,12 @@ SETTINGS = {
     'RAY_worker_register_timeout_seconds': '600', 'RAY_gcs_server_port_wait_time_s': '300',
     'RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S': '600', 'RAY_enable_metrics_collection': '0',
     'RAY_USAGE_STATS_ENABLED': '0',
+    # A token that lies in the home folder, of any cluster before, would be asked for.
+    'RAY_AUTH_MODE': 'disabled',
     # A node that is gone is missed after forty seconds, and one that has no turn for a while is not.
     'RAY_health_check_timeout_ms': '5000', 'RAY_health_check_failure_threshold': '5',
+    # By itself Ray gives its workers only what nobody else wants: on a busy machine next to nothing.
+    'RAY_worker_niceness': '0',
     'OMP_NUM_THREADS': '1',
 }  # fmt: skip
 
