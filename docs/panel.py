@@ -31,7 +31,7 @@ def server() -> Iterator[None]:
     """A JACK server without a sound card, for us and our children."""
     folder = tempfile.TemporaryDirectory()  # what somebody has learned here is nobody's business
     os.environ |= {'JACK_DEFAULT_SERVER': NAME, 'JACK_NO_START_SERVER': '1', 'JACK_NO_AUDIO_RESERVATION': '1',
-                   'XDG_CONFIG_HOME': folder.name}  # fmt: skip
+                   'XDG_CONFIG_HOME': folder.name, 'XDG_DATA_HOME': folder.name}  # fmt: skip
     command = ['jackd', '-R', '-n', NAME, '-d', 'dummy', '-r', str(RATE), '-p', '256']
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -60,7 +60,7 @@ class RequestMaker:
             preset['music.takes'], preset['music.seed'] + number, session.transport.bar, chords,
             listens, groove(preset['music.groove'], meter, pace, density=density, tempo=tempo),
             next((voice.drum_keys for voice in session.voices if voice.instrument == DRUMS), ()), pace.feel, meter,
-            tempo, own,
+            tempo, own, leans=preset['engine.leaning'],
         )  # fmt: skip
 
     def _of_part(self, band: MusicControls, part: int) -> MusicControls:

@@ -45,7 +45,7 @@ def snapshot(session: Session) -> dict[str, Any]:
         'handover_ms': 1000 * session.handovers[-1] if session.handovers else None,
         'ready_ms': _ready_ms(session, now),
         'engine': 'ready' if session.engine.ready else 'starting', 'restarts': session.engine.restarts,
-        'engine_stats': session.engine.stats, 'bad_bytes': session.bad_bytes,
+        'engine_stats': session.engine.stats, 'leans': session.engine.leans, 'bad_bytes': session.bad_bytes,
         'takes': session.takes.describe(),
     }  # fmt: skip
 

@@ -28,10 +28,13 @@ from bridge.musicians.musician import Again, HeardNote, PlannedMusic, Request
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.cues import Who
 from genaudio_core.continuation.decoder import Decoder
+from genaudio_core.continuation.influence import Influence
 from genaudio_core.continuation.writer import beside
 from genaudio_core.music.layouts import NOTE, PART, RESOLUTION
 from genaudio_core.score.instruments import DRUMS_CODE, instrument_code
 from genaudio_core.score.notes import Note
+
+MOST_LEANS = 48  # notes that an answer may lean on: those just before its last one
 
 
 class ModelMusician(ModelMemory):
@@ -42,6 +45,8 @@ class ModelMusician(ModelMemory):
     decoder : Decoder
         Of the live layout (relative beats): a session has no last beat.
     """
+
+    _influence: tuple[Influence, list[Event]] | None = None  # at work, and the notes that it looks at
 
     @classmethod
     def load(cls, path: str | Path) -> 'ModelMusician':
@@ -121,10 +126,36 @@ class ModelMusician(ModelMemory):
                 if single:
                     self._fed.append(own[0][-1])
                     self._ends.append(work.length)
+        self._probe(request, work)
         for take in np.flatnonzero(active).tolist():
             # Out of room: what is covered is told honestly, the rest is the fallback's.
             until = own[take][-1].step / RESOLUTION if own[take] else request.start
             yield PlannedMusic(request.id, take, (), until, True)
+
+    def _probe(self, request: Request, work: Continuer) -> None:
+        """Begin to work out what the last note of an answer leaned on; `rest` does it, on a copy of the cache."""
+        notes = np.flatnonzero(work.events[0, :, 0] == NOTE)
+        if not request.leans or len(notes) < 2 or notes[-1] < 2:
+            return
+        at, over = int(notes[-1]), notes[-MOST_LEANS - 1 : -1].tolist()
+        events = [event_of(work.events[0, i], int(work.steps[0, i]) + self._origin, self.encoding) for i in over]
+        self._influence = Influence(work.fork(), at, over), events
+
+    def rest(self) -> bool:
+        """As `ModelMemory.rest`; then, a note at a time, what the last answer leaned on."""
+        if super().rest():
+            return True
+        if self._influence is None:
+            return False
+        influence, events = self._influence
+        if influence.step():
+            return True
+        self._influence, total = None, sum(influence.shares) or 1.0
+        self.leans = tuple(
+            (event.step / RESOLUTION, event.pitch, event.instrument == DRUMS_CODE, share / total)
+            for event, share in zip(events, influence.shares, strict=True)
+        )
+        return False
 
     def _past_of(self, start: int, codes: set[int], room: int, until: float) -> Continuer:
         """The continuer with all before step `until`, ready for notes from `start` on."""

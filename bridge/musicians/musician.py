@@ -116,6 +116,7 @@ class Request:
     tempo: float = 120.0  # quarter notes a minute
     own: tuple[MusicControls, ...] = ()  # of each part; empty: all as the band
     again: Again | None = None  # the answer of this id is there; None: it is a new one
+    leans: bool = False  # tell afterwards what its last note leaned on
 
     def controls_of(self, part: int) -> MusicControls:
         """Controls of a part, by its number."""
@@ -157,8 +158,14 @@ class PlannedMusic:
     done: bool = False
 
 
+Leans = tuple[tuple[float, int, bool, float], ...]
+"""What the last note of an answer leaned on: (beat, note 0..127, of drums, share of all) of notes before it."""
+
+
 class Musician(Protocol):
     """Hears, remembers, answers."""
+
+    leans: Leans = ()  # of the last answer that was to tell it, worked out in `rest`
 
     def expect(self, instruments: Sequence[str], bar: float) -> None:
         """Get ready for these instruments and bars of this length, before the music begins."""

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from bridge.musicians.heard_notes import HeardNotes
-from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, Request
+from bridge.musicians.musician import HeardNote, Leans, Musician, PlannedMusic, Request
 from bridge.system.clock import Clock
 from bridge.system.notices import notice
 from bridge.system.real_time import ordinary, raise_priority, real_time
@@ -36,6 +36,7 @@ class Engine(Protocol):
     restarts: int
     stats: dict[str, Any]
     heard: HeardNotes  # what the player has played, as far as this side knows; the session reads it, too
+    leans: Leans = ()  # see `Musician.leans`
 
     def expect(self, instruments: Sequence[str], bar: float) -> None:
         """See `Musician.expect`."""
@@ -120,7 +121,7 @@ class SimulatedEngine(Engine):
         now = self._clock.now()
         due = [piece for ready, _, piece in self._waiting if ready <= now]
         self._waiting = self._waiting[len(due) :]
-        self.stats = self.musician.stats()
+        self.stats, self.leans = self.musician.stats(), self.musician.leans
         return due
 
     def next_time(self) -> float | None:
@@ -232,6 +233,8 @@ class ProcessEngine(Engine):
                     self._pieces.append(value)
                 elif kind == 'stats':
                     self.stats = value
+                elif kind == 'leans':
+                    self.leans = value
                 elif kind == 'ready':
                     self.ready = True
                     self._failures = 0
@@ -320,6 +323,7 @@ def _serve(connection: Connection, musician: Musician, heart: Heartbeat) -> None
     From then on it composes ahead of the clock and leaves the processor to others.
     """
     waiting: deque[tuple[str, Any]] = deque()
+    leans: Leans = ()  # that were told
     real_time()
 
     while True:
@@ -328,6 +332,9 @@ def _serve(connection: Connection, musician: Musician, heart: Heartbeat) -> None
             if connection.poll(GRACE):
                 waiting.append(connection.recv())
             elif not musician.rest():
+                if musician.leans != leans:
+                    leans = musician.leans
+                    connection.send(('leans', leans))
                 connection.poll(BEAT)
             heart.beat()
         kind, value = waiting.popleft()

@@ -183,6 +183,7 @@ class ThreadEngine(Engine):
                     self._busy = order is not None
                 if order is None:
                     rests = not self.exact and musician.rest()
+                    self.leans = musician.leans
                     continue
                 rests = True
                 kind, value = order

@@ -21,7 +21,7 @@ from genaudio_core.processes.child_process import ChildProcess
 from genaudio_core.processes.child_watch import RestartLimit
 
 LOOPBACK = '127.0.0.1'
-STUCK = 10.0  # seconds; whoever plays comes first, and on a busy machine it may wait as long
+STUCK = 20.0  # seconds; whoever plays comes first, and on a busy machine it waits: 10 were not enough at load 20
 NEEDS = ('starlette', 'uvicorn', 'websockets')
 
 

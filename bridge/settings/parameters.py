@@ -124,6 +124,7 @@ PARAMETERS: dict[str, Parameter] = {
     'music.takes': Parameter(1, 'takes of each answer to choose from', 1, 8),
     'music.seed': Parameter(0, 'same seed, same notes', 0, 2**31 - 1),
     'engine.margin_ms': Parameter(30.0, 'how long before its bar the music must be ready', 0, 500, unit='ms'),
+    'engine.leaning': Parameter(False, 'show on the panel which notes an answer leans on; works beside the music'),
 }
 """Full name -> parameter. The part before the dot is the section of the preset file."""
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -143,3 +144,20 @@ def test_what_the_terminal_sends_to_the_group_leaves_it_playing(engine, number):
     os.kill(engine.pid, number)
     engine.hear(HEARD)
     assert ask(engine) == direct() and engine.restarts == 0
+
+
+def test_what_an_answer_leans_on_comes_when_nobody_waits():
+    import small_decoders  # torch, which the engines of this file need not load
+
+    said: list[str] = []
+    path = str(small_decoders.file('live'))
+    made = ProcessEngine(make_musician, (path,), clock=RealClock(), notify=said.append)
+    try:
+        assert wait_until(lambda: (made.poll(), made.ready)[1], 120), said
+        made.hear(HEARD)
+        ask(made, QUESTION)
+        ask(made, replace(QUESTION, id=8, start=8.0, end=12.0, leans=True))
+        assert wait_until(lambda: (made.poll(), bool(made.leans))[1], 120)
+        assert sum(share for *_, share in made.leans) == pytest.approx(1)
+    finally:
+        made.close()

@@ -1,6 +1,7 @@
 """The model as a musician: the cache always holds what was heard and played, and sessions have no end."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import small_decoders
@@ -320,3 +321,29 @@ def test_two_guitars_are_two_parts_and_a_player_beside_them_is_a_third(told):
     new = of_guitars[len(heard) :, column['part']].tolist()
     assert {part: new.count(part) for part in by_part} == by_part
     check_cache(told)
+
+
+@pytest.mark.parametrize('takes', [1, 2])
+def test_what_an_answer_leans_on_is_among_the_notes_before_its_last_and_changes_nothing(musician, takes):
+    heard = [note(i, i / 2, 60 + i) for i in range(8)]
+    request = Request(1, 4.0, 8.0, ('piano', 'drums'), 'accompany', takes=takes)
+    musician.hear(heard)
+    plain = [piece for piece in musician.answer(request)]
+    musician.settle()
+    assert musician.leans == () and musician._influence is None
+    other = ModelMusician(musician.decoder)
+    other.hear(heard)
+    assert [piece for piece in other.answer(replace(request, leans=True))] == plain
+    other.settle()
+    own = [one for piece in plain if piece.take == 0 for one in piece.notes]
+    last = max((one.beat for one in own), default=0.0)
+    assert own and other.leans and sum(share for *_, share in other.leans) == pytest.approx(1)
+    known = {(one.beat, one.note) for one in heard} | {(round(12 * one.beat) / 12, one.note) for one in own}
+    assert {(beat, pitch) for beat, pitch, _, _ in other.leans} <= known
+    assert all(beat <= last and share >= 0 for beat, _, _, share in other.leans)
+    check_cache(other)
+    list(other.answer(Request(2, 8.0, 12.0, ('piano', 'drums'), 'accompany', leans=True)))
+    other.forget(2, 8.0)  # taken back while it looks
+    hear(other, note(20, 8.0, 65))
+    other.settle()
+    check_cache(other)

@@ -72,6 +72,30 @@ def test_what_is_played_is_solid_what_is_planned_an_outline_and_now_is_a_line(pa
     assert page.locator('piano-roll canvas').evaluate(AREA, '--heard') > 0
 
 
+def test_what_an_answer_leans_on_has_rings(band, page):
+    page.get_by_role('button', name='Leans on').click()
+    assert said(band, page, {'set': 'engine.leaning', 'value': True})
+    assert band.session.preset['engine.leaning']
+    band.session.set('engine.leaning', False)
+
+    def ringed(on, *leans):
+        page.evaluate("""([on, leans]) => {
+            panel.state.values['engine.leaning'] = on;
+            Object.assign(panel, {heard: [], played: [], state: {...panel.state, leans}});
+            panel._follow({age: 0, beat: 8, bar: 4, tempo: 120, rolling: false, held: [], planned: [], chords: []});
+            panel.tell('state');
+            document.querySelector('piano-roll').draw();
+            document.querySelector('piano-roll').describe();
+        }""", [on, leans])  # fmt: skip
+        return page.locator('piano-roll canvas').evaluate(AREA, '--text')
+
+    note, drum, little = [6, 64, False, 0.7], [7, 36, True, 0.25], [5, 60, False, 0.05]
+    none, one = ringed(True), ringed(True, note)
+    assert ringed(False, note) == none < one < ringed(True, note, drum) == ringed(True, note, drum, little)
+    assert 'leans most on E4 in bar 2' in page.locator('piano-roll canvas').get_attribute('aria-label')
+    assert page.get_by_role('button', name='Leans on').get_attribute('aria-pressed') == 'true'
+
+
 def test_a_missed_deadline_is_red(page):
     strip = page.locator('deadline-strip canvas')
     page.evaluate('() => { panel.margins = [[0, 1], [4, 0.5]]; }')

@@ -1,7 +1,7 @@
 // A control for every parameter, made from the table of parameters: range, unit, choices, MIDI learn.
 
 import { h, learner, sparing, write } from './dom.js';
-import { NAMES } from './roll.js';
+import { nameOf } from './roll.js';
 
 const GROUPS = { music: 'Music', player: 'You and the band', transport: 'Transport', engine: 'Engine' };
 export const HELD = 400; // ms for which what was just turned is left alone
@@ -16,7 +16,7 @@ const rangeOf = ({ low, high, unit, kind }) =>
 export function shownValue(value, fact) {
   if (typeof value === 'number' && !Number.isInteger(value)) value = Number(value.toFixed(2));
   if (typeof value === 'boolean') return value ? 'on' : 'off';
-  if (fact.help?.endsWith('note of this part')) return `${NAMES[value % 12]}${Math.floor(value / 12) - 1}`;
+  if (fact.help?.endsWith('note of this part')) return nameOf(value);
   return `${value}${fact.unit ? ` ${value === 1 ? fact.unit.replace(/s$/, '') : fact.unit}` : ''}`;
 }
 

@@ -4,7 +4,8 @@ import { colours, h, partColour, sharp, write } from './dom.js';
 
 const HEARD = 'heard';
 const LANES = [['K', [35, 36]], ['S', [37, 38, 39, 40]], ['H', [42, 44, 46]], ['T', [41, 43, 45, 47, 48, 50]], ['C', []]];
-export const NAMES = ['C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B♭', 'B'];
+export const nameOf = (note) => `${NAMES[note % 12]}${Math.floor(note / 12) - 1}`;
+const NAMES = ['C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B♭', 'B'];
 const CHORDS = 48, GUTTER = 34; // px: the lane of chords, the names of notes
 const BY_RULE = 1;
 
@@ -36,6 +37,8 @@ class PianoRoll extends HTMLElement {
     this.canvas = h('canvas', { role: 'img', 'aria-label': 'Piano roll' });
     this.legend = h('ul', { class: 'legend', 'aria-label': 'Who is which colour' });
     this.append(this.canvas, this.legend);
+    this.button = h('button', { type: 'button', title: 'Rings: which notes the last note of an answer would have been another without',
+      onclick: () => this.store.send({ set: 'engine.leaning', value: !this.store.values['engine.leaning'] }) }, 'Leans on');
     this.low = 48;
     this.high = 76;
     this.frames = 0;
@@ -58,6 +61,7 @@ class PianoRoll extends HTMLElement {
   }
 
   name() {
+    this.button.setAttribute('aria-pressed', String(Boolean(this.store.values['engine.leaning'])));
     const parts = this.store.parts;
     if (this.named === parts.join()) return;
     this.named = parts.join();
@@ -68,7 +72,7 @@ class PianoRoll extends HTMLElement {
     };
     this.legend.replaceChildren(
       entry(colours.heard, 'you'), ...parts.map((part, i) => entry(partColour(i), part)),
-      h('li', { class: 'hint' }, 'solid: played · outline: planned'),
+      h('li', { class: 'hint' }, 'solid: played · outline: planned'), h('li', {}, this.button),
     );
     this.dirty = true;
   }
@@ -77,8 +81,10 @@ class PianoRoll extends HTMLElement {
     const { scene, heard, played, parts } = this.store;
     const from = this.store.beat() - scene.bar;
     const count = (notes) => notes.filter((note) => note[0] >= from).length;
+    const [first] = this.leans().sort((a, b) => b[3] - a[3]);
+    const leans = first ? ` The answer leans most on ${first[2] ? 'a stroke' : nameOf(first[1])} in bar ${Math.floor(first[0] / scene.bar) + 1}.` : '';
     const text = `Piano roll of ${['you', ...parts].join(', ')}. Last bar: ${count(heard)} notes heard, `
-      + `${count(played)} played; ${scene.planned.length} planned.`;
+      + `${count(played)} played; ${scene.planned.length} planned.${leans}`;
     if (this.canvas.getAttribute('aria-label') !== text) this.canvas.setAttribute('aria-label', text);
   }
 
@@ -123,10 +129,30 @@ class PianoRoll extends HTMLElement {
         }
       }
     }
+    this.leaning(c, x, (note, drum) => (drum ? height - drums + 6 + (laneOf(note) + 0.5) * lane : CHORDS + (this.high - note + 0.5) * step));
     c.fillStyle = colours.now;
     c.fillRect(x(now) - 1.5, 0, 3, height);
     this.chords(c, x, now, to);
     c.restore();
+  }
+
+  /** Rings around the notes that the last note of the answer leaned on, the larger the more. */
+  leaning(c, x, y) {
+    const most = Math.max(...this.leans().map(([, , , share]) => share));
+    c.strokeStyle = colours.text;
+    for (const [beat, note, drum, share] of this.leans()) {
+      c.lineWidth = 1 + 3 * (share / most);
+      c.beginPath();
+      c.arc(x(beat) + 5, y(note, drum), 7 + 10 * Math.sqrt(share / most), 0, 2 * Math.PI);
+      c.stroke();
+    }
+  }
+
+  /** What is worth showing of it: a tenth of the largest at least. */
+  leans() {
+    const leans = this.store.values['engine.leaning'] ? this.store.state.leans ?? [] : [];
+    const most = Math.max(...leans.map(([, , , share]) => share));
+    return leans.filter(([, , , share]) => share > 0 && share >= most / 10);
   }
 
   /** Keep the pitches that are to be seen in sight; the range grows at once and shrinks slowly. */
@@ -161,7 +187,7 @@ class PianoRoll extends HTMLElement {
     }
     c.fillStyle = colours.quiet;
     for (let note = Math.ceil(this.low / 12) * 12; note <= this.high; note += 12) {
-      c.fillText(`${NAMES[0]}${note / 12 - 1}`, 6, CHORDS + (this.high - note + 0.5) * step);
+      c.fillText(nameOf(note), 6, CHORDS + (this.high - note + 0.5) * step);
     }
     c.fillStyle = colours.line;
     c.fillRect(0, CHORDS + tones, width, 2);
