@@ -152,6 +152,11 @@ def picture(browser: Any, link: str, name: str, width: int, height: int, ready: 
     path = DOCS / name
     page.screenshot(path=path)
     page.close()
+    shrink(path)
+
+
+def shrink(path: Path) -> None:
+    """Make a picture small enough for a repository."""
     from PIL import Image
 
     with Image.open(path) as image:

@@ -37,8 +37,9 @@ def where_checkpoints_are(path: str | Path = '') -> str:
     if path and Path(path).absolute().parent != (presets_dir() / 'models').absolute():
         return ''
     return (
-        ' Checkpoints of the bundled models are not in the wheel; take them out of presets/models in the source '
-        'distribution (pip download --no-deps --no-binary :all: genaudio) or the repository.'
+        ' Checkpoints of the bundled models are not in the wheel: in a clone of the repository, pip install -e . finds '
+        'them; else take them out of presets/models in the source distribution (pip download --no-deps --no-binary '
+        ':all: genaudio).'
     )
 
 

@@ -22,16 +22,22 @@ from genaudio_core.music.piano_roll import Part, draw
 from genaudio_core.score.instruments import find_instruments
 from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
 from genaudio_core.score.reading import write_midi
+from genaudio_core.sound.audio_files import write_audio
+from genaudio_core.sound.soundfont import SAMPLE_RATE, FontRenderer
 
 HELP = 'hear and see what genaudio does, without setting anything up'
 EXAMPLE = 'genaudio demo --out answer.mid'
+OUT = Path('genaudio-demo.mid')
 BARS = 2  # you two, the band two, twice
 LEAD_IN = 0.5  # seconds before the clock starts
+RINGS = 2.0  # seconds of the sound file after the last bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('-o', '--out', type=Path, default=Path('genaudio-demo.mid'), help='MIDI file to write')
+    parser.add_argument('-o', '--out', type=Path, default=OUT, help='MIDI file to write')
     parser.add_argument('--picture', type=Path, help='piano roll to draw (default: next to the MIDI file, .png)')
+    parser.add_argument('--sound', type=Path, help='sound file to write through a SoundFont (default: '
+                        f'{OUT.with_suffix(".wav")} next to {OUT}, where a SoundFont is installed)')  # fmt: skip
     parser.add_argument('--model', default='', help="model file, or 'rules' for the band without a model")
     parser.add_argument('--instruments', default='piano', help='who answers (default: piano)')
     parser.add_argument('--seed', type=seed(), default=0)
@@ -41,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     check_names(args.out, args.picture)
     args.picture = picture = args.picture or args.out.with_suffix('.png')
-    check_outputs(args, 'out', 'picture')
+    renderer, asked = FontRenderer(), args.sound is not None
+    if asked and (fault := renderer.fault()):
+        raise GenaudioError(f'--sound: {fault}')
+    if args.out == OUT and not asked:  # next to another file there may be a recording of the same name
+        args.sound = OUT.with_suffix('.wav')
+    check_outputs(args, 'out', 'picture', 'sound')
     instruments = find_instruments(args.instruments)
     preset = parse_preset(
         {'player': {'mode': 'respond', 'bars_heard': BARS, 'bars_answered': BARS},
@@ -86,7 +97,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         handovers = list(session.handovers)
     played = played_notes(sent, lambda time: (time - start) * TEMPO / 60)
     answer = {channel: notes for (_, channel), notes in played.items()}
-    _write(args.out, picture, given, answer, [voice.channel for voice in session.voices], instruments)
+    score = _write(args.out, picture, given, answer, [voice.channel for voice in session.voices], instruments)
+    if args.sound is not None and (fault := renderer.fault()):
+        notice(f'Open {args.out} in a DAW or a player of MIDI files. For a sound file as well: {fault}')
+        args.sound = None
+    elif args.sound is not None:
+        write_audio(args.sound, renderer.render(score, round((seconds + RINGS) * SAMPLE_RATE)), SAMPLE_RATE)
     milliseconds = 1000 * np.array(handovers or [np.nan])
     return {
         'notes_in': len(given), 'notes_out': sum(len(notes) for notes in answer.values()),
@@ -94,13 +110,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         'handover_ms_p99': float(np.percentile(milliseconds, 99)),
 
         'missed_deadlines': session.missed, 'model': str(path or 'rules'),
-        'out': str(args.out), 'picture': str(picture),
+        'out': str(args.out), 'picture': str(picture), 'sound': str(args.sound or ''),
     }  # fmt: skip
 
 
 def _write(
     out: Path, picture: Path, given: list[Note], answer: dict[int, list[Note]], channels: list[int], names: list[str]
-) -> None:
+) -> Score:
     you = Track.of('piano', given)
     you.name = 'you'
     tracks = [you]
@@ -108,6 +124,8 @@ def _write(
         track = Track.of(name, answer.get(channel, []))
         track.name = f'band: {name}'
         tracks.append(track)
-    write_midi(Score(tracks, [Tempo(0.0, TEMPO)], [Meter(0.0, 4, 4)]), out)
+    score = Score(tracks, [Tempo(0.0, TEMPO)], [Meter(0.0, 4, 4)])
+    write_midi(score, out)
     parts = [Part('you', given), *(Part(track.name, [], track.notes, track.is_drum) for track in tracks[1:])]
     draw(picture, parts, title='you, and the band', bars=[4.0 * bar for bar in range(4 * BARS + 1)])
+    return score

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from genaudio_core.errors import GenaudioError
 from genaudio_core.processes.programs import run_program
+from genaudio_core.progress import progress_bar
 
 SOURCES = Path(__file__).parent / 'plugin'
 SHIPPED = Path(__file__).parent / 'built'
@@ -207,8 +208,10 @@ def build() -> Path:
     work.mkdir(parents=True)
     try:
         ours = _patched(dpf, work / 'dpf')
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda job: _compile(*job), _jobs(ours, work)))
+        jobs = _jobs(ours, work)
+        with ThreadPoolExecutor(2) as pool, progress_bar('building the plug-ins', len(jobs)) as show:
+            for number, _ in enumerate(pool.map(lambda job: _compile(*job), jobs), 1):
+                show(number)
         for name in PLUGINS:
             _link(name, dpf, work)
         shutil.rmtree(work / 'dpf')

@@ -29,7 +29,7 @@ PROGRAMS = {
 }  # fmt: skip
 MODELS = presets_dir() / 'models'
 # What is written, by the name that argparse gives it. What is not here is read.
-FILES = {'out', 'output', 'picture', 'report', 'figure', 'variants'}
+FILES = {'out', 'output', 'picture', 'report', 'figure', 'variants', 'sound'}
 FOLDERS = {'save', 'rolls', 'keep', 'to'}
 OUT_IS_A_FOLDER = {
     'separate', 'prepare-sounds', 'prepare-bands', 'write-bands', 'attention', 'finetune', 'compare-separation', 'fit',

@@ -6,7 +6,9 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from jack_server import available, server
 from live_band import check_no_hanging
 
@@ -96,6 +98,27 @@ def test_the_same_notes_as_the_command(tmp_path, capsys):
     mine = band.score(TEMPO, LEAD_IN).tracks[0].notes
     assert [(n.note, n.velocity) for n in mine] == [(n.note, n.velocity) for n in played.notes] and mine
     assert [n.beat for n in mine] == pytest.approx([n.beat for n in played.notes], abs=0.01)
+
+
+def test_the_demo_is_heard_where_a_soundfont_is_installed(tmp_path, monkeypatch, capsys, test_font):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('genaudio_core.sound.soundfont.any_font', lambda folders: test_font)
+    assert main(['demo', '--fast', '--model', 'rules']) == 0
+    sound, rate = soundfile.read('genaudio-demo.wav')
+    assert len(sound) / rate == pytest.approx(4 * BARS * 4 * 60 / TEMPO + 2)
+    bars = np.array_split(sound[: -2 * rate], 4)
+    assert all(np.abs(one).max() > 0.01 for one in bars)  # you, the band, you, the band
+
+
+def test_the_demo_says_what_is_missing_for_a_sound_and_writes_over_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('genaudio_core.sound.soundfont.FontRenderer.fault', lambda self: 'apt-get install it.')
+    assert main(['demo', '--fast', '--model', 'rules']) == 0
+    assert 'For a sound file as well: apt-get install it.' in capsys.readouterr().err
+    (tmp_path / 'song.wav').write_bytes(b'mine')
+    assert main(['demo', '--fast', '--model', 'rules', '-o', 'song.mid']) == 0
+    assert (tmp_path / 'song.wav').read_bytes() == b'mine' and not (tmp_path / 'genaudio-demo.wav').exists()
+    assert main(['demo', '--fast', '--model', 'rules', '--sound', 'x.wav']) != 0
 
 
 def test_bytes_may_come_one_by_one_and_go_out_as_they_are_due():
