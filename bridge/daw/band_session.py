@@ -124,7 +124,9 @@ class HostBand:
         assert self.session is not None
         while self._pressed:
             self.session.apply({'command': band_state.BUTTONS[self._pressed.pop(0)]})
+        before = self.session.missed
         self._wake = max(self.session.step(), now + STEP)
+        self.meeting.words[Meeting.SKIPPED] += self.session.missed - before
         self.sender.run()
         while self.session.takes.gathered:
             self.state.keep(self.session.takes.gathered.popleft())

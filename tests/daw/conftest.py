@@ -1,16 +1,20 @@
 """For all tests of the plug-ins: they are built once, and meet an engine in a folder of the test's own."""
 
 import os
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ardour_sessions import Ardour, build_probe
 from engines import an_engine
 
 from bridge.daw import building
 from genaudio_core.errors import GenaudioError
+from genaudio_core.sound.audio_files import read_audio, write_audio
 
 
 @pytest.fixture(scope='session')
@@ -150,6 +154,50 @@ def clap_host(host_program, engine, tmp_path):
     yield start
     for host in hosts:
         host.close()
+
+
+@pytest.fixture
+def ardour(engine, tmp_path) -> Ardour:
+    """Ardour without a window, which plays and exports the session `mix`."""
+    if not shutil.which('ardour7-export'):
+        pytest.skip('needs Ardour 7')
+    return Ardour(tmp_path)
+
+
+@pytest.fixture
+def probe(ardour) -> str:
+    """Begin of the names of two plug-ins for Ardour that write down all that reaches them (see `host/probe.cpp`)."""
+    build_probe(Path(__file__).parent / 'host' / 'probe.cpp', ardour.home / 'lv2' / 'probe.lv2')
+    return 'urn:genaudio:probe'
+
+
+@pytest.fixture
+def stems_session(ardour, bundles):
+    """Makes a session with a sound of two seconds and the stems on its track, the first alone; returns the sound."""
+
+    def make(kind: str, silence: int = 0) -> np.ndarray:
+        sys.path.insert(0, str(Path(__file__).parents[1] / 'script'))
+        from script_sounds import noise_makers
+
+        from genaudio_core.script.ardour_session import write_session
+        from genaudio_core.script.composition import compose
+        from genaudio_core.script.mixing import MixSettings
+        from genaudio_core.script.table import EFFECT, FOREGROUND, Row, Script
+
+        row = Row(1, EFFECT, FOREGROUND, 'bang', -10, seconds=2.0)
+        made = compose(Script((row,)), noise_makers(), MixSettings(channels=2), seed=3)
+        write_session(ardour.session, 'mix', made)
+        uid = ardour.install(bundles, 'stems')
+        told = ardour.add('urn:genaudio:stems' if kind == 'LV2' else uid, kind, 'Stem 1 solo')
+        assert 'latency 2048\nset true' in told
+        if not silence:
+            return made.mixdown.audio
+        (path,) = ardour.session.glob('interchange/*/audiofiles/*.wav')
+        sound = np.pad(read_audio(path), ((0, 0), (silence, 0)))[:, :-silence]
+        write_audio(path, sound, 44100)
+        return sound
+
+    return make
 
 
 @pytest.fixture

@@ -118,6 +118,21 @@ def test_tempo_meter_and_loop_are_the_hosts_to_the_sample(band):
     assert not [at for at in onsets(host.notes()) if at >= begin]
 
 
+def test_notes_that_have_left_before_a_jump_are_not_heard_after_it(band):
+    """An answer that is due in an instant waits in the plug-in: it would come where the bars reach its beat again."""
+    host = band()
+    play_phrase(host)
+    for what in ('seek', 'stop and seek'):
+        host('play', 0), host('run', 512, 512), host('seek', 0), host('play', 1)
+        host('run', 8 * BEAT - 1000, 500)
+        assert not onsets(host.notes())
+        if what != 'seek':
+            host('play', 0), host('run', 512, 512), host('play', 1)
+        host('seek', 33 * BEAT + 3333)  # where nothing is played that could be answered
+        host('run', 16 * BEAT, 500)
+        assert not onsets(host.notes()), what
+
+
 def test_what_sounds_ends_at_a_stop_a_jump_bypass_panic_and_mute(band):
     host = band()
     numbers = host.parameters()

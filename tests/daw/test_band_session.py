@@ -1,6 +1,7 @@
 """The session of *genaudio band* on a host's time, driven by blocks, without a plug-in."""
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from host_blocks import RATE, HostBlocks, memory
 from bridge.daw import band_state
 from bridge.daw.meeting_place import LAYOUT, MIDI, Meeting
 from bridge.midi.messages import note_off, note_on
+from bridge.musicians.rule_musician import FallbackMusician
 from genaudio_core.errors import GenaudioError
 
 BEAT = RATE // 2  # frames at 120 BPM
@@ -225,6 +227,21 @@ def test_in_real_time_a_backlog_is_left_out(host):
     assert (
         one.band.session is not None and not list(one.band.session.heard) and not one.band.session.scheduler.planned()
     )
+
+
+def test_what_rules_play_because_the_model_is_late_is_counted(host):
+    assert answered(host()).meeting.words[Meeting.SKIPPED] == 0
+    let_go = threading.Event()
+
+    class Late(FallbackMusician):
+        def answer(self, request):
+            let_go.wait(60)
+            yield from super().answer(request)
+
+    one = answered(host(musician=Late, offline=False))
+    let_go.set()
+    assert one.onsets()[0] == 8 * BEAT and one.band.session is not None
+    assert one.meeting.words[Meeting.SKIPPED] == one.band.session.missed > 0
 
 
 def test_a_fault_of_the_session_ends_notes_and_goes_on(host, monkeypatch):

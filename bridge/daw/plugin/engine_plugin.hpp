@@ -63,8 +63,8 @@ class EnginePlugin : public Plugin {
     meeting.word(genaudio::W_OFFLINE).store(renders, std::memory_order_relaxed);
     return renders;
   }
-  void count_missed() {
-    values[MISSED].store(value(MISSED) + 1);
+  void count_missed(int64_t n = 1) {
+    values[MISSED].store(value(MISSED) + float(n));
     if (meeting.is_open()) meeting.word(genaudio::W_MISSED).store(int64_t(value(MISSED)), std::memory_order_relaxed);
   }
 };

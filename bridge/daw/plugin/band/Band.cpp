@@ -47,6 +47,7 @@ class BandPlugin : public EnginePlugin<P_ENGINE> {
   bool plays = false, ending = false, behind = true;
   double ahead = 0, tempo = 120, beat = 0;  // beat: quarter notes at the block's begin, counted without jumps
   int upper = 4, lower = 4, seen_lost = 0;
+  int64_t seen_skipped = 0;              // deadlines of the engine's at which rules had to play
   uint32_t turn = 0, frame = 0;          // frame: of the last message of the block
   float told[P_ENGINE] = {};
   uint8_t owner[16][128] = {};           // of each key that sounds: number of its part + 1
@@ -139,7 +140,7 @@ class BandPlugin : public EnginePlugin<P_ENGINE> {
     const double wanted = std::max(0.1 * getSampleRate(), 2.0 * getBufferSize() + 0.06 * getSampleRate());
     if (!meeting.is_open() || rate != getSampleRate() || ahead != wanted) {
       link.close(), meeting.close();
-      rate = getSampleRate(), ahead = wanted, position = 0;
+      rate = getSampleRate(), ahead = wanted, position = seen_skipped = 0;
       if (!meeting.open(0, 0, rate, uint32_t(ahead))) d_stderr("genaudio: no shared memory: no notes.");
       else link.open(meeting.descriptor);
     }
@@ -277,6 +278,8 @@ class BandPlugin : public EnginePlugin<P_ENGINE> {
       d_stderr("genaudio: the engine did not answer while rendering: without notes from here.");
     const double has = double(meeting.out.end() - position) + ahead;  // frames for which all notes are there
     if (plays && has < frames) count_missed();
+    const int64_t skipped = meeting.word(W_SKIPPED).load(std::memory_order_relaxed);
+    count_missed(skipped - seen_skipped), seen_skipped = skipped;
     if (has < ahead - STILL * rate) silence();
     const double per_beat = 60 * rate / tempo;
     while (const Event* next = meeting.from_engine.peek()) {

@@ -1,0 +1,102 @@
+-- ardour7-lua play.lua DIR NAME ORDER...: plays a session, one order after the other.
+--
+-- The dummy backend plays at half the speed. The orders:
+--   engine (wait until the plug-in says that it is there) | do COMMAND | saved TEXT (save until the plug-ins' files hold it)
+--   set LABEL VALUE (of the plug-in) | tempo BPM SAMPLE | locate SAMPLE | roll | stop | loop on|off | until SAMPLE | back SAMPLE (wait until it is before it)
+--   take (what the probe of GENAUDIO_PROBE writes from here ...) | taken (... to here is told, and whether no block was missed)
+-- What does not come within two minutes ends it.
+local dir, name = arg[1], arg[2]
+local find_parameter = dofile (debug.getinfo (1, "S").source:match ("^@(.*/)") .. "parameters.lua")
+local config = ARDOUR.config ()
+config:set_input_auto_connect (ARDOUR.AutoConnectOption.ManualConnect)
+config:set_output_auto_connect (ARDOUR.AutoConnectOption.ManualConnect)
+AudioEngine:set_backend ("None (Dummy)", "", ""):set_driver ("Half Speed")
+local s = load_session (dir, name)
+assert (s, "no session")
+
+local function await (what, condition)
+  for _ = 1, 6000 do
+    if condition () then return end
+    sleep (0.02)
+  end
+  error ("does not come: " .. what)
+end
+
+local function ours ()
+  for t in s:get_tracks ():iter () do
+    local i = 0
+    while not t:nth_plugin (i):isnil () do
+      local p = t:nth_plugin (i)
+      local _, engine = find_parameter (p:to_insert ():plugin (0), "Engine")
+      local _, missed = find_parameter (p:to_insert ():plugin (0), "Missed blocks")
+      if engine then return p, engine, missed end
+      i = i + 1
+    end
+  end
+  error ("no plug-in with an engine")
+end
+
+local function value (which)
+  local p, engine, missed = ours ()
+  return (ARDOUR.LuaAPI.get_processor_param (p, which == "missed" and missed or engine))
+end
+
+local function written ()
+  local f = assert (io.open (os.getenv ("GENAUDIO_PROBE"), "rb"))
+  local n = string.unpack ("<i8", f:read (8))
+  f:close ()
+  return n
+end
+
+local from, before
+local next_word = 2
+local function word ()
+  next_word = next_word + 1
+  return arg[next_word]
+end
+local orders = {
+  engine = function () await ("engine", function () return value ("engine") > 0.5 end) end,
+  ["do"] = function () assert (os.execute ("env -u LD_LIBRARY_PATH -u LD_PRELOAD " .. word ())) end,
+  saved = function ()
+    local text = word ()
+    await (text, function ()
+      s:save_state ("", false, false, false, false, false)
+      return os.execute ("grep -rqsF '" .. text .. "' '" .. dir .. "/plugins'") == true
+    end)
+  end,
+  set = function ()
+    local p = ours ()
+    local _, which = find_parameter (p:to_insert ():plugin (0), word ())
+    assert (ARDOUR.LuaAPI.set_processor_param (p, which, tonumber (word ())))
+  end,
+  tempo = function ()
+    local bpm, at = tonumber (word ()), tonumber (word ())
+    local tm = Temporal.TempoMap.write_copy ()
+    tm:set_tempo (Temporal.Tempo (bpm, bpm, 4), Temporal.timepos_t (at))
+    Temporal.TempoMap.update (tm)
+  end,
+  locate = function ()
+    local to, rolls = tonumber (word ()), s:transport_rolling ()
+    local how = ARDOUR.LocateTransportDisposition[rolls and "MustRoll" or "MustStop"]
+    s:request_locate (to, false, how, ARDOUR.TransportRequestSource.TRS_UI)
+    if not rolls then await ("locate", function () return s:transport_sample () == to end) end
+  end,
+  roll = function () s:request_roll (ARDOUR.TransportRequestSource.TRS_UI) end,
+  stop = function ()
+    s:request_stop (false, false, ARDOUR.TransportRequestSource.TRS_UI)
+    await ("stop", function () return not s:transport_rolling () end)
+    sleep (0.5)  -- what ends with it
+  end,
+  loop = function () s:request_play_loop (word () == "on", false) end,
+  ["until"] = function () local to = tonumber (word ()); await ("until " .. to, function () return s:transport_sample () >= to end) end,
+  back = function () local to = tonumber (word ()); await ("back " .. to, function () return s:transport_sample () < to end) end,
+  take = function () from, before = written (), value ("missed") end,
+  taken = function () print ("taken", from, written (), math.floor (value ("missed") - before)) end,
+}
+local order = word ()
+while order do
+  orders[order] ()
+  order = word ()
+end
+close_session ()
+quit ()
