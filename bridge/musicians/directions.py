@@ -21,7 +21,7 @@ from genaudio_core.continuation.cues import Cue, Direction, PartRules, Who
 from genaudio_core.continuation.directing import DirectedSampler
 from genaudio_core.continuation.leading import Bandleader
 from genaudio_core.continuation.roles import BASS, CHORDS, LINE, PAD, BarAt, Role, accompanying_roles
-from genaudio_core.continuation.sampling import Controls, Place
+from genaudio_core.continuation.sampling import Controls, Place, lean
 from genaudio_core.music import grooves
 from genaudio_core.music.chord_recognition import Segment
 from genaudio_core.music.drum_grooves import Stroke
@@ -461,7 +461,7 @@ def sampling(request: Request) -> Controls:
     parts = range(len(request.instruments)) if request.again is None else request.again.parts
     density = sum(one.density for one in own) / len(own)
     return Controls(
-        temperature=controls.temperature, top_p=controls.top_p, density=4 * (density - 0.5),
+        temperature=controls.temperature, top_p=controls.top_p, density=lean(density),
         lowest=min(one.low for one in own), highest=max(one.high for one in own), velocity_scale=controls.velocity,
         instruments=tuple(dict.fromkeys(request.instruments[part] for part in parts)),
     )  # fmt: skip

@@ -27,6 +27,20 @@ _RANGES: dict[str, tuple[float, float]] = {
     'temperature': (0.001, 100), 'top_k': (0, 2**31 - 1), 'lowest': (0, 127), 'highest': (0, 127),
     'density': (-10, 10), 'max_chord': (1, 128), 'max_rest': (0, 1e6), 'velocity_scale': (0, 128),
 }  # fmt: skip
+LEAN = 4.0  # how far apart sparse and dense are for the sampler
+
+
+def lean(density: float) -> float:
+    """Return `Controls.density` for a density as people say it: 0 sparse, 0.5 as it comes, 1 dense.
+
+    Raises
+    ------
+    GenaudioError
+        If it is none of those.
+    """
+    if not 0 <= density <= 1:
+        raise GenaudioError(f'density must be 0 (sparse) to 1 (dense), not {density:g}.')
+    return LEAN * (density - 0.5)
 
 
 class Wishes(TypedDict, total=False):
@@ -66,7 +80,7 @@ class Controls:
     lowest: int = 0  # note 0..127
     highest: int = 127
     pitch_classes: frozenset[int] | None = None  # of pitched instruments; None allows all
-    density: float = 0.0  # -2 sparse .. 2 dense
+    density: float = 0.0  # -2 sparse .. 2 dense: `lean`
     max_chord: int = 6  # notes one instrument may begin together
     max_rest: float = 4.0  # beats; the next note comes no later than this after the last
     allow_end: bool = False  # whether the song may end
@@ -102,6 +116,8 @@ class Controls:
             Only notes of this key, such as 'D minor', and of this chord, such as 'Am7'.
         instruments : str or iterable of str, optional
             Who plays, as people write it: ``'violin, cello'``.
+        density : float
+            0 sparse, 0.5 as it comes, 1 dense.
         asked
             The other names are fields of `Controls`.
 
@@ -120,6 +136,8 @@ class Controls:
             if not allowed:
                 raise GenaudioError(f"The chord '{chord}' has no note in the key '{key}'.")
         found = tuple(find_instruments(instruments)) if instruments else None
+        if 'density' in settings:
+            settings['density'] = lean(settings['density'])
         return cls(pitch_classes=allowed, instruments=found, **settings)
 
     def with_(self, **changes) -> 'Controls':

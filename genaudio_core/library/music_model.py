@@ -22,7 +22,7 @@ class MusicModel:
     was. What of a wish could not be met is logged, and is found in the ``remarks`` of the score.
 
     Keyword arguments `asked` are those of `Controls.of`: ``instruments`` (such as ``'violin, cello'``), ``key``
-    (``'D minor'``), ``chord`` (``'Am7'``), ``temperature``, ``top_p``, ``density`` (-2 sparse .. 2 dense), ``lowest``
+    (``'D minor'``), ``chord`` (``'Am7'``), ``temperature``, ``top_p``, ``density`` (0 sparse .. 1 dense), ``lowest``
     and ``highest`` (notes 0..127) and so on.
 
     Parameters

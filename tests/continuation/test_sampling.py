@@ -40,6 +40,15 @@ def play(player: EventSampler, n: int, **limits) -> np.ndarray:
 # --- drawing ---
 
 
+def test_density_is_asked_for_as_the_band_is():
+    """From 0 to 1, and 0.5 is as it comes, bit for bit."""
+    assert Controls.of(density=0.5) == Controls.of() == Controls()
+    assert [Controls.of(density=asked).density for asked in (0, 0.25, 1)] == [-2, -1, 2]
+    for wrong in (-0.1, 1.1, float('nan')):
+        with pytest.raises(GenaudioError, match='density must be 0'):
+            Controls.of(density=wrong)
+
+
 def test_frequencies_follow_the_logits():
     rng = np.random.default_rng(0)
     logits = np.log([0.1, 0.2, 0.7])

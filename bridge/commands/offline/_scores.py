@@ -50,7 +50,8 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
                         help='leave out choices less likely than P times the likeliest')  # fmt: skip
     parser.add_argument('--key', help="only notes of this key, such as 'D minor'")
     parser.add_argument('--chord', help="only notes of this chord, such as 'Am7'")
-    parser.add_argument('--density', type=number('--density', -10, 10), default=0.0, help='-2 sparse .. 2 dense')
+    parser.add_argument('--density', type=number('--density', 0, 1), default=0.5,
+                        help='0 sparse, 0.5 as it comes (default), 1 dense')  # fmt: skip
     parser.add_argument('--lowest', type=whole('--lowest', 0, 127), default=0, metavar='NOTE', help='0..127')
     parser.add_argument('--highest', type=whole('--highest', 0, 127), default=127, metavar='NOTE', help='0..127')
 
