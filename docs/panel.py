@@ -155,11 +155,13 @@ def picture(browser: Any, link: str, name: str, width: int, height: int, ready: 
     shrink(path)
 
 
-def shrink(path: Path) -> None:
-    """Make a picture small enough for a repository."""
+def shrink(path: Path, width: int = 0) -> None:
+    """Make a picture small enough for a repository, and `width` pixels wide where it is wider."""
     from PIL import Image
 
     with Image.open(path) as image:
+        if 0 < width < image.width:
+            image = image.convert('RGB').resize((width, round(image.height * width / image.width)))
         image.convert('P', palette=Image.Palette.ADAPTIVE, colors=128).save(path, optimize=True)
     print(f'{path.name}: {path.stat().st_size} bytes')
     if path.stat().st_size > MOST:

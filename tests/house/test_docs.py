@@ -67,12 +67,14 @@ def test_commands_are_taken(page, line, monkeypatch):
     assert len(taken) == 1
 
 
-def test_the_page_of_settings_is_that_of_the_code():
-    spec = importlib.util.spec_from_file_location('settings_page', ROOT / 'docs' / 'settings.py')
+@pytest.mark.parametrize('name', ['settings', 'preset_pictures'])
+def test_the_page_is_that_of_the_code(name, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'docs')
+    spec = importlib.util.spec_from_file_location(f'{name}_page', ROOT / 'docs' / f'{name}.py')
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.PAGE.read_text(encoding='utf-8') == module.page(), 'run: python docs/settings.py'
+    assert module.PAGE.read_text(encoding='utf-8') == module.page(), f'run: python docs/{name}.py'
 
 
 def test_no_paragraph_of_the_readme_is_long():
