@@ -1,4 +1,4 @@
-"""Writes docs/presets.md, each preset with a picture of what it answers to the same bars: python docs/preset_pictures.py"""
+"""Writes docs/presets.md, each preset with a picture of what it answers: python docs/preset_pictures.py"""
 
 import contextlib
 import io
@@ -22,8 +22,8 @@ TUNE = (67, 69, 67, 64, 60, 64, 69, 72, 72, 69, 67, 65, 67, 71, 74, 71)
 INTRO = """# Presets
 
 What each of them answers to the same eight bars: two are played (C and Am, then F and G, with a tune on top), two are
-silent, and so again. Outlined is what is played, filled what the band does with it. Made by `python docs/preset_pictures.py`,
-which runs `genaudio rehearse PRESET in.mid -o out.mid --picture out.png`; yours will differ with what you play, with
+silent, and so again. Outlined is what is played, filled what the band does with it. Made by
+`python docs/preset_pictures.py`, which runs `genaudio rehearse PRESET in.mid -o out.mid --picture out.png`; yours will differ with what you play, with
 `--seed` and with `--set`. To play one: `genaudio live NAME`.
 """
 
