@@ -23,8 +23,8 @@ INTRO = """# Presets
 
 What each of them answers to the same eight bars: two are played (C and Am, then F and G, with a tune on top), two are
 silent, and so again. Outlined is what is played, filled what the band does with it. Made by
-`python docs/preset_pictures.py`, which runs `genaudio rehearse PRESET in.mid -o out.mid --picture out.png`; yours will differ with what you play, with
-`--seed` and with `--set`. To play one: `genaudio live NAME`.
+`python docs/preset_pictures.py`, which runs `genaudio rehearse PRESET in.mid -o out.mid --picture out.png`; yours
+will differ with what you play, with `--seed` and with `--set`. To play one: `genaudio live NAME`.
 """
 
 
