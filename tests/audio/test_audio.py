@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from audio_blocks import RATE, Core, slow_sine
@@ -12,7 +10,6 @@ from bridge.audio.callback import total_latency
 from bridge.settings.mix import Mix
 from bridge.settings.stem_knobs import port_name, port_names
 from bridge.stems.audio_host import first_margin
-from bridge.stems.inference_process import Gauges
 from bridge.stems.line_commands import LineCommands
 from bridge.stems.words import Words
 from genaudio_core.errors import GenaudioError
@@ -126,17 +123,6 @@ def test_one_run_tells_what_every_margin_would_have_missed(block, works):
 def test_the_margin_begins_at_one_hop_unless_it_is_pinned():
     assert first_margin(None, 256, RATE) == 256 and first_margin(0.0, 256, RATE) == 0
     assert first_margin(2.5, 256, RATE) == 120
-
-
-# --- with the real worker in its own process -------------------------------------------------------------------------
-
-
-def work_off(host):
-    """Wait until the worker has taken every whole hop that came in."""
-    counters, end = host.gauges.counters, time.monotonic() + 60
-    while (counters[Gauges.HOPS] + counters[Gauges.SKIPPED] + 1) * host.hop <= host.inbox.end:
-        assert time.monotonic() < end, 'the worker stands still'
-        time.sleep(0.0005)
 
 
 # --- words and lines -------------------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 """Sound through the audio callback, block by block."""
 
+import time
+
 import numpy as np
 
 from bridge.audio.callback import AudioCore
 from bridge.audio.shared_ring import Ring
+from bridge.stems.inference_process import Gauges
 
 RATE = 48000
 
@@ -56,3 +59,11 @@ def play(host, x, between=lambda k: None):
         host.core.process(x[:, i : i + 256], block)
         out.append(block)
     return np.concatenate(out, -1)
+
+
+def work_off(host):
+    """Wait until the worker has taken every whole hop that came in."""
+    counters, end = host.gauges.counters, time.monotonic() + 60
+    while (counters[Gauges.HOPS] + counters[Gauges.SKIPPED] + 1) * host.hop <= host.inbox.end:
+        assert time.monotonic() < end, 'the worker stands still'
+        time.sleep(0.0005)

@@ -6,10 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from audio_blocks import RATE, play
+from audio_blocks import RATE, play, work_off
 from numpy.testing import assert_allclose
 from stream_models import music, random_model
-from test_audio import work_off
 
 from bridge.settings.mix import Mix
 from bridge.stems.audio_host import AudioHost, first_margin
