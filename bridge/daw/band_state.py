@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from bridge.live.kept_takes import KeptTake
 from bridge.settings.band_preset import Preset, available, find_preset, parse_preset
@@ -28,6 +29,7 @@ BUTTONS = {PLAY: 'play', NEXT: 'next_take', KEEP: 'keep', UNDO: 'undo', PANIC: '
 OF_SETTINGS = {MODE: 'player.mode', TEMPERATURE: 'music.temperature', DENSITY: 'music.density', KEY: 'music.key',
                SEED: 'music.seed'}  # fmt: skip
 """Parameter -> setting that it moves."""
+_ESCAPED_QUOTE = '%22'
 MOST_TAKES, MOST_BYTES = 16, 40_000  # that a DAW's session holds, of kept takes
 _OF_THE_HOST = {
     'transport.leader': 'internal', 'transport.latency_ms': 0.0, 'transport.song_position': 'auto',
@@ -67,6 +69,8 @@ class BandState:
 
     def load(self, text: str) -> None:
         """Take what the DAW's session held; what is not there, or wrong, is as in a new one."""
+        if text.startswith('{' + _ESCAPED_QUOTE):
+            text = unquote(text)
         try:
             found = json.loads(text or '{}')
         except (ValueError, RecursionError):
@@ -88,15 +92,20 @@ class BandState:
         ][-MOST_TAKES:]
 
     def as_text(self) -> str:
-        """Return the state as JSON, for the DAW's session to hold."""
+        """Return the state for the DAW's session to hold: JSON without its quotes and backslashes.
+
+        Ardour keeps an LV2's texts as Turtle, and what reads that (serd 0.30) takes an escaped quote before an
+        escaped end of a line for something else.
+        """
         self.changed = False
-        return json.dumps(
+        text = json.dumps(
             {
                 'format': 1, 'name': self._used_name, 'used': self._used, 'own': self.own, 'chords': self.chords,
                 'model': self.model, 'hash': self.model_hash, 'takes': self.takes, 'turned': self.turned,
             },
             ensure_ascii=False,
         )  # fmt: skip
+        return text.replace('%', '%25').replace('"', _ESCAPED_QUOTE).replace('\\', '%5C')
 
     # --- what a person says
 

@@ -63,13 +63,23 @@ class Ardour:
         self('ardour7-export', '-b', 'float', '-o', path, self.session, 'mix')
         return path
 
-    def play(self, *orders) -> list['Take']:
+    def probed_export(self) -> 'Take':
+        """Export, and return what the probe wrote."""
+        written = self.home / 'probe'
+        written.unlink(missing_ok=True)
+        self.settings['GENAUDIO_PROBE'] = str(written)
+        self.export('probed')
+        del self.settings['GENAUDIO_PROBE']
+        return Take(_blocks(written, 8, int(np.fromfile(written, np.int64, 1)[0])), 0)
+
+    def play(self, *orders, backend: str = 'dummy', **more: str) -> list['Take']:
         """Do what `play.lua` is told to; what the probe wrote between each `take` and `taken`."""
         written = self.home / 'probe'
         written.unlink(missing_ok=True)
         words = [str(word) for order in orders for word in (order if isinstance(order, tuple) else (order,))]
         told = self(
-            'ardour7-lua', '-X', LUA / 'play.lua', self.session, 'mix', *words, GENAUDIO_PROBE=str(written),
+            'ardour7-lua', '-X', LUA / 'play.lua', self.session, 'mix', backend, *words,
+            GENAUDIO_PROBE=str(written), **more,
         )  # fmt: skip
         found = [tuple(map(int, line.split()[1:])) for line in told.splitlines() if line.startswith('taken')]
         return [Take(_blocks(written, begin, end), missed) for begin, end, missed in found]

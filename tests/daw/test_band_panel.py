@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import deque
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from engines import ROOT, an_engine
@@ -146,7 +147,7 @@ def test_two_bands_in_a_clap_host_have_a_panel_each(engine, band, request):
         assert pages[1].state()['values']['music.temperature'] != 0.5
         assert first('save', first.folder / 'saved') == 'ok'
         saved = (first.folder / 'saved').read_bytes().decode('latin-1').split('\0')
-        assert json.loads(saved[saved.index('session') + 1])['turned'] == {'music.temperature': 0.5}
+        assert json.loads(unquote(saved[saved.index('session') + 1]))['turned'] == {'music.temperature': 0.5}
         if BROWSER is not None:
             page = new_page(request.getfixturevalue('browser'))
             page.goto(links(engine)[0])

@@ -188,6 +188,16 @@ def test_the_text_of_a_preset_is_kept_with_the_session(host):
     assert max(other.onsets()) < 12 * BEAT  # as it was when it was saved
 
 
+def test_what_the_hosts_session_holds_has_nothing_that_a_host_could_take_for_its_own(host):
+    """Quotes and backslashes: a session of Ardour's came back with other characters in their place."""
+    one, other = host(), host()
+    one.state.own = '[about]\ntitle = "50 %22 \\\\ ü"\n'
+    text = one.state.as_text()
+    assert not set(text) & set('"\\\n') and 'title' in text
+    other.state.load(text)
+    assert other.state.own == one.state.own
+
+
 @pytest.mark.parametrize('text', ['', '[]', '{"own": 3, "takes": {}}', '{"takes": [3, {}], "hash": null}', '{' * 5000])
 def test_a_broken_state_is_a_new_one(host, text):
     one = host()

@@ -1,16 +1,20 @@
--- ardour7-lua play.lua DIR NAME ORDER...: plays a session, one order after the other.
+-- ardour7-lua play.lua DIR NAME BACKEND ORDER...: plays a session, one order after the other.
 --
--- The dummy backend plays at half the speed. The orders:
+-- dummy backend at half speed, or JACK; the orders:
 --   engine (wait until the plug-in says that it is there) | do COMMAND | saved TEXT (save until the plug-ins' files hold it)
 --   set LABEL VALUE (of the plug-in) | tempo BPM SAMPLE | locate SAMPLE | roll | stop | loop on|off | until SAMPLE | back SAMPLE (wait until it is before it)
 --   take (what the probe of GENAUDIO_PROBE writes from here ...) | taken (... to here is told, and whether no block was missed)
 -- What does not come within two minutes ends it.
-local dir, name = arg[1], arg[2]
+local dir, name, backend = arg[1], arg[2], arg[3]
 local find_parameter = dofile (debug.getinfo (1, "S").source:match ("^@(.*/)") .. "parameters.lua")
 local config = ARDOUR.config ()
 config:set_input_auto_connect (ARDOUR.AutoConnectOption.ManualConnect)
 config:set_output_auto_connect (ARDOUR.AutoConnectOption.ManualConnect)
-AudioEngine:set_backend ("None (Dummy)", "", ""):set_driver ("Half Speed")
+if backend == "JACK" then
+  AudioEngine:set_backend ("JACK", "ardour", "")
+else
+  AudioEngine:set_backend ("None (Dummy)", "", ""):set_driver ("Half Speed")
+end
 local s = load_session (dir, name)
 assert (s, "no session")
 
@@ -49,7 +53,7 @@ local function written ()
 end
 
 local from, before
-local next_word = 2
+local next_word = 3
 local function word ()
   next_word = next_word + 1
   return arg[next_word]
