@@ -151,6 +151,16 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
+        # Where it was killed, its port process notices that a little later: it may not meet the desk of the next test.
+        wait_until(lambda: not _is_there(self.process.pid), 10)
+
+
+def _is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def state(pid: int) -> str:
