@@ -11,8 +11,8 @@ from typing import Any
 from export.job import Result
 from export.manifest import Fault, Job
 from export.up_to_date import is_up_to_date, source_hash
-from genaudio_core.command_line import notice, printable
-from genaudio_core.errors import GenaudioError, one_line
+from genaudio_core.command_line import notice
+from genaudio_core.errors import GenaudioError, one_line, printable
 from genaudio_core.files import make_folder
 from genaudio_core.jobs.cluster import Cluster
 from genaudio_core.jobs.pool import each

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from genaudio_core import __version__
 from genaudio_core.entry import Group, names_of
-from genaudio_core.errors import GenaudioError, did_you_mean, one_line
+from genaudio_core.errors import GenaudioError, did_you_mean, one_line, printable
 from genaudio_core.help_text import example, overview, wrapped
 from genaudio_core.standard_streams import close_no_stream, lead_nowhere, write_anything
 
@@ -189,15 +189,6 @@ def as_options(text: str) -> str:
         return f'{_options[name]} {value}' if equals and name in _options else _options.get(found[1], found[0])
 
     return re.sub(_ARGUMENT, option, text)
-
-
-# In a name they would break the line, or tell the terminal what to do. The lines of a list begin with two spaces.
-_CONTROL = r'[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]|\n(?!  )'
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters as ``\\n`` or ``\\x1b``, as they may be in the name of a file."""
-    return re.sub(_CONTROL, lambda found: found[0].encode('unicode_escape').decode(), text)
 
 
 def notice(text: str) -> None:

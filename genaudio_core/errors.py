@@ -1,5 +1,6 @@
 """Faults that a person can mend, and how they are told."""
 
+import re
 from collections.abc import Iterable
 
 
@@ -28,3 +29,12 @@ def one_line(error: BaseException) -> str:
     """Return what an exception says, on one line and not endless; its type where it says nothing."""
     text = ' '.join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f'{text[:300]}...'
+
+
+# In a name they would break the line, or tell the terminal what to do. The lines of a list begin with two spaces.
+_CONTROL = r'[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]|\n(?!  )'
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters as ``\\n`` or ``\\x1b``, as they may be in the name of a file."""
+    return re.sub(_CONTROL, lambda found: found[0].encode('unicode_escape').decode(), text)

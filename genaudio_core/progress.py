@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from genaudio_core.command_line import printable
+from genaudio_core.errors import printable
 
 
 @contextmanager

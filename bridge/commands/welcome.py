@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bridge.panel.facts import presets
 from bridge.system.jack_client import is_running
-from genaudio_core.command_line import notice, printable
-from genaudio_core.errors import GenaudioError
+from genaudio_core.command_line import notice
+from genaudio_core.errors import GenaudioError, printable
 from genaudio_core.files import check_readable
 
 HELP = 'ask what to do, and start it'

@@ -24,7 +24,7 @@ from bridge.musicians.model_events import (
     told_part,
 )
 from bridge.musicians.model_memory import LAST_RESORT, ModelMemory
-from bridge.musicians.musician import Again, HeardNote, PlannedMusic, Request
+from bridge.musicians.musician import Again, HeardNote, Leans, PlannedMusic, Request
 from genaudio_core.continuation.continuer import Continuer
 from genaudio_core.continuation.cues import Who
 from genaudio_core.continuation.decoder import Decoder
@@ -46,6 +46,7 @@ class ModelMusician(ModelMemory):
         Of the live layout (relative beats): a session has no last beat.
     """
 
+    leans: Leans = ()  # see `leans_of`
     _influence: tuple[Influence, list[Event]] | None = None  # at work, and the notes that it looks at
 
     @classmethod

@@ -162,10 +162,16 @@ Leans = tuple[tuple[float, int, bool, float], ...]
 """What the last note of an answer leaned on: (beat, note 0..127, of drums, share of all) of notes before it."""
 
 
-class Musician(Protocol):
-    """Hears, remembers, answers."""
+def leans_of(musician: 'Musician') -> Leans:
+    """What the last answer that was to tell it leaned on; nothing where a musician does not tell that."""
+    return getattr(musician, 'leans', ())
 
-    leans: Leans = ()  # of the last answer that was to tell it, worked out in `rest`
+
+class Musician(Protocol):
+    """Hears, remembers, answers.
+
+    One that works out in `rest` what the last answer leaned on tells it as `leans` (see `leans_of`).
+    """
 
     def expect(self, instruments: Sequence[str], bar: float) -> None:
         """Get ready for these instruments and bars of this length, before the music begins."""

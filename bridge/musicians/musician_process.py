@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from bridge.musicians.heard_notes import HeardNotes
-from bridge.musicians.musician import HeardNote, Leans, Musician, PlannedMusic, Request
+from bridge.musicians.musician import HeardNote, Leans, Musician, PlannedMusic, Request, leans_of
 from bridge.system.clock import Clock
 from bridge.system.notices import notice
 from bridge.system.real_time import ordinary, raise_priority, real_time
@@ -36,7 +36,7 @@ class Engine(Protocol):
     restarts: int
     stats: dict[str, Any]
     heard: HeardNotes  # what the player has played, as far as this side knows; the session reads it, too
-    leans: Leans = ()  # see `Musician.leans`
+    leans: Leans = ()  # see `leans_of`
 
     def expect(self, instruments: Sequence[str], bar: float) -> None:
         """See `Musician.expect`."""
@@ -121,7 +121,7 @@ class SimulatedEngine(Engine):
         now = self._clock.now()
         due = [piece for ready, _, piece in self._waiting if ready <= now]
         self._waiting = self._waiting[len(due) :]
-        self.stats, self.leans = self.musician.stats(), self.musician.leans
+        self.stats, self.leans = self.musician.stats(), leans_of(self.musician)
         return due
 
     def next_time(self) -> float | None:
@@ -332,8 +332,8 @@ def _serve(connection: Connection, musician: Musician, heart: Heartbeat) -> None
             if connection.poll(GRACE):
                 waiting.append(connection.recv())
             elif not musician.rest():
-                if musician.leans != leans:
-                    leans = musician.leans
+                if leans_of(musician) != leans:
+                    leans = leans_of(musician)
                     connection.send(('leans', leans))
                 connection.poll(BEAT)
             heart.beat()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bridge.musicians.heard_notes import HeardNotes
-from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, Request
+from bridge.musicians.musician import HeardNote, Musician, PlannedMusic, Request, leans_of
 from bridge.musicians.musician_process import Engine, tell
 from bridge.system.clock import Clock
 from genaudio_core.errors import GenaudioError, one_line
@@ -183,7 +183,7 @@ class ThreadEngine(Engine):
                     self._busy = order is not None
                 if order is None:
                     rests = not self.exact and musician.rest()
-                    self.leans = musician.leans
+                    self.leans = leans_of(musician)
                     continue
                 rests = True
                 kind, value = order

@@ -5,8 +5,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from genaudio_core.command_line import check_outputs, number, print_rows, printable, seed, share, threads, whole
-from genaudio_core.errors import GenaudioError
+from genaudio_core.command_line import check_outputs, number, print_rows, seed, share, threads, whole
+from genaudio_core.errors import GenaudioError, printable
 from genaudio_core.files import atomic_write, find_model, make_folder
 from genaudio_core.progress import counting
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from genaudio_core.command_line import check_outputs, notice, print_rows, printable, threads, whole
-from genaudio_core.errors import GenaudioError, did_you_mean
+from genaudio_core.command_line import check_outputs, notice, print_rows, threads, whole
+from genaudio_core.errors import GenaudioError, did_you_mean, printable
 from genaudio_core.files import find_model, make_folder
 from genaudio_core.inference.model_card import read_card
 from genaudio_core.progress import progress_bar

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from genaudio_core.command_line import printable
-from genaudio_core.errors import GenaudioError
+from genaudio_core.errors import GenaudioError, printable
 from genaudio_core.files import lock_of, make_folder
 from genaudio_core.jobs.cluster import Cluster
 from genaudio_core.jobs.items import Item, Step, TravellingStep, in_shard

@@ -23,7 +23,7 @@ from genaudio_core.sound.audio_files import read_audio, write_audio
 CORE = Path(command_line.__file__).parent
 COMMAND_LINE = {
     'training', 'analysis', 'commands', 'command_line.py', 'completion.py', 'entry.py', 'help_text.py',
-    'interruption.py', 'progress.py', 'standard_streams.py',
+    'interruption.py', 'progress.py', 'standard_streams.py', 'jobs/options.py',
 }  # fmt: skip
 OPTION = re.compile(r"(?:^|[\s'\"(])--?[a-z][a-z-]*\b")
 OTHERS = 'genaudio-train|genaudio-export|ffmpeg|espeak-ng|piper|pip|apt|apt-get|jackd'  # have options of their own
@@ -35,7 +35,7 @@ def library_modules() -> list[Path]:
     found = []
     for path in sorted(CORE.rglob('*.py')):
         local = path.relative_to(CORE)
-        if local.parts[0] not in COMMAND_LINE:
+        if not {local.parts[0], str(local)} & COMMAND_LINE:
             found.append(path)
     return found
 
