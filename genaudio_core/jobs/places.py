@@ -99,6 +99,13 @@ def state(place: str) -> State | None:
     return State(found.st_size, str(found.st_mtime_ns))
 
 
+def changed(before: State | None, now: State | None) -> bool:
+    """Whether a file is seen to be another one. Of one that was too new for a stamp only its bytes tell."""
+    if before is None or now is None:
+        return before is not now
+    return before.bytes != now.bytes or bool(before.stamp and before.stamp != now.stamp)
+
+
 @_again
 def _state(place: str) -> State | None:
     system, path = reached(place)

@@ -14,7 +14,7 @@ from genaudio_core.errors import GenaudioError, one_line
 from genaudio_core.interruption import raise_if_stopped
 from genaudio_core.jobs.items import Item, Step, Task, TravellingStep
 from genaudio_core.jobs.machine import Carried, put_down, this_machine, this_worker
-from genaudio_core.jobs.places import fetch, give, is_address, join, state
+from genaudio_core.jobs.places import changed, fetch, give, is_address, join, state
 from genaudio_core.jobs.records import plain, record, side_car, size_of
 from genaudio_core.processes.memory import forget_peak, peak_memory
 
@@ -141,7 +141,7 @@ def _do(card: Card, item: Item, step: Step, tools: Any, share: Callable[[float],
             item, card.asked, inputs, before, sizes, seconds=round(time.monotonic() - began, 3),
             peak_mb=_peak_mb(), where=this_machine(), told=told,
         ))  # fmt: skip
-        if [state(place) for place in item.inputs] != before:
+        if any(changed(was, state(place)) for was, place in zip(before, item.inputs, strict=True)):
             raise GenaudioError(f'{item.label} changed while it was read; the next run does it again.')
         for output, place in zip(outputs, places, strict=True):
             give(output, place)

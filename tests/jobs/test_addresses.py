@@ -312,6 +312,13 @@ def test_a_line_to_s3_that_breaks_in_the_middle_of_a_file(s3, line, tmp_path, mo
     breaks_over(laid, 's3://bucket/deep', way, tmp_path)
 
 
+def test_a_file_that_grows_old_enough_for_a_stamp_while_it_is_read_did_not_change():
+    new, old, other = places.State(5, ''), places.State(5, 'mtime 1'), places.State(5, 'mtime 2')
+    assert not places.changed(new, old) and not places.changed(old, old) and not places.changed(None, None)
+    assert places.changed(old, other) and places.changed(old, new) and places.changed(new, places.State(6, ''))
+    assert places.changed(old, None) and places.changed(None, new)
+
+
 @pytest.mark.parametrize('way', ['there', 'back'])
 def test_a_line_to_sshd_that_breaks_in_the_middle_of_a_file(sftp, line, tmp_path, way):
     laid = line(sftp.port)

@@ -137,7 +137,9 @@ def test_a_part_is_muted_and_a_take_is_taken_along(band, page):
     page.get_by_role('button', name='mute bass').click()
     assert said(band, page, {'set': 'mute.bass', 'value': False})
     page.get_by_text('The last fifty answers').click()
-    assert page.locator('answer-list li').count() == page.evaluate('() => panel.answers.size') > 1
+    page.wait_for_function(
+        "() => panel.answers.size > 1 && document.querySelectorAll('answer-list li').length === panel.answers.size"
+    )
     link = page.locator('answer-list .midi').first
     answer = page.evaluate('() => [...panel.answers.keys()].at(-1)')
     link.focus()
