@@ -23,15 +23,6 @@ from genaudio_core.script.stems import stem_names, track_of
 _SUPERCLOCK = 282240000 // SAMPLE_RATE  # Ardour's unit of time: 6400 of them to a sample
 
 
-# --- files ---
-
-
-# --- names ---
-
-
-# --- what is written ---
-
-
 def write_session(folder: Path, name: str, composition: Composition) -> Path:
     """Write an Ardour session with the stems in it; returns the session file."""
     name = re.sub(r'[^\w .-]', '-', name).strip(' .') or 'mix'

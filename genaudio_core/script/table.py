@@ -386,6 +386,3 @@ def _check_order(rows: Sequence[Row], vague: set[str], faults: Faults) -> None:
                 )
     for row in open_rows.values():
         faults.add(row.number, f"'{row.id}' never ends: add a row with Action End and this ID.")
-
-
-# --- time ------------------------------------------------------------------------------------------------------------

@@ -39,10 +39,10 @@ class Ardour:
             'HOME': str(home), 'ARDOUR_FPU_FLAGS': '0', 'LV2_PATH': f'{home / "lv2"}:/usr/lib/lv2'
         }  # fmt: skip
 
-    def __call__(self, *command, **more: str) -> str:
-        """Run a program; what it printed."""
+    def __call__(self, *command, seconds: float = 600, **more: str) -> str:
+        """Run a program, for so many seconds at most; what it printed."""
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=600, env=self.settings | more, check=False
+            command, capture_output=True, text=True, timeout=seconds, env=self.settings | more, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -72,14 +72,14 @@ class Ardour:
         del self.settings['GENAUDIO_PROBE']
         return Take(_blocks(written, 8, int(np.fromfile(written, np.int64, 1)[0])), 0)
 
-    def play(self, *orders, backend: str = 'dummy', **more: str) -> list['Take']:
-        """Do what `play.lua` is told to; what the probe wrote between each `take` and `taken`."""
+    def play(self, *orders, backend: str = 'dummy', seconds: float = 600, **more: str) -> list['Take']:
+        """Do what `play.lua` is told to; what the probe, if there is one, wrote between each `take` and `taken`."""
         written = self.home / 'probe'
         written.unlink(missing_ok=True)
         words = [str(word) for order in orders for word in (order if isinstance(order, tuple) else (order,))]
         told = self(
             'ardour7-lua', '-X', LUA / 'play.lua', self.session, 'mix', backend, *words,
-            GENAUDIO_PROBE=str(written), **more,
+            seconds=seconds, GENAUDIO_PROBE=str(written), **more,
         )  # fmt: skip
         found = [tuple(map(int, line.split()[1:])) for line in told.splitlines() if line.startswith('taken')]
         return [Take(_blocks(written, begin, end), missed) for begin, end, missed in found]
@@ -143,7 +143,7 @@ class Take:
 
 
 def _blocks(path: Path, begin: int, end: int) -> list[Block]:
-    data, blocks = np.memmap(path, np.uint8, 'r')[begin:end].tobytes(), []
+    data, blocks = np.memmap(path, np.uint8, 'r')[begin:end].tobytes() if end > begin else b'', []
     at = 0
     while at < len(data):
         frames, place, plays, count = np.frombuffer(data, np.int64, 4, at).tolist()

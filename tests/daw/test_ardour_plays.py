@@ -4,16 +4,14 @@ The dummy backend plays at half the speed, JACK with its dummy driver at the who
 """
 
 import os
-import subprocess
 import sys
 from contextlib import nullcontext
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ardour_sessions import BEAT, LUA, Take, put_phrase
-from jack_server import available, server
+from jack_server import available, one_request_at_a_time, server
 
 from genaudio_core.sound.audio_files import read_audio
 
@@ -32,14 +30,9 @@ FROM_THE_BEGIN = ('locate', 0), 'roll'
 def play(ardour, tmp_path):
     """Plays the session until no block was missed, three times at most; machines on which that never comes are left."""
 
-    def play(backend, *orders):
-        more = {}
-        if backend == 'JACK':  # libjack's requests are not thread-safe, and Ardour's threads race them
-            lock = tmp_path / 'jacklock.so'
-            source = Path(__file__).parents[1] / 'ardour' / 'jacklock.c'
-            subprocess.run(['cc', '-O2', '-shared', '-fPIC', source, '-o', lock, '-ldl', '-lpthread'], check=True)
-            more = {'LD_PRELOAD': str(lock)}
-        with server(1024) if backend == 'JACK' else nullcontext():
+    def play(backend, *orders, rate=48000):
+        more = one_request_at_a_time(tmp_path) if backend == 'JACK' else {}
+        with server(1024, rate) if backend == 'JACK' else nullcontext():
             for _ in range(3):
                 jack = {name: value for name, value in os.environ.items() if name.startswith('JACK_')}
                 takes = ardour.play(*orders, backend=backend, **more, **jack)
@@ -69,8 +62,9 @@ def on(notes, until):
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
-def test_the_band_plays_what_is_exported_and_follows_loop_jump_and_tempo(band, play, ardour, tmp_path, backend):
-    band()
+@pytest.mark.parametrize('kind', ['LV2', 'VST3'])
+def test_the_band_plays_what_is_exported_and_follows_loop_jump_and_tempo(band, play, ardour, tmp_path, backend, kind):
+    band(kind)
     (tmp_path / 'own.toml').write_text(PRESET)
     told = f"'{sys.executable}' -m bridge.cli plugin preset '{tmp_path / 'own.toml'}'"
     whole = 'take', *FROM_THE_BEGIN, ('until', 17 * BEAT), 'stop', 'taken'
@@ -99,20 +93,14 @@ def test_the_band_plays_what_is_exported_and_follows_loop_jump_and_tempo(band, p
         assert before.hung() <= ended
 
     before, after = jump.passes()
-    assert before.onsets()[0] == 8 * BEAT and after.blocks[0].place == JUMP
+    # On JACK Ardour plays into the place from within the block before it.
+    assert before.onsets()[0] == 8 * BEAT and JUMP - 1024 < after.blocks[0].place <= JUMP
     assert before.hung() and not after.onsets()
     there = next(i for i, block in enumerate(jump.blocks) if block is after.blocks[0])
     assert not Take(jump.blocks[: there + 1], 0).hung()  # Ardour stops for a moment before it jumps
 
     # A beat is twice as long from the seventh on. Ardour tells a place in whole ticks, of 25 samples there.
     assert abs(tempo.onsets()[0] - 9 * BEAT) <= 25
-
-
-@pytest.mark.parametrize('kind', ['LV2', 'VST3'])
-def test_the_bands_answer_is_on_the_bar_line_in_each_format(band, play, kind):
-    band(kind)
-    (take,) = play('dummy', 'engine', 'take', *FROM_THE_BEGIN, ('until', 10 * BEAT), 'stop', 'taken')
-    assert abs(take.onsets()[0] - 8 * BEAT) <= 1 and not take.hung()
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -123,6 +111,6 @@ def test_the_stems_that_are_heard_are_those_that_are_exported(stems_session, pla
     exported = read_audio(ardour.export('one'))
     n = exported.shape[1]
     once = 'take', *FROM_THE_BEGIN, ('until', n + 8192), 'stop', 'taken'
-    for take in (*play(backend, 'engine', *once, *once), *play(backend, 'engine', *once)):
+    for take in (*play(backend, 'engine', *once, *once, rate=44100), *play(backend, 'engine', *once, rate=44100)):
         heard = take.sound(n)
         assert np.array_equal(heard, exported)

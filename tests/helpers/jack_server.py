@@ -102,10 +102,18 @@ def _leave_all() -> None:
 
 
 @contextlib.contextmanager
-def server(period: int = 256) -> Iterator[str]:
+def server(period: int = 256, rate: int = RATE) -> Iterator[str]:
     """As `running`, for those who leave it alone: its name."""
-    with running(period):
+    with running(period, rate):
         yield NAME
+
+
+def one_request_at_a_time(folder: Path) -> dict[str, str]:
+    """Environment in which Ardour's requests to JACK wait for each other: libjack's are not thread-safe, and Ardour's
+    threads race them. What it takes is built in `folder`."""
+    source, lock = Path(__file__).parents[1] / 'ardour' / 'jacklock.c', folder / 'jacklock.so'
+    subprocess.run(['cc', '-O2', '-shared', '-fPIC', source, '-o', lock, '-ldl', '-lpthread'], check=True)
+    return {'LD_PRELOAD': str(lock)}
 
 
 class Desk:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import mido
 import pytest
-from jack_server import RATE, Desk, available, server
+from jack_server import RATE, Desk, available, one_request_at_a_time, server
 
 HERE = Path(__file__).parents[1]
 PERIOD = 512
@@ -43,15 +43,10 @@ class Ardour:
         text = file.read_text()
         assert '<Locations/>' in text
         file.write_text(text.replace('<Locations/>', f'<Locations>{LOOP}</Locations>'))
-        # libjack's requests are not thread-safe, and Ardour's threads race them.
-        lock = folder / 'jacklock.so'
-        subprocess.run(
-            ['cc', '-O2', '-shared', '-fPIC', HERE / 'ardour/jacklock.c', '-o', lock, '-ldl', '-lpthread'], check=True
-        )
         run = ['ardour7-lua', '-X', HERE / 'ardour/run_session.lua', self.session, 'sess', self.flags]
         self.log = open(folder / 'ardour.log', 'w')  # noqa: SIM115
         self.process = subprocess.Popen(
-            run, env={**environment, 'LD_PRELOAD': str(lock)}, stdout=self.log, stderr=subprocess.STDOUT
+            run, env={**environment, **one_request_at_a_time(folder)}, stdout=self.log, stderr=subprocess.STDOUT
         )
         self.await_flag('ready', 150)
 

@@ -1,7 +1,7 @@
 -- ardour7-lua play.lua DIR NAME BACKEND ORDER...: plays a session, one order after the other.
 --
 -- dummy backend at half speed, or JACK; the orders:
---   engine (wait until the plug-in says that it is there) | do COMMAND | saved TEXT (save until the plug-ins' files hold it)
+--   engine (wait until the plug-in says that it is there) | do COMMAND | saved TEXT (save until what is saved holds it)
 --   set LABEL VALUE (of the plug-in) | tempo BPM SAMPLE | locate SAMPLE | roll | stop | loop on|off | until SAMPLE | back SAMPLE (wait until it is before it)
 --   take (what the probe of GENAUDIO_PROBE writes from here ...) | taken (... to here is told, and whether no block was missed)
 -- What does not come within two minutes ends it.
@@ -46,7 +46,8 @@ local function value (which)
 end
 
 local function written ()
-  local f = assert (io.open (os.getenv ("GENAUDIO_PROBE"), "rb"))
+  local f = io.open (os.getenv ("GENAUDIO_PROBE"), "rb")
+  if not f then return 0 end  -- no probe in the session
   local n = string.unpack ("<i8", f:read (8))
   f:close ()
   return n
@@ -65,7 +66,9 @@ local orders = {
     local text = word ()
     await (text, function ()
       s:save_state ("", false, false, false, false, false)
-      return os.execute ("grep -rqsF '" .. text .. "' '" .. dir .. "/plugins'") == true
+      -- An LV2's state is in files of its own, a VST3's in the session's, as base64.
+      local chunks = "sed -n 's/.*<chunk[^>]*>\\([^<]*\\)<.*/\\1/p' '" .. dir .. "/" .. name .. ".ardour' | base64 -d | grep -aqF '" .. text .. "'"
+      return os.execute ("grep -rqsF '" .. text .. "' '" .. dir .. "/plugins' || " .. chunks) == true
     end)
   end,
   set = function ()
