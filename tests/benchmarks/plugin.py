@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / 'tests' / name) for name in ('helpers', 
 import ardour_sessions  # noqa: E402
 import conftest as daw  # noqa: E402
 from engines import an_engine  # noqa: E402
-from jack_server import one_request_at_a_time, server  # noqa: E402
+from jack_server import server  # noqa: E402
 from script_sounds import noise_makers  # noqa: E402
 from test_band_plugin import BEAT, RULES, play_phrase, state  # noqa: E402
 
@@ -43,7 +43,7 @@ SOUND_RATE = 44100  # of the session with a sound on its track
 def hosted(name: str, folder: Path) -> Iterator[daw.ClapHost]:
     """A small CLAP host with one of the plug-ins, its engine there."""
     bundles = building.build()
-    program = daw.host_program.__wrapped__(bundles)
+    program = daw.build_host(bundles)
     folder.mkdir()
     with an_engine():
         host = daw.ClapHost(program, folder)
@@ -96,10 +96,8 @@ def in_ardour(name: str, kind: str, minutes: int) -> dict[str, Any]:
         ardour.add(f'urn:genaudio:{name}' if kind == 'LV2' else uid, kind)
         each = [word for minute in range(minutes) for word in ('take', ('until', 60 * rate * (minute + 1)), 'taken')]
         with server(PERIOD, rate):
-            jack = {word: value for word, value in os.environ.items() if word.startswith('JACK_')}
             orders = ('engine', ('locate', 0), 'roll', ('until', rate), *each, 'stop')
-            more = jack | one_request_at_a_time(ardour.home)
-            takes = ardour.play(*orders, backend='JACK', seconds=300 + 90 * minutes, **more)
+            takes = ardour.play(*orders, backend='JACK', seconds=300 + 90 * minutes)
     return {
         'plugin': name, 'format': kind, 'missed_each_minute': [take.missed for take in takes],
         'blocks': minutes * 60 * rate // PERIOD, 'load': round(os.getloadavg()[0], 1),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jack_server import one_request_at_a_time
 
 from genaudio_core.score.notes import Meter, Note, Score, Tempo, Track
 from genaudio_core.score.reading import write_midi
@@ -76,6 +77,9 @@ class Ardour:
         """Do what `play.lua` is told to; what the probe, if there is one, wrote between each `take` and `taken`."""
         written = self.home / 'probe'
         written.unlink(missing_ok=True)
+        if backend == 'JACK':  # the server of now
+            jack = {name: value for name, value in os.environ.items() if name.startswith('JACK_')}
+            more = jack | one_request_at_a_time(self.home) | more
         words = [str(word) for order in orders for word in (order if isinstance(order, tuple) else (order,))]
         told = self(
             'ardour7-lua', '-X', LUA / 'play.lua', self.session, 'mix', backend, *words,

@@ -36,6 +36,10 @@ def engine():
 
 @pytest.fixture(scope='session')
 def host_program(bundles) -> Path:
+    return build_host(bundles)
+
+
+def build_host(bundles: Path) -> Path:
     """The small CLAP host, built beside the plug-ins."""
     source = Path(__file__).parent / 'host' / 'clap_host.cpp'
     program = bundles / f'clap_host-{hash_of(source)}'
