@@ -44,7 +44,7 @@ class StreamSeparatorKind(Kind):
     @torch.no_grad()
     def check(self, source: Any, path: Path, options: Options) -> dict[str, Any]:
         model: StreamSeparator = source[0]
-        network = MaskNetwork.load(path)
+        network = MaskNetwork.load(path, backwards=model.config.backwards)
         rng = np.random.default_rng()
         worst = 0.0
         for n_queries in (1, 4):
@@ -63,7 +63,7 @@ class StreamSeparatorKind(Kind):
         return {'parity': worst, **self.check_alone(path)}
 
     def check_alone(self, path: Path) -> dict[str, Any]:
-        network = MaskNetwork.load(path)
+        network = MaskNetwork.load(path, backwards=None)
         rng = np.random.default_rng()
         audio = rng.standard_normal((2, network.n_fft + 31 * network.hop)).astype(np.float32) * 0.1
         query = rng.standard_normal((2, network.query_dim)).astype(np.float32) / network.query_dim**0.5

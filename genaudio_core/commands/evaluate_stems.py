@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--real', type=Path, nargs='+', help='folders of songs as folders of stems, or such songs')
     parser.add_argument('--model', type=Path, help='.onnx file of the live separator (default: the bundled one)')
     parser.add_argument('--offline-model', type=Path,
-                        help='.onnx file of an offline one (default: the live one, both ways)')  # fmt: skip
+                        help='.onnx file of an offline one (default: the live one, and another backwards)')  # fmt: skip
     parser.add_argument('--only', choices=WAYS, help='one of the two, or offline as `separate --fast` does it')
     parser.add_argument('-n', '--number', type=whole('--number', 1, 1_000_000), default=60, help='four-part windows')
     parser.add_argument('--excerpts', type=whole('--excerpts', 1, 100_000), default=6, help='of each song (6)')
@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ways = {name: ways[name] for name in ([args.only] if args.only else ['live', 'offline'])}
     cards = {name: network.card if name == 'live' else (separator.live or separator).card for name in ways}
     result: dict[str, Any] = {name: {'model': card.name, 'sha256': card.sha256[:16]} for name, card in cards.items()}
+    if 'offline' in ways and separator.live and separator.back:
+        result['offline']['back'] = separator.back.card.sha256[:16]
     found: dict[str, Any] = {}
     if args.sounds:
         sounds = SoundSet(args.sounds)

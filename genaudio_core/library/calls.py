@@ -43,7 +43,7 @@ def load(name: Literal['arranger'], *, provider: str = 'auto', threads: int = 1)
 @overload
 def load(name: Literal['separator'], *, provider: str = 'auto', threads: int = 1) -> 'Separator': ...
 @overload
-def load(name: Literal['stems-live'], *, provider: str = 'auto', threads: int = 1) -> 'MaskNetwork': ...
+def load(name: Literal['stems-live', 'stems-back'], *, provider: str = 'auto', threads: int = 1) -> 'MaskNetwork': ...
 @overload
 def load(name: Literal['synth-denoiser'], *, provider: str = 'auto', threads: int = 1) -> 'Synthesizer': ...
 @overload
@@ -66,6 +66,7 @@ def load(name: PathOrStr, *, provider: str = 'auto', threads: int = 1) -> Any:
     arranger        `Arranger`            ``arrange``: spreads a score over other instruments
     separator       `Separator`           ``separate`` whole sounds, any sample rate, as `separate` does
     stems-live      `MaskNetwork`         what `StreamingSeparator` pulls sounds out of a stream with
+    stems-back      `MaskNetwork`         what `separator` goes back through a sound with
     synth-denoiser  `Synthesizer`         ``make`` sounds; see also `synthesize`
     query-text      `TextEncoder`         ``encode`` words as a query vector
     query-audio     `AudioEncoder`        ``encode`` a recording as a query vector
@@ -103,7 +104,7 @@ def load(name: PathOrStr, *, provider: str = 'auto', threads: int = 1) -> Any:
         case 'stream_separator':
             from genaudio_core.separation.streaming import MaskNetwork
 
-            return MaskNetwork.load(path)
+            return MaskNetwork.load(path, backwards=None)
         case 'synth-denoiser' | 'synth-prior' | 'synth-vocoder':
             from genaudio_core.synthesis.synthesizer import Prior, Synthesizer, Vocoder
 
@@ -182,7 +183,7 @@ def separate(
     sharpness : float
         0.1..10; above 1 less of other sounds stays in a stem, and more of its own is lost.
     threads : int
-        With two the live network goes forwards and backwards at once; more look at windows of others side by side.
+        With two it goes forwards and backwards through a sound at once; more look at windows of others side by side.
     fast : bool
         Whether the bundled model goes forwards only: half the work, not as good.
 

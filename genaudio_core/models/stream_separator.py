@@ -55,9 +55,13 @@ class StreamSeparatorConfig:
     asked: int = 1  # blocks after it
     hidden: int = 128  # of the layer before the masks
     tell: int = 64  # width of what the network is told of the query
+    backwards: bool = False  # it was trained on sounds from their end to their beginning
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        told = asdict(self)
+        if not self.backwards:  # as runs and files tell it that knew of no other way
+            del told['backwards']
+        return told
 
 
 class State(NamedTuple):

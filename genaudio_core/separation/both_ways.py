@@ -1,14 +1,16 @@
-"""A whole sound through the live network, forwards and backwards in time.
+"""A whole sound through the live network forwards, and through one of its kind backwards in time.
 
-All that the network knows of what was is its state; going backwards it knows what comes. Each errs where the other does
-not, and a mean of both is better than either on songs (docs/models.md). Both directions take the same sound at the same
-time, so on two threads one runs beside the other.
+All that a network knows of what was is its state; one that goes backwards knows what comes. A drum that dies away
+swells there, so it is a network of its own, trained that way (the live one sent backwards was 4 dB worse at drums).
+Each errs where the other does not, and a mean of both is better than either (docs/models.md). Both take the same
+sound at the same time, so on two threads one runs beside the other.
 
 Backwards it takes the sound in pieces, so that memory does not grow: each begins `RUN_UP` behind its end, to have heard
 something by then, and is crossfaded with the one after it.
 """
 
 from concurrent.futures import Executor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +21,7 @@ from genaudio_core.sound.low_delay_stft import windows
 if TYPE_CHECKING:
     from genaudio_core.separation.offline import MaskPlan
 
-BACKWARD = 0.3  # of a stem is what it makes backwards: forwards it was trained
+BACKWARD = 0.5  # of a stem is what is made backwards
 PIECE, RUN_UP, FADE = 30.0, 4.0, 0.25  # seconds
 AT_ONCE = 128  # frames
 
@@ -29,28 +31,29 @@ class BothWays:
 
     Parameters
     ----------
-    network
+    forward
         It must run at `sample_rate`, in Hz.
+    back
+        Goes backwards, at the same rates; without it is half the work, and stems are those that are played live.
     plan
-        Which vectors it is asked with, and which stems they make.
+        Which vectors they are asked with, and which stems they make.
     sharpness
-        Power of its masks.
-    backward
-        Without it is half the work, and stems are those that it plays live.
+        Power of their masks.
     pool
         Where one direction runs beside the other.
     """
 
     def __init__(
-        self, network: MaskNetwork, plan: 'MaskPlan', channels: int, sample_rate: int, sharpness: float = 1.0, *,
-        backward: bool = True, pool: Executor | None = None,
+        self, forward: MaskNetwork, back: MaskNetwork | None, plan: 'MaskPlan', channels: int, sample_rate: int,
+        sharpness: float = 1.0, pool: Executor | None = None,
     ):  # fmt: skip
-        self.n_queries, self.model_name = plan.n_queries, network.card.name
-        self._hop = network.frame(sample_rate)[1]
-        self._new = lambda: _Pass(network, plan, channels, sample_rate, sharpness)
-        self._forward, self._backward, self._pool = self._new(), backward, pool
-        self._piece, self._run_up, self._fade = (round(s * sample_rate) // self._hop * self._hop
-                                                 for s in (PIECE, RUN_UP, FADE))  # fmt: skip
+        self.n_queries = plan.n_queries
+        self.model_name = ' or '.join(network.card.name for network in (forward, back) if network is not None)
+        new = partial(_Pass, plan=plan, channels=channels, sample_rate=sample_rate, power=sharpness)
+        self._forward, self._pool = new(forward), pool
+        self._new_back = None if back is None else partial(new, back)
+        hop = self._forward.hop
+        self._piece, self._run_up, self._fade = (round(s * sample_rate) // hop * hop for s in (PIECE, RUN_UP, FADE))
         self._waiting = np.zeros((channels, 0), np.float32)
         self._ahead = 0  # samples of `_waiting` that went forwards already
         self._faded = np.zeros((self.n_queries, channels, 0), np.float32)  # what the piece before said of its successor
@@ -69,38 +72,34 @@ class BothWays:
 
     def _put(self, n: int) -> np.ndarray:
         """Finish the next `n` samples: a piece, or all that is left."""
-        if not self._backward:
+        if self._new_back is None:
             stems = self._go_forward(n)
         elif self._pool is None:
-            stems = _mean(self._go_forward(n), self._go_back(n))
+            stems = _mean(self._go_forward(n), self._go_back(n, self._new_back()))
         else:
             beside = self._pool.submit(self._go_forward, n)
-            back = self._go_back(n)
+            back = self._go_back(n, self._new_back())
             stems = _mean(beside.result(), back)
         self._waiting, self._ahead = self._waiting[:, n:].copy(), max(0, self._ahead - n)
         return stems
 
     def _go_forward(self, n: int) -> np.ndarray:
         # Sound is whole a hop behind what was heard.
-        wanted = n + self._hop - self._ahead
-        made = self._forward.process(self._whole_hops(self._waiting[:, self._ahead : n + self._hop], wanted))
-        self._ahead = n + self._hop
+        until = n + self._forward.hop
+        made = self._forward.process(self._waiting[:, self._ahead : until], until - self._ahead)
+        self._ahead = until
         return made[..., :n]
 
-    def _go_back(self, n: int) -> np.ndarray:
+    def _go_back(self, n: int, back: '_Pass') -> np.ndarray:
         heard = self._waiting[:, : n + self._fade + self._run_up][:, ::-1]
         size = heard.shape[1]
-        made = self._new().process(self._whole_hops(heard, size + self._hop))[..., :size][..., ::-1]
+        made = back.process(heard, size + back.hop)[..., :size][..., ::-1]
         stems, fade = made[..., :n].copy(), min(n, self._faded.shape[-1])
         if fade:
             rise = ((np.arange(fade) + 0.5) / self._faded.shape[-1]).astype(np.float32)
             stems[..., :fade] = stems[..., :fade] * rise + self._faded[..., :fade] * (1 - rise)
         self._faded = made[..., n : n + self._fade].copy()
         return stems
-
-    def _whole_hops(self, samples: np.ndarray, n: int) -> np.ndarray:
-        """Samples (channels, up to n), and silence up to `n` and to a whole hop."""
-        return np.pad(samples, ((0, 0), (0, -(-n // self._hop) * self._hop - samples.shape[1])))
 
 
 def _mean(forward: np.ndarray, back: np.ndarray) -> np.ndarray:
@@ -113,22 +112,26 @@ class _Pass:
     def __init__(self, network: MaskNetwork, plan: 'MaskPlan', channels: int, sample_rate: int, power: float):
         self._network, self._plan, self._power = network, plan, power
         self._stream = network.stream(len(plan.vectors))
-        self._n_fft, self._hop = network.frame(sample_rate)
-        analysis, synthesis = windows(self._n_fft, self._hop)
-        self._analysis, self._synthesis = analysis.astype(np.float32), synthesis[-2 * self._hop :].astype(np.float32)
-        self._past = np.zeros((channels, self._n_fft - self._hop), np.float32)
-        self._tail = np.zeros((plan.n_queries, channels, self._hop), np.float32)
+        self._n_fft, self.hop = network.frame(sample_rate)
+        analysis, synthesis = windows(self._n_fft, self.hop)
+        self._analysis, self._synthesis = analysis.astype(np.float32), synthesis[-2 * self.hop :].astype(np.float32)
+        self._past = np.zeros((channels, self._n_fft - self.hop), np.float32)
+        self._tail = np.zeros((plan.n_queries, channels, self.hop), np.float32)
         self._begun = False
 
-    def process(self, samples: np.ndarray) -> np.ndarray:
-        """Take whole hops (channels, n); return what is whole by now (queries, channels, m), from the beginning on."""
-        step = AT_ONCE * self._hop
+    def process(self, samples: np.ndarray, n: int) -> np.ndarray:
+        """Take samples (channels, up to n), and silence up to `n` and to a whole hop.
+
+        Returns what is whole by now (queries, channels, m), from the beginning on.
+        """
+        samples = np.pad(samples, ((0, 0), (0, -(-n // self.hop) * self.hop - samples.shape[1])))
+        step = AT_ONCE * self.hop
         parts = [self._frames(samples[:, at : at + step]) for at in range(0, samples.shape[1], step)]
         begun, self._begun = self._begun, True
-        return np.concatenate(parts, axis=2)[..., 0 if begun else self._hop :]  # the first only completes silence
+        return np.concatenate(parts, axis=2)[..., 0 if begun else self.hop :]  # the first only completes silence
 
     def _frames(self, samples: np.ndarray) -> np.ndarray:
-        hop = self._hop
+        hop = self.hop
         joined = np.concatenate([self._past, samples], axis=1)
         self._past = joined[:, samples.shape[1] :]
         seen = np.lib.stride_tricks.sliding_window_view(joined, self._n_fft, axis=-1)[:, ::hop]

@@ -8,9 +8,9 @@
 * All channels share a mask, made from their mean power: the stereo image stays.
 * With several queries the masks are brought down where they sum to more than one. The residual is the input minus
   the stems, sample by sample, so that they always add up.
-* Without a model of one's own, the live network goes through the sound, forwards and backwards (``both_ways.py``): it
-  learned from more music, and takes several queries for little more than one. At rates that it does not run at the
-  bundled offline model listens, which is what is below.
+* Without a model of one's own, the live network goes through the sound forwards and another of its kind backwards
+  (``both_ways.py``): they learned from more music, and take several queries for little more than one. At rates that
+  they do not run at the bundled offline model listens, which is what is below.
 * A complement ('everything but vocals') has one minus the mask of what it lacks, as that is used for its own stem if
   both are asked for: they add up to the mixture. It holds what other stems hold, so it brings none of them down.
 """
@@ -29,11 +29,12 @@ from genaudio_core.inference.session import LoadedModel, load_model, reading_car
 from genaudio_core.query.own_encoder import QuerySource
 from genaudio_core.query.vector import Query
 from genaudio_core.separation.both_ways import BothWays
+from genaudio_core.separation.streaming import MaskNetwork
 from genaudio_core.sound.audio_files import AudioReader, AudioWriter
 from genaudio_core.sound.spectrogram import StreamingISTFT, StreamingSTFT, bands_to_bins, bins_to_bins, good_size
 
 KIND = 'clipsep'
-BUNDLED, LIVE = 'separator.onnx', 'stems-live.onnx'
+BUNDLED, LIVE, BACK = 'separator.onnx', 'stems-live.onnx', 'stems-back.onnx'
 OVERLAP = 1 / 6  # of a window, crossfaded with the next
 MIN_RATE, MAX_RATE = 4000, 384000  # Hz
 MAX_QUERIES = 16
@@ -55,11 +56,14 @@ class Separator:
         Windows that are looked at side by side. One window on two threads is no faster than on one: its products are
         many and small.
     live : MaskNetwork or None
-        Who listens instead, at the rates that it runs at; `fast`: forwards only.
+        Who listens instead, at the rates that it runs at.
+    back : MaskNetwork or None
+        Who goes through the sound backwards beside it, at the same rates; without one it goes forwards only.
     """
 
     def __init__(
-        self, model: LoadedModel, sharpness: float = 1.0, threads: int = 1, live: Any = None, fast: bool = False
+        self, model: LoadedModel, sharpness: float = 1.0, threads: int = 1, live: MaskNetwork | None = None,
+        back: MaskNetwork | None = None,
     ):  # fmt: skip
         if not 0.1 <= sharpness <= 10:
             raise GenaudioError(f'`sharpness` must be 0.1 (soft) to 10 (hard), not {sharpness:g}; 1 is balanced.')
@@ -83,7 +87,7 @@ class Separator:
         self._power = float(details.get('mask_power') or 1) * sharpness
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, 'separation') if threads > 1 else None
-        self.live, self.fast = live, fast
+        self.live, self.back = live, back
 
     @classmethod
     def load(
@@ -96,13 +100,12 @@ class Separator:
         """
         bundled = presets_dir() / 'models' / BUNDLED
         model = load_model(path or bundled, KIND, provider=provider)
-        live = None
+        live = back = None
         if path is None and (beside := bundled.with_name(LIVE)).is_file():
-            from genaudio_core.separation.streaming import MaskNetwork
-
             live = MaskNetwork.load(beside)
+            back = None if fast else MaskNetwork.load(bundled.with_name(BACK), backwards=True)
         with reading_card(model.path):
-            return cls(model, sharpness, threads, live, fast)
+            return cls(model, sharpness, threads, live, back)
 
     def close(self) -> None:
         """End the threads; what is under way is waited for."""
@@ -148,7 +151,7 @@ class Separator:
             )
         if self.live is None or not self.live.runs_at(sample_rate):
             return SeparationStream(self, sample_rate, channels, plan)
-        return BothWays(self.live, plan, channels, sample_rate, self.sharpness, backward=not self.fast, pool=self._pool)
+        return BothWays(self.live, self.back, plan, channels, sample_rate, self.sharpness, self._pool)
 
     def separate(self, audio: np.ndarray, sample_rate: int, queries: Sequence[Query]) -> np.ndarray:
         """Return float32 (n_queries, channels, n_samples) of a whole `audio` (channels, n_samples)."""

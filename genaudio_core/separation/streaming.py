@@ -45,6 +45,11 @@ class MaskNetwork:
     ----------
     model
         From `load_model`.
+
+    Attributes
+    ----------
+    backwards : bool
+        It was trained on sounds from their end to their beginning.
     """
 
     def __init__(self, model: LoadedModel):
@@ -56,6 +61,7 @@ class MaskNetwork:
             self.query_dim = int(details['query_dim'])
             self.sample_rates = [int(rate) for rate in details['sample_rates']]
             self._words: dict[str, list[float]] = dict(details.get('words', {}))
+            self.backwards = bool(details.get('config', {}).get('backwards', False))
         except (KeyError, TypeError, ValueError) as error:
             raise GenaudioError(f'{model.path} has an incomplete model card ({error}). Export it again.') from None
         self.n_bins = self.n_fft // 2 + 1
@@ -64,9 +70,17 @@ class MaskNetwork:
         self._shapes = {state.name: state.shape for state in states}
 
     @classmethod
-    def load(cls, path: str | Path) -> 'MaskNetwork':
-        """Check and start a model file. Errors are those of `load_model`."""
-        return cls(load_model(path, KIND, provider='cpu', flush_denormals=True, same_sizes=True))
+    def load(cls, path: str | Path, *, backwards: bool | None = False) -> 'MaskNetwork':
+        """Check and start a model file that goes through sounds forwards, `backwards`, or (None) either way.
+
+        Errors are those of `load_model`, and `GenaudioError` if it goes the other way.
+        """
+        network = cls(load_model(path, KIND, provider='cpu', flush_denormals=True, same_sizes=True))
+        if network.backwards and backwards is False:
+            raise GenaudioError(f'{path} goes through sounds backwards, for `separate`: nothing plays it live.')
+        if backwards and not network.backwards:
+            raise GenaudioError(f'{path} goes through sounds forwards: it is no model for the way back.')
+        return network
 
     def words(self, *names: str) -> np.ndarray:
         """Return the query vectors (n, D) of words that the card knows.

@@ -8,7 +8,7 @@ import numpy as np
 
 
 @functools.cache
-def random_model(hop: int = 256, seed: int = 0) -> Path:
+def random_model(hop: int = 256, seed: int = 0, backwards: bool = False) -> Path:
     """Return the path of an exported model with the words drums, bass and piano."""
     import torch
 
@@ -18,7 +18,7 @@ def random_model(hop: int = 256, seed: int = 0) -> Path:
     from genaudio_core.models.stream_separator import StreamSeparator, StreamSeparatorConfig
 
     torch.manual_seed(seed)
-    model = StreamSeparator(StreamSeparatorConfig(hop=hop)).eval()
+    model = StreamSeparator(StreamSeparatorConfig(hop=hop, backwards=backwards)).eval()
     rng = np.random.default_rng(seed)
     words = {word: rng.standard_normal(128).astype(np.float32) for word in ('drums', 'bass', 'piano')}
     kind = StreamSeparatorKind()

@@ -102,6 +102,18 @@ def test_a_mixture_is_the_sum_of_its_stems(tmp_path):
     assert not torch.equal(source.batch(12, 3, 8)[0], mixture)
 
 
+def test_backwards_the_end_of_each_part_comes_first(tmp_path):
+    folder = write(tmp_path)
+    forth, back = (BandsOnDevice(ClipStore([folder], CPU, 2, 1.0), placeholder_queries(128), 4, 20000, backwards=way)
+                   for way in (False, True))  # fmt: skip
+    found = []
+    for source in (forth, back):
+        source.refresh()
+        found.append(source.batch(4, 3, 7))
+    torch.testing.assert_close(found[1][0], found[0][0].flip(-1))
+    torch.testing.assert_close(found[1][2], found[0][2].flip(-1))
+
+
 def test_energies_add_up(tmp_path):
     config = BandConfig(bands=48)
     vectors = {label: np.random.default_rng(i).standard_normal((3, 8)) for i, (label, _) in enumerate(PARTS)}

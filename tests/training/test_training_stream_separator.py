@@ -12,6 +12,7 @@ from genaudio_core.training.fit.clipsep import Features, QueryBook, make_batch
 from genaudio_core.training.fit.stems import (
     Sounder,
     load_separator,
+    met,
     new_network,
     placeholder_queries,
     separation_loss,
@@ -55,6 +56,14 @@ def test_a_mixture_is_the_sum_of_its_stems_when_all_are_asked(sounds):
     drawn = source.draw(np.random.default_rng(1))
     np.testing.assert_allclose(drawn.targets.sum(0), drawn.mixture, atol=1e-5)
     assert len(set(drawn.queries)) == 4
+
+
+def test_backwards_the_end_comes_first_and_all_else_is_the_same(sounds):
+    forth, back = (BandMixtures([sounds], 'train', n_queries=4, backwards=way).draw(np.random.default_rng(1))
+                   for way in (False, True))  # fmt: skip
+    np.testing.assert_array_equal(back.mixture, forth.mixture[:, ::-1])
+    np.testing.assert_array_equal(back.targets, forth.targets[..., ::-1])
+    assert back.queries == forth.queries
 
 
 def test_the_parts_of_a_kit_are_asked_for_or_the_kit(tmp_path):
@@ -253,6 +262,54 @@ def test_it_is_released_and_exported(sounds, tmp_path):
     assert export(['one', str(packed), str(onnx), '--kind', 'stream_separator']) == 0
     network = MaskNetwork.load(onnx)
     np.testing.assert_allclose(network.words('drums')[0], placeholder_queries(128)['drums'][0], atol=1e-3)
+    with pytest.raises(GenaudioError, match='no model for the way back'):
+        MaskNetwork.load(onnx, backwards=True)
+
+
+def test_a_network_for_the_way_back_is_none_to_play_live(sounds, tmp_path):
+    """What its run was told goes all the way to the file, and a run that went forwards does not go on backwards."""
+    from export.cli import main as export
+    from genaudio_core.commands.cli import main
+    from genaudio_core.separation.streaming import MaskNetwork
+
+    fit = ['fit', 'stems', '--sounds', str(sounds.folder), '--frames', '24', '--steps', '1', '--out']
+    assert main([*fit, str(tmp_path / 'back'), '--backwards']) == 0
+    assert main([*fit, str(tmp_path / 'live')]) == 0 and main([*fit, str(tmp_path / 'live'), '--backwards']) == 2
+    packed, onnx = tmp_path / 'back.safetensors', tmp_path / 'back.onnx'
+    assert main(['release', str(tmp_path / 'back'), '-o', str(packed), '--note', 'a test']) == 0
+    assert export(['one', str(packed), str(onnx), '--kind', 'stream_separator']) == 0
+    assert MaskNetwork.load(onnx, backwards=True).backwards
+    with pytest.raises(GenaudioError, match='nothing plays it live'):
+        MaskNetwork.load(onnx)
+
+
+def test_sounds_of_both_ways_meet_at_the_same_samples():
+    """Each in the time of its network, cold at its own beginning."""
+    config = StreamSeparatorConfig(hop=256)
+    samples = config.n_fft - 256 + 40 * 256
+    audio = torch.randn(3, 2, samples, generator=torch.Generator().manual_seed(0))
+    first = config.n_fft - 2 * 256
+    own, other = (way[..., first : first + 40 * 256].clone() for way in (audio, audio.flip(-1)))
+    own[..., : 8 * 256], other[..., : 8 * 256] = torch.nan, torch.nan
+    part, both = met(own, other, config, 8)
+    torch.testing.assert_close(both, audio[..., part])
+    assert part == slice(first + 8 * 256, 33 * 256)  # all but what is cold
+
+
+def test_trained_is_the_mean_with_a_partner_that_stays_as_it_is(sounds, tmp_path):
+    options = dict(batch=2, frames=40, n_queries=2, steps=2, valid_every=0, beside=False, total_minutes=1e9)
+    train([sounds.folder], tmp_path / 'live', TimeLimit(), **options)
+    live = tmp_path / 'live/best.safetensors'
+    back, before = StreamSeparatorConfig(backwards=True), live.read_bytes()
+    options |= dict(config=back, start_from=live)
+    found = train([sounds.folder], tmp_path / 'back', TimeLimit(), partner=live, **options)
+    alone = train([sounds.folder], tmp_path / 'alone', TimeLimit(), **options)
+    assert np.isfinite(found['loss']) and found['loss'] != alone['loss'] and live.read_bytes() == before
+    for wrong, message in (
+        (dict(partner=live, config=None), 'goes the same way'), (dict(partner=live, frames=23), 'give 24 or more'),
+    ):  # fmt: skip
+        with pytest.raises(GenaudioError, match=message):
+            train([sounds.folder], tmp_path / 'wrong', TimeLimit(), **{**options, **wrong})
 
 
 @pytest.fixture

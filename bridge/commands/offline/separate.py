@@ -199,10 +199,10 @@ class Separating:
 
     def asked(self, separator: Any) -> dict[str, Any]:
         """Return everything that decides the stems, for the side-car: models, sharpness, queries."""
-        networks = [network for network in (separator, separator.live) if network is not None]
+        networks = [network for network in (separator, separator.live, separator.back) if network is not None]
         return {
             'command': 'separate', 'models': [network.card.sha256 for network in networks],
-            'sharpness': self.settings['sharpness'], 'fast': self.settings['fast'],
+            'sharpness': self.settings['sharpness'],
             'queries': [[name, _fingerprint(query)] for name, query in zip(self.names, self.queries, strict=False)],
         }  # fmt: skip
 

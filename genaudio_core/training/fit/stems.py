@@ -14,6 +14,7 @@ import itertools
 import math
 import queue
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,11 +156,37 @@ class Sounder:
         return overlapped(_Sound.apply(masks, spectra, self.to_bins, self.to_sound), self.hop)
 
 
+def met(own: Tensor, other: Tensor, config: StreamSeparatorConfig, cold: int) -> tuple[slice, Tensor]:
+    """Return the mean of a network's sound and of one that went the other way, and which samples of the input it is.
+
+    Parameters
+    ----------
+    own, other : (..., frames * hop)
+        As `StreamSeparator.separate` makes them, each in the time of its network.
+    config
+        Of both.
+    cold
+        Frames that each begins with and that are left out.
+    """
+    first, hop, samples = config.n_fft - 2 * config.hop, config.hop, own.shape[-1]
+    begin, end = first + cold * hop, samples + hop - cold * hop  # where both are warm
+    both = own[..., begin - first : end - first] + other.flip(-1)[..., begin - hop : end - hop]
+    return slice(begin, end), 0.5 * both
+
+
 @torch.no_grad()
 def improvement(
-    model: StreamSeparator, source: BandMixtures, queries: QueryTable, count: int, seed: int = 0
+    model: StreamSeparator,
+    source: BandMixtures,
+    queries: QueryTable,
+    count: int,
+    seed: int = 0,
+    partner: StreamSeparator | None = None,
 ) -> dict[str, float]:
-    """Return family -> mean SI-SDR improvement in dB over `count` mixtures of `source`, and 'mean' of all."""
+    """Return family -> mean SI-SDR improvement in dB over `count` mixtures of `source`, and 'mean' of all.
+
+    With `partner`, a network that goes the other way, of the mean of both.
+    """
     rng = np.random.default_rng(seed)
     config = model.config
     found: dict[str, list[float]] = {}
@@ -168,18 +195,21 @@ def improvement(
         frames = (drawn.mixture.shape[-1] - config.n_fft + config.hop) // config.hop
         used = config.n_fft - config.hop + frames * config.hop
         vectors = np.stack([queries[word].mean(0) for word in drawn.queries])
-        audio, _ = model.separate(
-            torch.from_numpy(drawn.mixture[None, :, :used].copy()).to(model.gather.device),
-            torch.from_numpy(vectors[None]).to(model.gather.device),
-        )
-        audio = audio.cpu()
+        heard = torch.from_numpy(drawn.mixture[None, :, :used].copy()).to(model.gather.device)
+        asked = torch.from_numpy(vectors[None]).to(model.gather.device)
+        audio, _ = model.separate(heard, asked)
         start = config.n_fft - 2 * config.hop
+        part = slice(start + config.hop, start + frames * config.hop)
+        if partner is None:
+            audio = audio[..., config.hop :]
+        else:
+            part, audio = met(audio, partner.separate(heard.flip(-1), asked)[0], config, 1)
+        audio = audio.cpu()
         for i, word in enumerate(drawn.queries):
-            part = slice(start + config.hop, start + frames * config.hop)
             target, mixture = drawn.targets[i, :, part], drawn.mixture[:, part]
             if rms(target) < 1e-3 or len(source.groups) == 0:
                 continue
-            gain = si_sdr(target, audio[0, i, :, config.hop :].numpy()) - si_sdr(target, mixture)
+            gain = si_sdr(target, audio[0, i].numpy()) - si_sdr(target, mixture)
             name = next((f for f, words in FAMILY_WORDS.items() if word in words), None) or family(word)
             found.setdefault(name, []).append(gain)
     result = {name: float(np.mean(values)) for name, values in sorted(found.items())}
@@ -210,11 +240,34 @@ def new_network(config: StreamSeparatorConfig, start_from: Path | None = None) -
     return model
 
 
-class BatchLoss:
-    """The loss of a batch, in portions that a processor's cache holds; products in bfloat16 where `half`."""
+def partner_of(config: StreamSeparatorConfig, checkpoint: Path, frames: int) -> StreamSeparator:
+    """Return the network that one of `config` is trained beside, on mixtures of so many frames.
 
-    def __init__(self, model: StreamSeparator, half: bool):
-        self.model, self.half, self.device = model, half, model.gather.device
+    Raises
+    ------
+    GenaudioError
+        If it goes the same way, is of another shape, or the mixtures are too short for both to be warm.
+    """
+    network = load_separator(checkpoint)[0]
+    if network.config != replace(config, backwards=not config.backwards):
+        raise GenaudioError(
+            f'{checkpoint} goes the same way as what is trained, or is of another shape (--backwards, --hop).'
+        )
+    least = 2 * COLD + config.n_fft // config.hop
+    if frames < least:
+        raise GenaudioError(f'--frames {frames} is too short for a --partner: give {least} or more.')
+    return network.requires_grad_(False)
+
+
+class BatchLoss:
+    """The loss of a batch, in portions that a processor's cache holds; products in bfloat16 where `half`.
+
+    With `partner`, a network that goes the other way and learns nothing, it is that of the mean of both: the one that
+    learns makes up for what the other lacks.
+    """
+
+    def __init__(self, model: StreamSeparator, half: bool, partner: StreamSeparator | None = None):
+        self.model, self.half, self.device, self.partner = model, half, model.gather.device, partner
         self.sounder = Sounder(model, torch.bfloat16 if half else torch.float32)
 
     def portions(self, batch: Batch | DeviceBatch) -> Iterator[tuple[DeviceBatch, float]]:
@@ -228,15 +281,23 @@ class BatchLoss:
 
     def __call__(self, batch: DeviceBatch) -> tuple[Tensor, int, dict[str, Tensor]]:
         mixture, mix, target, query = batch
+        c = self.model.config
+        estimate = self._estimate(self.model, mixture, mix, query)
+        if self.partner is None:  # the first hops are heard without their past
+            part = slice(c.n_fft - 2 * c.hop + COLD * c.hop, c.n_fft - 2 * c.hop + estimate.shape[-1])
+            estimate = estimate[..., COLD * c.hop :]
+        else:
+            with torch.no_grad():
+                other = self._estimate(self.partner, mixture.flip(-1), mix, query)
+            part, estimate = met(estimate, other, c, COLD)
+        heard = (mixture * mix[..., None]).sum(1)[:, part]
+        return separation_loss(estimate, target[..., part], heard), len(mixture), {}
+
+    def _estimate(self, network: StreamSeparator, mixture: Tensor, mix: Tensor, query: Tensor) -> Tensor:
         features, spectra = self.sounder.hear(mixture, mix)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            masks, _ = self.model(features, query)
-        c = self.model.config
-        estimate = self.sounder.sound(masks, spectra)
-        # The first hops are heard without their past.
-        part = slice(c.n_fft - 2 * c.hop + COLD * c.hop, c.n_fft - 2 * c.hop + estimate.shape[-1])
-        heard = (mixture * mix[..., None]).sum(1)[:, part]
-        return separation_loss(estimate[..., COLD * c.hop :], target[..., part], heard), len(mixture), {}
+            masks, _ = network(features, query)
+        return self.sounder.sound(masks, spectra)
 
 
 def make_batch(source: BandMixtures, size: int, queries: QueryTable, seed: int, step: int) -> Batch:
@@ -256,10 +317,13 @@ def batches_from(
     size: int,
     queries: QueryTable,
     seed: int,
+    backwards: bool,
 ) -> Iterator[Batch]:
     """Yield the batches of the steps from `first` on, in order, without end."""
     sets = [SoundSet(path) for path in sounds]
-    source = BandMixtures(sets, 'train', n_queries=n_queries, n_samples=n_samples, composed=composed)
+    source = BandMixtures(
+        sets, 'train', n_queries=n_queries, n_samples=n_samples, composed=composed, backwards=backwards
+    )
     for step in itertools.count(first):
         yield make_batch(source, size, queries, seed, step)
 
@@ -312,6 +376,7 @@ def train(
     beside: bool = True,
     device: str = 'cpu',
     hours: float = 40.0,
+    partner: Path | None = None,
 ) -> dict[str, Any]:
     """Train as `loop.train` does; see the module's notes.
 
@@ -325,6 +390,8 @@ def train(
         Mixtures are made in a process beside this one (on a processor; an accelerator makes its own).
     hours
         Of sound that an accelerator holds, one channel.
+    partner
+        Checkpoint of a network that goes the other way: what is trained is the mean of both.
 
     Returns
     -------
@@ -343,33 +410,36 @@ def train(
             queries = placeholder_queries(c.query_dim)
     torch.manual_seed(seed)
     model = new_network(c, start_from).to(device)
+    other = None if partner is None else partner_of(c, partner, frames).to(device)
+    settings = {'model': c.as_dict(), 'seed': seed} | ({} if partner is None else {'partner': partner.name})
     n_samples = c.n_fft + (frames - 1) * c.hop
     # An accelerator may begin before all is rendered; on a processor what is missing is told at once.
     there = [SoundSet(path) for path in sounds if device == 'cpu' or (path / 'index.jsonl').is_file()]
-    valid = BandMixtures(there if valid_every else [], 'valid', n_queries=4, augment=False)
+    valid = BandMixtures(there if valid_every else [], 'valid', n_queries=4, augment=False, backwards=c.backwards)
     words = sorted(queries)
 
     def made_there(step: int) -> DeviceBatches:
         store = ClipStore(sounds, torch.device(device), 2, hours)
-        return DeviceBatches(BandsOnDevice(store, queries, n_queries, n_samples, composed), step, batch, seed)
+        bands = BandsOnDevice(store, queries, n_queries, n_samples, composed, c.backwards)
+        return DeviceBatches(bands, step, batch, seed)
 
     def made_here(step: int) -> Batches:
-        return Batches(beside, step, sounds, n_samples, n_queries, composed, batch, queries, seed)
+        return Batches(beside, step, sounds, n_samples, n_queries, composed, batch, queries, seed, c.backwards)
 
     def validate(network: nn.Module) -> dict[str, float]:
         if not valid.groups:
             return {}
         assert isinstance(network, StreamSeparator)
-        scores = improvement(network, valid, queries, 40)
+        scores = improvement(network, valid, queries, 40, partner=other)
         return {'valid_db': scores.pop('mean')} | {f'{name}_db': value for name, value in scores.items()}
 
-    loss = BatchLoss(model, half)
+    loss = BatchLoss(model, half, other)
     make_folder(out)
     with atomic_write(table) as temporary, open(temporary, 'wb') as file:
         np.savez(file, **queries)  # pyright: ignore[reportArgumentType]
     with Ahead(made_here if device == 'cpu' else made_there) as batches:
         trainee = Trainee(
-            model, c.as_dict(), {'model': c.as_dict(), 'seed': seed}, batches, loss, validate,
+            model, c.as_dict(), settings, batches, loss, validate,
             lambda step, share: rate * min(1.0, (step + 1) / 100) * cosine(share),
             Optimizers(model, weight_decay=1e-3, muon=muon, axes=(2, 4)), total_minutes=total_minutes,
             watch='valid_db', average=Average(model, keep), clip=5.0, portions=loss.portions, info={'words': words},
@@ -422,6 +492,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='asked of each mixture; they share the trunk')  # fmt: skip
     parser.add_argument('--composed', type=share('--composed'), default=SHARE_COMPOSED,
                         help='share of mixtures of one band; the others are random')  # fmt: skip
+    parser.add_argument('--backwards', action='store_true',
+                        help='the end of every sound comes first: the way back of `separate`')  # fmt: skip
+    parser.add_argument('--partner', type=Path,
+                        help='checkpoint of one that goes the other way: trained is the mean of both')  # fmt: skip
     parser.add_argument('--hop', type=whole('--hop', 16, 8192), default=256)
     parser.add_argument('--trunk', type=whole('--trunk', 1, 8192), default=StreamSeparatorConfig.trunk,
                         help='blocks before the query; those that --start-from lacks add nothing yet')  # fmt: skip
@@ -441,6 +515,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         frames=args.frames, n_queries=args.queries, composed=args.composed, rate=args.rate, queries=table,
         seed=args.seed, muon=args.optimizer == 'muon', start_from=args.start_from,
         half=args.bf16 == 'yes' or (args.bf16 == 'auto' and (HALF or args.device != 'cpu')),
-        device=args.device, hours=args.hours, valid_every=args.valid_every,
-        config=StreamSeparatorConfig(hop=args.hop, query_dim=dim, trunk=args.trunk),
+        device=args.device, hours=args.hours, valid_every=args.valid_every, partner=args.partner,
+        config=StreamSeparatorConfig(hop=args.hop, query_dim=dim, trunk=args.trunk, backwards=args.backwards),
     )  # fmt: skip

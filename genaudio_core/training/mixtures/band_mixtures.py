@@ -106,13 +106,16 @@ class BandMixtures:
         Length of a mixture, from anywhere in its windows; None takes all of them.
     composed
         Share of the mixtures that are windows as they were composed.
+    backwards
+        Their end comes first, for a network that goes through sounds backwards.
     """
 
     def __init__(
         self, sounds: Sequence[SoundSet], split: str, *, n_queries: int = 2, augment: bool = True,
-        n_samples: int | None = None, composed: float = SHARE_COMPOSED,
+        n_samples: int | None = None, composed: float = SHARE_COMPOSED, backwards: bool = False,
     ):  # fmt: skip
         self.n_queries, self.augment, self.n_samples, self.composed = n_queries, augment, n_samples, composed
+        self.backwards = backwards
         self.groups: list[list[tuple[SoundSet, Clip]]] = []
         for one in sounds:
             self.groups += [[(one, clip) for clip in clips] for clips in one.groups(split=split).values()]
@@ -181,7 +184,10 @@ class BandMixtures:
         for name in self.asked(list(stems), rng):
             targets.append(stems[name] * gain if name in stems else np.zeros_like(mixture))
             queries.append(str(rng.choice(words_for(name, labels.get(name, [name] if name in KIT else [])))))
-        return BandMixture((mixture * gain).astype(np.float32), np.stack(targets).astype(np.float32), queries)
+        way = -1 if self.backwards else 1
+        return BandMixture(
+            (mixture[:, ::way] * gain).astype(np.float32), np.stack(targets)[..., ::way].astype(np.float32), queries
+        )
 
     @staticmethod
     def kept(names: list[str], rng: np.random.Generator) -> set[str]:

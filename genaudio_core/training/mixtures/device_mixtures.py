@@ -83,13 +83,15 @@ class BandsOnDevice:
         Word -> vectors (n, D).
     composed
         Share of the mixtures that are windows as they were composed.
+    backwards
+        Their end comes first.
     """
 
     def __init__(
         self, bank: ClipStore, queries: dict[str, np.ndarray], n_queries: int, n_samples: int,
-        composed: float = SHARE_COMPOSED,
+        composed: float = SHARE_COMPOSED, backwards: bool = False,
     ):  # fmt: skip
-        self.bank, self.n_queries, self.n_samples = bank, n_queries, n_samples
+        self.bank, self.n_queries, self.n_samples, self.backwards = bank, n_queries, n_samples, backwards
         self.words = _Words.of(queries, bank.device)
         self.generator = torch.Generator(bank.device)
         self.rules = BandMixtures([], 'train', n_queries=n_queries, composed=composed)  # what is chosen
@@ -194,6 +196,8 @@ class BandsOnDevice:
         sides = torch.cat([1 - pan.clamp(min=0), 1 + pan.clamp(max=0)], 1)
         gains = 10 ** (uniform(-1, 1, 1) * torch.tensor(spread, device=device)[:, None] / 20)
         audio = audio * (gains * sides)[..., None]
+        if self.backwards:
+            audio = audio.flip(-1)
         stems = torch.zeros(row, 2, n, device=device).index_add_(0, torch.tensor(families, device=device), audio)
         mixture = torch.zeros(size, 2, n, device=device).index_add_(0, torch.tensor(owner, device=device), stems)
         level = 10 ** ((torch.rand(size, 1, 1, generator=self.generator, device=device) * 18 - 30) / 20)
