@@ -21,7 +21,7 @@ from genaudio_core.sound.low_delay_stft import windows
 if TYPE_CHECKING:
     from genaudio_core.separation.offline import MaskPlan
 
-BACKWARD = 0.5  # of a stem is what is made backwards
+BACKWARD = 0.3  # of a stem is what is made backwards
 PIECE, RUN_UP, FADE = 30.0, 4.0, 0.25  # seconds
 AT_ONCE = 128  # frames
 

@@ -17,13 +17,13 @@ BUNDLED = {job.name: job for job in read_manifest(presets_dir() / 'models' / 'ma
 NAMES = {
     'live': 'a music model', 'arranger': 'an arranger', 'query-text': 'the text encoder',
     'query-audio': 'the audio encoder', 'separator': 'an offline separator', 'stems-live': 'a live separator',
-    'synth-denoiser': 'a denoiser', 'synth-prior': 'a prior', 'synth-vocoder': 'a vocoder',
+    'stems-back': 'a live separator', 'synth-denoiser': 'a denoiser', 'synth-prior': 'a prior', 'synth-vocoder': 'a vocoder',
 }  # fmt: skip
 
 
 @pytest.mark.parametrize('job', BUNDLED.values(), ids=lambda job: job.name)
 def test_a_checkpoint_of_another_kind_is_told_in_plain_words(job: Job):
-    loaders = {find_kind(other.kind).load: NAMES[name] for name, other in BUNDLED.items() if name != job.name}
+    loaders = {find_kind(other.kind).load: NAMES[name] for name, other in BUNDLED.items() if other.kind != job.kind}
     loaders[load_tokens] = 'a REMI+ or MMM baseline'
     if job.name != 'separator':
         loaders[load_small] = NAMES['separator']

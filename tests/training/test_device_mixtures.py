@@ -8,11 +8,11 @@ torch = pytest.importorskip('torch')
 from genaudio_core.errors import GenaudioError  # noqa: E402
 from genaudio_core.models.band_separator import BandConfig  # noqa: E402
 from genaudio_core.training.fit.clipsep import Features, error_db  # noqa: E402
-from genaudio_core.training.fit.stems import placeholder_queries  # noqa: E402
 from genaudio_core.training.mixtures.clip_store import ClipStore  # noqa: E402
 from genaudio_core.training.mixtures.device_effects import BLOCK, through_effects  # noqa: E402
 from genaudio_core.training.mixtures.device_mixtures import BandsOnDevice, DeviceBatches, MixturesOnDevice  # noqa: E402
 from genaudio_core.training.mixtures.solo_mixtures import MixtureConfig  # noqa: E402
+from genaudio_core.training.queries.query_tables import placeholder_queries  # noqa: E402
 from genaudio_core.training.sounds.packed_clips import SoundSet, SoundWriter  # noqa: E402
 
 RATE = 44100

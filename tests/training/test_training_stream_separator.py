@@ -14,7 +14,6 @@ from genaudio_core.training.fit.stems import (
     load_separator,
     met,
     new_network,
-    placeholder_queries,
     separation_loss,
     train,
 )
@@ -22,6 +21,7 @@ from genaudio_core.training.loops.checkpoints import read_checkpoint, save_check
 from genaudio_core.training.loops.time_limit import TimeLimit
 from genaudio_core.training.mixtures.band_mixtures import BandMixtures, batch_of, family
 from genaudio_core.training.mixtures.solo_mixtures import MixtureMaker
+from genaudio_core.training.queries.query_tables import placeholder_queries
 from genaudio_core.training.queries.space import QuerySpace
 from genaudio_core.training.sounds.bands import concept_of, split_of
 from genaudio_core.training.sounds.lexicon import NAMES, concept_called
