@@ -17,7 +17,8 @@ BUNDLED = {job.name: job for job in read_manifest(presets_dir() / 'models' / 'ma
 NAMES = {
     'live': 'a music model', 'arranger': 'an arranger', 'query-text': 'the text encoder',
     'query-audio': 'the audio encoder', 'separator': 'an offline separator', 'stems-live': 'a live separator',
-    'stems-back': 'a live separator', 'synth-denoiser': 'a denoiser', 'synth-prior': 'a prior', 'synth-vocoder': 'a vocoder',
+    'stems-back': 'a live separator', 'synth-denoiser': 'a denoiser', 'synth-prior': 'a prior',
+    'synth-vocoder': 'a vocoder',
 }  # fmt: skip
 
 
