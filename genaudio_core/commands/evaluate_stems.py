@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ways = {name: ways[name] for name in ([args.only] if args.only else ['live', 'offline'])}
     cards = {name: network.card if name == 'live' else (separator.live or separator).card for name in ways}
     result: dict[str, Any] = {name: {'model': card.name, 'sha256': card.sha256[:16]} for name, card in cards.items()}
-    if 'offline' in ways and separator.live and separator.back:
+    if separator.back is not None and 'offline' in result:
         result['offline']['back'] = separator.back.card.sha256[:16]
     found: dict[str, Any] = {}
     if args.sounds:

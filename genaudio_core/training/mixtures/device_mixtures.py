@@ -196,9 +196,9 @@ class BandsOnDevice:
         sides = torch.cat([1 - pan.clamp(min=0), 1 + pan.clamp(max=0)], 1)
         gains = 10 ** (uniform(-1, 1, 1) * torch.tensor(spread, device=device)[:, None] / 20)
         audio = audio * (gains * sides)[..., None]
-        if self.backwards:
-            audio = audio.flip(-1)
         stems = torch.zeros(row, 2, n, device=device).index_add_(0, torch.tensor(families, device=device), audio)
+        if self.backwards:
+            stems = stems.flip(-1)
         mixture = torch.zeros(size, 2, n, device=device).index_add_(0, torch.tensor(owner, device=device), stems)
         level = 10 ** ((torch.rand(size, 1, 1, generator=self.generator, device=device) * 18 - 30) / 20)
         gain = level / mixture.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-4)
